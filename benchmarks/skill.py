@@ -1,0 +1,117 @@
+"""Skill of the main job on a whole record, over several seeds.
+
+    python benchmarks/skill.py --store STORE --out runs/skill [--seeds 3] [--scale 1.0] [--smoke]
+
+For each seed: pre-train, fine-tune to forecast 72 h, train the control from scratch with the same fine-tuning budget, then verify on a
+period that no training saw. Prints masked reconstruction at 50, 75 and 90 % hidden beside climatology and linear interpolation, and
+forecasts at +6, +24 and +72 h beside persistence and climatology: mean and spread over the seeds. A seed that is done is not run again,
+so that a benchmark which was stopped goes on where it was.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from statecast import evaluate, finetune, pretrain, read_recipe
+from statecast.evaluation import verify_forecast, write_scores
+from statecast.sources import Record, open_fields
+
+TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-02-28")
+LEADS_H = (6.0, 24.0, 72.0)
+
+
+def recipes(store: str, patch: int, scale: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    steps = lambda n: max(2, round(scale * n))  # noqa: E731
+    base = read_recipe("quickstart").as_dict()
+    base["data"] = {"store": store, "train": TRAIN, "validate": VALIDATE}
+    base["streams"]["atmosphere"]["patch"] = [2, patch, patch]
+    base["task"]["slabs"] = 4
+    base["training"] |= {"steps": steps(1500), "validation_samples": 16}
+    tuned = {"task": {"kind": "forecast", "history": 1, "leads": 6, "asked": 0.25}}
+    tuned["training"] = base["training"] | {"steps": steps(900), "learning_rate": 2e-3}
+    return base, tuned
+
+
+def run_seed(seed: int, store: str, patch: int, scale: float, out: Path) -> list[dict[str, Any]]:
+    """All scores of one seed, from its file if it has run before."""
+    done = out / f"seed-{seed}" / "scores.json"
+    if not done.is_file():
+        base, tuned = recipes(store, patch, scale)
+        folder = out / f"seed-{seed}"
+        pretrained = pretrain(read_recipe(base | {"seed": seed}), folder / "pretrained", overwrite=True)
+        model = finetune(read_recipe(tuned, inherit=pretrained.recipe), pretrained, folder / "forecast", overwrite=True)
+        control = read_recipe(tuned, [f"training.learning_rate={base['training']['learning_rate']}"], inherit=pretrained.recipe)
+        scratch = pretrain(control, folder / "scratch", overwrite=True, title="from scratch")
+        masked = evaluate(pretrained, store, HELD_OUT, folder / "masked", every_h=96.0, overwrite=True).verifications
+        dataset, stream = open_fields(store), next(iter(model.tokenizers.values())).stream
+        record, training = Record.open(dataset, stream, HELD_OUT), Record.open(dataset, stream, TRAIN)
+        forecasts = verify_forecast({"model": model, "scratch": scratch}, record, training=training, every_h=18.0)
+        write_scores([*masked, *forecasts], folder)
+    return json.loads(done.read_text())
+
+
+def mean_ratios(records: list[dict[str, Any]], metric: str) -> dict[tuple[str, str, float | None, str], float]:
+    """(task, forecast, lead, baseline) -> mean over variables and levels of a score over the baseline's."""
+    values = {
+        (r["task"], r["forecast"], r["lead_time_h"], r["variable"], r["level_hpa"]): r["value"] for r in records if r["metric"] == metric
+    }
+    ratios = defaultdict(list)
+    for (task, forecast, lead, *channel), value in values.items():
+        for base in ("climatology", "persistence", "interpolation", "climatology_distribution"):
+            reference = values.get((task, base, lead, *channel))
+            if reference:
+                ratios[task, forecast, lead, base].append(value / reference)
+    return {key: float(np.mean(r)) for key, r in ratios.items()}
+
+
+def worst_ratio(records: list[dict[str, Any]], task: str, lead: float | None, base: str) -> tuple[float, str]:
+    """The channel where the model comes closest to a baseline, or falls behind it: RMSE over the baseline's."""
+    rmse = {
+        (r["forecast"], r["variable"], r["level_hpa"]): r["value"]
+        for r in records
+        if r["metric"] == "rmse" and r["task"] == task and r["lead_time_h"] == lead
+    }
+    ratios = [(v / rmse[base, *key[1:]], f"{key[1]}@{key[2]}") for key, v in rmse.items() if key[0] == "model" and (base, *key[1:]) in rmse]
+    return max(ratios)
+
+
+def print_table(runs: list[list[dict[str, Any]]]) -> None:
+    for metric, bases in (("rmse", ("persistence", "climatology", "interpolation")), ("crps", ("climatology_distribution",))):
+        seeds = [mean_ratios(run, metric) for run in runs]
+        print(f"\nmean over variables and levels of {metric.upper()} over the baseline's: mean ± standard deviation over {len(runs)} seeds")
+        for key in seeds[0]:
+            task, forecast, lead, base = key
+            if base in bases and forecast in ("model", "scratch", "interpolation") and forecast != base and (lead in LEADS_H or lead is None):
+                values = np.array([s[key] for s in seeds])
+                when = "" if lead is None else f"+{lead:g} h"
+                spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+                print(f"{task:12s} {when:6s} {forecast:14s} / {base:26s} {values.mean():.3f}{spread}")
+    print("\nworst channel of the model, RMSE over the baseline's, over the seeds")
+    for task in dict.fromkeys(r["task"] for r in runs[0]):
+        bases = ("persistence", "climatology") if task == "forecast" else ("climatology", "interpolation")
+        for lead in LEADS_H if task == "forecast" else (None,):
+            for base in bases:
+                value, channel = max(worst_ratio(run, task, lead, base) for run in runs)
+                print(f"{task:12s} {'' if lead is None else f'+{lead:g} h':6s} / {base:14s} {value:.3f} ({channel})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", default="sample:atmosphere")
+    parser.add_argument("--out", type=Path, default=Path("runs/skill"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--patch", type=int, default=4, help="rows and columns of a token; it must divide the grid")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of steps")
+    parser.add_argument("--smoke", action="store_true", help="one seed, a few steps")
+    arguments = parser.parse_args()
+    seeds, scale = (1, 0.004) if arguments.smoke else (arguments.seeds, arguments.scale)
+    runs = [run_seed(seed, arguments.store, arguments.patch, scale, arguments.out) for seed in range(seeds)]
+    print_table(runs)
+
+
+if __name__ == "__main__":
+    main()

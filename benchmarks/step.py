@@ -1,0 +1,192 @@
+"""Cost of a training step, and what running the encoder on the shown tokens alone saves.
+
+    python benchmarks/step.py [--threads 2] [--seconds 8] [--smoke]
+
+For a few sizes: samples/s, seconds a step, peak memory, FLOPs, share of this machine's measured f32 matmul peak; and the ratio to the
+same trunk as a BERT-style encoder that carries mask tokens through every layer (same width, layers, tokens, 80 % hidden, same heads and
+loss). Each pair is timed in turns in one process, so that the ratio holds on a noisy machine.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.models.attention import Geometry
+from statecast.models.blocks import Block
+from statecast.models.embedding import CoordinateEmbedding
+from statecast.models.heads import EnsembleHead, make_heads
+from statecast.models.state_model import question_loss
+from statecast.streams import COORDINATES, Question, Tokens, Window
+
+HIDDEN = 0.8
+STREAM = "fields"
+SIZES = {  # width, encoder layers, decoder layers, heads, (time, rows, columns) of the patch grid, values a channel and token, samples
+    "quickstart": (128, 4, 2, 4, (3, 8, 16), 18, 2),
+    "small": (256, 6, 2, 8, (4, 12, 24), 18, 2),
+    "atmorep window": (384, 8, 2, 12, (12, 6, 12), 18, 1),
+}
+CHANNELS = 13
+
+
+class MaskTokenModel(nn.Module):
+    """BERT's way: every token, hidden or shown, goes through every layer; hidden ones enter as a learned mask token."""
+
+    def __init__(self, options: ModelOptions, spec: TokenSpec) -> None:
+        super().__init__()
+        width = options.width
+        self.head = EnsembleHead(options.members)
+        self.coordinates = CoordinateEmbedding(width)
+        self.values = nn.Linear(2 * spec.size, width)
+        self.mask = nn.Parameter(torch.zeros(width))
+        layers = options.encoder_layers + options.decoder_layers
+        self.blocks = nn.ModuleList(
+            Block(width, options.heads, options.mlp_ratio, options.reach_deg or 15.0, crosses=False) for _ in range(layers)
+        )
+        self.norm = nn.RMSNorm(width)
+        self.heads = make_heads(width, {STREAM: spec.size}, options.members)
+
+    def forward(self, context: Window, queries: Window) -> dict[str, Tensor]:
+        shown, asked = context[STREAM], queries[STREAM]
+        coords = torch.cat([shown.coords, asked.coords], dim=1)
+        embedded = self.values(torch.cat([shown.values * shown.observed, shown.observed.to(shown.values.dtype)], dim=-1))
+        tokens = torch.cat([embedded, self.mask.expand(len(embedded), len(asked), -1)], dim=1) + self.coordinates(coords)
+        where = Geometry.of(coords)
+        for block in self.blocks:
+            tokens = block(tokens, where)
+        hidden = self.norm(tokens[:, len(shown) :])
+        return {STREAM: self.heads[STREAM](hidden).unflatten(-1, (self.head.members, -1))}
+
+
+def make_question(size: str) -> Question:
+    """A window of a regular patch grid with 80 % of its tokens hidden, random values."""
+    *_, (times, rows, columns), values, samples = SIZES[size]
+    generator = torch.Generator().manual_seed(0)
+    offset, lat, lon = torch.meshgrid(
+        torch.arange(times) * 12.0, torch.linspace(-80, 80, rows), torch.linspace(0, 330, columns), indexing="ij"
+    )
+    fixed = {"latitude_deg": lat, "longitude_deg": lon, "offset_h": offset, "hour_utc": offset % 24, "year_fraction": 0 * lat + 0.3}
+    axes = fixed | {"pressure_hpa": 0 * lat + 700, "spacing_deg": 0 * lat + 7.5}
+    coords = torch.stack([axes[name] for name in COORDINATES], dim=-1).reshape(1, -1, len(COORDINATES)).expand(samples, -1, -1)
+    shape = (samples, coords.shape[1], CHANNELS * values)
+    tokens = Tokens(torch.randn(shape, generator=generator), coords, torch.ones(shape, dtype=torch.bool))
+    order = torch.randperm(coords.shape[1], generator=generator)
+    hidden = round(HIDDEN * len(order))
+    return Question({STREAM: tokens[order[hidden:]]}, {STREAM: tokens[order[:hidden]]})
+
+
+def make_models(size: str) -> tuple[StateModel, MaskTokenModel]:
+    width, encoder, decoder, heads, *_ = SIZES[size]
+    options = ModelOptions(width=width, encoder_layers=encoder, decoder_layers=decoder, heads=heads, reach_deg=15.0)
+    spec = TokenSpec(channels=CHANNELS, patch=(2, 3, 3), step_h=6.0)
+    return StateModel(options, {STREAM: spec}), MaskTokenModel(options, spec)
+
+
+def step(model: nn.Module, question: Question, optimiser: torch.optim.Optimizer) -> None:
+    loss = question_loss(model, model(question.context, question.queries), question)  # type: ignore[arg-type]
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def time_in_turns(models: tuple[nn.Module, nn.Module], question: Question, seconds: float) -> tuple[float, float]:
+    """Median seconds a step of each, one step of the first, one of the second, and so on."""
+    optimisers = [torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True) for model in models]
+    times: list[list[float]] = [[], []]
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds or len(times[0]) < 4:
+        for model, optimiser, kept in zip(models, optimisers, times, strict=True):
+            start = time.perf_counter()
+            step(model, question, optimiser)
+            kept.append(time.perf_counter() - start)
+    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
+
+
+def count_flops(model: nn.Module, question: Question) -> int:
+    """Multiplications and additions of a step's forward and backward pass, as torch counts them (matmul and attention)."""
+    with FlopCounterMode(display=False) as counter:
+        question_loss(model, model(question.context, question.queries), question).backward()  # type: ignore[arg-type]
+    return counter.get_total_flops()
+
+
+def matmul_peak(seconds: float = 2.0, size: int = 2048) -> float:
+    """FLOP/s of the best of several f32 matrix products."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best, began = float("inf"), time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def measure(size: str, seconds: float) -> dict[str, float]:
+    torch.manual_seed(0)
+    question, models = make_question(size), make_models(size)
+    samples = SIZES[size][-1]
+    flops = [count_flops(model, question) for model in models]
+    ours, peer = time_in_turns(models, question, seconds)
+    peak = matmul_peak()
+    return {
+        "tokens": len(question.context[STREAM]) + len(question.queries[STREAM]),
+        "parameters": sum(p.numel() for p in models[0].parameters()),
+        "samples_per_s": samples / ours,
+        "s_per_step": ours,
+        "gflop_per_sample": flops[0] / samples / 1e9,
+        "share_of_peak": flops[0] / ours / peak,
+        "peak_gflop_per_s": peak / 1e9,
+        "peer_s_per_step": peer,
+        "peer_gflop_per_sample": flops[1] / samples / 1e9,
+        "speed_up": peer / ours,
+    }
+
+
+def peak_memory_mib(size: str, which: int, threads: int) -> float:
+    """Peak resident memory of a process that takes two steps of one model, less that of one which only imports and builds."""
+
+    def run(steps: int) -> float:
+        command = [sys.executable, __file__, "--only", size, "--which", str(which), "--steps", str(steps), "--threads", str(threads)]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    return run(2) - run(0)
+
+
+def only(size: str, which: int, steps: int) -> None:
+    question, model = make_question(size), make_models(size)[which]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    for _ in range(steps):
+        step(model, question, optimiser)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each timing")
+    parser.add_argument("--smoke", action="store_true", help="one size, a moment")
+    parser.add_argument("--only", choices=SIZES, help=argparse.SUPPRESS)
+    parser.add_argument("--which", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.only:
+        only(arguments.only, arguments.which, arguments.steps)
+        return
+    print(f"torch {torch.__version__}, {arguments.threads} threads, {HIDDEN:.0%} hidden, ensemble of 16")
+    for size in list(SIZES)[: 1 if arguments.smoke else None]:
+        figures = measure(size, 0.5 if arguments.smoke else arguments.seconds)
+        for name, which in (("memory_mib", 0), ("peer_memory_mib", 1)):
+            figures[name] = peak_memory_mib(size, which, arguments.threads)
+        print(size, json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

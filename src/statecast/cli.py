@@ -1,0 +1,145 @@
+"""The command line: parse, call one function, say in one line what went wrong."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from statecast.config import RecipeError
+from statecast.sources import StoreError
+from statecast.sources.samples import SAMPLES
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Pre-train a foundation model on the record of a physical system and fine-tune it for every question asked of it.")
+data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate one.")
+app.add_typer(data, name="data")
+
+USER_ERROR = 2
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Out = Annotated[Path, typer.Option(help="Directory to write, which must not exist yet.")]
+Store = Annotated[str, typer.Option("--data", help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, for example training.steps=500.")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on standard error and exit code 2."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    try:
+        app()
+    except (ValueError, FloatingPointError, ModuleNotFoundError) as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"statecast: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+def is_users_mistake(error: Exception) -> bool:
+    """Errors that statecast raises on purpose have one line; another ValueError is a bug and keeps its traceback."""
+    return type(error).__module__.startswith("statecast.") or isinstance(error, (StoreError, RecipeError, FloatingPointError))
+
+
+@app.command()
+def quickstart(
+    out: Out = Path("runs/quickstart"), overwrite: Overwrite = False, quiet: Quiet = False
+) -> None:
+    """Pre-train, fine-tune, evaluate and report on the embedded atmosphere, in minutes."""
+    from statecast.evaluation.report import relative_table
+    from statecast.quickstart import quickstart as run
+
+    verifications = run(out, overwrite=overwrite, progress=not quiet)
+    console = Console()
+    for task in dict.fromkeys(v.task for v in verifications):
+        shown = [v for v in verifications if v.task == task]
+        leads = [lead for lead in shown[0].lead_time_h if lead in (None, 24.0)]
+        console.print(_table(f"{task}, RMSE{' 24 h ahead' if leads != [None] else ''}", relative_table(shown, leads)))
+    console.print(f"report: {out / 'report.html'}")
+
+
+def _table(title: str, rows: list[list[str]]) -> Table:
+    table = Table(title=title, header_style="bold")
+    for number, cell in enumerate(rows[0]):
+        table.add_column(cell, justify="left" if number < 2 else "right")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+@app.command()
+def pretrain(recipe: str, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, quiet: Quiet = False) -> None:
+    """Pre-train a new model by RECIPE (a YAML file, or the name of one that ships with statecast)."""
+    from statecast import jobs
+
+    jobs.pretrain(recipe, out, overrides=overrides or (), overwrite=overwrite, progress=not quiet)
+    print(f"model: {out / 'model'}")
+
+
+@app.command()
+def finetune(
+    recipe: str,
+    overrides: Overrides = None,
+    *,
+    start_from: Annotated[str, typer.Option("--from", help="Run or model directory to start from.")],
+    out: Out,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on from a trained model with another task or other data; RECIPE says only what changes."""
+    from statecast import jobs
+
+    jobs.finetune(recipe, start_from, out, overrides=overrides or (), overwrite=overwrite, progress=not quiet)
+    print(f"model: {out / 'model'}")
+
+
+@app.command()
+def evaluate(
+    run: str,
+    *,
+    store: Store,
+    period: Annotated[tuple[str, str], typer.Option(help="First and last date, inclusive.")],
+    out: Out,
+    every_h: Annotated[float, typer.Option(help="Hours between starts.", min=0.0)] = 12.0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Verify the model of RUN on a period that its training did not see, beside its baselines."""
+    from statecast import jobs
+    from statecast.evaluation.report import relative_table
+
+    evaluation = jobs.evaluate(run, store, period, out, every_h=every_h, overwrite=overwrite, progress=not quiet)
+    for task in dict.fromkeys(v.task for v in evaluation.verifications):
+        shown = [v for v in evaluation.verifications if v.task == task]
+        Console().print(_table(f"{task}, RMSE", relative_table(shown, shown[0].lead_time_h[-1:])))
+    print(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def predict(
+    run: str,
+    *,
+    store: Store,
+    init: Annotated[str, typer.Option(help="Last time that the model is shown, for example 2001-01-15T00.")],
+    steps: Annotated[int, typer.Option(help="Time steps to forecast.")],
+    members: Annotated[int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")] = None,
+    out: Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
+    from statecast import jobs
+
+    jobs.predict(run, store, init, steps, members=members, out=out, overwrite=overwrite)
+    print(f"forecast: {out}")
+
+
+@data.command()
+def describe(store: Annotated[str, typer.Argument(help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")]) -> None:
+    """What is in STORE: variables, levels, grid, times, gaps."""
+    from statecast.sources import open_fields
+    from statecast.sources.describe import describe as describe_dataset
+
+    Console().print(describe_dataset(open_fields(store)))

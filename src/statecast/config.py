@@ -1,0 +1,168 @@
+"""The recipe: one YAML file is one run. Typed, frozen, unknown keys refused with a suggestion."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from statecast.models import ModelOptions
+from statecast.streams import Stream
+from statecast.tasks import Forecast, Masked, Task
+from statecast.training import TrainingOptions
+
+Period = tuple[str, str]
+
+
+class RecipeError(ValueError):
+    """A recipe that can't be read; the message names the key, what was expected and the remedy."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class DataOptions(Strict):
+    """Where the record lies and which part of it may be learned from."""
+
+    store: str = Field(description="a Zarr store, a NetCDF file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)")
+    train: Period = Field(description="first and last date of training, inclusive; statistics and climatology come from it alone")
+    validate_on: Period | None = Field(None, alias="validate", description="first and last date of validation; none: no validation")
+
+
+class WindowOptions(Strict):
+    """The part of the domain that one sample sees."""
+
+    extent: tuple[int, int] | None = Field(None, description="rows × columns of grid points, at random places; none: the whole domain")
+
+
+class Recipe(Strict):
+    """One run."""
+
+    seed: int = Field(0, ge=0, description="decides the initial weights, every sample and every mask")
+    data: DataOptions
+    streams: dict[str, Stream] = Field(min_length=1, description="kinds of measurement, by name")
+    window: WindowOptions = Field(default_factory=WindowOptions)
+    task: Task
+    model: ModelOptions = Field(default_factory=ModelOptions)
+    training: TrainingOptions = Field(default_factory=TrainingOptions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as the YAML file holds them."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+INHERITED = ("seed", "data", "streams", "window", "model")
+"""What a fine-tuning recipe takes from the model that it starts from, where it says nothing itself."""
+
+
+def read_recipe(
+    recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), inherit: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Read a recipe: a YAML file, the name of one that ships with statecast, or a mapping.
+
+    overrides  `key.key=value`, the value in YAML, as on the command line
+    inherit    the recipe of the model to start from; see `INHERITED`
+    Raises RecipeError in one line for whatever is wrong.
+    """
+    name = "recipe" if isinstance(recipe, Mapping) else f"recipe {recipe}"
+    values = dict(recipe) if isinstance(recipe, Mapping) else _read_yaml(str(recipe))
+    for override in overrides:
+        values = _with_override(values, override)
+    for key in INHERITED if inherit else ():
+        values[key] = _merged(inherit[key], values.get(key), whole=key == "streams")
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"{name}: {_explain(error)}") from None
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that ship with statecast."""
+    return sorted(p.name.removesuffix(".yaml") for p in files("statecast.recipes").iterdir() if p.name.endswith(".yaml"))
+
+
+def _read_yaml(recipe: str) -> dict[str, Any]:
+    path = Path(recipe)
+    if not path.is_file() and recipe in shipped_recipes():
+        path = Path(str(files("statecast.recipes").joinpath(f"{recipe}.yaml")))
+    if not path.is_file():
+        raise RecipeError(f"recipe {recipe}: is no file and none of the recipes that ship with statecast ({', '.join(shipped_recipes())}).")
+    try:
+        values = yaml.load(path.read_text(), Loader=_TextDates)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {recipe}: is no YAML ({str(error).replace(chr(10), ' ')}).") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe {recipe}: expected keys such as data, streams and task, got {type(values).__name__}.")
+    return values
+
+
+class _TextDates(yaml.SafeLoader):
+    """YAML in which 2000-01-01 stays text."""
+
+
+_TextDates.yaml_implicit_resolvers = {
+    key: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"'{override}' is no override, expected key=value, for example training.steps=500.")
+    *path, last = key.split(".")
+    values = dict(values)
+    place = values
+    for part in path:
+        if not isinstance(place.get(part, {}), dict):
+            raise RecipeError(f"override {override}: '{part}' holds a value, not a section.")
+        place[part] = dict(place.get(part) or {})
+        place = place[part]
+    place[last] = yaml.load(text, Loader=_TextDates)
+    return values
+
+
+def _merged(inherited: Any, own: Any, *, whole: bool) -> Any:
+    if own is None:
+        return inherited
+    if whole or not isinstance(inherited, Mapping) or not isinstance(own, Mapping):
+        return own
+    return {**inherited, **own}
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    kinds = {"masked": Masked, "forecast": Forecast}
+    where = ".".join(p for i, p in enumerate(path) if not (i == 1 and path[0] == "task" and p in kinds))
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(path, where, kinds)
+    if first["type"] == "missing":
+        return f"{where} is missing. Add it."
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    return f"{where}: {message[0].lower() + message[1:]}{got}." if not message.endswith(".") else f"{where}: {message}"
+
+
+def _unknown_key(path: list[str], where: str, kinds: Mapping[str, type[BaseModel]]) -> str:
+    section: Any = Recipe
+    of = "a recipe"
+    for part in path[:-1]:
+        field = section.model_fields.get(part) if isinstance(section, type) and issubclass(section, BaseModel) else None
+        if part in kinds:
+            section, of = kinds[part], part
+        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            section, of = field.annotation, part
+        else:
+            section, of = Stream if path[0] == "streams" else section, "a stream" if path[0] == "streams" else part
+    options = sorted(field.alias or name for name, field in section.model_fields.items())
+    close = difflib.get_close_matches(path[-1], options, n=1)
+    prefix = where.rpartition(".")[0]
+    suggestion = f" Did you mean {prefix + '.' if prefix else ''}{close[0]}?" if close else ""
+    return f"{where} is not an option of {of}.{suggestion} Options: {', '.join(options)}."
+
+

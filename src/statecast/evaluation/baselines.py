@@ -1,0 +1,73 @@
+"""What a forecast has to beat: persistence, climatology, the distribution of the training period, interpolation between what is shown.
+
+Axes: E member, T time, V channel, H row, W column.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+
+from statecast.sources import Record
+
+
+def persistence(last: Float[np.ndarray, "V H W"], steps: int) -> Float[np.ndarray, "1 T V H W"]:
+    """The last known state at all times, as an ensemble of one."""
+    return np.broadcast_to(last, (1, steps, *last.shape))
+
+
+@dataclass(frozen=True)
+class ClimatologicalEnsemble:
+    """States of the training period from the same month and hour of the day, as an ensemble: climatology's own distribution.
+
+    At most `members` of them, evenly spread over the training period. Where the training period has none from that month and hour, all
+    months serve.
+    """
+
+    record: Record
+    members: int = 32
+    _kept: dict[tuple[int, float], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def at(self, month: int, hour_utc: float) -> Float[np.ndarray, "E V H W"]:
+        key = (int(month), float(hour_utc))
+        if key not in self._kept:
+            same_hour = np.abs((self.record.hour_utc - hour_utc + 12) % 24 - 12)
+            same_hour = same_hour == same_hour.min()
+            candidates = np.flatnonzero(same_hour & (self.record.month == month))
+            candidates = candidates if len(candidates) > 1 else np.flatnonzero(same_hour)
+            chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, self.members).round().astype(int))]
+            self._kept[key] = np.concatenate([self.record.read(slice(i, i + 1)) for i in chosen])
+        return self._kept[key]
+
+    def for_times(self, month: np.ndarray, hour_utc: np.ndarray) -> Float[np.ndarray, "E T V H W"]:
+        """The ensemble for each time of a window; all times get as many members as the one that has fewest."""
+        parts = [self.at(m, h) for m, h in zip(month, hour_utc, strict=True)]
+        fewest = min(len(part) for part in parts)
+        return np.stack([part[:fewest] for part in parts], axis=1)
+
+
+def interpolate_shown(
+    anomalies: Float[np.ndarray, "T V H W"], shown: Bool[np.ndarray, "T H W"], *, periodic: bool
+) -> Float[np.ndarray, "T V H W"]:
+    """Linear interpolation in time and space from the grid points that are shown (Delaunay), nearest neighbour outside their hull.
+
+    One time step counts as far as one grid point. A periodic domain is continued by a quarter on either side.
+    """
+    steps, channels, rows, columns = anomalies.shape
+    margin = columns // 4 if periodic else 0
+    around = np.arange(-margin, columns + margin)
+    points = np.argwhere(shown[..., around % columns]).astype(float)
+    wrapped = np.moveaxis(anomalies, 1, -1)[:, :, around % columns]
+    values = wrapped[shown[..., around % columns]]
+    jitter = 1e-6 * np.random.default_rng(0).standard_normal(points.shape)  # points on a lattice have no unique triangulation
+    linear = LinearNDInterpolator(points + jitter, values)
+    t, h, w = np.nonzero(~shown)
+    wanted = np.stack([t, h, w + margin], axis=-1).astype(float)
+    found = linear(wanted)
+    outside = ~np.isfinite(found).all(axis=-1)
+    if outside.any():
+        found[outside] = NearestNDInterpolator(points, values)(wanted[outside])
+    filled = np.moveaxis(anomalies, 1, -1).copy()
+    filled[t, h, w] = found
+    return np.moveaxis(filled, -1, 1)

@@ -1,0 +1,162 @@
+"""The report: one self-contained HTML file."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from statecast.evaluation import figures
+from statecast.evaluation.reconstruction import plain_mask, reconstruct
+from statecast.evaluation.verification import Verification, forecast_case
+from statecast.inference.answer import answer
+from statecast.inference.forecast import forecast_task
+from statecast.sources import Record
+from statecast.tokenizers.windows import whole_domain
+from statecast.trained import TrainedModel
+
+TABLE_LEADS_H = (6.0, 24.0, 72.0)
+MAPPED = 3  # variables on the maps: more would make the report large
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the report tells about the run itself."""
+
+    title: str
+    trained: TrainedModel
+    store: str
+    period: tuple[str, str]
+    wall_time_s: Mapping[str, float]
+    runs: Mapping[str, Path]
+    pretrained: TrainedModel | None = None
+
+
+def write_report(facts: RunFacts, record: Record, verifications: Sequence[Verification], out: Path) -> None:
+    """Write the report on `verifications`, whose period is `record`, to the file `out`."""
+    forecasts = [v for v in verifications if v.task == "forecast"]
+    sections: list[dict[str, Any]] = []
+    if forecasts:
+        sections += _forecast_sections(facts, record, forecasts)
+    masked = [v for v in verifications if v.task.startswith("masked")]
+    if masked:
+        sections += _masked_sections(facts.pretrained or facts.trained, record, masked)
+    curves = figures.training_curves(facts.runs)
+    if curves is not None:
+        sections.append(_section("Training", "Loss in normalised units; the thick line is the loss on the validation period.", [curves]))
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(files("statecast.evaluation"))), autoescape=True)
+    page = environment.get_template("report.html.j2").render(facts=_facts(facts, record), sections=sections, title=facts.title, version=version("statecast"))
+    out.write_text(page, encoding="utf-8")
+
+
+def relative_table(verifications: Sequence[Verification], leads: Sequence[float | None]) -> list[list[str]]:
+    """Rows of a table: each channel's RMSE by forecast and lead time, and the mean over channels of RMSE over that of each baseline."""
+    first = verifications[0]
+    wanted = [i for i, lead in enumerate(first.lead_time_h) if lead in leads]
+    shown = [v for v in verifications if v.forecast != "climatology_distribution"]
+    header = ["RMSE", "units"] + [f"{v.forecast}{_lead(first.lead_time_h[i])}" for i in wanted for v in shown]
+    rows = [header]
+    for c, channel in enumerate(first.channels):
+        rows.append([str(channel), first.units[c]] + [f"{v.value('rmse')[i, c]:.4g}" for i in wanted for v in shown])
+    for base in ("persistence", "climatology"):
+        reference = next((v for v in verifications if v.forecast == base), None)
+        if reference is not None:
+            ratios = [f"{mean_ratio(v, reference)[i]:.3f}" for i in wanted for v in shown]
+            rows.append([f"mean RMSE / {base}", "1", *ratios])
+    return rows
+
+
+def mean_ratio(verification: Verification, reference: Verification, metric: str = "rmse") -> np.ndarray:
+    """Mean over channels of a score over the reference's, for each lead time."""
+    return (verification.value(metric) / reference.value(metric)).mean(axis=-1)
+
+
+def _lead(lead: float | None) -> str:
+    return "" if lead is None else f" +{lead:g} h"
+
+
+def _forecast_sections(facts: RunFacts, record: Record, forecasts: Sequence[Verification]) -> list[dict[str, Any]]:
+    leads = [lead for lead in forecasts[0].lead_time_h if lead in TABLE_LEADS_H] or [forecasts[0].lead_time_h[-1]]
+    starts = len(forecasts[0].starts_h)
+    text = f"Area-weighted scores over {starts} starts; bands are 95 % intervals from resampling the starts in blocks of five days."
+    sections = [
+        _section("Forecast skill", text, [figures.skill_by_lead_time(forecasts)], table=relative_table(forecasts, leads)),
+        _section(
+            "Ensemble",
+            "Fair continuous ranked probability score of the members, beside the distribution of the training period; lower is better.",
+            [figures.skill_by_lead_time(forecasts, "crps"), *[figures.reliability(v) for v in forecasts if v.forecast == "model" and v.members > 1]],
+        ),
+    ]
+    return [*sections, _forecast_maps(facts.trained, record)]
+
+
+def _forecast_maps(trained: TrainedModel, record: Record) -> dict[str, Any]:
+    task = forecast_task(trained)
+    name, tokenizer = next(iter(trained.tokenizers.items()))
+    depth = tokenizer.stream.patch[0]
+    steps = task.slabs * depth
+    starts = record.starts(steps)
+    place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
+    case = forecast_case(tokenizer, record, place, task.history * depth)
+    question = task.complete({name: tokenizer.tokenize(record, place)})
+    members = tokenizer.to_anomalies(answer(trained, question)[name], case.ahead) + case.usual
+    rows = [(record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)]
+    lead_h = case.truth.shape[0] * record.step_h
+    start = str(record.dataset["time"].values[place.start + task.history * depth - 1])[:16]
+    return _section("Maps", f"One forecast from {start}, {lead_h:g} h ahead.", [figures.forecast_maps(record.grid, rows)])
+
+
+def _masked_sections(trained: TrainedModel, record: Record, masked: Sequence[Verification]) -> list[dict[str, Any]]:
+    tables = []
+    for task in dict.fromkeys(v.task for v in masked):
+        table = relative_table([v for v in masked if v.task == task], [None])
+        table[0][0] = f"RMSE, {task} hidden".replace("masked ", "")
+        tables.append(table)
+    name, tokenizer = next(iter(trained.tokenizers.items()))
+    steps = int(trained.recipe["task"]["slabs"]) * tokenizer.stream.patch[0]
+    starts = record.starts(steps)
+    case = reconstruct(trained, record, whole_domain(record.grid, int(starts[len(starts) // 2]), steps), plain_mask(0.75))
+    c = mapped_channels(record)[0]
+    maps = figures.reconstruction_maps(
+        record.grid, record.channels[c], record.units[c], case.truth[:, c], case.hidden[:, c], case.members.mean(axis=0)[:, c]
+    )
+    text = "Single tokens hidden at random, fully; scored where they were hidden. The maps show one window with 75 % hidden."
+    return [_section("Masked reconstruction", text, [maps], tables=tables)]
+
+
+def mapped_channels(record: Record) -> list[int]:
+    """Channels for maps: the first level of each of the first variables that differ most in kind, one a variable."""
+    firsts = {c.variable: i for i, c in reversed(list(enumerate(record.channels)))}
+    preferred = [firsts[v] for v in ("z", "t2m", "tprate") if v in firsts]
+    others = [i for v, i in sorted(firsts.items(), key=lambda item: item[1]) if i not in preferred]
+    return (preferred + others)[:MAPPED]
+
+
+def _section(title: str, text: str, shown: Sequence[Figure], table: Any = None, tables: Sequence[Any] = ()) -> dict[str, Any]:
+    return {"title": title, "text": text, "figures": [_as_data_url(f) for f in shown], "tables": [*([table] if table else []), *tables]}
+
+
+def _as_data_url(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _facts(facts: RunFacts, record: Record) -> list[tuple[str, str]]:
+    recipe, grid = facts.trained.recipe, record.grid
+    options = facts.trained.model.options
+    rows = [
+        ("data", f"{facts.store}, {grid.shape[0]} × {grid.shape[1]} points, every {record.step_h:g} h"),
+        ("trained on", " to ".join(map(str, recipe["data"]["train"]))),
+        ("verified on", f"{' to '.join(facts.period)}, which no training saw"),
+        ("channels", ", ".join(map(str, record.channels))),
+        ("model", f"{facts.trained.parameters:,} parameters, width {options.width}, {options.encoder_layers} + {options.decoder_layers} layers, {options.head} head"),
+    ]
+    return rows + [("wall time", ", ".join(f"{what} {seconds:.0f} s" for what, seconds in facts.wall_time_s.items()))]

@@ -1,0 +1,185 @@
+"""Verification of forecasts beside their baselines. Axes: S start, L lead time, V channel, E member, R rank, H row, W column."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from statecast.evaluation.baselines import ClimatologicalEnsemble, persistence
+from statecast.evaluation.scores import METRICS, block_bootstrap, rank_counts, score, statistics
+from statecast.inference.answer import answer
+from statecast.inference.forecast import check_grid, forecast_task
+from statecast.sources import Record
+from statecast.streams import Channel
+from statecast.tokenizers import FieldTokenizer, Place
+from statecast.tokenizers.windows import whole_domain
+from statecast.trained import TrainedModel
+
+BOOTSTRAP_SAMPLES = 1000
+BLOCK_H = 120.0  # weather forgets itself in about five days
+INTERVAL = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Statistics of one forecast at each start; see `scores.statistics`."""
+
+    forecast: str
+    task: str
+    channels: tuple[Channel, ...]
+    units: tuple[str, ...]
+    lead_time_h: tuple[float | None, ...]
+    members: int
+    starts_h: Float[np.ndarray, " S"]
+    statistics: Mapping[str, Float[np.ndarray, "S L V"]]
+    ranks: Float[np.ndarray, "L V R"] | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        has_members = ("spread", "spread_skill")
+        return tuple(m for m in METRICS if self.members > 1 or m not in has_members)
+
+    def value(self, metric: str, starts: np.ndarray | slice = slice(None)) -> Float[np.ndarray, "L V"]:
+        """The score over all starts, or over some."""
+        means = {name: np.nanmean(s[starts], axis=0) if np.isfinite(s).any() else s[0] for name, s in self.statistics.items()}
+        return score(metric, means, self.members)
+
+    def interval(self, metric: str, seed: int = 0) -> tuple[Float[np.ndarray, "L V"], Float[np.ndarray, "L V"]]:
+        """95 % interval by resampling starts in blocks of five days."""
+        starts = len(self.starts_h)
+        step_h = float(np.diff(self.starts_h).min()) if starts > 1 else BLOCK_H
+        draws = block_bootstrap(starts, round(BLOCK_H / step_h), BOOTSTRAP_SAMPLES, np.random.default_rng(seed))
+        counts = np.stack([np.bincount(d, minlength=starts) for d in draws]) / starts
+        means = {name: np.einsum("bs,slv->blv", counts, np.nan_to_num(s)) for name, s in self.statistics.items()}
+        low, high = np.percentile(score(metric, means, self.members), INTERVAL, axis=0)
+        return low, high
+
+    def records(self) -> list[dict[str, Any]]:
+        """The scores as `scores.json` holds them: a record for each metric, channel and lead time."""
+        records = []
+        for metric in self.metrics:
+            value, (low, high) = self.value(metric), self.interval(metric)
+            for lead, v in np.ndindex(value.shape):
+                if np.isfinite(value[lead, v]):
+                    numbers = {"value": value[lead, v], "low": low[lead, v], "high": high[lead, v]}
+                    records.append(self._record(metric, lead, v) | {k: float(x) for k, x in numbers.items()} | {"n": len(self.starts_h)})
+        return records
+
+    def _record(self, metric: str, lead: int, v: int) -> dict[str, Any]:
+        channel = self.channels[v]
+        return {
+            "forecast": self.forecast,
+            "task": self.task,
+            "variable": channel.variable,
+            "level_hpa": channel.pressure_hpa,
+            "lead_time_h": self.lead_time_h[lead],
+            "metric": metric,
+        }
+
+    def dataset(self) -> xr.Dataset:
+        """The scores as labelled arrays on (lead_time, channel), and the rank histogram."""
+        dims = ("lead_time", "channel")
+        scores = {metric: (dims, self.value(metric)) for metric in self.metrics}
+        if self.ranks is not None:
+            scores["rank_histogram"] = ((*dims, "rank"), self.ranks)
+        leads = [math.nan if lead is None else lead for lead in self.lead_time_h]
+        coords = {"lead_time": ("lead_time", leads, {"units": "hours"}), "channel": list(map(str, self.channels)), "units": ("channel", list(self.units))}
+        return xr.Dataset(scores, coords=coords)
+
+
+@dataclass(frozen=True)
+class ForecastCase:
+    """One start: what came true, what is usual, what was last known. Physical units."""
+
+    truth: Float[np.ndarray, "T V H W"]
+    usual: Float[np.ndarray, "T V H W"]
+    last: Float[np.ndarray, "V H W"]
+    ahead: Place
+
+
+def verify_forecast(
+    models: Mapping[str, TrainedModel],
+    record: Record,
+    *,
+    training: Record | None = None,
+    every_h: float = 12.0,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[Verification]:
+    """Verify models that answer the same forecast question, beside persistence, climatology and climatology's own distribution.
+
+    record    the period to verify on, which no training may have seen
+    training  the training period, from which climatology's distribution is drawn; without it that baseline is left out
+    every_h   hours between starts
+    progress  is told the share that is done
+
+    Raises ModelError if a model is for another task or grid, StoreError if the period has no window without a gap.
+    """
+    first = next(iter(models.values()))
+    task = forecast_task(first)
+    name, tokenizer = next(iter(first.tokenizers.items()))
+    check_grid(tokenizer, record)
+    depth = tokenizer.stream.patch[0]
+    history, steps = task.history * depth, task.slabs * depth
+    starts = every(record, record.starts(steps), every_h)
+    ensemble = ClimatologicalEnsemble(training) if training is not None else None
+    collected: dict[str, list[dict[str, np.ndarray]]] = {}
+    ranks: dict[str, np.ndarray] = {}
+    for done, start in enumerate(starts):
+        place = whole_domain(record.grid, int(start), steps)
+        case = forecast_case(tokenizer, record, place, history)
+        question = task.complete({name: tokenizer.tokenize(record, place)})
+        forecasts = {key: tokenizer.to_anomalies(answer(m, question)[name], case.ahead) + case.usual for key, m in models.items()}
+        forecasts |= _baselines(case, record, ensemble)
+        for key, members in forecasts.items():
+            collected.setdefault(key, []).append(statistics(members, case.truth, case.usual, record.grid.cell_area))
+            if len(members) > 1:
+                ranks[key] = ranks.get(key, 0) + rank_counts(members, case.truth)
+        progress((done + 1) / len(starts))
+    leads = tuple(float(h) for h in record.step_h * np.arange(1, steps - history + 1))
+    sizes = {key: len(members) for key, members in forecasts.items()}
+    return [
+        Verification(key, "forecast", record.channels, record.units, leads, sizes[key], record.hours[starts], stack_starts(parts), ranks.get(key))
+        for key, parts in collected.items()
+    ]
+
+
+def forecast_case(tokenizer: FieldTokenizer, record: Record, place: Place, history: int) -> ForecastCase:
+    ahead = Place(place.start + history, place.steps - history, place.rows, place.columns)
+    state = record.read(slice(place.start, place.start + place.steps))
+    return ForecastCase(state[history:], tokenizer.usual(record, ahead), state[history - 1], ahead)
+
+
+def every(record: Record, starts: np.ndarray, every_h: float) -> np.ndarray:
+    """Of `starts` those that are at least `every_h` hours apart."""
+    kept = [starts[0]]
+    for start in starts[1:]:
+        if record.hours[start] - record.hours[kept[-1]] >= every_h - 1e-6:
+            kept.append(start)
+    return np.array(kept)
+
+
+def _baselines(case: ForecastCase, record: Record, ensemble: ClimatologicalEnsemble | None) -> dict[str, np.ndarray]:
+    steps = slice(case.ahead.start, case.ahead.start + case.ahead.steps)
+    last = np.where(np.isfinite(case.last), case.last, case.usual[0])  # what was not observed persists as usual
+    forecasts = {"persistence": persistence(last, case.ahead.steps), "climatology": case.usual[None]}
+    if ensemble is not None:
+        forecasts["climatology_distribution"] = ensemble.for_times(record.month[steps], record.hour_utc[steps])
+    return forecasts
+
+
+def stack_starts(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {key: np.stack([part[key] for part in parts]) for key in parts[0]}
+
+
+def write_scores(verifications: Sequence[Verification], out: Path) -> None:
+    """Write `scores.json` and `scores.nc` into the directory `out`."""
+    records = [record for verification in verifications for record in verification.records()]
+    (out / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False))
+    groups = {f"/{v.task}/{v.forecast}".replace(" ", "_"): v.dataset() for v in verifications}
+    xr.DataTree.from_dict(groups).to_netcdf(out / "scores.nc")

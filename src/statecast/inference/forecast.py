@@ -1,0 +1,177 @@
+"""Forecasts of a trained model as CF datasets. Axes: E member, T time, V channel, H row, W column; B member as batch, N token, P value."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cftime
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from statecast.inference.answer import answer
+from statecast.sources import Record, StoreError
+from statecast.sources.record import stream_channels
+from statecast.streams import Channel, Question, Tokens, Window
+from statecast.tasks import Forecast
+from statecast.tokenizers import Place
+from statecast.tokenizers.windows import whole_domain
+from statecast.trained import ModelError, TrainedModel
+
+COORDINATE_ATTRIBUTES = {
+    "number": {"standard_name": "realization", "units": "1", "long_name": "ensemble member"},
+    "level": {"standard_name": "air_pressure", "units": "hPa", "positive": "down"},
+    "lat": {"standard_name": "latitude", "units": "degrees_north"},
+    "lon": {"standard_name": "longitude", "units": "degrees_east"},
+}
+
+
+def forecast_task(trained: TrainedModel) -> Forecast:
+    """The forecast that the model was fine-tuned for. Raises ModelError if it was trained for something else."""
+    task = trained.recipe["task"]
+    if task["kind"] != "forecast":
+        raise ModelError(f"the model was trained for the task '{task['kind']}', expected forecast. Fine-tune it first: statecast finetune forecast --from RUN --out RUN2.")
+    return Forecast.model_validate(task)
+
+
+def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, members: int) -> xr.Dataset:
+    """Forecast `steps` time steps from `init`, the last time that is shown.
+
+    dataset   as `sources.open_fields` gives it; it must hold the history that the model is shown, up to `init`
+    members   at most as many as the model's head has
+
+    Returns variables on (init_time, number, lead_time, [level,] lat, lon) in the units of the store. More steps than the model was
+    fine-tuned for are reached by roll-out: each member goes on from its own last steps.
+    Raises StoreError for an `init` without its history, ModelError for a wrong model or too many members.
+    """
+    task = forecast_task(trained)
+    if steps < 1:
+        raise ModelError(f"steps is {steps}, expected at least 1.")
+    if not 1 <= members <= trained.model.head.members:
+        raise ModelError(f"members is {members}, expected 1 to {trained.model.head.members}: the head of the model has no more.")
+    tokenizer = next(iter(trained.tokenizers.values()))
+    depth, step_h = tokenizer.stream.patch[0], tokenizer.climatology.step_h
+    history = task.history * depth
+    needed = -(-steps // (task.leads * depth)) * task.leads * depth
+    times = _times_around(dataset, init, history, needed, step_h)
+    records = {name: _record_at(dataset, t, times, history) for name, t in trained.tokenizers.items()}
+    anomalies = _roll_out(trained, task, records, needed, members)
+    parts = [_labelled(trained, name, records[name], anomalies[name][:, :steps], history) for name in records]
+    return _with_coordinates(xr.merge(parts), times, history, steps, step_h, init, dataset)
+
+
+def _times_around(dataset: xr.Dataset, init: str, history: int, ahead: int, step_h: float) -> list[Any]:
+    """The times of the history (the last one is `init`) and of the steps ahead, which may lie beyond the end of the store."""
+    index = dataset.indexes["time"]
+    found = index.get_indexer(_as_index(init, index)) if _as_index(init, index) is not None else [-1]
+    if found[0] < 0:
+        raise StoreError(f"init {init}: is no time of the store, which has {index[0]} to {index[-1]}. Name one of its times.")
+    step = timedelta(hours=step_h)
+    return [index[int(found[0])] + k * step for k in range(1 - history, ahead + 1)]
+
+
+def _as_index(init: str, index: Any) -> Any:
+    """`init` as an index of one time in the calendar of `index`; None if it can't be read as a time."""
+    try:
+        time = pd.Timestamp(init)
+    except ValueError:
+        return None
+    if isinstance(index, pd.DatetimeIndex):
+        return pd.DatetimeIndex([time])
+    fields = (time.year, time.month, time.day, time.hour, time.minute)
+    return xr.CFTimeIndex([cftime.datetime(*fields, calendar=index.calendar)])
+
+
+def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
+    stream_channels(dataset, tokenizer.stream)
+    record = Record.open(dataset[list(tokenizer.stream.variables)].reindex(time=times), tokenizer.stream)
+    check_grid(tokenizer, record)
+    if not np.isfinite(record.read(slice(0, history))).any(axis=(1, 2, 3)).all():
+        raise StoreError(f"the forecast needs {history} steps up to its start ({times[0]} to {times[history - 1]}); the store lacks some. Name a later init.")
+    return record
+
+
+def check_grid(tokenizer: Any, record: Record) -> None:
+    """Raises ModelError unless the record lies on the grid that the stream's climatology lies on."""
+    mine, theirs = tokenizer.climatology.grid, record.grid
+    if mine.shape != theirs.shape or not (np.allclose(mine.lat, theirs.lat, atol=1e-3) and np.allclose(mine.lon, theirs.lon, atol=1e-3)):
+        raise ModelError(
+            f"the model's grid is {mine.shape[0]} x {mine.shape[1]}, the store's is {theirs.shape[0]} x {theirs.shape[1]} or has other points. "
+            "Regrid the store, or fine-tune with the store as a stream of its own name."
+        )
+
+
+def _roll_out(trained: TrainedModel, task: Forecast, records: Mapping[str, Record], needed: int, members: int) -> dict[str, np.ndarray]:
+    """Anomalies (E T V H W) of all the steps after the history, in the units of the channels."""
+    depth = next(iter(trained.tokenizers.values())).stream.patch[0]
+    history, leads = task.history * depth, task.leads * depth
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
+    shown: dict[str, np.ndarray] | None = None
+    for first in range(0, needed, leads):
+        places = {name: whole_domain(record.grid, first, history + leads) for name, record in records.items()}
+        window = {name: trained.tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
+        question = task.complete(window)
+        values = _members_of(trained, question, shown, members)
+        for name in records:
+            ahead = Place(first + history, leads, places[name].rows, places[name].columns)
+            parts[name].append(trained.tokenizers[name].to_anomalies(values[name], ahead))
+        shown = {name: np.concatenate(p, axis=1)[:, -history:] for name, p in parts.items()}
+    return {name: np.concatenate(p, axis=1) for name, p in parts.items()}
+
+
+def _members_of(trained: TrainedModel, question: Question, shown: dict[str, np.ndarray] | None, members: int) -> dict[str, torch.Tensor]:
+    """The first block asks once for all members; in later ones each member sees its own past and answers with its own head."""
+    if shown is None:
+        return {name: values[:members] for name, values in answer(trained, question).items()}
+    answers = []
+    for member in range(members):
+        context: Window = {}
+        for name, tokens in question.context.items():
+            values = trained.tokenizers[name].from_anomalies(shown[name][member])
+            context[name] = Tokens(values, tokens.coords, torch.ones_like(tokens.observed))
+        answers.append({name: v[member] for name, v in answer(trained, Question(context, question.queries)).items()})
+    return {name: torch.stack([a[name] for a in answers]) for name in answers[0]}
+
+
+def _labelled(trained: TrainedModel, name: str, record: Record, anomalies: np.ndarray, history: int) -> xr.Dataset:
+    tokenizer = trained.tokenizers[name]
+    place = whole_domain(record.grid, history, anomalies.shape[1])
+    fields = anomalies + tokenizer.usual(record, place)
+    variables = {}
+    for variable in tokenizer.stream.variables:
+        index = [i for i, c in enumerate(record.channels) if c.variable == variable]
+        channel: Channel = record.channels[index[0]]
+        attributes = {k: v for k, v in record.dataset[variable].attrs.items() if k in ("standard_name", "long_name", "units")}
+        if channel.pressure_hpa is None:
+            variables[variable] = (("number", "lead_time", "lat", "lon"), fields[:, :, index[0]], attributes)
+        else:
+            variables[variable] = (("number", "lead_time", "level", "lat", "lon"), fields[:, :, index], attributes)
+    levels = {"level": list(tokenizer.stream.levels)} if tokenizer.stream.levels else {}
+    return xr.Dataset(variables, coords={**levels, "lat": record.grid.lat, "lon": record.grid.lon})
+
+
+def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, step_h: float, init: str, dataset: xr.Dataset) -> xr.Dataset:
+    start, valid = times[history - 1], times[history : history + steps]
+    lead = np.arange(1, steps + 1) * step_h
+    fields = fields.assign_coords(
+        number=np.arange(fields.sizes["number"]),
+        lead_time=("lead_time", lead, {"standard_name": "forecast_period", "units": "hours"}),
+    )
+    fields = fields.expand_dims(init_time=xr.DataArray([start], dims="init_time", attrs={"standard_name": "forecast_reference_time"}))
+    fields = fields.assign_coords(valid_time=(("init_time", "lead_time"), np.array([valid]), {"standard_name": "time"}))
+    for axis, attributes in COORDINATE_ATTRIBUTES.items():
+        if axis in fields.coords:
+            fields[axis].attrs = attributes
+    fields.attrs = {"Conventions": "CF-1.11", "source": f"statecast {version('statecast')}", "title": f"Forecast from {start}"}
+    return fields
+
+
+def write_forecast(fields: xr.Dataset, out: Path) -> None:
+    """Write as Zarr, or as NetCDF if the name ends in .nc. The lead time stays a number of hours, as CF has it."""
+    if out.suffix == ".nc":
+        fields.to_netcdf(out)
+    else:
+        fields.to_zarr(out, mode="w-", zarr_format=3, consolidated=False)

@@ -1,0 +1,281 @@
+"""The jobs behind the commands: from a recipe and a store to a run directory."""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import yaml
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from statecast.config import Recipe, RecipeError, read_recipe
+from statecast.evaluation import Verification, verify_forecast, verify_reconstruction, write_scores
+from statecast.evaluation.report import RunFacts, write_report
+from statecast.inference import forecast, write_forecast
+from statecast.sources import Record, StoreError, fit_climatology, open_fields
+from statecast.sources.record import select_period
+from statecast.tokenizers import FieldTokenizer, WindowSampler
+from statecast.tokenizers.patches import check_patch
+from statecast.trained import ModelError, TrainedModel, build, load
+from statecast.training import QuestionDataset, StreamSource, TrainingOptions, fit
+
+
+class OutputError(ValueError):
+    """An output that exists already, or can't be written."""
+
+
+@contextlib.contextmanager
+def new_output(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A path to write a file or a directory to, which appears at `out` only once the block has succeeded.
+
+    If the block fails, what stands at `out` stays as it was; what was written is kept as `OUT.failed` if it holds checkpoints and
+    removed otherwise. Raises OutputError if `out` exists and may not be overwritten.
+    """
+    out = Path(out)
+    if (out.exists() or out.is_symlink()) and not overwrite:
+        raise OutputError(f"{out} exists already. Choose another place, or pass --overwrite to replace it.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"{out} can't be written: {error.strerror}. Choose another place.") from error
+    written = aside / out.name
+    try:
+        yield written
+        if out.exists():
+            out.rename(aside / "replaced")
+        written.rename(out)
+    except BaseException:
+        failed = out.with_name(f"{out.name}.failed")
+        if any(aside.rglob("*.ckpt")) and not failed.exists():
+            written.rename(failed)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def pretrain(
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: bool = True,
+    title: str = "pre-training",
+) -> TrainedModel:
+    """Train a new model by a recipe; write the run directory `out` (`model/`, `logs/`, `checkpoints/`, `run.yaml`).
+
+    Raises RecipeError, StoreError or OutputError, each in one line, before anything is written.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
+    with new_output(out, overwrite=overwrite) as directory:
+        directory.mkdir()
+        dataset = open_fields(recipe.data.store)
+        sources = _sources(recipe, dataset, known={})
+        model = build(recipe.model, {name: s.tokenizer for name, s in sources.items()}, recipe.seed)
+        trained = TrainedModel(model, {name: s.tokenizer for name, s in sources.items()}, recipe.as_dict())
+        _train(trained, recipe, dataset, sources, directory, title=title, progress=progress)
+    return trained
+
+
+def finetune(
+    recipe: str | Path | Recipe,
+    start_from: str | Path | TrainedModel,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: bool = True,
+    title: str = "fine-tuning",
+) -> TrainedModel:
+    """Go on from a trained model with another task, other data or further streams; write the run directory `out`.
+
+    What the recipe leaves out is inherited from the model's own: data, streams, window, model and seed. Streams that the model knows
+    keep their statistics and weights, others are added with new ones; which is which is printed in `run.yaml`.
+
+    Raises as `pretrain` does, and ModelError for a directory that holds no model.
+    """
+    base = start_from if isinstance(start_from, TrainedModel) else load(start_from)
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
+    changed = [key for key, value in recipe.model.model_dump().items() if value != base.recipe["model"][key]]
+    if changed:
+        raise RecipeError(f"model.{changed[0]} differs from that of the model to start from. Leave out the section model: it is inherited.")
+    with new_output(out, overwrite=overwrite) as directory:
+        directory.mkdir()
+        dataset = open_fields(recipe.data.store)
+        sources = _sources(recipe, dataset, known=base.tokenizers)
+        tokenizers = {name: s.tokenizer for name, s in sources.items()}
+        model = build(base.model.options, tokenizers, recipe.seed)
+        new = transfer(base, model)
+        trained = TrainedModel(model, tokenizers, recipe.as_dict())
+        _train(trained, recipe, dataset, sources, directory, title=title, progress=progress, new_parameters=new)
+    return trained
+
+
+def transfer(base: TrainedModel, model: Any) -> list[str]:
+    """Copy all weights that both models have, by name; returns the names of those that stay new. Raises ModelError if a shape differs."""
+    state = model.state_dict()
+    old = base.model.state_dict()
+    for name, value in state.items():
+        if name in old and old[name].shape != value.shape:
+            raise ModelError(
+                f"weights {name} have shape {list(old[name].shape)} in the model to start from, {list(value.shape)} by the recipe. "
+                "Give a stream with other variables, levels or patch a name of its own."
+            )
+    model.load_state_dict({name: old.get(name, value) for name, value in state.items()})
+    return [name for name in state if name not in old]
+
+
+def _sources(recipe: Recipe, dataset: xr.Dataset, known: Any) -> dict[str, StreamSource]:
+    """The training record of each stream with its tokenizer; statistics from the training period, unless the stream is known already."""
+    sources = {}
+    for name, stream in recipe.streams.items():
+        record = Record.open(dataset, stream, recipe.data.train)
+        if name in known and known[name].stream == stream:
+            tokenizer = known[name]
+            if tokenizer.climatology.grid.shape != record.grid.shape:
+                raise ModelError(f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it.")
+        else:
+            tokenizer = FieldTokenizer(stream, fit_climatology(record))
+        rows, columns = recipe.window.extent or record.grid.shape
+        try:
+            check_patch((_window_steps(recipe), len(record.channels), rows, columns), stream.patch, tokenizer.groups)
+        except ValueError as error:
+            raise RecipeError(f"streams.{name}.{error}") from None
+        sources[name] = StreamSource(record, tokenizer)
+    return sources
+
+
+def _window_steps(recipe: Recipe) -> int:
+    return recipe.task.slabs * max(stream.patch[0] for stream in recipe.streams.values())
+
+
+def _questions(recipe: Recipe, sources: dict[str, StreamSource], samples: int, seed: int) -> QuestionDataset:
+    record = next(iter(sources.values())).record
+    steps = _window_steps(recipe)
+    windows = WindowSampler(record.grid, record.starts(steps), steps, recipe.window.extent)
+    return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples)
+
+
+def _train(
+    trained: TrainedModel,
+    recipe: Recipe,
+    dataset: xr.Dataset,
+    sources: dict[str, StreamSource],
+    directory: Path,
+    *,
+    title: str,
+    progress: bool,
+    new_parameters: Sequence[str] = (),
+) -> None:
+    options: TrainingOptions = recipe.training
+    questions = _questions(recipe, sources, options.steps * options.batch_size, recipe.seed)
+    validation = None
+    if recipe.data.validate_on is not None:
+        held_out = {
+            name: StreamSource(Record.open(dataset, s.tokenizer.stream, recipe.data.validate_on), s.tokenizer) for name, s in sources.items()
+        }
+        validation = _questions(recipe, held_out, options.validation_samples, recipe.seed + 1)
+    seconds = fit(trained.model, questions, validation, options, directory, title=title, progress=progress)
+    trained.save(directory / "model")
+    facts = {"wall_time_s": round(seconds, 1), "parameters": trained.parameters, "new_parameters": list(new_parameters)}
+    (directory / "run.yaml").write_text(yaml.safe_dump(facts))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation leaves: its directory and what was verified."""
+
+    out: Path
+    verifications: list[Verification] = field(default_factory=list)
+
+
+def evaluate(
+    run: str | Path | TrainedModel,
+    data: str | xr.Dataset,
+    period: tuple[str, str],
+    out: str | Path,
+    *,
+    every_h: float = 12.0,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Evaluation:
+    """Verify a model on a period that its training did not see; write `scores.json`, `scores.nc` and `report.html` into `out`.
+
+    A model that was pre-trained is asked to fill in what is hidden, one that was fine-tuned to forecast, to forecast.
+    Raises StoreError if the period overlaps the training period of the same store or holds no data.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    dataset = open_fields(data)
+    stream = next(iter(trained.tokenizers.values())).stream
+    record = Record.open(dataset, stream, period)
+    require_unseen(trained, data, dataset, period)
+    with new_output(out, overwrite=overwrite) as directory:
+        directory.mkdir()
+        began = time.monotonic()
+        training = dataset if str(data) == trained.recipe["data"]["store"] else None
+        verifications = verify({"model": trained}, record, training, every_h=every_h, progress=progress)
+        write_scores(verifications, directory)
+        facts = RunFacts("Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run))
+        write_report(facts, record, verifications, directory / "report.html")
+    return Evaluation(Path(out), verifications)
+
+
+def predict(
+    run: str | Path | TrainedModel, data: str | xr.Dataset, init: str, steps: int, *, members: int | None = None, out: str | Path | None = None, overwrite: bool = False
+) -> xr.Dataset:
+    """Forecast `steps` time steps from `init`; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
+
+    See `inference.forecast` for what comes back and what is raised; OutputError if `out` exists.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    fields = forecast(trained, open_fields(data), init, steps, trained.model.head.members if members is None else members)
+    if out is not None:
+        with new_output(out, overwrite=overwrite) as path:
+            write_forecast(fields, path)
+    return fields
+
+
+def require_unseen(trained: TrainedModel, data: str | xr.Dataset, dataset: xr.Dataset, period: tuple[str, str]) -> None:
+    """Raises StoreError if `period` shares a time step with the period that the model was trained on in the same store."""
+    trained_on = trained.recipe["data"]
+    if str(data) != trained_on["store"]:
+        return
+    seen = select_period(dataset, trained_on["train"]).indexes["time"]
+    asked = select_period(dataset, period).indexes["time"]
+    if seen[0] <= asked[-1] and asked[0] <= seen[-1]:
+        raise StoreError(
+            f"period {period[0]} to {period[1]}: overlaps the training period {trained_on['train'][0]} to {trained_on['train'][1]}. "
+            "Scores would flatter the model. Name a period outside it."
+        )
+
+
+def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:
+    """The run directory whose training curves a report can draw, by its name."""
+    return {} if isinstance(run, TrainedModel) else {Path(run).name: Path(run)}
+
+
+def verify(
+    models: Mapping[str, TrainedModel], record: Record, dataset: xr.Dataset | None, *, every_h: float, progress: bool, title: str = "evaluation"
+) -> list[Verification]:
+    """Verify models of one task by what their task asks; `dataset` holds their training period, for climatology's distribution."""
+    first = next(iter(models.values()))
+    with progress_bar(title, progress) as tell:
+        if first.recipe["task"]["kind"] == "masked":
+            return verify_reconstruction(first, record, every_h=max(every_h, 48.0), progress=tell)
+        stream = next(iter(first.tokenizers.values())).stream
+        training = Record.open(dataset, stream, tuple(first.recipe["data"]["train"])) if dataset is not None else None
+        return verify_forecast(models, record, training=training, every_h=every_h, progress=tell)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
+    """A bar that is told the share that is done."""
+    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(), disable=not shown) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda done: bar.update(task, completed=done)

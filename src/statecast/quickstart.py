@@ -1,0 +1,75 @@
+"""The quickstart: the whole path on the embedded atmosphere, from a store to a report.
+
+Pre-train, fine-tune to forecast, train the same model from scratch with the same fine-tuning budget, verify all of them on months that
+no training saw, report.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from statecast.config import Recipe, read_recipe
+from statecast.evaluation import Verification, write_scores
+from statecast.evaluation.report import RunFacts, write_report
+from statecast.evaluation.reconstruction import verify_reconstruction
+from statecast.jobs import finetune, new_output, pretrain, progress_bar, verify
+from statecast.sources import Record, open_fields
+
+HELD_OUT = ("2001-01-01", "2001-02-28")
+RECONSTRUCTED_SHARE = 0.75
+
+
+@dataclass
+class Stopwatch:
+    """Wall time of each named part."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[part] = time.monotonic() - began
+
+
+def quickstart(
+    out: str | Path = "runs/quickstart",
+    *,
+    pretraining: str | Recipe = "quickstart",
+    finetuning: str = "quickstart-forecast",
+    period: tuple[str, str] = HELD_OUT,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> list[Verification]:
+    """Run the whole path and write `out`: `pretrained/`, `forecast/` and `scratch/` (run directories), `model/` (the fine-tuned model),
+    `scores.json`, `scores.nc` and `report.html`. Returns what was verified.
+
+    The control, `scratch`, has the fine-tuned model's architecture, task, samples and number of steps, and the learning rate of the
+    pre-training, since that is the better one for new weights.
+    Raises OutputError if `out` exists and may not be overwritten.
+    """
+    base = pretraining if isinstance(pretraining, Recipe) else read_recipe(pretraining)
+    watch = Stopwatch()
+    with new_output(out, overwrite=overwrite) as directory:
+        directory.mkdir()
+        runs = {name: directory / name for name in ("pretrained", "forecast", "scratch")}
+        with watch.time("pre-training"):
+            pretrained = pretrain(base, runs["pretrained"], title="pre-training", progress=progress)
+        with watch.time("fine-tuning"):
+            model = finetune(finetuning, pretrained, runs["forecast"], title="fine-tuning", progress=progress)
+        with watch.time("control from scratch"):
+            control = read_recipe(finetuning, [f"training.learning_rate={base.training.learning_rate}"], inherit=base.as_dict())
+            scratch = pretrain(control, runs["scratch"], title="from scratch", progress=progress)
+        dataset = open_fields(base.data.store)
+        record = Record.open(dataset, next(iter(base.streams.values())), period)
+        with watch.time("evaluation"):
+            verifications = verify({"model": model, "scratch": scratch}, record, dataset, every_h=12.0, progress=progress, title="forecasts")
+            with progress_bar("reconstruction", progress) as tell:
+                verifications += verify_reconstruction(pretrained, record, hidden=(RECONSTRUCTED_SHARE,), every_h=72.0, progress=tell)
+        write_scores(verifications, directory)
+        model.save(directory / "model")
+        facts = RunFacts("Quickstart", model, base.data.store, period, watch.seconds, runs, pretrained)
+        write_report(facts, record, verifications, directory / "report.html")
+    return verifications

@@ -1,0 +1,1 @@
+"""Recipes that ship with statecast, by file name."""

@@ -1,0 +1,139 @@
+"""Climatology and spread of a record, in one pass that holds no more than a chunk of it.
+
+Axes: M month, D hour of the day, V channel, H row, W column.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from statecast.sources.fields import StoreError
+from statecast.sources.grid import Grid
+from statecast.sources.record import Record
+from statecast.streams import Channel
+
+STEPS_PER_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """What is usual at each grid point, and how far each channel strays from it.
+
+    mean      mean per month, hour of the day, channel and grid point, in the units of the channel; NaN where never observed
+    anomaly_std  standard deviation of the departures from `mean`: one number a channel, averaged by cell area
+    hours_utc    the hours of the day that `mean` knows, ascending
+    """
+
+    mean: Float[np.ndarray, "M D V H W"]
+    anomaly_std: Float[np.ndarray, " V"]
+    hours_utc: Float[np.ndarray, " D"]
+    channels: tuple[Channel, ...]
+    units: tuple[str, ...]
+    grid: Grid
+    step_h: float
+
+    def at(self, month: np.ndarray, hour_utc: np.ndarray, rows: slice = slice(None), columns: np.ndarray | None = None) -> Float[np.ndarray, "T V H W"]:
+        """The mean for each step of a window; the nearest hour of the day that is known (it is the same hour, as a rule)."""
+        distance = np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12)
+        window = self.mean[month - 1, distance.argmin(axis=1)][:, :, rows]
+        return window if columns is None else window[..., columns]
+
+    def save(self, path: Path) -> None:
+        """Write as CF NetCDF."""
+        dataset = xr.Dataset(
+            {
+                "mean": (("month", "hour_utc", "channel", "lat", "lon"), self.mean),
+                "anomaly_std": ("channel", self.anomaly_std),
+                "units": ("channel", list(self.units)),
+                "variable": ("channel", [c.variable for c in self.channels]),
+                "pressure": ("channel", [np.nan if c.pressure_hpa is None else c.pressure_hpa for c in self.channels], {"units": "hPa"}),
+                "step": ((), self.step_h, {"units": "h"}),
+            },
+            coords={
+                "month": np.arange(1, 13),
+                "hour_utc": self.hours_utc,
+                "lat": ("lat", self.grid.lat, {"standard_name": "latitude", "units": "degrees_north"}),
+                "lon": ("lon", self.grid.lon, {"standard_name": "longitude", "units": "degrees_east"}),
+            },
+            attrs={"Conventions": "CF-1.11", "title": "Climatology of the training period, per month and hour of the day"},
+        )
+        dataset.to_netcdf(path, encoding={"mean": {"zlib": True, "complevel": 4}})
+
+    @classmethod
+    def load(cls, path: Path) -> "Climatology":
+        with xr.open_dataset(path) as dataset:
+            pressures = dataset.pressure.values
+            channels = tuple(
+                Channel(str(name), None if np.isnan(p) else float(p)) for name, p in zip(dataset.variable.values, pressures, strict=True)
+            )
+            return cls(
+                mean=dataset["mean"].values,
+                anomaly_std=dataset.anomaly_std.values,
+                hours_utc=dataset.hour_utc.values,
+                channels=channels,
+                units=tuple(map(str, dataset.units.values)),
+                grid=Grid(dataset.lat.values, dataset.lon.values),
+                step_h=float(dataset["step"]),
+            )
+
+
+def fit_climatology(record: Record) -> Climatology:
+    """Climatology of the whole of `record`: give it the training period only.
+
+    A month (or hour of a month) that the record never saw takes the mean of the nearest month that it did see. Sums are kept in
+    float64 as departures from the first step, so that the spread of a large value (geopotential) survives the subtraction.
+    Raises StoreError for a channel without any value and for one that never varies.
+    """
+    hours = np.unique(record.hour_utc)
+    bins = (record.month - 1, np.searchsorted(hours, record.hour_utc))
+    shape = (12, len(hours), len(record.channels), *record.grid.shape)
+    total, count, squares = np.zeros(shape), np.zeros(shape, np.int32), np.zeros(shape[2:])
+    origin = np.nan_to_num(record.read(slice(0, 1))[0]).astype(np.float64)
+    for start in range(0, len(record), STEPS_PER_CHUNK):
+        chunk = slice(start, start + STEPS_PER_CHUNK)
+        departures = record.read(chunk) - origin
+        seen = np.isfinite(departures)
+        departures = np.where(seen, departures, 0.0)
+        for axis_bins, values, is_seen in zip(zip(bins[0][chunk], bins[1][chunk], strict=True), departures, seen, strict=True):
+            total[axis_bins] += values
+            count[axis_bins] += is_seen
+        squares += (departures**2).sum(axis=0)
+    _require_values(record, count)
+    mean = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
+    within = squares - (np.nan_to_num(mean) * total).sum(axis=(0, 1))
+    anomaly_std = _area_mean_std(within, count.sum(axis=(0, 1)), record)
+    return Climatology(
+        (_fill_months(mean) + origin).astype(np.float32), anomaly_std.astype(np.float32), hours, record.channels, record.units, record.grid, record.step_h
+    )
+
+
+def _require_values(record: Record, count: np.ndarray) -> None:
+    for channel, n in zip(record.channels, count.sum(axis=(0, 1, 3, 4)), strict=True):
+        if n == 0:
+            raise StoreError(f"variable '{channel}' has no value in the training period (NaN everywhere). Leave it out or name another period.")
+
+
+def _area_mean_std(within: np.ndarray, count: np.ndarray, record: Record) -> np.ndarray:
+    area = record.grid.cell_area * (count > 0)
+    variance = np.divide(within, count, out=np.zeros_like(within), where=count > 0)
+    std = np.sqrt((variance * area).sum(axis=(1, 2)) / area.sum(axis=(1, 2)))
+    for channel, spread in zip(record.channels, std, strict=True):
+        if not spread > 0:
+            raise StoreError(f"variable '{channel}' never varies in the training period, so there is nothing to learn. Leave it out.")
+    return std
+
+
+def _fill_months(mean: np.ndarray) -> np.ndarray:
+    """Where a month and hour has no value: the mean of the same hour in the nearest month, going outwards round the year."""
+    filled = mean.copy()
+    for distance in range(1, 7):
+        neighbours = np.stack([np.roll(mean, distance, axis=0), np.roll(mean, -distance, axis=0)])
+        seen = np.isfinite(neighbours)
+        nearest = np.divide(np.where(seen, neighbours, 0).sum(0), seen.sum(0), out=np.full(mean.shape, np.nan), where=seen.any(0))
+        filled = np.where(np.isfinite(filled), filled, nearest)
+    hourly = np.isfinite(filled)
+    any_hour = np.divide(np.where(hourly, filled, 0).sum(1, keepdims=True), hourly.sum(1, keepdims=True), out=np.full_like(filled[:, :1], np.nan), where=hourly.any(1, keepdims=True))
+    return np.where(hourly, filled, any_hour)

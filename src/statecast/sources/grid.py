@@ -1,0 +1,57 @@
+"""Latitude-longitude grids: cell areas, periodicity, spacing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Centres of the cells, both ascending; the latitudes need not be equally spaced (Gaussian grids)."""
+
+    lat: Float[np.ndarray, " H"]
+    lon: Float[np.ndarray, " W"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.lat), len(self.lon)
+
+    @property
+    def spacing_deg(self) -> float:
+        """Mean distance of neighbouring rows in degrees; of columns, if there is one row."""
+        axis = self.lat if len(self.lat) > 1 else self.lon
+        return float(np.diff(axis).mean()) if len(axis) > 1 else 1.0
+
+    @property
+    def is_periodic(self) -> bool:
+        """True if the columns go round the globe: the gap across the date line is the gap between columns."""
+        if len(self.lon) < 2:
+            return False
+        gap = self.lon[0] + 360.0 - self.lon[-1]
+        return bool(abs(gap - np.diff(self.lon).mean()) < 0.01 * gap)
+
+    @property
+    def cell_area(self) -> Float[np.ndarray, "H W"]:
+        """Area of each cell as a share of the sphere: Δsin(lat) Δlon / 4π. The areas of a global grid sum to 1.
+
+        Rows meet halfway between their centres. The first and last row reach the pole if it is less than a row away, and else
+        as far outwards as inwards; so do the first and last column of a regional grid.
+        """
+        rows = np.diff(np.sin(np.deg2rad(np.clip(_edges(self.lat, -90.0, 90.0), -90.0, 90.0))))
+        if self.is_periodic:
+            wrapped = np.concatenate([[self.lon[-1] - 360.0], self.lon, [self.lon[0] + 360.0]])
+            columns = (wrapped[2:] - wrapped[:-2]) / 2
+        else:
+            columns = np.diff(_edges(self.lon, -np.inf, np.inf))
+        return rows[:, None] * np.deg2rad(columns)[None, :] / (4 * np.pi)
+
+
+def _edges(centres: np.ndarray, lowest: float, highest: float) -> np.ndarray:
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    first_step, last_step = centres[1] - centres[0], centres[-1] - centres[-2]
+    first = lowest if centres[0] - lowest < first_step else centres[0] - first_step / 2
+    last = highest if highest - centres[-1] < last_step else centres[-1] + last_step / 2
+    return np.concatenate([[first], middle, [last]])

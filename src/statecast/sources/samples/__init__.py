@@ -1,0 +1,11 @@
+"""The two records that ship with statecast; their licence and provenance stand in README.md beside them."""
+
+from importlib.resources import files
+from pathlib import Path
+
+SAMPLES = {"sample:atmosphere": "atmosphere.zarr", "sample:storm1996": "storm1996.nc"}
+
+
+def sample_path(name: str) -> Path:
+    """Where the sample `name` lies (one of `SAMPLES`). Raises KeyError for another name."""
+    return Path(str(files(__name__).joinpath(SAMPLES[name])))

@@ -1,0 +1,122 @@
+"""Streams and tokens, the vocabulary of every other module. Axes: B sample, N token, P value inside a token, C coordinate.
+
+A *stream* is one named kind of measurement and says how it is cut into tokens; `Tokens` is a batch of one stream and the one data
+type that passes between the parts; a `Question` is what is shown and what is asked of a window.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+COORDINATES = ("latitude_deg", "longitude_deg", "offset_h", "hour_utc", "year_fraction", "pressure_hpa", "spacing_deg")
+"""Axes C of the coordinates of a field's token: its centre, hours since the window's reference time, the hour of the day, the share of
+the year that has passed (0 to 1, in the record's own calendar), pressure (1013.25 for what lies at the surface), grid spacing."""
+
+SURFACE_PRESSURE_HPA = 1013.25
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Channel(NamedTuple):
+    """One variable on one level; `pressure_hpa` is None for a variable without levels."""
+
+    variable: str
+    pressure_hpa: float | None
+
+    def __str__(self) -> str:
+        return self.variable if self.pressure_hpa is None else f"{self.variable}@{self.pressure_hpa:g}"
+
+
+class Stream(BaseModel):
+    """One kind of measurement and the shape of its tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variables: tuple[str, ...] = Field(min_length=1, description="names of the variables in the store")
+    levels: tuple[float, ...] = Field((), description="pressure levels in hPa, for the variables that have levels")
+    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = Field((3, 9, 9), description="time steps × rows × columns of a token")
+    levels_share_token: bool = Field(
+        True, description="true: one token holds all levels (cheap); false: a token a level, told apart by its pressure (AtmoRep's way)"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Stream":
+        for name, values in (("variables", self.variables), ("levels", self.levels)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} are named twice: {list(values)}. Name each once.")
+        return self
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch of tokens of one stream.
+
+    values    normalised anomalies, dimensionless; 0 where nothing was observed
+    coords    physical units, see `COORDINATES`
+    observed  False where the source had no value (NaN): never scored, never shown
+    """
+
+    values: Float[Tensor, "*B N P"]
+    coords: Float[Tensor, "*B N C"]
+    observed: Bool[Tensor, "*B N P"]
+
+    def __len__(self) -> int:
+        return self.values.shape[-2]
+
+    def __getitem__(self, index: Tensor | slice) -> "Tokens":
+        """The tokens of `index` (along N) of one sample or of every sample of a batch."""
+        return Tokens(self.values[..., index, :], self.coords[..., index, :], self.observed[..., index, :])
+
+    def replace(self, values: Tensor) -> "Tokens":
+        return Tokens(values, self.coords, self.observed)
+
+    def to(self, device: torch.device | str) -> "Tokens":
+        return Tokens(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+Window = dict[str, Tokens]
+"""Everything that a task may show or ask: the tokens of each stream, by its name."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is shown (`context`) and what is asked (`queries`, whose `values` are the answer and which no model reads)."""
+
+    context: Window
+    queries: Window
+
+    def to(self, device: torch.device | str) -> "Question":
+        return Question(
+            {name: tokens.to(device) for name, tokens in self.context.items()},
+            {name: tokens.to(device) for name, tokens in self.queries.items()},
+        )
+
+
+def stack(windows: Sequence[Window]) -> Window:
+    """Samples with equal numbers of tokens, stacked along a new first axis B."""
+    return {
+        name: Tokens(
+            torch.stack([w[name].values for w in windows]),
+            torch.stack([w[name].coords for w in windows]),
+            torch.stack([w[name].observed for w in windows]),
+        )
+        for name in windows[0]
+    }
+
+
+def stack_questions(questions: Sequence[Question]) -> Question:
+    return Question(stack([q.context for q in questions]), stack([q.queries for q in questions]))
+
+
+def concatenate(parts: Sequence[Tokens]) -> Tokens:
+    """Tokens of several parts, one after the other along N."""
+    return Tokens(
+        torch.cat([p.values for p in parts], dim=-2),
+        torch.cat([p.coords for p in parts], dim=-2),
+        torch.cat([p.observed for p in parts], dim=-2),
+    )

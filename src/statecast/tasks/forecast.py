@@ -1,0 +1,52 @@
+"""Forecast: the first slabs of the window are shown, the later ones are asked. A slab is the depth in time of one token."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from statecast.streams import Question, Tokens, Window
+
+Slabs = Annotated[int, Field(ge=1)]
+
+
+class Forecast(BaseModel):
+    """Ask the future of the past."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["forecast"] = "forecast"
+    history: Slabs = Field(2, description="token slabs that are shown")
+    leads: Slabs = Field(4, description="token slabs that are asked, one after the other")
+    asked: float = Field(1.0, gt=0, le=1, description="share of the asked tokens that a training sample asks, at random; evaluation asks all")
+
+    @property
+    def slabs(self) -> int:
+        return self.history + self.leads
+
+    def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
+        """A question with the same number of tokens in every sample of a step."""
+        question = self.complete(window)
+        queries = {name: random_share(tokens, self.asked, sample) for name, tokens in question.queries.items()}
+        return Question(question.context, queries)
+
+    def complete(self, window: Window) -> Question:
+        """All of the future asked, nothing drawn at random."""
+        context, queries = {}, {}
+        for name, tokens in window.items():
+            slab = slab_of(tokens)
+            context[name] = tokens[torch.from_numpy(np.flatnonzero(slab < self.history))]
+            queries[name] = tokens[torch.from_numpy(np.flatnonzero(slab >= self.history))]
+        return Question(context, queries)
+
+
+def slab_of(tokens: Tokens) -> np.ndarray:
+    """Index of the time slab of each token of one sample: 0 for the earliest. Shape N."""
+    offset = tokens.coords[..., 2].reshape(-1, len(tokens))[0].numpy()
+    return np.unique(offset, return_inverse=True)[1]
+
+
+def random_share(tokens: Tokens, share: float, generator: np.random.Generator) -> Tokens:
+    count = max(1, round(share * len(tokens)))
+    return tokens if count == len(tokens) else tokens[torch.from_numpy(generator.permutation(len(tokens))[:count])]

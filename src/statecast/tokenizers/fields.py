@@ -1,0 +1,105 @@
+"""Gridded fields as tokens: anomalies in units of their standard deviation, with coordinates.
+
+Axes: T time, V channel, H row, W column, N token, P value in a token, C coordinate, B any leading axes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from statecast.sources import Climatology, Grid, Record
+from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA, Stream, Tokens
+from statecast.tokenizers.patches import check_patch, join_patches, split_patches
+from statecast.tokenizers.windows import Place
+
+
+@dataclass(frozen=True)
+class FieldTokenizer:
+    """Reads windows of a record as tokens, and writes tokens as fields.
+
+    value = (field - climatology(month, hour, place)) / std of such anomalies in the training period
+    """
+
+    stream: Stream
+    climatology: Climatology
+
+    @property
+    def groups(self) -> int:
+        """Tokens at each place and time: 1, or one a level."""
+        return 1 if self.stream.levels_share_token else len(self.stream.levels)
+
+    @property
+    def values_per_token(self) -> int:
+        return len(self.climatology.channels) // self.groups * int(np.prod(self.stream.patch))
+
+    def channel_order(self) -> np.ndarray:
+        """Order of the channels along V of a token array: by level first if each level has its own tokens."""
+        channels = np.arange(len(self.climatology.channels))
+        return channels if self.groups == 1 else channels.reshape(-1, self.groups).T.reshape(-1)
+
+    def tokenize(self, record: Record, place: Place) -> Tokens:
+        """The tokens of the window at `place`; of the whole domain if its extent is that of the grid."""
+        steps = slice(place.start, place.start + place.steps)
+        anomalies = (record.read(steps, place.rows, place.columns) - self.usual(record, place)) / self._scale()
+        anomalies = anomalies[:, self.channel_order()]
+        observed = np.isfinite(anomalies)
+        values = np.where(observed, anomalies, np.float32(0))
+        return Tokens(
+            torch.from_numpy(split_patches(values, self.stream.patch, self.groups)),
+            torch.from_numpy(self.coordinates(record, place)),
+            torch.from_numpy(split_patches(observed, self.stream.patch, self.groups)),
+        )
+
+    def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+        """The climatology of the window at `place`, in the units of the channels."""
+        steps = slice(place.start, place.start + place.steps)
+        return self.climatology.at(record.month[steps], record.hour_utc[steps], place.rows, place.columns)
+
+    def to_anomalies(self, values: Float[torch.Tensor, "*B N P"], place: Place) -> Float[np.ndarray, "*B T V H W"]:
+        """Token values as anomalies in the units of the channels."""
+        rows, columns = self.climatology.grid.lat[place.rows], place.columns
+        shape = (place.steps, len(self.climatology.channels), len(rows), len(columns))
+        flat = values.detach().cpu().numpy().reshape(-1, *values.shape[-2:])
+        fields = np.stack([join_patches(v, self.stream.patch, shape, self.groups) for v in flat])
+        fields = fields[:, :, np.argsort(self.channel_order())] * self._scale()
+        return fields.reshape(*values.shape[:-2], *shape)
+
+    def from_anomalies(self, fields: Float[np.ndarray, "T V H W"]) -> Float[torch.Tensor, "N P"]:
+        """The inverse of `to_anomalies`: anomalies in the units of the channels as token values."""
+        scaled = (fields / self._scale())[:, self.channel_order()].astype(np.float32)
+        return torch.from_numpy(split_patches(scaled, self.stream.patch, self.groups))
+
+    def coordinates(self, record: Record, place: Place) -> Float[np.ndarray, "N C"]:
+        """The centre of each token, see `streams.COORDINATES`; the offset counts from the first step of the window."""
+        t, h, w = self.stream.patch
+        grid: Grid = record.grid
+        check_patch((place.steps, len(self.climatology.channels), len(grid.lat[place.rows]), len(place.columns)), self.stream.patch, self.groups)
+        lat = grid.lat[place.rows].reshape(-1, h).mean(axis=1)
+        lon = np.unwrap(grid.lon[place.columns], period=360.0).reshape(-1, w).mean(axis=1) % 360.0
+        first = np.arange(place.start, place.start + place.steps, t)
+        half_span_h = (t - 1) / 2 * record.step_h
+        offset = record.hours[first] - record.hours[place.start] + half_span_h
+        hour = (record.hour_utc[first] + half_span_h) % 24.0
+        year = record.year_fraction[first]
+        pressure = self._pressure_of_groups()
+        axes = {
+            "latitude_deg": lat[None, None, :, None],
+            "longitude_deg": lon[None, None, None, :],
+            "offset_h": offset[None, :, None, None],
+            "hour_utc": hour[None, :, None, None],
+            "year_fraction": year[None, :, None, None],
+            "pressure_hpa": pressure[:, None, None, None],
+            "spacing_deg": np.full((1, 1, 1, 1), grid.spacing_deg),
+        }
+        shape = (self.groups, len(first), len(lat), len(lon))
+        stacked = np.stack([np.broadcast_to(axes[name], shape) for name in COORDINATES], axis=-1)
+        return stacked.reshape(-1, len(COORDINATES)).astype(np.float32)
+
+    def _pressure_of_groups(self) -> Float[np.ndarray, " G"]:
+        pressures = np.array([SURFACE_PRESSURE_HPA if c.pressure_hpa is None else c.pressure_hpa for c in self.climatology.channels])
+        return np.exp(np.log(pressures[self.channel_order()]).reshape(self.groups, -1).mean(axis=1))
+
+    def _scale(self) -> Float[np.ndarray, "V 1 1"]:
+        return self.climatology.anomaly_std[:, None, None]

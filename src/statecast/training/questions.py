@@ -1,0 +1,53 @@
+"""Questions for training: sample i is a pure function of (seed, i)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from statecast.sources import Record
+from statecast.streams import Question, Window
+from statecast.tokenizers import FieldTokenizer, Place, WindowSampler
+
+
+class TrainingTask(Protocol):
+    def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question: ...
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """A stream's record with the tokenizer that reads it."""
+
+    record: Record
+    tokenizer: FieldTokenizer
+
+
+def read_window(sources: Mapping[str, StreamSource], place: Place) -> Window:
+    """The tokens of every stream at `place`."""
+    return {name: source.tokenizer.tokenize(source.record, place) for name, source in sources.items()}
+
+
+@dataclass(frozen=True)
+class QuestionDataset(Dataset[Question]):
+    """Sample i of a training of `samples` samples: a window and a split of it that depend on (seed, i) and nothing else.
+
+    What must agree within a batch, such as the hidden share, is drawn from (seed, i // batch_size), where `batch_size` is the global
+    one: the order is the same on any number of processes.
+    """
+
+    sources: Mapping[str, StreamSource]
+    task: TrainingTask
+    windows: WindowSampler
+    seed: int
+    batch_size: int
+    samples: int
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> Question:
+        sample = np.random.default_rng([self.seed, 0, index])
+        step = np.random.default_rng([self.seed, 1, index // self.batch_size])
+        return self.task(read_window(self.sources, self.windows.draw(sample)), sample, step)

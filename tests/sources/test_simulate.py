@@ -1,0 +1,329 @@
+"""A simulated record: packing, pressure levels, and above all that a run that was killed ends like one that was not."""
+
+import ast
+import importlib
+import inspect
+import json
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from statecast.sources import open_fields
+
+simulation = importlib.import_module("statecast.sources.simulate")
+PACKING, Column, SimulationError = simulation.PACKING, simulation.Column, simulation.SimulationError
+
+GRAVITY, GAS_CONSTANT = simulation.GRAVITY, simulation.GAS_CONSTANT
+SIGMA = np.array([0.025, 0.095, 0.2, 0.34, 0.51, 0.685, 0.835, 0.95])[:, None, None]
+SHORT = {"days": 2, "interval_h": 6, "spin_up_days": 1, "chunk_frames": 3, "progress": False}
+
+
+def column(t, z, ps, phis):
+    p = SIGMA * ps
+    ramp = np.linspace(1.0, 8.0, 8)[:, None, None] * np.ones_like(ps)
+    return Column(p, t(p), ramp, -ramp, np.zeros_like(p), z(p), ps, phis)
+
+
+def standard_atmosphere(height_m):
+    """288.15 K and 1013.25 hPa at sea level, 6.5 K per km: in closed form at every pressure. The ground is at `height_m`."""
+    x = 0.0065 * GAS_CONSTANT / GRAVITY
+    temperature = lambda p: 288.15 * (p / 101325.0) ** x  # noqa: E731
+    geopotential = lambda p: (288.15 - temperature(p)) * GRAVITY / 0.0065  # noqa: E731
+    height = np.array([height_m])[:, None]
+    ps = 101325.0 * (1 - 0.0065 * height / 288.15) ** (1 / x)
+    return column(temperature, geopotential, ps, GRAVITY * height), temperature, geopotential
+
+
+@pytest.mark.parametrize("name", PACKING)
+def test_packed_values_round_trip_within_half_a_step(name):
+    packing = PACKING[name]
+    values = np.linspace(packing.lowest, packing.highest, 100_003)
+    codes = simulation.pack(values, packing)
+    assert codes.dtype == np.int16 and codes.min() == -32767 and codes.max() == 32767  # never the fill value
+    assert np.abs(codes * packing.scale + packing.offset - values).max() <= packing.scale * (0.5 + 1e-6)
+
+
+@pytest.mark.parametrize("name", ["q", "tprate"])
+def test_no_water_is_exactly_no_water_after_packing(name):
+    packing = PACKING[name]
+    assert simulation.pack(np.zeros(1), packing) * packing.scale + packing.offset == 0.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 129.9, 360.1])
+def test_packing_refuses_what_it_would_have_to_clip(value):
+    with pytest.raises(SimulationError, match="temperature has left 130 to 360 K"):
+        simulation.pack(np.array([250.0, value]), PACKING["t"])
+
+
+def test_levels_of_a_column_linear_in_log_pressure_have_their_closed_form():
+    slope, at_1000 = 40.0, 280.0  # T = a + b ln(p / p0), so phi = -R (a ln(p / p0) + b ln(p / p0)² / 2)
+    temperature = lambda p: at_1000 + slope * np.log(p / 1e5)  # noqa: E731
+    geopotential = lambda p: -GAS_CONSTANT * (at_1000 * np.log(p / 1e5) + slope * np.log(p / 1e5) ** 2 / 2)  # noqa: E731
+    levels_hpa = [100.0, 300.0, 500.0, 510.0, 850.0]
+    found = simulation.on_pressure_levels(column(temperature, geopotential, np.full((2, 3), 1e5), np.zeros((2, 3))), levels_hpa)
+    for i, level_hpa in enumerate(levels_hpa):
+        np.testing.assert_allclose(found["t"][i], temperature(level_hpa * 100), rtol=1e-12)
+        np.testing.assert_allclose(found["z"][i], geopotential(level_hpa * 100), rtol=1e-12)
+    assert found["t"].shape == (5, 2, 3)
+
+
+def test_a_level_on_a_layer_has_the_values_of_the_layer():
+    atmosphere, _, _ = standard_atmosphere(0.0)
+    found = simulation.on_pressure_levels(atmosphere, [float(atmosphere.p[4, 0, 0]) / 100])
+    for name in "tuvqz":
+        np.testing.assert_allclose(found[name][0], getattr(atmosphere, name)[4], rtol=1e-12)
+
+
+def test_below_the_ground_the_standard_atmosphere_goes_on():
+    atmosphere, temperature, geopotential = standard_atmosphere(3000.0)  # its ground is at 701 hPa
+    found = simulation.on_pressure_levels(atmosphere, [850.0, 1000.0])
+    np.testing.assert_allclose(found["t"].ravel(), temperature(np.array([85e3, 100e3])), rtol=1e-9)
+    np.testing.assert_allclose(found["z"].ravel(), geopotential(np.array([85e3, 100e3])), rtol=1e-9)
+    assert (found["u"] == 8.0).all() and (found["v"] == -8.0).all()  # as in the lowest layer
+
+
+def test_geopotential_meets_that_of_the_ground_at_the_ground():
+    atmosphere, _, _ = standard_atmosphere(1000.0)
+    found = simulation.on_pressure_levels(atmosphere, [float(atmosphere.ps[0, 0]) / 100])
+    np.testing.assert_allclose(found["z"][0], GRAVITY * 1000.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("height_m", [-200.0, 0.0, 500.0, 1500.0, 4000.0])
+def test_sea_level_pressure_of_the_standard_atmosphere_is_its_own(height_m):
+    atmosphere, _, _ = standard_atmosphere(height_m)
+    np.testing.assert_allclose(simulation.sea_level_pressure(atmosphere), 101325.0, rtol=1.5e-3)
+
+
+def test_sea_level_pressure_over_the_sea_is_the_surface_pressure():
+    atmosphere, _, _ = standard_atmosphere(0.0)
+    np.testing.assert_array_equal(simulation.sea_level_pressure(atmosphere), atmosphere.ps)
+
+
+class FakeAtmosphere:
+    """Weather without jcm: a logistic map, so that the future hangs on every digit of the saved state."""
+
+    killed_after: int | None = None
+    killed_while_saving_at: int | None = None
+    version, lat, lon = "fake", np.array([-45.0, 45.0]), np.array([0.0, 120.0, 240.0])
+    phis, lsm = np.zeros((2, 3)), np.ones((2, 3))
+
+    def __init__(self, options):
+        self.intervals, self.x = 0, 0.1 + options.seed / 100
+
+    def advance(self):
+        if self.intervals == FakeAtmosphere.killed_after:
+            raise KeyboardInterrupt
+        self.intervals, self.x = self.intervals + 1, 3.9 * self.x * (1 - self.x)
+
+    def fields(self, levels_hpa):
+        shapes = {name: (len(levels_hpa), 2, 3) if packing.on_levels else (2, 3) for name, packing in PACKING.items()}
+        return {name: np.full(shape, PACKING[name].lowest + self.x * 1e-2) for name, shape in shapes.items()}
+
+    def save(self, path):
+        if self.intervals == FakeAtmosphere.killed_while_saving_at:
+            raise KeyboardInterrupt
+        path.write_text(json.dumps([self.intervals, self.x]))
+
+    def load(self, path):
+        self.intervals, self.x = json.loads(path.read_text())
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(simulation, "Atmosphere", FakeAtmosphere)
+    monkeypatch.setattr(FakeAtmosphere, "killed_after", None)
+    monkeypatch.setattr(FakeAtmosphere, "killed_while_saving_at", None)
+    return FakeAtmosphere
+
+
+def contents(store):
+    return {path.relative_to(store): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("kill", [("killed_after", n) for n in (0, 2, 3, 4, 6, 7, 11)] + [("killed_while_saving_at", n) for n in (4, 7, 12)])
+def test_a_run_that_was_killed_ends_like_one_that_was_not(fake, tmp_path, kill):
+    whole = simulation.simulate(tmp_path / "whole.zarr", **SHORT)
+    setattr(fake, *kill)
+    with pytest.raises(KeyboardInterrupt):
+        simulation.simulate(tmp_path / "killed.zarr", **SHORT)
+    setattr(fake, kill[0], None)
+    resumed = simulation.simulate(tmp_path / "killed.zarr", **SHORT)
+    assert contents(whole) == contents(resumed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.zarr", "whole.zarr"]
+
+
+def test_a_run_goes_on_from_its_last_full_chunk(fake, tmp_path, monkeypatch):
+    fake.killed_after = 4 + 5  # spin-up, one chunk of 3 frames, two of the next
+    with pytest.raises(KeyboardInterrupt):
+        simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    assert open_fields(tmp_path / "run.zarr").sizes["time"] == 3
+    fake.killed_after, started_at = None, []
+    monkeypatch.setattr(fake, "advance", lambda self, advance=fake.advance: (started_at.append(self.intervals), advance(self)))
+    simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    assert started_at == [7, 8, 9, 10, 11]
+
+
+def test_the_store_reads_as_fields_with_their_times_levels_and_origin(fake, tmp_path):
+    store = simulation.simulate(tmp_path / "run.zarr", start="2001-06-30", levels_hpa=(850, 300), **SHORT)
+    fields = open_fields(store)
+    assert dict(fields.sizes) == {"time": 8, "level": 2, "lat": 2, "lon": 3}
+    assert fields.time.values[0] == np.datetime64("2001-06-30T00") and fields.time.values[-1] == np.datetime64("2001-07-01T18")
+    assert fields.level.values.tolist() == [300.0, 850.0]
+    for name, packing in PACKING.items():
+        assert fields[name].attrs["units"] == packing.units and fields[name].attrs["standard_name"] == packing.standard_name
+        assert fields[name].notnull().all()
+    assert fields.attrs["Conventions"] == "CF-1.11" and json.loads(fields.attrs["simulation"])["seed"] == 0
+    assert zarr.open_group(store)["t"].fill_value == -32768 == zarr.open_group(store)["t"].attrs["_FillValue"]
+
+
+def test_a_finished_run_says_so_and_does_nothing(fake, tmp_path, capsys):
+    store = simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    before, fake.killed_after = contents(store), 0
+    assert simulation.simulate(store, **SHORT | {"progress": True}) == store
+    assert "is finished already" in capsys.readouterr().err and contents(store) == before
+
+
+def test_overwrite_starts_anew(fake, tmp_path):
+    first = contents(simulation.simulate(tmp_path / "run.zarr", **SHORT))
+    second = contents(simulation.simulate(tmp_path / "run.zarr", seed=1, overwrite=True, **SHORT))
+    assert first != second and [path.name for path in tmp_path.iterdir()] == ["run.zarr"]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_options_are_refused_and_named(fake, tmp_path, finished):
+    fake.killed_after = None if finished else 8
+    try:
+        simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    except KeyboardInterrupt:
+        assert not finished
+    with pytest.raises(SimulationError) as refusal:
+        simulation.simulate(tmp_path / "run.zarr", seed=7, **SHORT | {"days": 3})
+    message = str(refusal.value)
+    assert "days 2.0 (asked: 3.0)" in message and "seed 0 (asked: 7)" in message
+    assert "truncation" not in message and "\n" not in message
+
+
+def test_an_unfinished_run_is_not_continued_by_another_version_of_the_model(fake, tmp_path, monkeypatch):
+    fake.killed_after = 8
+    with pytest.raises(KeyboardInterrupt):
+        simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    monkeypatch.setattr(fake, "version", "newer")
+    with pytest.raises(SimulationError, match=r"jcm fake \(asked: newer\)"):
+        simulation.simulate(tmp_path / "run.zarr", **SHORT)
+
+
+def test_what_is_no_simulated_record_is_never_overwritten(fake, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    xr.Dataset({"x": ("time", [1.0])}).to_zarr(tmp_path / "other.zarr", consolidated=False)
+    (tmp_path / "file.nc").write_bytes(b"CDF")
+    for name in ("thesis", "other.zarr", "file.nc"):
+        with pytest.raises(SimulationError, match="is no simulated record"):
+            simulation.simulate(tmp_path / name, overwrite=True, **SHORT)
+        assert (tmp_path / name).exists()
+
+
+def test_a_model_that_leaves_plausible_weather_stops_the_run(fake, tmp_path, monkeypatch):
+    fields = fake.fields
+    blown_up = lambda self, levels: fields(self, levels) | ({"msl": np.full((2, 3), np.nan)} if self.intervals > 9 else {})  # noqa: E731
+    monkeypatch.setattr(fake, "fields", blown_up)
+    with pytest.raises(SimulationError, match=r"unstable on day 1\.25: mean sea-level pressure has left"):
+        simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    assert open_fields(tmp_path / "run.zarr").sizes["time"] == 3
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"truncation": 30},
+        {"days": 0},
+        {"days": 0.1},
+        {"days": float("inf")},
+        {"seed": -1},
+        {"interval_h": 5},
+        {"interval_h": 0},
+        {"levels_hpa": (500, 500)},
+        {"levels_hpa": ()},
+        {"levels_hpa": (10,)},
+        {"levels_hpa": (50000,)},
+        {"spin_up_days": -1},
+        {"chunk_frames": 0},
+        {"start": "yesterday"},
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(fake, tmp_path, option):
+    with pytest.raises(SimulationError, match=f"{next(iter(option))} is .*, expected"):
+        simulation.simulate(tmp_path / "run.zarr", **SHORT | option)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_jcm_it_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jcm", None)
+    with pytest.raises(SimulationError, match=r"pip install 'statecast\[sim\]'"):
+        simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_the_module_imports_no_jax():
+    top_level = ast.unparse([node for node in ast.parse(inspect.getsource(simulation)).body if isinstance(node, ast.Import | ast.ImportFrom)])
+    assert "zarr" in top_level and "jax" not in top_level and "jcm" not in top_level
+
+
+T21 = {"truncation": 21, "days": 1, "spin_up_days": 0, "chunk_frames": 2, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def t21():
+    """One compiled model for all tests: compiling takes most of the time."""
+    pytest.importorskip("jcm", reason="the extra `sim` is not installed")
+    return simulation.Atmosphere(simulation.SimulationOptions(21, 1.0, "2000-01-01T00:00:00", 0, (500.0, 850.0), 6, 0, 2))
+
+
+@pytest.fixture
+def simulated(t21, monkeypatch):
+    def at_rest(options):
+        t21._model.bootstrap_state(t21._at_rest(options.seed))
+        t21.intervals = 0
+        return t21
+
+    monkeypatch.setattr(simulation, "Atmosphere", at_rest)
+    return simulation.simulate
+
+
+def test_the_model_killed_in_its_second_chunk_ends_identical(simulated, t21, tmp_path, monkeypatch):
+    whole = simulated(tmp_path / "whole.zarr", **T21)
+
+    def advance_or_die():
+        if t21.intervals == 3:
+            raise KeyboardInterrupt
+        type(t21).advance(t21)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(t21, "advance", advance_or_die)
+        simulated(tmp_path / "killed.zarr", **T21)
+    assert open_fields(tmp_path / "killed.zarr").sizes["time"] == 2
+    assert contents(simulated(tmp_path / "killed.zarr", **T21)) == contents(whole)
+
+
+def test_a_lost_or_broken_state_is_refused(t21, tmp_path):
+    with pytest.raises(SimulationError, match=r"run\.zarr\.state: is missing"):
+        t21.load(tmp_path / "run.zarr.state")
+    (tmp_path / "run.zarr.state").write_bytes(b"half")
+    with pytest.raises(SimulationError, match=r"run\.zarr\.state: is not the state of this run"):
+        t21.load(tmp_path / "run.zarr.state")
+
+
+def test_other_seeds_are_other_weather(simulated, tmp_path):
+    first, second = (open_fields(simulated(tmp_path / f"{seed}.zarr", seed=seed, **T21 | {"days": 0.25})) for seed in (0, 1))
+    assert float(np.abs(first.msl - second.msl).max()) > 10.0
+
+
+def test_the_atmosphere_at_rest_is_balanced_over_the_mountains(simulated, tmp_path):
+    fields = open_fields(simulated(tmp_path / "run.zarr", **T21 | {"days": 0.25}))
+    assert float(fields.orog.max()) > 3000.0 and 0.25 < float(fields.lsm.weighted(np.cos(np.deg2rad(fields.lat))).mean()) < 0.35
+    assert float(fields.msl.std() / fields.msl.mean()) < 0.005  # mountains would show by tens of percent
+    assert float(np.abs(fields.u).max()) < 10.0 and float(fields.t2m.min()) > 250.0 and float(fields.t2m.max()) < 320.0
+    thickness = (fields.z.sel(level=500) - fields.z.sel(level=850)) / (GAS_CONSTANT * np.log(850 / 500))  # mean temperature, hydrostatic
+    np.testing.assert_allclose(thickness, fields.t.mean("level"), rtol=0.02)
