@@ -44,7 +44,9 @@ def run_seed(seed: int, store: str, patch: int, scale: float, out: Path) -> list
         folder = out / f"seed-{seed}"
         pretrained = pretrain(read_recipe(base | {"seed": seed}), folder / "pretrained", overwrite=True)
         model = finetune(read_recipe(tuned, inherit=pretrained.recipe), pretrained, folder / "forecast", overwrite=True)
-        control = read_recipe(tuned, [f"training.learning_rate={base['training']['learning_rate']}"], inherit=pretrained.recipe)
+        control = read_recipe(
+            tuned, [f"training.learning_rate={base['training']['learning_rate']}"], inherit=pretrained.recipe
+        )
         scratch = pretrain(control, folder / "scratch", overwrite=True, title="from scratch")
         masked = evaluate(pretrained, store, HELD_OUT, folder / "masked", every_h=96.0, overwrite=True).verifications
         dataset, stream = open_fields(store), next(iter(model.tokenizers.values())).stream
@@ -57,7 +59,9 @@ def run_seed(seed: int, store: str, patch: int, scale: float, out: Path) -> list
 def mean_ratios(records: list[dict[str, Any]], metric: str) -> dict[tuple[str, str, float | None, str], float]:
     """(task, forecast, lead, baseline) -> mean over variables and levels of a score over the baseline's."""
     values = {
-        (r["task"], r["forecast"], r["lead_time_h"], r["variable"], r["level_hpa"]): r["value"] for r in records if r["metric"] == metric
+        (r["task"], r["forecast"], r["lead_time_h"], r["variable"], r["level_hpa"]): r["value"]
+        for r in records
+        if r["metric"] == metric
     }
     ratios = defaultdict(list)
     for (task, forecast, lead, *channel), value in values.items():
@@ -75,17 +79,31 @@ def worst_ratio(records: list[dict[str, Any]], task: str, lead: float | None, ba
         for r in records
         if r["metric"] == "rmse" and r["task"] == task and r["lead_time_h"] == lead
     }
-    ratios = [(v / rmse[base, *key[1:]], f"{key[1]}@{key[2]}") for key, v in rmse.items() if key[0] == "model" and (base, *key[1:]) in rmse]
+    ratios = [
+        (v / rmse[base, *key[1:]], f"{key[1]}@{key[2]}")
+        for key, v in rmse.items()
+        if key[0] == "model" and (base, *key[1:]) in rmse
+    ]
     return max(ratios)
 
 
 def print_table(runs: list[list[dict[str, Any]]]) -> None:
-    for metric, bases in (("rmse", ("persistence", "climatology", "interpolation")), ("crps", ("climatology_distribution",))):
+    for metric, bases in (
+        ("rmse", ("persistence", "climatology", "interpolation")),
+        ("crps", ("climatology_distribution",)),
+    ):
         seeds = [mean_ratios(run, metric) for run in runs]
-        print(f"\nmean over variables and levels of {metric.upper()} over the baseline's: mean ± standard deviation over {len(runs)} seeds")
+        print(
+            f"\nmean over variables and levels of {metric.upper()} over the baseline's: mean ± standard deviation over {len(runs)} seeds"
+        )
         for key in seeds[0]:
             task, forecast, lead, base = key
-            if base in bases and forecast in ("model", "scratch", "interpolation") and forecast != base and (lead in LEADS_H or lead is None):
+            if (
+                base in bases
+                and forecast in ("model", "scratch", "interpolation")
+                and forecast != base
+                and (lead in LEADS_H or lead is None)
+            ):
                 values = np.array([s[key] for s in seeds])
                 when = "" if lead is None else f"+{lead:g} h"
                 spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""

@@ -24,7 +24,7 @@ from statecast.models.attention import Geometry
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding
 from statecast.models.heads import EnsembleHead, make_heads
-from statecast.models.state_model import question_loss
+from statecast.models.state_model import DEFAULT_REACH_DEG, question_loss
 from statecast.streams import COORDINATES, Question, Tokens, Window
 
 HIDDEN = 0.8
@@ -49,7 +49,8 @@ class MaskTokenModel(nn.Module):
         self.mask = nn.Parameter(torch.zeros(width))
         layers = options.encoder_layers + options.decoder_layers
         self.blocks = nn.ModuleList(
-            Block(width, options.heads, options.mlp_ratio, options.reach_deg or 15.0, crosses=False) for _ in range(layers)
+            Block(width, options.heads, options.mlp_ratio, options.reach_deg or DEFAULT_REACH_DEG, crosses=False)
+            for _ in range(layers)
         )
         self.norm = nn.RMSNorm(width)
         self.heads = make_heads(width, {STREAM: spec.size}, options.members)
@@ -57,8 +58,12 @@ class MaskTokenModel(nn.Module):
     def forward(self, context: Window, queries: Window) -> dict[str, Tensor]:
         shown, asked = context[STREAM], queries[STREAM]
         coords = torch.cat([shown.coords, asked.coords], dim=1)
-        embedded = self.values(torch.cat([shown.values * shown.observed, shown.observed.to(shown.values.dtype)], dim=-1))
-        tokens = torch.cat([embedded, self.mask.expand(len(embedded), len(asked), -1)], dim=1) + self.coordinates(coords)
+        embedded = self.values(
+            torch.cat([shown.values * shown.observed, shown.observed.to(shown.values.dtype)], dim=-1)
+        )
+        tokens = torch.cat([embedded, self.mask.expand(len(embedded), len(asked), -1)], dim=1) + self.coordinates(
+            coords
+        )
         where = Geometry.of(coords)
         for block in self.blocks:
             tokens = block(tokens, where)
@@ -73,9 +78,19 @@ def make_question(size: str) -> Question:
     offset, lat, lon = torch.meshgrid(
         torch.arange(times) * 12.0, torch.linspace(-80, 80, rows), torch.linspace(0, 330, columns), indexing="ij"
     )
-    fixed = {"latitude_deg": lat, "longitude_deg": lon, "offset_h": offset, "hour_utc": offset % 24, "year_fraction": 0 * lat + 0.3}
+    fixed = {
+        "latitude_deg": lat,
+        "longitude_deg": lon,
+        "offset_h": offset,
+        "hour_utc": offset % 24,
+        "year_fraction": 0 * lat + 0.3,
+    }
     axes = fixed | {"pressure_hpa": 0 * lat + 700, "spacing_deg": 0 * lat + 7.5}
-    coords = torch.stack([axes[name] for name in COORDINATES], dim=-1).reshape(1, -1, len(COORDINATES)).expand(samples, -1, -1)
+    coords = (
+        torch.stack([axes[name] for name in COORDINATES], dim=-1)
+        .reshape(1, -1, len(COORDINATES))
+        .expand(samples, -1, -1)
+    )
     shape = (samples, coords.shape[1], CHANNELS * values)
     tokens = Tokens(torch.randn(shape, generator=generator), coords, torch.ones(shape, dtype=torch.bool))
     order = torch.randperm(coords.shape[1], generator=generator)
@@ -153,7 +168,18 @@ def peak_memory_mib(size: str, which: int, threads: int) -> float:
     """Peak resident memory of a process that takes two steps of one model, less that of one which only imports and builds."""
 
     def run(steps: int) -> float:
-        command = [sys.executable, __file__, "--only", size, "--which", str(which), "--steps", str(steps), "--threads", str(threads)]
+        command = [
+            sys.executable,
+            __file__,
+            "--only",
+            size,
+            "--which",
+            str(which),
+            "--steps",
+            str(steps),
+            "--threads",
+            str(threads),
+        ]
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     return run(2) - run(0)

@@ -54,7 +54,9 @@ def rounded(line: list[Point]) -> list[Point]:
 
 
 def main(source: str, target: str) -> None:
-    pieces = [rounded(piece) for arc in decode_arcs(json.loads(Path(source).read_text())) for piece in cut_at_date_line(arc)]
+    pieces = [
+        rounded(piece) for arc in decode_arcs(json.loads(Path(source).read_text())) for piece in cut_at_date_line(arc)
+    ]
     coastlines = {
         "source": "Natural Earth 1:110m land, version 4.1, by way of the npm package world-atlas 2.0.2 (scripts/make_coastlines.py)",
         "licence": "public domain",

@@ -63,8 +63,18 @@ def write_atmosphere(source: str, target: Path) -> None:
         shape = [min(n, 64) if d == "time" else n for d, n in array.sizes.items()]
         shards = [-(-n // c) * c for n, c in zip(array.shape, shape, strict=True)]
         codec = BloscCodec(typesize=2 if dynamic else 4, cname="zstd", clevel=9, shuffle="bitshuffle")
-        encoding[name] = {"chunks": shape, "shards": shards, "compressors": [codec], **(packing(array, BITS_OF.get(name, BITS)) if dynamic else {"dtype": "float32"})}
-    encoding["time"] = {"units": "hours since 2000-01-01", "calendar": "proleptic_gregorian", "dtype": "int64", "chunks": [coarse.sizes["time"]]}
+        encoding[name] = {
+            "chunks": shape,
+            "shards": shards,
+            "compressors": [codec],
+            **(packing(array, BITS_OF.get(name, BITS)) if dynamic else {"dtype": "float32"}),
+        }
+    encoding["time"] = {
+        "units": "hours since 2000-01-01",
+        "calendar": "proleptic_gregorian",
+        "dtype": "int64",
+        "chunks": [coarse.sizes["time"]],
+    }
     coarse.to_zarr(target, mode="w", encoding=encoding, zarr_format=3, consolidated=False)
 
 
@@ -80,7 +90,15 @@ def write_storm(source: str, target: Path) -> None:
         "source": "files cdf/{T,P,U,V,U500,V500}storm.cdf of the NCAR Graphics example data (libncarg-data)",
         "license": "BSD-4-clause (University Corporation for Atmospheric Research)",
     }
-    encoding = {name: {key: storm[name].encoding[key] for key in ("dtype", "scale_factor", "add_offset", "_FillValue") if key in storm[name].encoding} | {"zlib": True, "complevel": 9} for name in STORM_NAMES}
+    encoding = {
+        name: {
+            key: storm[name].encoding[key]
+            for key in ("dtype", "scale_factor", "add_offset", "_FillValue")
+            if key in storm[name].encoding
+        }
+        | {"zlib": True, "complevel": 9}
+        for name in STORM_NAMES
+    }
     storm.to_netcdf(target, encoding=encoding)
 
 

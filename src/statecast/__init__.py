@@ -6,4 +6,15 @@ from statecast.quickstart import quickstart
 from statecast.sources import open_fields
 from statecast.trained import TrainedModel, load
 
-__all__ = ["Recipe", "TrainedModel", "evaluate", "finetune", "load", "open_fields", "predict", "pretrain", "quickstart", "read_recipe"]
+__all__ = [
+    "Recipe",
+    "TrainedModel",
+    "evaluate",
+    "finetune",
+    "load",
+    "open_fields",
+    "predict",
+    "pretrain",
+    "quickstart",
+    "read_recipe",
+]

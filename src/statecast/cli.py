@@ -14,7 +14,12 @@ from statecast.config import RecipeError
 from statecast.sources import StoreError
 from statecast.sources.samples import SAMPLES
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Pre-train a foundation model on the record of a physical system and fine-tune it for every question asked of it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Pre-train a foundation model on the record of a physical system and fine-tune it for every question asked of it.",
+)
 data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate one.")
 app.add_typer(data, name="data")
 
@@ -23,7 +28,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stand
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Out = Annotated[Path, typer.Option(help="Directory to write, which must not exist yet.")]
 Store = Annotated[str, typer.Option("--data", help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, for example training.steps=500.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, for example training.steps=500."),
+]
 
 
 def main() -> None:
@@ -41,13 +49,13 @@ def main() -> None:
 
 def is_users_mistake(error: Exception) -> bool:
     """Errors that statecast raises on purpose have one line; another ValueError is a bug and keeps its traceback."""
-    return type(error).__module__.startswith("statecast.") or isinstance(error, (StoreError, RecipeError, FloatingPointError))
+    return type(error).__module__.startswith("statecast.") or isinstance(
+        error, (StoreError, RecipeError, FloatingPointError)
+    )
 
 
 @app.command()
-def quickstart(
-    out: Out = Path("runs/quickstart"), overwrite: Overwrite = False, quiet: Quiet = False
-) -> None:
+def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:
     """Pre-train, fine-tune, evaluate and report on the embedded atmosphere, in minutes."""
     from statecast.evaluation.report import relative_table
     from statecast.quickstart import quickstart as run
@@ -71,7 +79,9 @@ def _table(title: str, rows: list[list[str]]) -> Table:
 
 
 @app.command()
-def pretrain(recipe: str, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, quiet: Quiet = False) -> None:
+def pretrain(
+    recipe: str, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, quiet: Quiet = False
+) -> None:
     """Pre-train a new model by RECIPE (a YAML file, or the name of one that ships with statecast)."""
     from statecast import jobs
 
@@ -125,7 +135,9 @@ def predict(
     store: Store,
     init: Annotated[str, typer.Option(help="Last time that the model is shown, for example 2001-01-15T00.")],
     steps: Annotated[int, typer.Option(help="Time steps to forecast.")],
-    members: Annotated[int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")] = None,
+    members: Annotated[
+        int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")],
     overwrite: Overwrite = False,
 ) -> None:
@@ -137,7 +149,9 @@ def predict(
 
 
 @data.command()
-def describe(store: Annotated[str, typer.Argument(help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")]) -> None:
+def describe(
+    store: Annotated[str, typer.Argument(help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")],
+) -> None:
     """What is in STORE: variables, levels, grid, times, gaps."""
     from statecast.sources import open_fields
     from statecast.sources.describe import describe as describe_dataset

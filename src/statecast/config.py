@@ -28,15 +28,23 @@ class Strict(BaseModel):
 class DataOptions(Strict):
     """Where the record lies and which part of it may be learned from."""
 
-    store: str = Field(description="a Zarr store, a NetCDF file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)")
-    train: Period = Field(description="first and last date of training, inclusive; statistics and climatology come from it alone")
-    validate_on: Period | None = Field(None, alias="validate", description="first and last date of validation; none: no validation")
+    store: str = Field(
+        description="a Zarr store, a NetCDF file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)"
+    )
+    train: Period = Field(
+        description="first and last date of training, inclusive; statistics and climatology come from it alone"
+    )
+    validate_on: Period | None = Field(
+        None, alias="validate", description="first and last date of validation; none: no validation"
+    )
 
 
 class WindowOptions(Strict):
     """The part of the domain that one sample sees."""
 
-    extent: tuple[int, int] | None = Field(None, description="rows × columns of grid points, at random places; none: the whole domain")
+    extent: tuple[int, int] | None = Field(
+        None, description="rows × columns of grid points, at random places; none: the whole domain"
+    )
 
 
 class Recipe(Strict):
@@ -72,8 +80,8 @@ def read_recipe(
     values = dict(recipe) if isinstance(recipe, Mapping) else _read_yaml(str(recipe))
     for override in overrides:
         values = _with_override(values, override)
-    for key in INHERITED if inherit else ():
-        values[key] = _merged(inherit[key], values.get(key), whole=key == "streams")
+    if inherit is not None:
+        values |= {key: _merged(inherit[key], values.get(key), whole=key == "streams") for key in INHERITED}
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -82,7 +90,9 @@ def read_recipe(
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes that ship with statecast."""
-    return sorted(p.name.removesuffix(".yaml") for p in files("statecast.recipes").iterdir() if p.name.endswith(".yaml"))
+    return sorted(
+        p.name.removesuffix(".yaml") for p in files("statecast.recipes").iterdir() if p.name.endswith(".yaml")
+    )
 
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
@@ -90,13 +100,17 @@ def _read_yaml(recipe: str) -> dict[str, Any]:
     if not path.is_file() and recipe in shipped_recipes():
         path = Path(str(files("statecast.recipes").joinpath(f"{recipe}.yaml")))
     if not path.is_file():
-        raise RecipeError(f"recipe {recipe}: is no file and none of the recipes that ship with statecast ({', '.join(shipped_recipes())}).")
+        raise RecipeError(
+            f"recipe {recipe}: is no file and none of the recipes that ship with statecast ({', '.join(shipped_recipes())})."
+        )
     try:
         values = yaml.load(path.read_text(), Loader=_TextDates)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {recipe}: is no YAML ({str(error).replace(chr(10), ' ')}).") from None
     if not isinstance(values, dict):
-        raise RecipeError(f"recipe {recipe}: expected keys such as data, streams and task, got {type(values).__name__}.")
+        raise RecipeError(
+            f"recipe {recipe}: expected keys such as data, streams and task, got {type(values).__name__}."
+        )
     return values
 
 
@@ -137,7 +151,7 @@ def _merged(inherited: Any, own: Any, *, whole: bool) -> Any:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    kinds = {"masked": Masked, "forecast": Forecast}
+    kinds: dict[str, type[BaseModel]] = {"masked": Masked, "forecast": Forecast}
     where = ".".join(p for i, p in enumerate(path) if not (i == 1 and path[0] == "task" and p in kinds))
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, where, kinds)
@@ -164,5 +178,3 @@ def _unknown_key(path: list[str], where: str, kinds: Mapping[str, type[BaseModel
     prefix = where.rpartition(".")[0]
     suggestion = f" Did you mean {prefix + '.' if prefix else ''}{close[0]}?" if close else ""
     return f"{where} is not an option of {of}.{suggestion} Options: {', '.join(options)}."
-
-

@@ -104,7 +104,9 @@ def finetune(
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
     changed = [key for key, value in recipe.model.model_dump().items() if value != base.recipe["model"][key]]
     if changed:
-        raise RecipeError(f"model.{changed[0]} differs from that of the model to start from. Leave out the section model: it is inherited.")
+        raise RecipeError(
+            f"model.{changed[0]} differs from that of the model to start from. Leave out the section model: it is inherited."
+        )
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         dataset = open_fields(recipe.data.store)
@@ -139,7 +141,9 @@ def _sources(recipe: Recipe, dataset: xr.Dataset, known: Any) -> dict[str, Strea
         if name in known and known[name].stream == stream:
             tokenizer = known[name]
             if tokenizer.climatology.grid.shape != record.grid.shape:
-                raise ModelError(f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it.")
+                raise ModelError(
+                    f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it."
+                )
         else:
             tokenizer = FieldTokenizer(stream, fit_climatology(record))
         rows, columns = recipe.window.extent or record.grid.shape
@@ -178,7 +182,8 @@ def _train(
     validation = None
     if recipe.data.validate_on is not None:
         held_out = {
-            name: StreamSource(Record.open(dataset, s.tokenizer.stream, recipe.data.validate_on), s.tokenizer) for name, s in sources.items()
+            name: StreamSource(Record.open(dataset, s.tokenizer.stream, recipe.data.validate_on), s.tokenizer)
+            for name, s in sources.items()
         }
         validation = _questions(recipe, held_out, options.validation_samples, recipe.seed + 1)
     seconds = fit(trained.model, questions, validation, options, directory, title=title, progress=progress)
@@ -221,20 +226,31 @@ def evaluate(
         training = dataset if str(data) == trained.recipe["data"]["store"] else None
         verifications = verify({"model": trained}, record, training, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
-        facts = RunFacts("Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run))
+        facts = RunFacts(
+            "Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run)
+        )
         write_report(facts, record, verifications, directory / "report.html")
     return Evaluation(Path(out), verifications)
 
 
 def predict(
-    run: str | Path | TrainedModel, data: str | xr.Dataset, init: str, steps: int, *, members: int | None = None, out: str | Path | None = None, overwrite: bool = False
+    run: str | Path | TrainedModel,
+    data: str | xr.Dataset,
+    init: str,
+    steps: int,
+    *,
+    members: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
 ) -> xr.Dataset:
     """Forecast `steps` time steps from `init`; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
 
     See `inference.forecast` for what comes back and what is raised; OutputError if `out` exists.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
-    fields = forecast(trained, open_fields(data), init, steps, trained.model.head.members if members is None else members)
+    fields = forecast(
+        trained, open_fields(data), init, steps, trained.model.head.members if members is None else members
+    )
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:
             write_forecast(fields, path)
@@ -261,7 +277,13 @@ def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:
 
 
 def verify(
-    models: Mapping[str, TrainedModel], record: Record, dataset: xr.Dataset | None, *, every_h: float, progress: bool, title: str = "evaluation"
+    models: Mapping[str, TrainedModel],
+    record: Record,
+    dataset: xr.Dataset | None,
+    *,
+    every_h: float,
+    progress: bool,
+    title: str = "evaluation",
 ) -> list[Verification]:
     """Verify models of one task by what their task asks; `dataset` holds their training period, for climatology's distribution."""
     first = next(iter(models.values()))
@@ -276,6 +298,13 @@ def verify(
 @contextlib.contextmanager
 def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
     """A bar that is told the share that is done."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(), disable=not shown) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=not shown,
+    ) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda done: bar.update(task, completed=done)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from statecast.config import Recipe, read_recipe
 from statecast.evaluation import Verification, write_scores
-from statecast.evaluation.report import RunFacts, write_report
 from statecast.evaluation.reconstruction import verify_reconstruction
+from statecast.evaluation.report import RunFacts, write_report
 from statecast.jobs import finetune, new_output, pretrain, progress_bar, verify
 from statecast.sources import Record, open_fields
 
@@ -60,14 +60,25 @@ def quickstart(
         with watch.time("fine-tuning"):
             model = finetune(finetuning, pretrained, runs["forecast"], title="fine-tuning", progress=progress)
         with watch.time("control from scratch"):
-            control = read_recipe(finetuning, [f"training.learning_rate={base.training.learning_rate}"], inherit=base.as_dict())
+            control = read_recipe(
+                finetuning, [f"training.learning_rate={base.training.learning_rate}"], inherit=base.as_dict()
+            )
             scratch = pretrain(control, runs["scratch"], title="from scratch", progress=progress)
         dataset = open_fields(base.data.store)
         record = Record.open(dataset, next(iter(base.streams.values())), period)
         with watch.time("evaluation"):
-            verifications = verify({"model": model, "scratch": scratch}, record, dataset, every_h=12.0, progress=progress, title="forecasts")
+            verifications = verify(
+                {"model": model, "scratch": scratch},
+                record,
+                dataset,
+                every_h=12.0,
+                progress=progress,
+                title="forecasts",
+            )
             with progress_bar("reconstruction", progress) as tell:
-                verifications += verify_reconstruction(pretrained, record, hidden=(RECONSTRUCTED_SHARE,), every_h=72.0, progress=tell)
+                verifications += verify_reconstruction(
+                    pretrained, record, hidden=(RECONSTRUCTED_SHARE,), every_h=72.0, progress=tell
+                )
         write_scores(verifications, directory)
         model.save(directory / "model")
         facts = RunFacts("Quickstart", model, base.data.store, period, watch.seconds, runs, pretrained)

@@ -39,9 +39,12 @@ class Stream(BaseModel):
 
     variables: tuple[str, ...] = Field(min_length=1, description="names of the variables in the store")
     levels: tuple[float, ...] = Field((), description="pressure levels in hPa, for the variables that have levels")
-    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = Field((3, 9, 9), description="time steps × rows × columns of a token")
+    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (3, 9, 9), description="time steps × rows × columns of a token"
+    )
     levels_share_token: bool = Field(
-        True, description="true: one token holds all levels (cheap); false: a token a level, told apart by its pressure (AtmoRep's way)"
+        True,
+        description="true: one token holds all levels (cheap); false: a token a level, told apart by its pressure (AtmoRep's way)",
     )
 
     @model_validator(mode="after")

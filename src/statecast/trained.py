@@ -84,8 +84,12 @@ class TrainedModel:
         ]
         data = self.recipe["data"]
         return CARD.format(
-            parameters=self.parameters, version=version("statecast"), kind=self.recipe["task"]["kind"],
-            train=" to ".join(map(str, data["train"])), store=data["store"], streams="\n".join(rows),
+            parameters=self.parameters,
+            version=version("statecast"),
+            kind=self.recipe["task"]["kind"],
+            train=" to ".join(map(str, data["train"])),
+            store=data["store"],
+            streams="\n".join(rows),
         )
 
 
@@ -125,7 +129,9 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         model.load_state_dict(load_file(directory / "model.safetensors"))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train it anew.") from error
+        raise ModelError(
+            f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train it anew."
+        ) from error
     return TrainedModel(model.eval(), tokenizers, recipe)
 
 
@@ -141,4 +147,6 @@ def _locate(path_or_hub_id: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(path_or_hub_id)))
     except Exception as error:  # the hub's client has no common base for what can go wrong on the way
-        raise ModelError(f"model {path_or_hub_id}: is neither a directory nor to be had from the hub ({type(error).__name__}).") from error
+        raise ModelError(
+            f"model {path_or_hub_id}: is neither a directory nor to be had from the hub ({type(error).__name__})."
+        ) from error

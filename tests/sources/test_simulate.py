@@ -28,7 +28,7 @@ def column(t, z, ps, phis):
 
 
 def standard_atmosphere(height_m):
-    """288.15 K and 1013.25 hPa at sea level, 6.5 K per km: in closed form at every pressure. The ground is at `height_m`."""
+    """288.15 K and 1013.25 hPa at sea level, 6.5 K per km, in closed form at every pressure; ground at `height_m`."""
     x = 0.0065 * GAS_CONSTANT / GRAVITY
     temperature = lambda p: 288.15 * (p / 101325.0) ** x  # noqa: E731
     geopotential = lambda p: (288.15 - temperature(p)) * GRAVITY / 0.0065  # noqa: E731
@@ -63,7 +63,9 @@ def test_levels_of_a_column_linear_in_log_pressure_have_their_closed_form():
     temperature = lambda p: at_1000 + slope * np.log(p / 1e5)  # noqa: E731
     geopotential = lambda p: -GAS_CONSTANT * (at_1000 * np.log(p / 1e5) + slope * np.log(p / 1e5) ** 2 / 2)  # noqa: E731
     levels_hpa = [100.0, 300.0, 500.0, 510.0, 850.0]
-    found = simulation.on_pressure_levels(column(temperature, geopotential, np.full((2, 3), 1e5), np.zeros((2, 3))), levels_hpa)
+    found = simulation.on_pressure_levels(
+        column(temperature, geopotential, np.full((2, 3), 1e5), np.zeros((2, 3))), levels_hpa
+    )
     for i, level_hpa in enumerate(levels_hpa):
         np.testing.assert_allclose(found["t"][i], temperature(level_hpa * 100), rtol=1e-12)
         np.testing.assert_allclose(found["z"][i], geopotential(level_hpa * 100), rtol=1e-12)
@@ -143,7 +145,9 @@ def contents(store):
     return {path.relative_to(store): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize("kill", [("killed_after", n) for n in (0, 2, 3, 4, 6, 7, 11)] + [("killed_while_saving_at", n) for n in (4, 7, 12)])
+@pytest.mark.parametrize(
+    "kill", [("killed_after", n) for n in (0, 2, 3, 4, 6, 7, 11)] + [("killed_while_saving_at", n) for n in (4, 7, 12)]
+)
 def test_a_run_that_was_killed_ends_like_one_that_was_not(fake, tmp_path, kill):
     whole = simulation.simulate(tmp_path / "whole.zarr", **SHORT)
     setattr(fake, *kill)
@@ -161,7 +165,9 @@ def test_a_run_goes_on_from_its_last_full_chunk(fake, tmp_path, monkeypatch):
         simulation.simulate(tmp_path / "run.zarr", **SHORT)
     assert open_fields(tmp_path / "run.zarr").sizes["time"] == 3
     fake.killed_after, started_at = None, []
-    monkeypatch.setattr(fake, "advance", lambda self, advance=fake.advance: (started_at.append(self.intervals), advance(self)))
+    monkeypatch.setattr(
+        fake, "advance", lambda self, advance=fake.advance: (started_at.append(self.intervals), advance(self))
+    )
     simulation.simulate(tmp_path / "run.zarr", **SHORT)
     assert started_at == [7, 8, 9, 10, 11]
 
@@ -170,10 +176,15 @@ def test_the_store_reads_as_fields_with_their_times_levels_and_origin(fake, tmp_
     store = simulation.simulate(tmp_path / "run.zarr", start="2001-06-30", levels_hpa=(850, 300), **SHORT)
     fields = open_fields(store)
     assert dict(fields.sizes) == {"time": 8, "level": 2, "lat": 2, "lon": 3}
-    assert fields.time.values[0] == np.datetime64("2001-06-30T00") and fields.time.values[-1] == np.datetime64("2001-07-01T18")
+    assert fields.time.values[0] == np.datetime64("2001-06-30T00") and fields.time.values[-1] == np.datetime64(
+        "2001-07-01T18"
+    )
     assert fields.level.values.tolist() == [300.0, 850.0]
     for name, packing in PACKING.items():
-        assert fields[name].attrs["units"] == packing.units and fields[name].attrs["standard_name"] == packing.standard_name
+        assert (
+            fields[name].attrs["units"] == packing.units
+            and fields[name].attrs["standard_name"] == packing.standard_name
+        )
         assert fields[name].notnull().all()
     assert fields.attrs["Conventions"] == "CF-1.11" and json.loads(fields.attrs["simulation"])["seed"] == 0
     assert zarr.open_group(store)["t"].fill_value == -32768 == zarr.open_group(store)["t"].attrs["_FillValue"]
@@ -227,7 +238,10 @@ def test_what_is_no_simulated_record_is_never_overwritten(fake, tmp_path):
 
 def test_a_model_that_leaves_plausible_weather_stops_the_run(fake, tmp_path, monkeypatch):
     fields = fake.fields
-    blown_up = lambda self, levels: fields(self, levels) | ({"msl": np.full((2, 3), np.nan)} if self.intervals > 9 else {})  # noqa: E731
+
+    def blown_up(self, levels_hpa):
+        return fields(self, levels_hpa) | ({"msl": np.full((2, 3), np.nan)} if self.intervals > 9 else {})
+
     monkeypatch.setattr(fake, "fields", blown_up)
     with pytest.raises(SimulationError, match=r"unstable on day 1\.25: mean sea-level pressure has left"):
         simulation.simulate(tmp_path / "run.zarr", **SHORT)
@@ -267,8 +281,13 @@ def test_without_jcm_it_says_how_to_install_it(tmp_path, monkeypatch):
 
 
 def test_importing_the_module_imports_no_jax():
-    top_level = ast.unparse([node for node in ast.parse(inspect.getsource(simulation)).body if isinstance(node, ast.Import | ast.ImportFrom)])
-    assert "zarr" in top_level and "jax" not in top_level and "jcm" not in top_level
+    top_level = [
+        node for node in ast.parse(inspect.getsource(simulation)).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    names = {alias.name for node in top_level for alias in node.names} | {
+        getattr(node, "module", None) for node in top_level
+    }
+    assert "zarr" in names and not names & {"jax", "jcm", "dinosaur"}
 
 
 T21 = {"truncation": 21, "days": 1, "spin_up_days": 0, "chunk_frames": 2, "progress": False}
@@ -278,7 +297,9 @@ T21 = {"truncation": 21, "days": 1, "spin_up_days": 0, "chunk_frames": 2, "progr
 def t21():
     """One compiled model for all tests: compiling takes most of the time."""
     pytest.importorskip("jcm", reason="the extra `sim` is not installed")
-    return simulation.Atmosphere(simulation.SimulationOptions(21, 1.0, "2000-01-01T00:00:00", 0, (500.0, 850.0), 6, 0, 2))
+    return simulation.Atmosphere(
+        simulation.SimulationOptions(21, 1.0, "2000-01-01T00:00:00", 0, (500.0, 850.0), 6, 0, 2)
+    )
 
 
 @pytest.fixture
@@ -316,14 +337,21 @@ def test_a_lost_or_broken_state_is_refused(t21, tmp_path):
 
 
 def test_other_seeds_are_other_weather(simulated, tmp_path):
-    first, second = (open_fields(simulated(tmp_path / f"{seed}.zarr", seed=seed, **T21 | {"days": 0.25})) for seed in (0, 1))
+    first, second = (
+        open_fields(simulated(tmp_path / f"{seed}.zarr", seed=seed, **T21 | {"days": 0.25})) for seed in (0, 1)
+    )
     assert float(np.abs(first.msl - second.msl).max()) > 10.0
 
 
 def test_the_atmosphere_at_rest_is_balanced_over_the_mountains(simulated, tmp_path):
     fields = open_fields(simulated(tmp_path / "run.zarr", **T21 | {"days": 0.25}))
-    assert float(fields.orog.max()) > 3000.0 and 0.25 < float(fields.lsm.weighted(np.cos(np.deg2rad(fields.lat))).mean()) < 0.35
+    assert (
+        float(fields.orog.max()) > 3000.0
+        and 0.25 < float(fields.lsm.weighted(np.cos(np.deg2rad(fields.lat))).mean()) < 0.35
+    )
     assert float(fields.msl.std() / fields.msl.mean()) < 0.005  # mountains would show by tens of percent
     assert float(np.abs(fields.u).max()) < 10.0 and float(fields.t2m.min()) > 250.0 and float(fields.t2m.max()) < 320.0
-    thickness = (fields.z.sel(level=500) - fields.z.sel(level=850)) / (GAS_CONSTANT * np.log(850 / 500))  # mean temperature, hydrostatic
+    thickness = (fields.z.sel(level=500) - fields.z.sel(level=850)) / (
+        GAS_CONSTANT * np.log(850 / 500)
+    )  # mean temperature, hydrostatic
     np.testing.assert_allclose(thickness, fields.t.mean("level"), rtol=0.02)

@@ -54,13 +54,15 @@ def interpolate_shown(
 
     One time step counts as far as one grid point. A periodic domain is continued by a quarter on either side.
     """
-    steps, channels, rows, columns = anomalies.shape
+    columns = anomalies.shape[-1]
     margin = columns // 4 if periodic else 0
     around = np.arange(-margin, columns + margin)
     points = np.argwhere(shown[..., around % columns]).astype(float)
     wrapped = np.moveaxis(anomalies, 1, -1)[:, :, around % columns]
     values = wrapped[shown[..., around % columns]]
-    jitter = 1e-6 * np.random.default_rng(0).standard_normal(points.shape)  # points on a lattice have no unique triangulation
+    jitter = 1e-6 * np.random.default_rng(0).standard_normal(
+        points.shape
+    )  # points on a lattice have no unique triangulation
     linear = LinearNDInterpolator(points + jitter, values)
     t, h, w = np.nonzero(~shown)
     wanted = np.stack([t, h, w + margin], axis=-1).astype(float)

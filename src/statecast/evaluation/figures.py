@@ -38,7 +38,11 @@ def coastlines() -> list[Float[np.ndarray, "N 2"]]:
 
 def skill_by_lead_time(verifications: Sequence[Verification], metric: str = "rmse") -> Figure:
     """One panel a channel: the score of each forecast against lead time, with its 95 % interval."""
-    shown = [v for v in verifications if v.lead_time_h[0] is not None and not (metric == "rmse" and v.forecast == "climatology_distribution")]
+    shown = [
+        v
+        for v in verifications
+        if v.lead_time_h[0] is not None and not (metric == "rmse" and v.forecast == "climatology_distribution")
+    ]
     channels = shown[0].channels
     columns = min(5, len(channels))
     rows = -(-len(channels) // columns)
@@ -60,7 +64,14 @@ def _lead_time_panel(axis: Axes, verifications: Sequence[Verification], v: int, 
         colour, line = STYLE.get(verification.forecast, STYLE["model"])
         leads = np.array(verification.lead_time_h, dtype=float)
         low, high = verification.interval(metric)
-        axis.plot(leads, verification.value(metric)[:, v], line, color=colour, marker=".", label=verification.forecast.replace("_", " "))
+        axis.plot(
+            leads,
+            verification.value(metric)[:, v],
+            line,
+            color=colour,
+            marker=".",
+            label=verification.forecast.replace("_", " "),
+        )
         axis.fill_between(leads, low[:, v], high[:, v], color=colour, alpha=0.15, linewidth=0)
     axis.set_title(f"{verifications[0].channels[v]} ({verifications[0].units[v]})", fontsize=9)
     axis.tick_params(labelsize=7)
@@ -106,7 +117,12 @@ def forecast_maps(grid: Grid, rows: Sequence[tuple[Channel, str, np.ndarray, np.
 
 
 def reconstruction_maps(
-    grid: Grid, channel: Channel, units: str, truth: Float[np.ndarray, "T H W"], hidden: Bool[np.ndarray, "T H W"], mean: Float[np.ndarray, "T H W"]
+    grid: Grid,
+    channel: Channel,
+    units: str,
+    truth: Float[np.ndarray, "T H W"],
+    hidden: Bool[np.ndarray, "T H W"],
+    mean: Float[np.ndarray, "T H W"],
 ) -> Figure:
     """A masked cube at some of its times: what is shown, the reconstruction, the truth, the error where it was hidden."""
     steps = np.unique(np.linspace(0, len(truth) - 1, 4).round().astype(int))
@@ -159,9 +175,14 @@ def _map(axis: Axes, grid: Grid, field: Float[np.ndarray, "H W"], colours: str, 
         lon, field = (lon[order] + 180) % 360 - 180, field[:, order]
     mesh = axis.pcolormesh(lon, grid.lat, field, cmap=colours, vmin=low, vmax=high, shading="nearest", rasterized=True)
     shift = 0.0 if lon.max() <= 180 else 360.0
-    lines = [line + [offset, 0] for line in coastlines() for offset in {0.0, shift}]
+    lines = [line + np.array([offset, 0.0]) for line in coastlines() for offset in {0.0, shift}]
     axis.add_collection(LineCollection(lines, colors="k", linewidths=0.4))
-    axis.set(xlim=(lon.min() - grid.spacing_deg / 2, lon.max() + grid.spacing_deg / 2), ylim=(grid.lat.min(), grid.lat.max()), xticks=[], yticks=[])
+    axis.set(
+        xlim=(lon.min() - grid.spacing_deg / 2, lon.max() + grid.spacing_deg / 2),
+        ylim=(grid.lat.min(), grid.lat.max()),
+        xticks=[],
+        yticks=[],
+    )
     axis.set_facecolor("#dddddd")
     bar = axis.figure.colorbar(mesh, ax=axis, shrink=0.8, pad=0.01)
     bar.ax.tick_params(labelsize=6)

@@ -26,7 +26,9 @@ def masked_task(trained: TrainedModel) -> Masked:
     """The masks that the model was pre-trained with. Raises ModelError if it was trained for something else."""
     task = trained.recipe["task"]
     if task["kind"] != "masked":
-        raise ModelError(f"the model was trained for the task '{task['kind']}', expected masked: give the pre-trained model.")
+        raise ModelError(
+            f"the model was trained for the task '{task['kind']}', expected masked: give the pre-trained model."
+        )
     return Masked.model_validate(task)
 
 
@@ -91,11 +93,22 @@ def verify_reconstruction(
                 forecasts["interpolation"] = _interpolated(record, case)[None]
             for key, values in forecasts.items():
                 means = statistics(values, np.where(case.hidden, case.truth, np.nan), case.usual, record.grid.cell_area)
-                collected.setdefault(key, []).append({k: np.nanmean(v, axis=0, keepdims=True) for k, v in means.items()})
+                collected.setdefault(key, []).append(
+                    {k: np.nanmean(v, axis=0, keepdims=True) for k, v in means.items()}
+                )
             progress((number + (done + 1) / len(starts)) / len(hidden))
         sizes = {key: len(values) for key, values in forecasts.items()}
         verifications += [
-            Verification(key, f"masked {share:.0%}", record.channels, record.units, (None,), sizes[key], record.hours[starts], stack_starts(parts))
+            Verification(
+                key,
+                f"masked {share:.0%}",
+                record.channels,
+                record.units,
+                (None,),
+                sizes[key],
+                record.hours[starts],
+                stack_starts(parts),
+            )
             for key, parts in collected.items()
         ]
     return verifications

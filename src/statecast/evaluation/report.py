@@ -50,9 +50,17 @@ def write_report(facts: RunFacts, record: Record, verifications: Sequence[Verifi
         sections += _masked_sections(facts.pretrained or facts.trained, record, masked)
     curves = figures.training_curves(facts.runs)
     if curves is not None:
-        sections.append(_section("Training", "Loss in normalised units; the thick line is the loss on the validation period.", [curves]))
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(files("statecast.evaluation"))), autoescape=True)
-    page = environment.get_template("report.html.j2").render(facts=_facts(facts, record), sections=sections, title=facts.title, version=version("statecast"))
+        sections.append(
+            _section(
+                "Training", "Loss in normalised units; the thick line is the loss on the validation period.", [curves]
+            )
+        )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(files("statecast.evaluation"))), autoescape=True
+    )
+    page = environment.get_template("report.html.j2").render(
+        facts=_facts(facts, record), sections=sections, title=facts.title, version=version("statecast")
+    )
     out.write_text(page, encoding="utf-8")
 
 
@@ -83,15 +91,21 @@ def _lead(lead: float | None) -> str:
 
 
 def _forecast_sections(facts: RunFacts, record: Record, forecasts: Sequence[Verification]) -> list[dict[str, Any]]:
-    leads = [lead for lead in forecasts[0].lead_time_h if lead in TABLE_LEADS_H] or [forecasts[0].lead_time_h[-1]]
+    leads: list[float | None] = [lead for lead in forecasts[0].lead_time_h if lead in TABLE_LEADS_H]
+    leads = leads or [forecasts[0].lead_time_h[-1]]
     starts = len(forecasts[0].starts_h)
     text = f"Area-weighted scores over {starts} starts; bands are 95 % intervals from resampling the starts in blocks of five days."
     sections = [
-        _section("Forecast skill", text, [figures.skill_by_lead_time(forecasts)], table=relative_table(forecasts, leads)),
+        _section(
+            "Forecast skill", text, [figures.skill_by_lead_time(forecasts)], table=relative_table(forecasts, leads)
+        ),
         _section(
             "Ensemble",
             "Fair continuous ranked probability score of the members, beside the distribution of the training period; lower is better.",
-            [figures.skill_by_lead_time(forecasts, "crps"), *[figures.reliability(v) for v in forecasts if v.forecast == "model" and v.members > 1]],
+            [
+                figures.skill_by_lead_time(forecasts, "crps"),
+                *[figures.reliability(v) for v in forecasts if v.forecast == "model" and v.members > 1],
+            ],
         ),
     ]
     return [*sections, _forecast_maps(facts.trained, record)]
@@ -107,10 +121,14 @@ def _forecast_maps(trained: TrainedModel, record: Record) -> dict[str, Any]:
     case = forecast_case(tokenizer, record, place, task.history * depth)
     question = task.complete({name: tokenizer.tokenize(record, place)})
     members = tokenizer.to_anomalies(answer(trained, question)[name], case.ahead) + case.usual
-    rows = [(record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)]
+    rows = [
+        (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)
+    ]
     lead_h = case.truth.shape[0] * record.step_h
     start = str(record.dataset["time"].values[place.start + task.history * depth - 1])[:16]
-    return _section("Maps", f"One forecast from {start}, {lead_h:g} h ahead.", [figures.forecast_maps(record.grid, rows)])
+    return _section(
+        "Maps", f"One forecast from {start}, {lead_h:g} h ahead.", [figures.forecast_maps(record.grid, rows)]
+    )
 
 
 def _masked_sections(trained: TrainedModel, record: Record, masked: Sequence[Verification]) -> list[dict[str, Any]]:
@@ -122,10 +140,17 @@ def _masked_sections(trained: TrainedModel, record: Record, masked: Sequence[Ver
     name, tokenizer = next(iter(trained.tokenizers.items()))
     steps = int(trained.recipe["task"]["slabs"]) * tokenizer.stream.patch[0]
     starts = record.starts(steps)
-    case = reconstruct(trained, record, whole_domain(record.grid, int(starts[len(starts) // 2]), steps), plain_mask(0.75))
+    case = reconstruct(
+        trained, record, whole_domain(record.grid, int(starts[len(starts) // 2]), steps), plain_mask(0.75)
+    )
     c = mapped_channels(record)[0]
     maps = figures.reconstruction_maps(
-        record.grid, record.channels[c], record.units[c], case.truth[:, c], case.hidden[:, c], case.members.mean(axis=0)[:, c]
+        record.grid,
+        record.channels[c],
+        record.units[c],
+        case.truth[:, c],
+        case.hidden[:, c],
+        case.members.mean(axis=0)[:, c],
     )
     text = "Single tokens hidden at random, fully; scored where they were hidden. The maps show one window with 75 % hidden."
     return [_section("Masked reconstruction", text, [maps], tables=tables)]
@@ -139,8 +164,15 @@ def mapped_channels(record: Record) -> list[int]:
     return (preferred + others)[:MAPPED]
 
 
-def _section(title: str, text: str, shown: Sequence[Figure], table: Any = None, tables: Sequence[Any] = ()) -> dict[str, Any]:
-    return {"title": title, "text": text, "figures": [_as_data_url(f) for f in shown], "tables": [*([table] if table else []), *tables]}
+def _section(
+    title: str, text: str, shown: Sequence[Figure], table: Any = None, tables: Sequence[Any] = ()
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "text": text,
+        "figures": [_as_data_url(f) for f in shown],
+        "tables": [*([table] if table else []), *tables],
+    }
 
 
 def _as_data_url(figure: Figure) -> str:
@@ -157,6 +189,11 @@ def _facts(facts: RunFacts, record: Record) -> list[tuple[str, str]]:
         ("trained on", " to ".join(map(str, recipe["data"]["train"]))),
         ("verified on", f"{' to '.join(facts.period)}, which no training saw"),
         ("channels", ", ".join(map(str, record.channels))),
-        ("model", f"{facts.trained.parameters:,} parameters, width {options.width}, {options.encoder_layers} + {options.decoder_layers} layers, {options.head} head"),
+        (
+            "model",
+            f"{facts.trained.parameters:,} parameters, width {options.width}, "
+            f"{options.encoder_layers} + {options.decoder_layers} layers, {options.head} head",
+        ),
     ]
-    return rows + [("wall time", ", ".join(f"{what} {seconds:.0f} s" for what, seconds in facts.wall_time_s.items()))]
+    wall_time = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in facts.wall_time_s.items())
+    return [*rows, ("wall time", wall_time)]

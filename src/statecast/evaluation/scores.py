@@ -13,7 +13,9 @@ from statecast.models.heads import almost_fair_crps
 METRICS = ("rmse", "mae", "bias", "acc", "crps", "spread", "spread_skill")
 
 
-def area_mean(field: Float[np.ndarray, "*grid H W"], area: Float[np.ndarray, "H W"], observed: Bool[np.ndarray, "*grid H W"]) -> Float[np.ndarray, "*grid"]:
+def area_mean(
+    field: Float[np.ndarray, "*grid H W"], area: Float[np.ndarray, "H W"], observed: Bool[np.ndarray, "*grid H W"]
+) -> Float[np.ndarray, "*grid"]:
     """Mean over the observed cells, weighted by their area; NaN where nothing was observed."""
     weight = area * observed
     total = weight.sum(axis=(-1, -2))
@@ -31,11 +33,18 @@ def crps_fair(members: Float[np.ndarray, "E *grid"], truth: Float[np.ndarray, "*
     if len(members) == 1:
         return np.abs(members[0] - truth)
     flat = torch.from_numpy(np.ascontiguousarray(members.reshape(len(members), -1)))
-    return almost_fair_crps(flat, torch.from_numpy(np.ascontiguousarray(truth.reshape(-1))), fairness=1.0).numpy().reshape(truth.shape)
+    return (
+        almost_fair_crps(flat, torch.from_numpy(np.ascontiguousarray(truth.reshape(-1))), fairness=1.0)
+        .numpy()
+        .reshape(truth.shape)
+    )
 
 
 def statistics(
-    members: Float[np.ndarray, "E *grid H W"], truth: Float[np.ndarray, "*grid H W"], usual: Float[np.ndarray, "*grid H W"], area: Float[np.ndarray, "H W"]
+    members: Float[np.ndarray, "E *grid H W"],
+    truth: Float[np.ndarray, "*grid H W"],
+    usual: Float[np.ndarray, "*grid H W"],
+    area: Float[np.ndarray, "H W"],
 ) -> dict[str, Float[np.ndarray, "*grid"]]:
     """Area means of what the scores are made of, at one start.
 
@@ -78,14 +87,22 @@ def score(metric: str, means: dict[str, Float[np.ndarray, "*grid"]], members: in
         return means[direct[metric]]
     rmse = np.sqrt(means["squared_error"])
     spread = np.sqrt((members + 1) / members * means["variance"])
-    return {"rmse": rmse, "spread": spread, "spread_skill": np.divide(spread, rmse, out=np.full(rmse.shape, np.nan), where=rmse > 0)}[metric]
+    return {
+        "rmse": rmse,
+        "spread": spread,
+        "spread_skill": np.divide(spread, rmse, out=np.full(rmse.shape, np.nan), where=rmse > 0),
+    }[metric]
 
 
-def rank_counts(members: Float[np.ndarray, "E *grid H W"], truth: Float[np.ndarray, "*grid H W"]) -> Float[np.ndarray, "*grid R"]:
+def rank_counts(
+    members: Float[np.ndarray, "E *grid H W"], truth: Float[np.ndarray, "*grid H W"]
+) -> Float[np.ndarray, "*grid R"]:
     """How often the truth has each rank among the members, 0 to E; flat for a reliable ensemble (Talagrand histogram)."""
     observed = np.isfinite(truth)
     rank = (members < truth).sum(axis=0)
-    return np.stack([((rank == r) & observed).sum(axis=(-1, -2)) for r in range(len(members) + 1)], axis=-1).astype(float)
+    return np.stack([((rank == r) & observed).sum(axis=(-1, -2)) for r in range(len(members) + 1)], axis=-1).astype(
+        float
+    )
 
 
 def block_bootstrap(starts: int, block: int, samples: int, generator: np.random.Generator) -> np.ndarray:

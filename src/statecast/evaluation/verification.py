@@ -47,7 +47,9 @@ class Verification:
 
     def value(self, metric: str, starts: np.ndarray | slice = slice(None)) -> Float[np.ndarray, "L V"]:
         """The score over all starts, or over some."""
-        means = {name: np.nanmean(s[starts], axis=0) if np.isfinite(s).any() else s[0] for name, s in self.statistics.items()}
+        means = {
+            name: np.nanmean(s[starts], axis=0) if np.isfinite(s).any() else s[0] for name, s in self.statistics.items()
+        }
         return score(metric, means, self.members)
 
     def interval(self, metric: str, seed: int = 0) -> tuple[Float[np.ndarray, "L V"], Float[np.ndarray, "L V"]]:
@@ -68,7 +70,11 @@ class Verification:
             for lead, v in np.ndindex(value.shape):
                 if np.isfinite(value[lead, v]):
                     numbers = {"value": value[lead, v], "low": low[lead, v], "high": high[lead, v]}
-                    records.append(self._record(metric, lead, v) | {k: float(x) for k, x in numbers.items()} | {"n": len(self.starts_h)})
+                    records.append(
+                        self._record(metric, lead, v)
+                        | {k: float(x) for k, x in numbers.items()}
+                        | {"n": len(self.starts_h)}
+                    )
         return records
 
     def _record(self, metric: str, lead: int, v: int) -> dict[str, Any]:
@@ -84,12 +90,16 @@ class Verification:
 
     def dataset(self) -> xr.Dataset:
         """The scores as labelled arrays on (lead_time, channel), and the rank histogram."""
-        dims = ("lead_time", "channel")
+        dims: tuple[str, ...] = ("lead_time", "channel")
         scores = {metric: (dims, self.value(metric)) for metric in self.metrics}
         if self.ranks is not None:
             scores["rank_histogram"] = ((*dims, "rank"), self.ranks)
         leads = [math.nan if lead is None else lead for lead in self.lead_time_h]
-        coords = {"lead_time": ("lead_time", leads, {"units": "hours"}), "channel": list(map(str, self.channels)), "units": ("channel", list(self.units))}
+        coords = {
+            "lead_time": ("lead_time", leads, {"units": "hours"}),
+            "channel": list(map(str, self.channels)),
+            "units": ("channel", list(self.units)),
+        }
         return xr.Dataset(scores, coords=coords)
 
 
@@ -134,7 +144,9 @@ def verify_forecast(
         place = whole_domain(record.grid, int(start), steps)
         case = forecast_case(tokenizer, record, place, history)
         question = task.complete({name: tokenizer.tokenize(record, place)})
-        forecasts = {key: tokenizer.to_anomalies(answer(m, question)[name], case.ahead) + case.usual for key, m in models.items()}
+        forecasts = {
+            key: tokenizer.to_anomalies(answer(m, question)[name], case.ahead) + case.usual for key, m in models.items()
+        }
         forecasts |= _baselines(case, record, ensemble)
         for key, members in forecasts.items():
             collected.setdefault(key, []).append(statistics(members, case.truth, case.usual, record.grid.cell_area))
@@ -144,7 +156,17 @@ def verify_forecast(
     leads = tuple(float(h) for h in record.step_h * np.arange(1, steps - history + 1))
     sizes = {key: len(members) for key, members in forecasts.items()}
     return [
-        Verification(key, "forecast", record.channels, record.units, leads, sizes[key], record.hours[starts], stack_starts(parts), ranks.get(key))
+        Verification(
+            key,
+            "forecast",
+            record.channels,
+            record.units,
+            leads,
+            sizes[key],
+            record.hours[starts],
+            stack_starts(parts),
+            ranks.get(key),
+        )
         for key, parts in collected.items()
     ]
 

@@ -33,7 +33,10 @@ def forecast_task(trained: TrainedModel) -> Forecast:
     """The forecast that the model was fine-tuned for. Raises ModelError if it was trained for something else."""
     task = trained.recipe["task"]
     if task["kind"] != "forecast":
-        raise ModelError(f"the model was trained for the task '{task['kind']}', expected forecast. Fine-tune it first: statecast finetune forecast --from RUN --out RUN2.")
+        raise ModelError(
+            f"the model was trained for the task '{task['kind']}', expected forecast. "
+            "Fine-tune it first: statecast finetune quickstart-forecast --from RUN --out RUN2."
+        )
     return Forecast.model_validate(task)
 
 
@@ -51,7 +54,9 @@ def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, 
     if steps < 1:
         raise ModelError(f"steps is {steps}, expected at least 1.")
     if not 1 <= members <= trained.model.head.members:
-        raise ModelError(f"members is {members}, expected 1 to {trained.model.head.members}: the head of the model has no more.")
+        raise ModelError(
+            f"members is {members}, expected 1 to {trained.model.head.members}: the head of the model has no more."
+        )
     tokenizer = next(iter(trained.tokenizers.values()))
     depth, step_h = tokenizer.stream.patch[0], tokenizer.climatology.step_h
     history = task.history * depth
@@ -68,7 +73,9 @@ def _times_around(dataset: xr.Dataset, init: str, history: int, ahead: int, step
     index = dataset.indexes["time"]
     found = index.get_indexer(_as_index(init, index)) if _as_index(init, index) is not None else [-1]
     if found[0] < 0:
-        raise StoreError(f"init {init}: is no time of the store, which has {index[0]} to {index[-1]}. Name one of its times.")
+        raise StoreError(
+            f"init {init}: is no time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
+        )
     step = timedelta(hours=step_h)
     return [index[int(found[0])] + k * step for k in range(1 - history, ahead + 1)]
 
@@ -90,21 +97,29 @@ def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) ->
     record = Record.open(dataset[list(tokenizer.stream.variables)].reindex(time=times), tokenizer.stream)
     check_grid(tokenizer, record)
     if not np.isfinite(record.read(slice(0, history))).any(axis=(1, 2, 3)).all():
-        raise StoreError(f"the forecast needs {history} steps up to its start ({times[0]} to {times[history - 1]}); the store lacks some. Name a later init.")
+        raise StoreError(
+            f"the forecast needs {history} steps up to its start ({times[0]} to {times[history - 1]}); "
+            "the store lacks some. Name a later init."
+        )
     return record
 
 
 def check_grid(tokenizer: Any, record: Record) -> None:
     """Raises ModelError unless the record lies on the grid that the stream's climatology lies on."""
     mine, theirs = tokenizer.climatology.grid, record.grid
-    if mine.shape != theirs.shape or not (np.allclose(mine.lat, theirs.lat, atol=1e-3) and np.allclose(mine.lon, theirs.lon, atol=1e-3)):
+    if mine.shape != theirs.shape or not (
+        np.allclose(mine.lat, theirs.lat, atol=1e-3) and np.allclose(mine.lon, theirs.lon, atol=1e-3)
+    ):
         raise ModelError(
-            f"the model's grid is {mine.shape[0]} x {mine.shape[1]}, the store's is {theirs.shape[0]} x {theirs.shape[1]} or has other points. "
+            f"the model's grid is {mine.shape[0]} x {mine.shape[1]}, "
+            f"the store's is {theirs.shape[0]} x {theirs.shape[1]} or has other points. "
             "Regrid the store, or fine-tune with the store as a stream of its own name."
         )
 
 
-def _roll_out(trained: TrainedModel, task: Forecast, records: Mapping[str, Record], needed: int, members: int) -> dict[str, np.ndarray]:
+def _roll_out(
+    trained: TrainedModel, task: Forecast, records: Mapping[str, Record], needed: int, members: int
+) -> dict[str, np.ndarray]:
     """Anomalies (E T V H W) of all the steps after the history, in the units of the channels."""
     depth = next(iter(trained.tokenizers.values())).stream.patch[0]
     history, leads = task.history * depth, task.leads * depth
@@ -122,7 +137,9 @@ def _roll_out(trained: TrainedModel, task: Forecast, records: Mapping[str, Recor
     return {name: np.concatenate(p, axis=1) for name, p in parts.items()}
 
 
-def _members_of(trained: TrainedModel, question: Question, shown: dict[str, np.ndarray] | None, members: int) -> dict[str, torch.Tensor]:
+def _members_of(
+    trained: TrainedModel, question: Question, shown: dict[str, np.ndarray] | None, members: int
+) -> dict[str, torch.Tensor]:
     """The first block asks once for all members; in later ones each member sees its own past and answers with its own head."""
     if shown is None:
         return {name: values[:members] for name, values in answer(trained, question).items()}
@@ -140,11 +157,13 @@ def _labelled(trained: TrainedModel, name: str, record: Record, anomalies: np.nd
     tokenizer = trained.tokenizers[name]
     place = whole_domain(record.grid, history, anomalies.shape[1])
     fields = anomalies + tokenizer.usual(record, place)
-    variables = {}
+    variables: dict[str, Any] = {}
     for variable in tokenizer.stream.variables:
         index = [i for i, c in enumerate(record.channels) if c.variable == variable]
         channel: Channel = record.channels[index[0]]
-        attributes = {k: v for k, v in record.dataset[variable].attrs.items() if k in ("standard_name", "long_name", "units")}
+        attributes = {
+            k: v for k, v in record.dataset[variable].attrs.items() if k in ("standard_name", "long_name", "units")
+        }
         if channel.pressure_hpa is None:
             variables[variable] = (("number", "lead_time", "lat", "lon"), fields[:, :, index[0]], attributes)
         else:
@@ -153,19 +172,27 @@ def _labelled(trained: TrainedModel, name: str, record: Record, anomalies: np.nd
     return xr.Dataset(variables, coords={**levels, "lat": record.grid.lat, "lon": record.grid.lon})
 
 
-def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, step_h: float, init: str, dataset: xr.Dataset) -> xr.Dataset:
+def _with_coordinates(
+    fields: xr.Dataset, times: Any, history: int, steps: int, step_h: float, init: str, dataset: xr.Dataset
+) -> xr.Dataset:
     start, valid = times[history - 1], times[history : history + steps]
     lead = np.arange(1, steps + 1) * step_h
     fields = fields.assign_coords(
         number=np.arange(fields.sizes["number"]),
         lead_time=("lead_time", lead, {"standard_name": "forecast_period", "units": "hours"}),
     )
-    fields = fields.expand_dims(init_time=xr.DataArray([start], dims="init_time", attrs={"standard_name": "forecast_reference_time"}))
+    fields = fields.expand_dims(
+        init_time=xr.DataArray([start], dims="init_time", attrs={"standard_name": "forecast_reference_time"})
+    )
     fields = fields.assign_coords(valid_time=(("init_time", "lead_time"), np.array([valid]), {"standard_name": "time"}))
     for axis, attributes in COORDINATE_ATTRIBUTES.items():
         if axis in fields.coords:
             fields[axis].attrs = attributes
-    fields.attrs = {"Conventions": "CF-1.11", "source": f"statecast {version('statecast')}", "title": f"Forecast from {start}"}
+    fields.attrs = {
+        "Conventions": "CF-1.11",
+        "source": f"statecast {version('statecast')}",
+        "title": f"Forecast from {start}",
+    }
     return fields
 
 

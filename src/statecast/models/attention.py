@@ -59,7 +59,9 @@ class GeometricAttention(nn.Module):
     def __init__(self, width: int, heads: int, reach_deg: float) -> None:
         super().__init__()
         if width % heads or width // heads <= GEOMETRY_SIZE:
-            raise ValueError(f"width {width} with {heads} heads: expected a multiple of the heads, with more than {GEOMETRY_SIZE} a head.")
+            raise ValueError(
+                f"width {width} with {heads} heads: expected a multiple of the heads, with more than {GEOMETRY_SIZE} a head."
+            )
         self.heads, self.head_size = heads, width // heads
         self.content_size = self.head_size - GEOMETRY_SIZE
         self.to_query = nn.Linear(width, heads * self.content_size, bias=False)
@@ -87,12 +89,17 @@ class GeometricAttention(nn.Module):
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def _query_geometry(self, at: Geometry) -> Float[Tensor, "B H N 8"]:
-        a, b, c = (torch.exp(-2 * log_width)[None, :, None] for log_width in (self.log_width, self.log_width_days, self.log_width_height))
+        a, b, c = (
+            torch.exp(-2 * log_width)[None, :, None]
+            for log_width in (self.log_width, self.log_width_days, self.log_width_height)
+        )
         shift = (self.reach * self.shift)[None, :, None, :]
         east, north = shift[..., :1] * at.east[:, None], shift[..., 1:] * at.north[:, None]
         spot = (a[..., None] / self.reach**2) * (at.place[:, None] + east + north)
         days, height = at.days[:, None], at.height[:, None]
-        time = torch.stack(torch.broadcast_tensors(b * (days + self.shift_days[None, :, None]), -b / 2 + 0 * days), dim=-1)
+        time = torch.stack(
+            torch.broadcast_tensors(b * (days + self.shift_days[None, :, None]), -b / 2 + 0 * days), dim=-1
+        )
         level = torch.stack(torch.broadcast_tensors(c * height, -c / 2 + 0 * height, 0 * c + 0 * height), dim=-1)
         return torch.cat([spot, time, level], dim=-1)
 
@@ -108,5 +115,10 @@ def _ring(heads: int) -> tuple[Tensor, Tensor]:
     angles = torch.arange(heads - wide) * (2 * math.pi / max(1, heads - wide))
     ring = torch.stack([angles.cos(), angles.sin()], dim=-1)
     shift = torch.cat([torch.zeros(wide, 2), ring])
-    widths = torch.cat([torch.linspace(0.0, 3.0, wide + 1)[1:].exp2() if wide > 1 else torch.tensor([3.0]), torch.full((heads - wide,), 0.75)])
+    widths = torch.cat(
+        [
+            torch.linspace(0.0, 3.0, wide + 1)[1:].exp2() if wide > 1 else torch.tensor([3.0]),
+            torch.full((heads - wide,), 0.75),
+        ]
+    )
     return shift, widths.log()

@@ -52,7 +52,13 @@ def scale_features(coords: Float[Tensor, "*B C"]) -> Float[Tensor, "*B F"]:
 
 def coordinate_features(coords: Float[Tensor, "*B C"]) -> Float[Tensor, "*B F"]:
     """All features of the axes `streams.COORDINATES`, each about one in size."""
-    parts = (sphere_features(coords), time_features(coords), duration_features(coords[..., 2]), level_features(coords), scale_features(coords))
+    parts = (
+        sphere_features(coords),
+        time_features(coords),
+        duration_features(coords[..., 2]),
+        level_features(coords),
+        scale_features(coords),
+    )
     return torch.cat(parts, dim=-1)
 
 

@@ -1,7 +1,7 @@
 """The family of the predictive distribution, its loss, mean and samples. Axes: B sample, N token, E member, P value in a token."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,7 +16,8 @@ Prediction = dict[str, Float[Tensor, "B N E P"]]
 class Head(Protocol):
     """What a model asks of a family of distributions."""
 
-    members: int
+    @property
+    def members(self) -> int: ...
 
     def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
         """The loss of each value."""
@@ -59,24 +60,28 @@ class _AlmostFairCRPS(torch.autograd.Function):
     """The sum over pairs is sum_i (2 rank_i - E - 1) x_(i), so one sort gives both the score and its gradient."""
 
     @staticmethod
-    def forward(ctx, members: Tensor, truth: Tensor, fairness: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, members: Tensor, truth: Tensor, fairness: float) -> Tensor:
         size = members.shape[-2]
         ordered, order = members.sort(dim=-2)
-        weight = (2 * torch.arange(1, size + 1, device=members.device, dtype=members.dtype) - size - 1) / (size * (size - 1))
+        weight = (2 * torch.arange(1, size + 1, device=members.device, dtype=members.dtype) - size - 1) / (
+            size * (size - 1)
+        )
         weight = (weight * (1 - (1 - fairness) / size))[:, None]
         departure = members - truth.unsqueeze(-2)
         ctx.save_for_backward(departure.sign(), order, weight)
         return departure.abs().mean(dim=-2) - (ordered * weight).sum(dim=-2)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         sign, order, weight = ctx.saved_tensors
         accuracy = sign / sign.shape[-2]
         spread = torch.empty_like(accuracy).scatter_(-2, order, weight.expand_as(order))
         return (accuracy - spread) * gradient.unsqueeze(-2), -accuracy.sum(dim=-2) * gradient, None
 
 
-def masked_mean(loss: Float[Tensor, "B N P"], observed: Bool[Tensor, "B N P"], weight: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
+def masked_mean(
+    loss: Float[Tensor, "B N P"], observed: Bool[Tensor, "B N P"], weight: Float[Tensor, "B N"]
+) -> Float[Tensor, ""]:
     """Mean over what was observed, weighted by `weight` (the area of the cell). 0 if nothing was."""
     weights = observed * weight[..., None]
     return (loss * weights).sum() / weights.sum().clamp_min(torch.finfo(loss.dtype).tiny)

@@ -17,6 +17,7 @@ from statecast.models.embedding import CoordinateEmbedding, duration_features, u
 from statecast.models.heads import EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
 from statecast.streams import Question, Tokens, Window
 
+DEFAULT_REACH_DEG = 15.0  # where the size of a token is not known: `trained.build` sets it from the data
 SAME_PLACE = 1e-6  # squared chord between tokens of one place: float32 rounding, far below any grid
 
 
@@ -47,7 +48,9 @@ class ModelOptions(BaseModel):
     mlp_ratio: float = Field(4.0, gt=0, description="hidden size of the perceptrons over the width")
     head: Literal["ensemble", "point"] = Field("ensemble", description="family of the answer")
     members: int = Field(16, ge=2, description="members of the ensemble head")
-    reach_deg: float | None = Field(None, gt=0, description="distance that attention starts with, in degrees; none: the size of a token")
+    reach_deg: float | None = Field(
+        None, gt=0, description="distance that attention starts with, in degrees; none: the size of a token"
+    )
 
     def make_head(self) -> Head:
         return EnsembleHead(self.members) if self.head == "ensemble" else PointHead()
@@ -80,11 +83,14 @@ class StateModel(nn.Module):
         self.decoder = nn.ModuleList(self._block(crosses=True) for _ in range(options.decoder_layers))
         self.decoder_norm = nn.RMSNorm(width)
         self.heads = make_heads(width, {name: spec.size for name, spec in specs.items()}, self.head.members)
-        self.log_damping = nn.ParameterDict({name: nn.Parameter(torch.full((spec.channels,), -3.7)) for name, spec in specs.items()})
+        self.log_damping = nn.ParameterDict(
+            {name: nn.Parameter(torch.full((spec.channels,), -3.7)) for name, spec in specs.items()}
+        )
 
     def _block(self, *, crosses: bool) -> Block:
         options = self.options
-        return Block(options.width, options.heads, options.mlp_ratio, options.reach_deg, crosses=crosses)
+        reach_deg = options.reach_deg or DEFAULT_REACH_DEG
+        return Block(options.width, options.heads, options.mlp_ratio, reach_deg, crosses=crosses)
 
     def forward(self, context: Window, queries: Window) -> Prediction:
         """Members of the asked tokens, in normalised units. Raises KeyError for a stream that the model does not know."""
@@ -100,7 +106,10 @@ class StateModel(nn.Module):
     def encode(self, context: Window) -> tuple[Float[Tensor, "B N W"], Geometry]:
         """The shown tokens of all streams, after the encoder, and where they are."""
         coords = torch.cat([tokens.coords for tokens in context.values()], dim=1)
-        embedded = [self.values[name](torch.cat([t.values * t.observed, t.observed.to(t.values.dtype)], dim=-1)) for name, t in context.items()]
+        embedded = [
+            self.values[name](torch.cat([t.values * t.observed, t.observed.to(t.values.dtype)], dim=-1))
+            for name, t in context.items()
+        ]
         encoded, where = torch.cat(embedded, dim=1) + self.coordinates(coords), Geometry.of(coords)
         for block in self.encoder:
             encoded = block(encoded, where)
@@ -122,7 +131,9 @@ class StateModel(nn.Module):
         departures = self.heads[name](self.decoder_norm(tokens)).unflatten(-1, (self.head.members, -1))
         return base + departures
 
-    def _damped_anchor(self, name: str, shown: Tokens, index: Tensor, same_place: Tensor, gap_h: Tensor) -> Float[Tensor, "B Q P"]:
+    def _damped_anchor(
+        self, name: str, shown: Tokens, index: Tensor, same_place: Tensor, gap_h: Tensor
+    ) -> Float[Tensor, "B Q P"]:
         """The nearest step of the nearest shown token of the same place, damped by the time to each step of the asked token."""
         spec = self.specs[name]
         depth = spec.patch[0]
@@ -146,13 +157,17 @@ def nearest_shown(
     same place and level, and the hours from it to the asked token.
     """
     day_h, far = 24.0, 1e3
-    place = torch.cat([unit_vectors(asked), asked[..., 5:6].log()], dim=-1), torch.cat([unit_vectors(shown), shown[..., 5:6].log()], dim=-1)
+    place = (
+        torch.cat([unit_vectors(asked), asked[..., 5:6].log()], dim=-1),
+        torch.cat([unit_vectors(shown), shown[..., 5:6].log()], dim=-1),
+    )
     chord = torch.cdist(*place, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     hours = asked[..., 2, None] - shown[..., None, :, 2]
     is_itself = (chord < SAME_PLACE) & (hours.abs() < 1e-3)
     distance = far * chord + (hours / day_h).abs() + far**2 * is_itself
     index = distance.argmin(dim=-1)
-    return index, *(m.gather(-1, index[..., None]).squeeze(-1) for m in ((chord < SAME_PLACE) & ~is_itself, hours))
+    same_place = ((chord < SAME_PLACE) & ~is_itself).gather(-1, index[..., None]).squeeze(-1)
+    return index, same_place, hours.gather(-1, index[..., None]).squeeze(-1)
 
 
 def question_loss(model: StateModel, prediction: Prediction, question: Question) -> Float[Tensor, ""]:

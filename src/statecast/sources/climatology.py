@@ -35,7 +35,9 @@ class Climatology:
     grid: Grid
     step_h: float
 
-    def at(self, month: np.ndarray, hour_utc: np.ndarray, rows: slice = slice(None), columns: np.ndarray | None = None) -> Float[np.ndarray, "T V H W"]:
+    def at(
+        self, month: np.ndarray, hour_utc: np.ndarray, rows: slice = slice(None), columns: np.ndarray | None = None
+    ) -> Float[np.ndarray, "T V H W"]:
         """The mean for each step of a window; the nearest hour of the day that is known (it is the same hour, as a rule)."""
         distance = np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12)
         window = self.mean[month - 1, distance.argmin(axis=1)][:, :, rows]
@@ -49,7 +51,11 @@ class Climatology:
                 "anomaly_std": ("channel", self.anomaly_std),
                 "units": ("channel", list(self.units)),
                 "variable": ("channel", [c.variable for c in self.channels]),
-                "pressure": ("channel", [np.nan if c.pressure_hpa is None else c.pressure_hpa for c in self.channels], {"units": "hPa"}),
+                "pressure": (
+                    "channel",
+                    [np.nan if c.pressure_hpa is None else c.pressure_hpa for c in self.channels],
+                    {"units": "hPa"},
+                ),
                 "step": ((), self.step_h, {"units": "h"}),
             },
             coords={
@@ -58,7 +64,10 @@ class Climatology:
                 "lat": ("lat", self.grid.lat, {"standard_name": "latitude", "units": "degrees_north"}),
                 "lon": ("lon", self.grid.lon, {"standard_name": "longitude", "units": "degrees_east"}),
             },
-            attrs={"Conventions": "CF-1.11", "title": "Climatology of the training period, per month and hour of the day"},
+            attrs={
+                "Conventions": "CF-1.11",
+                "title": "Climatology of the training period, per month and hour of the day",
+            },
         )
         dataset.to_netcdf(path, encoding={"mean": {"zlib": True, "complevel": 4}})
 
@@ -67,7 +76,8 @@ class Climatology:
         with xr.open_dataset(path) as dataset:
             pressures = dataset.pressure.values
             channels = tuple(
-                Channel(str(name), None if np.isnan(p) else float(p)) for name, p in zip(dataset.variable.values, pressures, strict=True)
+                Channel(str(name), None if np.isnan(p) else float(p))
+                for name, p in zip(dataset.variable.values, pressures, strict=True)
             )
             return cls(
                 mean=dataset["mean"].values,
@@ -97,7 +107,9 @@ def fit_climatology(record: Record) -> Climatology:
         departures = record.read(chunk) - origin
         seen = np.isfinite(departures)
         departures = np.where(seen, departures, 0.0)
-        for axis_bins, values, is_seen in zip(zip(bins[0][chunk], bins[1][chunk], strict=True), departures, seen, strict=True):
+        for axis_bins, values, is_seen in zip(
+            zip(bins[0][chunk], bins[1][chunk], strict=True), departures, seen, strict=True
+        ):
             total[axis_bins] += values
             count[axis_bins] += is_seen
         squares += (departures**2).sum(axis=0)
@@ -106,14 +118,22 @@ def fit_climatology(record: Record) -> Climatology:
     within = squares - (np.nan_to_num(mean) * total).sum(axis=(0, 1))
     anomaly_std = _area_mean_std(within, count.sum(axis=(0, 1)), record)
     return Climatology(
-        (_fill_months(mean) + origin).astype(np.float32), anomaly_std.astype(np.float32), hours, record.channels, record.units, record.grid, record.step_h
+        (_fill_months(mean) + origin).astype(np.float32),
+        anomaly_std.astype(np.float32),
+        hours,
+        record.channels,
+        record.units,
+        record.grid,
+        record.step_h,
     )
 
 
 def _require_values(record: Record, count: np.ndarray) -> None:
     for channel, n in zip(record.channels, count.sum(axis=(0, 1, 3, 4)), strict=True):
         if n == 0:
-            raise StoreError(f"variable '{channel}' has no value in the training period (NaN everywhere). Leave it out or name another period.")
+            raise StoreError(
+                f"variable '{channel}' has no value in the training period (NaN everywhere). Leave it out or name another period."
+            )
 
 
 def _area_mean_std(within: np.ndarray, count: np.ndarray, record: Record) -> np.ndarray:
@@ -122,7 +142,9 @@ def _area_mean_std(within: np.ndarray, count: np.ndarray, record: Record) -> np.
     std = np.sqrt((variance * area).sum(axis=(1, 2)) / area.sum(axis=(1, 2)))
     for channel, spread in zip(record.channels, std, strict=True):
         if not spread > 0:
-            raise StoreError(f"variable '{channel}' never varies in the training period, so there is nothing to learn. Leave it out.")
+            raise StoreError(
+                f"variable '{channel}' never varies in the training period, so there is nothing to learn. Leave it out."
+            )
     return std
 
 
@@ -132,8 +154,15 @@ def _fill_months(mean: np.ndarray) -> np.ndarray:
     for distance in range(1, 7):
         neighbours = np.stack([np.roll(mean, distance, axis=0), np.roll(mean, -distance, axis=0)])
         seen = np.isfinite(neighbours)
-        nearest = np.divide(np.where(seen, neighbours, 0).sum(0), seen.sum(0), out=np.full(mean.shape, np.nan), where=seen.any(0))
+        nearest = np.divide(
+            np.where(seen, neighbours, 0).sum(0), seen.sum(0), out=np.full(mean.shape, np.nan), where=seen.any(0)
+        )
         filled = np.where(np.isfinite(filled), filled, nearest)
     hourly = np.isfinite(filled)
-    any_hour = np.divide(np.where(hourly, filled, 0).sum(1, keepdims=True), hourly.sum(1, keepdims=True), out=np.full_like(filled[:, :1], np.nan), where=hourly.any(1, keepdims=True))
+    any_hour = np.divide(
+        np.where(hourly, filled, 0).sum(1, keepdims=True),
+        hourly.sum(1, keepdims=True),
+        out=np.full_like(filled[:, :1], np.nan),
+        where=hourly.any(1, keepdims=True),
+    )
     return np.where(hourly, filled, any_hour)

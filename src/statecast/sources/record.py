@@ -50,7 +50,14 @@ class Record:
     def hours(self) -> Float[np.ndarray, " T"]:
         """Hours since the first step, in the record's own calendar."""
         times = self.dataset["time"].values
-        return np.array([(t - times[0]) / np.timedelta64(1, "h") if isinstance(t, np.datetime64) else (t - times[0]).total_seconds() / 3600 for t in times])
+        return np.array(
+            [
+                (t - times[0]) / np.timedelta64(1, "h")
+                if isinstance(t, np.datetime64)
+                else (t - times[0]).total_seconds() / 3600
+                for t in times
+            ]
+        )
 
     @cached_property
     def hour_utc(self) -> Float[np.ndarray, " T"]:
@@ -92,7 +99,9 @@ class Record:
             )
         return starts
 
-    def read(self, steps: slice, rows: slice = slice(None), columns: np.ndarray | None = None) -> Float[np.ndarray, "T V H W"]:
+    def read(
+        self, steps: slice, rows: slice = slice(None), columns: np.ndarray | None = None
+    ) -> Float[np.ndarray, "T V H W"]:
         """Values in the units of the store, float32, NaN where missing; `columns` may run across the date line."""
         columns = np.arange(self.grid.shape[1]) if columns is None else columns
         if self.in_memory is not None:
@@ -100,7 +109,9 @@ class Record:
         window = self.dataset.isel(time=steps, lat=rows)
         seam = np.flatnonzero(np.diff(columns) < 0)  # across the date line: two contiguous reads
         parts = np.split(columns, seam + 1)
-        return np.concatenate([_contiguous(window.isel(lon=slice(p[0], p[-1] + 1)), self.channels) for p in parts], axis=-1)
+        return np.concatenate(
+            [_contiguous(window.isel(lon=slice(p[0], p[-1] + 1)), self.channels) for p in parts], axis=-1
+        )
 
 
 def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.ndarray, "T V H W"]:
@@ -108,8 +119,8 @@ def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.n
     for variable in dict.fromkeys(c.variable for c in channels):
         levels = [c.pressure_hpa for c in channels if c.variable == variable]
         array = window[variable] if levels == [None] else window[variable].sel(level=levels)
-        array = array.transpose("time", ..., "lat", "lon").values.astype(np.float32)
-        arrays.append(array[:, None] if levels == [None] else array)
+        values = array.transpose("time", ..., "lat", "lon").values.astype(np.float32)
+        arrays.append(values[:, None] if levels == [None] else values)
     return np.concatenate(arrays, axis=1)
 
 
@@ -121,18 +132,24 @@ def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
     channels: list[Channel] = []
     for variable in stream.variables:
         if variable not in dataset.data_vars:
-            raise StoreError(f"the store has no variable '{variable}'. Variables: {', '.join(map(str, dataset.data_vars))}.")
+            raise StoreError(
+                f"the store has no variable '{variable}'. Variables: {', '.join(map(str, dataset.data_vars))}."
+            )
         array = dataset[variable]
         missing = {"time", "lat", "lon"} - set(map(str, array.dims))
         if missing:
-            raise StoreError(f"variable '{variable}' has no {' and no '.join(sorted(missing))}; a stream's variables vary in time and space.")
+            raise StoreError(
+                f"variable '{variable}' has no {' and no '.join(sorted(missing))}; a stream's variables vary in time and space."
+            )
         if "level" not in array.dims:
             channels.append(Channel(variable, None))
             continue
         channels += _levels(array, stream, variable)
     if not stream.levels_share_token and any(c.pressure_hpa is None for c in channels):
         without = [c.variable for c in channels if c.pressure_hpa is None]
-        raise StoreError(f"levels_share_token is false, but {', '.join(without)} has no levels. Put it in a stream of its own.")
+        raise StoreError(
+            f"levels_share_token is false, but {', '.join(without)} has no levels. Put it in a stream of its own."
+        )
     return tuple(channels)
 
 
@@ -140,7 +157,9 @@ def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]
     have = [float(p) for p in array.level.values]
     known = ", ".join(f"{p:g}" for p in have)
     if not stream.levels:
-        raise StoreError(f"variable '{variable}' has levels and the stream names none. Levels: {known}. Name the ones you want.")
+        raise StoreError(
+            f"variable '{variable}' has levels and the stream names none. Levels: {known}. Name the ones you want."
+        )
     for level in stream.levels:
         if level not in have:
             raise StoreError(
@@ -159,7 +178,11 @@ def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
     try:
         selected = dataset.sel(time=slice(first, last))
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"period {first} to {last}: is not a pair of times, expected for example 2001-01-01 2001-02-28.") from error
+        raise StoreError(
+            f"period {first} to {last}: is not a pair of times, expected for example 2001-01-01 2001-02-28."
+        ) from error
     if selected.sizes["time"] == 0:
-        raise StoreError(f"period {first} to {last}: holds no data. The store has {times[0]} to {times[-1]}. Name a period inside it.")
+        raise StoreError(
+            f"period {first} to {last}: holds no data. The store has {times[0]} to {times[-1]}. Name a period inside it."
+        )
     return selected

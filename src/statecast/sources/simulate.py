@@ -1,11 +1,11 @@
-"""A simulated global atmosphere, written to a store as it runs. Axes: L model layer (top first), P pressure level, H row, W column.
+"""A simulated global atmosphere, written as it runs. Axes: L model layer (top first), P pressure level, H row, W column.
 
-The model is jcm (optional extra `sim`): SPEEDY physics on the spectral core dinosaur, in JAX. It needs no download. After each chunk its
-state is saved beside the store, so a run that was killed goes on where it was and ends as if nothing had happened.
+The model is jcm (optional extra `sim`): SPEEDY physics on the spectral core dinosaur, in JAX. It needs no download.
+After each chunk its state is saved beside the store, so a run that was killed goes on where it was and ends as if
+nothing had happened.
 """
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,20 @@ from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-GRAVITY, GAS_CONSTANT, VAPOUR = 9.81, 287.04, 0.6078  # m s-2, J kg-1 K-1, R_vapour / R_dry - 1, all as in jcm
-LAPSE_EXPONENT = 0.0065 * GAS_CONSTANT / GRAVITY  # of T ∝ p^x where temperature falls by 6.5 K per km, the standard atmosphere
-REST_K, REST_PA = 288.0, 1e5  # the atmosphere at rest that a run starts from, and its mean surface pressure (both jcm's own)
-TIME_STEP_MIN = {21: 30, 31: 30, 42: 20}  # truncation -> step; what is not here has not been tried
+# m s-2, J kg-1 K-1, R_vapour / R_dry - 1, all as in jcm
+GRAVITY, GAS_CONSTANT, VAPOUR = 9.81, 287.04, 0.6078
+# of T ∝ p^x where temperature falls by 6.5 K per km, as in the standard atmosphere
+LAPSE_EXPONENT = 0.0065 * GAS_CONSTANT / GRAVITY
+# the atmosphere at rest that a run starts from, and its mean surface pressure, both jcm's own
+REST_K, REST_PA = 288.0, 1e5
+# truncation: step of the model; 30 min is jcm's own, a finer grid needs less
+TIME_STEP_MIN = {21: 30, 31: 30, 42: 20}
 LEVELS_HPA = 30.0, 1050.0  # the middle of the model's top layer is at 25 hPa
 FILL = -32768
 
 
 class Packing(NamedTuple):
-    """How a variable is stored: 16-bit codes over a range that is fixed, so that all chunks agree, and wider than weather can be."""
+    """How a variable is stored: 16-bit codes over a fixed range, so that all chunks agree, wider than weather can be."""
 
     standard_name: str
     long_name: str
@@ -38,6 +42,12 @@ class Packing(NamedTuple):
     lowest: float
     highest: float
     on_levels: bool
+
+    @property
+    def attributes(self) -> dict[str, str | float]:
+        names = {"standard_name": self.standard_name, "long_name": self.long_name, "units": self.units}
+        codes = {"scale_factor": self.scale, "add_offset": self.offset, "_FillValue": FILL}
+        return names | {"cell_methods": "time: point"} | codes
 
     @property
     def scale(self) -> float:
@@ -80,10 +90,11 @@ class SimulationOptions:
     def __post_init__(self) -> None:
         frames = self.days * 24 / self.interval_h if self.interval_h > 0 else 0.0
         low, high = LEVELS_HPA
-        levels_fit = len(set(self.levels_hpa)) == len(self.levels_hpa) > 0 and all(low <= level <= high for level in self.levels_hpa)
+        differ = len(set(self.levels_hpa)) == len(self.levels_hpa) > 0
+        levels_fit = differ and all(low <= level <= high for level in self.levels_hpa)
         rules = (
             ("truncation", self.truncation in TIME_STEP_MIN, f"one of {', '.join(map(str, TIME_STEP_MIN))}"),
-            ("interval_h", self.interval_h > 0 and 24 % self.interval_h == 0, "a whole number of hours that divides 24"),
+            ("interval_h", self.interval_h > 0 and 24 % self.interval_h == 0, "whole hours that divide 24"),
             ("days", frames >= 1 and frames % 1 == 0, f"a positive multiple of the interval of {self.interval_h} h"),
             ("seed", 0 <= self.seed < 2**31, "of 0 to 2147483647"),
             ("spin_up_days", self.spin_up_days >= 0, "0 or more"),
@@ -105,7 +116,8 @@ class SimulationOptions:
     @property
     def model_start(self) -> str:
         """One interval before the first frame less the spin-up: each frame is the end of an interval."""
-        return (datetime.fromisoformat(self.start) - timedelta(days=self.spin_up_days, hours=self.interval_h)).isoformat()
+        before = timedelta(days=self.spin_up_days, hours=self.interval_h)
+        return (datetime.fromisoformat(self.start) - before).isoformat()
 
 
 def simulate(
@@ -122,28 +134,31 @@ def simulate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Simulate `days` of global weather from `start` (UTC) and write them as a CF Zarr v3 store at `out`, which is returned.
+    """Simulate `days` of global weather from `start` (UTC) into a CF Zarr v3 store at `out`, and return its path.
 
-    The first frame is at `start`, then one each `interval_h`; the model starts `spin_up_days` before, from an isothermal atmosphere at
-    rest, so the season is right; after two months the winds are not yet. `seed` (0 to 2**31 - 1) places the disturbance of that rest: other
-    seeds are other weather in the same climate. `truncation` T21, T31 or T42 has 32 x 64, 48 x 96 or 64 x 128 points (Gaussian latitudes).
-    Orography, land and the mean year of sea surface, ice, snow and soil are jcm's T30 climatology, interpolated. `levels_hpa` lie within
-    30 to 1050. As in jcm the air weighs 1000 hPa in the mean, 15 hPa more than the Earth's, so sea-level pressure is higher by that.
+    The first frame is at `start`, then one each `interval_h`; the model starts `spin_up_days` before, from an
+    isothermal atmosphere at rest, so the season is right; after two months the winds are not yet. `seed` (below
+    2**31) places the disturbance of that rest: other seeds are other weather in the same climate. `truncation` T21, T31 or
+    T42 has 32 x 64, 48 x 96 or 64 x 128 points (Gaussian latitudes). Orography, land and the mean year of sea surface,
+    ice, snow and soil are jcm's T30 climatology, interpolated. `levels_hpa` lie within 30 to 1050. As in jcm the air
+    weighs 1000 hPa in the mean, 15 hPa more than the Earth's, so sea-level pressure is higher by that.
 
-    Dimensions time, level [hPa], lat, lon, all ascending. On levels: t [K], u, v [m s-1], q [kg kg-1], z [m2 s-2]. Without: t2m [K] (the
-    near-surface temperature of SPEEDY), msl [Pa], tprate [kg m-2 s-1], both of the last model step; static: orog [m], lsm [1] as the model sees
-    them. Values are instantaneous, packed to int16 with the fixed ranges of `PACKING`; a value outside stops the run.
-    What lies below the ground is extrapolated: see `on_pressure_levels` and `sea_level_pressure`.
+    Dimensions time, level [hPa], lat, lon, all ascending. On levels: t [K], u, v [m s-1], q [kg kg-1], z [m2 s-2].
+    Without: t2m [K] (the near-surface temperature of SPEEDY), msl [Pa], tprate [kg m-2 s-1], both of the last model
+    step; static: orog [m], lsm [1] as the model sees them. Values are instantaneous, packed to int16 with the fixed
+    ranges of `PACKING`; a value outside stops the run. What lies below the ground is extrapolated: see
+    `on_pressure_levels` and `sea_level_pressure`.
 
-    A run that was killed and is called again with the same options goes on from the last full chunk of `chunk_frames` frames. If the store is
-    finished, nothing is done. `overwrite` starts anew.
+    A run that was killed and is called again with the same options goes on from the last full chunk of `chunk_frames`
+    frames. If the store is finished, nothing is done. `overwrite` starts anew.
 
-    Raises SimulationError: for an option out of range, if jcm is not installed, if `out` holds something else or a run with other options,
-    if the state of an unfinished run is missing, and if the model leaves the range of plausible weather.
+    Raises SimulationError: for an option out of range, if jcm is not installed, if `out` holds something else or a run
+    with other options, if the state of an unfinished run is missing, and if the model leaves the range of plausible
+    weather.
     """
-    levels = tuple(sorted(float(level) for level in levels_hpa))
-    options = SimulationOptions(truncation, float(days), _date(start), seed, levels, interval_h, spin_up_days, chunk_frames)
-    store = Path(out)
+    store, levels = Path(out), tuple(sorted(float(level) for level in levels_hpa))
+    model = truncation, float(days), _date(start), seed
+    options = SimulationOptions(*model, levels, interval_h, spin_up_days, chunk_frames)
     state = store.with_name(store.name + ".state")
     console = Console(stderr=True, quiet=not progress)
     recorded = _recorded_options(store) if store.exists() else None
@@ -157,7 +172,8 @@ def simulate(
         _start(store, state, options, atmosphere)
     else:
         _refuse_other_options(store, recorded, {"jcm": atmosphere.version})
-    atmosphere.load(state)  # also what was just saved: so a run that goes on executes the very program that one in its first go does
+    # also what was just saved: so a run that goes on executes the very program that one in its first go does
+    atmosphere.load(state)
     _run(store, state, options, atmosphere, console)
     state.unlink()
     return store
@@ -165,8 +181,9 @@ def simulate(
 
 def _start(store: Path, state: Path, options: SimulationOptions, atmosphere: "Atmosphere") -> None:
     if store.exists():
-        aside = store.with_name(store.name + ".old")  # a removal that is cut short must not leave half a store under its name
-        os.replace(store, aside)
+        # a removal that is cut short must not leave half a store under its name
+        aside = store.with_name(store.name + ".old")
+        store.replace(aside)
         shutil.rmtree(aside)
     atmosphere.save(state)  # first: a store with all its frames and no state beside it is finished
     _create(store, options, atmosphere)
@@ -175,10 +192,10 @@ def _start(store: Path, state: Path, options: SimulationOptions, atmosphere: "At
 def _run(store: Path, state: Path, options: SimulationOptions, atmosphere: "Atmosphere", console: Console) -> None:
     group = zarr.open_group(store, mode="r+")
     done, total, days_per_interval = atmosphere.intervals, options.spin_up + options.frames, options.interval_h / 24
-    for array in _arrays_in_time(group):
-        array.resize((max(0, done - options.spin_up), *array.shape[1:]))  # frames that were written after the state was last saved
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("simulated days,"), TimeRemainingColumn()
-    with Progress(*columns, TextColumn("left"), console=console, disable=console.quiet) as bar:
+    for array in _arrays_in_time(group):  # drop frames that were written after the state was last saved
+        array.resize((max(0, done - options.spin_up), *array.shape[1:]))
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("simulated days,")
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=console, disable=console.quiet) as bar:
         task = bar.add_task("spin-up", total=total * days_per_interval)
         while done < total:
             in_spin_up = done < options.spin_up
@@ -188,7 +205,8 @@ def _run(store: Path, state: Path, options: SimulationOptions, atmosphere: "Atmo
             for interval in range(done, stop):
                 atmosphere.advance()
                 if not in_spin_up:
-                    frames.append(_packed_frame(atmosphere.fields(options.levels_hpa), store, (interval - options.spin_up) * days_per_interval))
+                    day = (interval - options.spin_up) * days_per_interval
+                    frames.append(_packed_frame(atmosphere.fields(options.levels_hpa), store, day))
                 bar.update(task, completed=(interval + 1) * days_per_interval)
             if frames:
                 _append(group, frames, options)
@@ -203,7 +221,8 @@ def pack(values: Float[np.ndarray, "*grid"], packing: Packing) -> Int[np.ndarray
     """
     low, high = np.min(values), np.max(values)
     if not (packing.lowest <= low and high <= packing.highest):
-        raise SimulationError(f"{packing.long_name} has left {packing.lowest:g} to {packing.highest:g} {packing.units} ({low:g} to {high:g})")
+        allowed = f"{packing.lowest:g} to {packing.highest:g} {packing.units}"
+        raise SimulationError(f"{packing.long_name} has left {allowed} ({low:g} to {high:g})")
     return np.rint((values - packing.offset) / packing.scale).astype(np.int16)
 
 
@@ -211,11 +230,12 @@ def _packed_frame(fields: Mapping[str, np.ndarray], store: Path, day: float) -> 
     try:
         return {name: pack(fields[name], packing) for name, packing in PACKING.items()}
     except SimulationError as error:
-        raise SimulationError(f"store {store}: the model became unstable on day {day:g}: {error}. Take another seed.") from None
+        message = f"store {store}: the model became unstable on day {day:g}: {error}. Take another seed."
+        raise SimulationError(message) from None
 
 
 class Column(NamedTuple):
-    """State of the model's layers; `p` [Pa] their pressure, `ps` [Pa] and `phis` [m2 s-2] pressure and geopotential of the ground."""
+    """State of the model's layers at pressure `p` [Pa]; `ps` [Pa] and `phis` [m2 s-2] are those of the ground."""
 
     p: Float[np.ndarray, "L H W"]
     t: Float[np.ndarray, "L H W"]
@@ -228,16 +248,17 @@ class Column(NamedTuple):
 
     @property
     def t_ground(self) -> Float[np.ndarray, "H W"]:
-        """Air temperature at the ground [K] by 6.5 K per km from the lowest layer; Trenberth et al. 1993 take the first order of it."""
+        """Air temperature at the ground [K], 6.5 K per km from the lowest layer; Trenberth takes its first order."""
         return self.t[-1] * (self.ps / self.p[-1]) ** LAPSE_EXPONENT
 
 
 def on_pressure_levels(column: Column, levels_hpa: Sequence[float]) -> dict[str, Float[np.ndarray, "P H W"]]:
     """t [K], u, v [m s-1], q [kg kg-1] and z [m2 s-2] on pressure levels.
 
-    Between layers linear in log pressure; z as the hydrostatic integral of that temperature, so quadratic: linear + R ΔTv h w (1 - w) / 2
-    with h the distance of the layers in log pressure. Below the lowest layer u, v, q are held; below the ground t rises by 6.5 K per km,
-    T = T* (p / ps)^x, and z follows from it (Trenberth et al. 1993, NCAR/TN-396, without their cases for ground above 2000 m).
+    Between layers linear in log pressure; z as the hydrostatic integral of that temperature, so quadratic: linear +
+    R ΔTv h w (1 - w) / 2 with h the distance of the layers in log pressure. Below the lowest layer u, v, q are held;
+    below the ground t rises by 6.5 K per km, T = T* (p / ps)^x, and z follows from it (Trenberth et al. 1993,
+    NCAR/TN-396, without their cases for ground above 2000 m).
     """
     t_ground = column.t_ground
     below = {"p": column.ps, "t": t_ground, "u": column.u[-1], "v": column.v[-1], "q": column.q[-1], "z": column.phis}
@@ -248,7 +269,8 @@ def on_pressure_levels(column: Column, levels_hpa: Sequence[float]) -> dict[str,
         lower = np.clip((layers["p"] < level_pa).sum(0), 1, len(log_p) - 1)[None]
         (x0, x1), (v0, v1) = (_around(log_p, lower), _around(virtual, lower))
         w = np.clip((np.log(level_pa) - x0) / (x1 - x0), 0.0, 1.0)
-        level = {name: (1 - w) * upper + w * under for name in "tuvqz" for upper, under in [_around(layers[name], lower)]}
+        pairs = {name: _around(layers[name], lower) for name in "tuvqz"}
+        level = {name: (1 - w) * above + w * under for name, (above, under) in pairs.items()}
         level["z"] += GAS_CONSTANT * (v1 - v0) * (x1 - x0) * w * (1 - w) / 2
         depth = LAPSE_EXPONENT * np.maximum(np.log(level_pa / column.ps), 0.0)
         level["t"] *= np.exp(depth)
@@ -289,7 +311,8 @@ class Atmosphere:
             from jcm.physics.speedy.speedy_coords import get_speedy_coords
             from jcm.terrain import TerrainData
         except ModuleNotFoundError as error:
-            raise SimulationError(f"simulation: needs jcm, and {error.name} is not installed. pip install 'statecast[sim]'") from None
+            message = f"simulation: needs jcm, and {error.name} is not installed. pip install 'statecast[sim]'"
+            raise SimulationError(message) from None
         climatology = resources.files("jcm") / "data" / "bc" / "t30" / "clim"
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"jcm\.")  # of xarray and pandas, about how jcm calls them
@@ -306,11 +329,12 @@ class Atmosphere:
         self._sigma = np.asarray(coords.vertical.centers, float)[:, None, None]
 
     def _phis(self) -> np.ndarray:
-        """Geopotential of the ground of the dynamics [m2 s-2], lon first; `terrain.phis0` is another truncation, by up to 1 km off."""
-        return np.asarray(self._model.coords.horizontal.to_nodal(self._model.dycore.primitive.orography), float) * GRAVITY
+        """Geopotential of the dynamics' ground [m2 s-2], lon first; `terrain.phis0` is truncated otherwise: 1 km off."""
+        orography = self._model.coords.horizontal.to_nodal(self._model.dycore.primitive.orography)
+        return np.asarray(orography, float) * GRAVITY
 
     def _at_rest(self, seed: int) -> Any:
-        """jcm's isothermal state, but with the air balanced over the orography, and the same mass: mean surface pressure `REST_PA`."""
+        """jcm's isothermal state and mass of air (`REST_PA`), but balanced over the orography, so without a shock."""
         state, grid = self._model.initial_state(random_seed=seed), self._model.coords.horizontal
         height = self._phis() / (GAS_CONSTANT * REST_K)
         weight = np.cos(np.asarray(grid.latitudes, float))
@@ -371,31 +395,29 @@ def _create(store: Path, options: SimulationOptions, atmosphere: Atmosphere) -> 
     aside = store.with_name(store.name + ".partial")
     group = zarr.open_group(aside, mode="w", zarr_format=3)
     group.attrs.update(_provenance(options, atmosphere.version))
-    level = {"standard_name": "air_pressure", "units": "hPa", "positive": "down"}
-    static = {
+    orog, lsm = (atmosphere.phis / GRAVITY).astype(np.float32), atmosphere.lsm.astype(np.float32)
+    static: dict[str, tuple[np.ndarray, tuple[str, ...], dict[str, Any]]] = {
         "lat": (atmosphere.lat, ("lat",), {"standard_name": "latitude", "units": "degrees_north"}),
         "lon": (atmosphere.lon, ("lon",), {"standard_name": "longitude", "units": "degrees_east"}),
-        "level": (np.array(options.levels_hpa), ("level",), level),
-        "orog": (np.float32(atmosphere.phis / GRAVITY), ("lat", "lon"), {"standard_name": "surface_altitude", "units": "m"}),
-        "lsm": (np.float32(atmosphere.lsm), ("lat", "lon"), {"standard_name": "land_area_fraction", "units": "1"}),
+        "level": (np.array(options.levels_hpa), ("level",), {"standard_name": "air_pressure", "units": "hPa"}),
+        "orog": (orog, ("lat", "lon"), {"standard_name": "surface_altitude", "units": "m"}),
+        "lsm": (lsm, ("lat", "lon"), {"standard_name": "land_area_fraction", "units": "1"}),
     }
-    for name, (values, dims, attributes) in static.items():
-        group.create_array(name, data=values, chunks=values.shape, dimension_names=dims, attributes=attributes)
-    sizes = {"level": len(options.levels_hpa), "lat": len(atmosphere.lat), "lon": len(atmosphere.lon)}
+    static["level"][2]["positive"] = "down"
+    for name, (values, dims, attrs) in static.items():
+        group.create_array(name, data=values, chunks=values.shape, dimension_names=dims, attributes=attrs)
     for name, packing in PACKING.items():
-        dims = ("level", "lat", "lon") if packing.on_levels else ("lat", "lon")
-        shape = tuple(sizes[dim] for dim in dims)
-        attributes = {"standard_name": packing.standard_name, "long_name": packing.long_name, "units": packing.units}
-        attributes |= {"cell_methods": "time: point", "scale_factor": packing.scale, "add_offset": packing.offset, "_FillValue": FILL}
-        _in_time(group, name, "int16", (options.chunk_frames, *shape), ("time", *dims), FILL, attributes)
-    since = {"standard_name": "time", "units": f"hours since {options.start.replace('T', ' ')}", "calendar": "proleptic_gregorian"}
-    _in_time(group, "time", "int64", (8192,), ("time",), 0, since)
-    os.replace(aside, store)
+        dims = ("time", "level", "lat", "lon") if packing.on_levels else ("time", "lat", "lon")
+        shape = tuple(len(static[dim][0]) for dim in dims[1:])
+        _in_time(group, name, np.int16, (options.chunk_frames, *shape), dims, FILL, packing.attributes)
+    since = {"standard_name": "time", "units": f"hours since {options.start.replace('T', ' ')}"}
+    _in_time(group, "time", np.int64, (8192,), ("time",), 0, since | {"calendar": "proleptic_gregorian"})
+    aside.replace(store)
 
 
-def _in_time(group: zarr.Group, name: str, dtype: str, chunks: tuple[int, ...], dims: tuple[str, ...], fill: int, attributes: dict) -> None:
-    shape = (0, *chunks[1:])
-    group.create_array(name, shape=shape, dtype=dtype, chunks=chunks, dimension_names=dims, fill_value=fill, attributes=attributes)
+def _in_time(group: zarr.Group, name: str, dtype: type, chunks: Any, dims: Any, fill: int, attributes: Any) -> None:
+    shape, about = (0, *chunks[1:]), {"dimension_names": dims, "fill_value": fill, "attributes": attributes}
+    group.create_array(name, shape=shape, dtype=dtype, chunks=chunks, **about)
 
 
 def _provenance(options: SimulationOptions, version: str) -> dict[str, Any]:
@@ -403,7 +425,8 @@ def _provenance(options: SimulationOptions, version: str) -> dict[str, Any]:
         "Conventions": "CF-1.11",
         "title": f"Simulated global atmosphere, T{options.truncation}, seed {options.seed}",
         "source": f"jcm {version}: SPEEDY physics (8 sigma layers) on the spectral dynamical core dinosaur",
-        "comment": "A simulation: no day in it has happened. Sea surface, ice, snow and soil repeat a mean year. Extrapolated below the ground.",
+        "comment": "A simulation: no day in it has happened. Sea, ice, snow and soil repeat a mean year. "
+        "Values below the ground are extrapolated.",
         "simulation": json.dumps(asdict(options) | {"jcm": version}),
         "jcm_version": version,
         "seed": options.seed,
@@ -411,7 +434,8 @@ def _provenance(options: SimulationOptions, version: str) -> dict[str, Any]:
 
 
 def _arrays_in_time(group: zarr.Group) -> list[zarr.Array]:
-    return [cast(zarr.Array, group[name]) for name in (*PACKING, "time")]  # time last: a frame counts when it has one
+    # time last: a frame counts when it has one
+    return [cast(zarr.Array, group[name]) for name in (*PACKING, "time")]
 
 
 def _append(group: zarr.Group, frames: list[dict[str, np.ndarray]], options: SimulationOptions) -> None:
@@ -431,9 +455,12 @@ def _recorded_options(store: Path) -> dict[str, Any]:
 
 def _refuse_other_options(store: Path, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     asked = json.loads(json.dumps(asked))
-    different = [f"{name} {recorded.get(name)} (asked: {value})" for name, value in asked.items() if recorded.get(name) != value]
-    if different:
-        raise SimulationError(f"store {store}: was made with {', '.join(different)}. Ask for the same, give another path, or overwrite.")
+    differ = [name for name, value in asked.items() if recorded.get(name) != value]
+    if differ:
+        options = ", ".join(f"{name} {recorded.get(name)} (asked: {asked[name]})" for name in differ)
+        raise SimulationError(
+            f"store {store}: was made with {options}. Ask for these, give another path, or overwrite."
+        )
 
 
 def _is_finished(store: Path, state: Path, options: SimulationOptions) -> bool:

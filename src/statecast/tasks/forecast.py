@@ -19,7 +19,12 @@ class Forecast(BaseModel):
     kind: Literal["forecast"] = "forecast"
     history: Slabs = Field(2, description="token slabs that are shown")
     leads: Slabs = Field(4, description="token slabs that are asked, one after the other")
-    asked: float = Field(1.0, gt=0, le=1, description="share of the asked tokens that a training sample asks, at random; evaluation asks all")
+    asked: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the asked tokens that a training sample asks, at random; evaluation asks all",
+    )
 
     @property
     def slabs(self) -> int:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from statecast.streams import Question, Tokens, Window, concatenate
 from statecast.tasks.forecast import Slabs, random_share, slab_of
 
-
 Chooser = Callable[[Tokens, int, np.random.Generator], np.ndarray]
 """(tokens of a sample, how many to hide, generator) -> indices of the hidden ones, in random order."""
 
@@ -31,14 +30,23 @@ class Masked(BaseModel):
     climatology: float = Field(0.05, ge=0, le=1, description="share of the hidden tokens that are shown as climatology")
     later_slabs: float = Field(0.5, ge=0, le=1, description="share of the steps that hide all slabs after a random one")
     blocks: float = Field(0.1, ge=0, le=1, description="share of the steps that hide whole neighbourhoods at all times")
-    streams: float = Field(0.0, ge=0, le=1, description="share of the steps that hide one stream wholly and show the others")
-    asked: float = Field(1.0, gt=0, le=1, description="share of the hidden tokens that a training sample asks, at random; evaluation asks all")
+    streams: float = Field(
+        0.0, ge=0, le=1, description="share of the steps that hide one stream wholly and show the others"
+    )
+    asked: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the hidden tokens that a training sample asks, at random; evaluation asks all",
+    )
 
     @model_validator(mode="after")
     def _shares_are_shares(self) -> Self:
         low, high = self.hidden
         if not 0 < low <= high < 1:
-            raise ValueError(f"hidden: {list(self.hidden)} is no range of shares, expected 0 < low <= high < 1, for example [0.5, 0.9].")
+            raise ValueError(
+                f"hidden: {list(self.hidden)} is no range of shares, expected 0 < low <= high < 1, for example [0.5, 0.9]."
+            )
         for names in (("noise", "climatology"), ("later_slabs", "blocks", "streams")):
             if (total := sum(getattr(self, n) for n in names)) > 1 + 1e-9:
                 raise ValueError(f"{' + '.join(names)} is {total:g}, expected at most 1.")
@@ -52,7 +60,9 @@ class Masked(BaseModel):
         """All hidden tokens asked; `seed` draws the mask."""
         return self._question(window, np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1]), 1.0)
 
-    def _question(self, window: Window, sample: np.random.Generator, step: np.random.Generator, asked: float) -> Question:
+    def _question(
+        self, window: Window, sample: np.random.Generator, step: np.random.Generator, asked: float
+    ) -> Question:
         share, kind = step.uniform(*self.hidden), step.uniform()
         if kind < self.streams and len(window) > 1:
             return self._hide_stream(window, sample, step, asked)
@@ -68,18 +78,26 @@ class Masked(BaseModel):
             return _blocks
         return _later_slabs(step.uniform()) if kind < self.blocks + self.later_slabs else _single_tokens
 
-    def _hide_stream(self, window: Window, sample: np.random.Generator, step: np.random.Generator, asked: float) -> Question:
+    def _hide_stream(
+        self, window: Window, sample: np.random.Generator, step: np.random.Generator, asked: float
+    ) -> Question:
         hidden = list(window)[step.integers(len(window))]
         shown = {name: tokens for name, tokens in window.items() if name != hidden}
         return Question(shown, {hidden: random_share(window[hidden], asked, sample)})
 
-    def _split(self, tokens: Tokens, hidden: np.ndarray, generator: np.random.Generator, asked: float) -> tuple[Tokens, Tokens]:
+    def _split(
+        self, tokens: Tokens, hidden: np.ndarray, generator: np.random.Generator, asked: float
+    ) -> tuple[Tokens, Tokens]:
         """The shown and the asked tokens of a stream; `hidden` holds indices in random order."""
         shown = np.setdiff1d(np.arange(len(tokens)), hidden)
         n_noise, n_usual = round(self.noise * len(hidden)), round(self.climatology * len(hidden))
-        noised, usual = (tokens[torch.from_numpy(part)] for part in (hidden[:n_noise], hidden[n_noise : n_noise + n_usual]))
+        noised, usual = (
+            tokens[torch.from_numpy(part)] for part in (hidden[:n_noise], hidden[n_noise : n_noise + n_usual])
+        )
         noise = torch.from_numpy(generator.standard_normal(noised.values.shape, dtype=np.float32))
-        context = concatenate([tokens[torch.from_numpy(shown)], noised.replace(noise), usual.replace(torch.zeros_like(usual.values))])
+        context = concatenate(
+            [tokens[torch.from_numpy(shown)], noised.replace(noise), usual.replace(torch.zeros_like(usual.values))]
+        )
         return context, random_share(tokens[torch.from_numpy(hidden)], asked, generator)
 
 

@@ -75,7 +75,11 @@ class FieldTokenizer:
         """The centre of each token, see `streams.COORDINATES`; the offset counts from the first step of the window."""
         t, h, w = self.stream.patch
         grid: Grid = record.grid
-        check_patch((place.steps, len(self.climatology.channels), len(grid.lat[place.rows]), len(place.columns)), self.stream.patch, self.groups)
+        check_patch(
+            (place.steps, len(self.climatology.channels), len(grid.lat[place.rows]), len(place.columns)),
+            self.stream.patch,
+            self.groups,
+        )
         lat = grid.lat[place.rows].reshape(-1, h).mean(axis=1)
         lon = np.unwrap(grid.lon[place.columns], period=360.0).reshape(-1, w).mean(axis=1) % 360.0
         first = np.arange(place.start, place.start + place.steps, t)
@@ -98,7 +102,9 @@ class FieldTokenizer:
         return stacked.reshape(-1, len(COORDINATES)).astype(np.float32)
 
     def _pressure_of_groups(self) -> Float[np.ndarray, " G"]:
-        pressures = np.array([SURFACE_PRESSURE_HPA if c.pressure_hpa is None else c.pressure_hpa for c in self.climatology.channels])
+        pressures = np.array(
+            [SURFACE_PRESSURE_HPA if c.pressure_hpa is None else c.pressure_hpa for c in self.climatology.channels]
+        )
         return np.exp(np.log(pressures[self.channel_order()]).reshape(self.groups, -1).mean(axis=1))
 
     def _scale(self) -> Float[np.ndarray, "V 1 1"]:

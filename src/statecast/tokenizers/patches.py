@@ -22,7 +22,9 @@ def split_patches(fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: i
     return cut.transpose(2, 0, 4, 6, 3, 1, 5, 7).reshape(-1, channels // groups * t * h * w)
 
 
-def join_patches(tokens: Shaped[np.ndarray, "N P"], patch: Patch, shape: tuple[int, int, int, int], groups: int = 1) -> Shaped[np.ndarray, "T V H W"]:
+def join_patches(
+    tokens: Shaped[np.ndarray, "N P"], patch: Patch, shape: tuple[int, int, int, int], groups: int = 1
+) -> Shaped[np.ndarray, "T V H W"]:
     """The inverse of `split_patches`: fields of `shape` (T, V, H, W)."""
     check_patch(shape, patch, groups)
     t, h, w = patch

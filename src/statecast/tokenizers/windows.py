@@ -39,7 +39,9 @@ class WindowSampler:
 
     def __post_init__(self) -> None:
         if self.extent and (self.extent[0] > self.grid.shape[0] or self.extent[1] > self.grid.shape[1]):
-            raise ValueError(f"window extent {list(self.extent)} exceeds the grid of {list(self.grid.shape)} points. Choose a smaller one.")
+            raise ValueError(
+                f"window extent {list(self.extent)} exceeds the grid of {list(self.grid.shape)} points. Choose a smaller one."
+            )
 
     def draw(self, generator: np.random.Generator) -> Place:
         start = int(generator.choice(self.starts))
@@ -55,5 +57,7 @@ class WindowSampler:
     def _columns(self, share: float, columns: int) -> np.ndarray:
         total = len(self.grid.lon)
         centre = int(share * total)
-        first = centre - columns // 2 if self.grid.is_periodic else int(np.clip(centre - columns // 2, 0, total - columns))
+        first = (
+            centre - columns // 2 if self.grid.is_periodic else int(np.clip(centre - columns // 2, 0, total - columns))
+        )
         return (first + np.arange(columns)) % total

@@ -58,7 +58,14 @@ class TrainingProgress(Callback):
     """A bar with the step, the loss, the samples a second and the time left."""
 
     def __init__(self, title: str, options: TrainingOptions) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self.bar = Progress(*columns)
         self.task = self.bar.add_task(title, total=options.steps, state="", start=False)
         self.batch_size, self.began = options.batch_size, time.monotonic()
@@ -69,9 +76,13 @@ class TrainingProgress(Callback):
             self.bar.start()
             self.bar.start_task(self.task)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         rate = self.batch_size * trainer.global_step / max(1e-9, time.monotonic() - self.began)
-        self.bar.update(self.task, completed=trainer.global_step, state=f"loss {outputs['loss'].item():.3f}  {rate:.1f} samples/s")
+        self.bar.update(
+            self.task, completed=trainer.global_step, state=f"loss {outputs['loss'].item():.3f}  {rate:.1f} samples/s"
+        )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.bar.stop()

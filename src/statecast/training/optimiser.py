@@ -17,7 +17,10 @@ def make_optimiser(model: nn.Module, options: TrainingOptions) -> tuple[AdamW, L
     """The optimiser and its schedule, which advances with every step."""
     decayed = decayed_parameters(model)
     groups = [
-        {"params": [p for p in model.parameters() if p.requires_grad and id(p) in decayed], "weight_decay": options.weight_decay},
+        {
+            "params": [p for p in model.parameters() if p.requires_grad and id(p) in decayed],
+            "weight_decay": options.weight_decay,
+        },
         {"params": [p for p in model.parameters() if p.requires_grad and id(p) not in decayed], "weight_decay": 0.0},
     ]
     optimiser = AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=True)
@@ -27,7 +30,9 @@ def make_optimiser(model: nn.Module, options: TrainingOptions) -> tuple[AdamW, L
 def decayed_parameters(model: nn.Module) -> set[int]:
     """Identities of the parameters that decay: matrices of linear maps."""
     linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
-    geometry = {id(p) for m in model.modules() if isinstance(m, GeometricAttention) for p in m.parameters(recurse=False)}
+    geometry = {
+        id(p) for m in model.modules() if isinstance(m, GeometricAttention) for p in m.parameters(recurse=False)
+    }
     return linear - geometry
 
 
@@ -43,4 +48,6 @@ def learning_rate_factor(step: int, options: TrainingOptions) -> float:
 def finite_or_raise(loss: torch.Tensor, step: int) -> None:
     """Raises FloatingPointError if the loss is not a number or infinite."""
     if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss.item()} at step {step}. Lower training.learning_rate, or look for corrupt values in the store.")
+        raise FloatingPointError(
+            f"the loss is {loss.item()} at step {step}. Lower training.learning_rate, or look for corrupt values in the store."
+        )
