@@ -1,7 +1,9 @@
-"""Streams and tokens, the vocabulary of every other module. Axes: B sample, N token, P value inside a token, C coordinate.
+"""Streams and tokens, the vocabulary of every other module.
 
-A *stream* is one named kind of measurement and says how it is cut into tokens; `Tokens` is a batch of one stream and the one data
-type that passes between the parts; a `Question` is what is shown and what is asked of a window.
+A *stream* is one named kind of measurement and says how it is cut into tokens; `Tokens` is a batch of one stream and
+the one data type that passes between the parts; a `Question` is what is shown and what is asked of a window.
+
+Axes: B sample, N token, P value inside a token, C coordinate.
 """
 
 from collections.abc import Sequence
@@ -14,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 COORDINATES = ("latitude_deg", "longitude_deg", "offset_h", "hour_utc", "year_fraction", "pressure_hpa", "spacing_deg")
-"""Axes C of the coordinates of a field's token: its centre, hours since the window's reference time, the hour of the day, the share of
-the year that has passed (0 to 1, in the record's own calendar), pressure (1013.25 for what lies at the surface), grid spacing."""
+"""Axes C of the coordinates of a field's token, all of its centre: latitude, longitude, hours since the window's first
+step, the hour of the day, the share of the year that has passed (0 to 1, in the record's own calendar), pressure
+(1013.25 for what lies at the surface); and the grid spacing."""
 
-SURFACE_PRESSURE_HPA = 1013.25
+SURFACE_PRESSURE_HPA = 1013.25  # of the standard atmosphere at sea level
 
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -44,7 +47,8 @@ class Stream(BaseModel):
     )
     levels_share_token: bool = Field(
         True,
-        description="true: one token holds all levels (cheap); false: a token a level, told apart by its pressure (AtmoRep's way)",
+        description="true: one token holds all levels (cheap); "
+        "false: a token a level, told apart by its pressure (AtmoRep's way)",
     )
 
     @model_validator(mode="after")
@@ -75,7 +79,12 @@ class Tokens:
         """The tokens of `index` (along N) of one sample or of every sample of a batch."""
         return Tokens(self.values[..., index, :], self.coords[..., index, :], self.observed[..., index, :])
 
+    def coordinate(self, name: str) -> Float[Tensor, "*B N"]:
+        """One of the axes `COORDINATES`."""
+        return self.coords[..., COORDINATES.index(name)]
+
     def replace(self, values: Tensor) -> "Tokens":
+        """The same tokens with other values."""
         return Tokens(values, self.coords, self.observed)
 
     def to(self, device: torch.device | str) -> "Tokens":
@@ -88,7 +97,7 @@ Window = dict[str, Tokens]
 
 @dataclass(frozen=True)
 class Question:
-    """What is shown (`context`) and what is asked (`queries`, whose `values` are the answer and which no model reads)."""
+    """What is shown (`context`) and what is asked (`queries`; their `values` are the answer, which no model reads)."""
 
     context: Window
     queries: Window
@@ -113,6 +122,7 @@ def stack(windows: Sequence[Window]) -> Window:
 
 
 def stack_questions(questions: Sequence[Question]) -> Question:
+    """Questions with equal numbers of tokens, stacked along a new first axis B."""
     return Question(stack([q.context for q in questions]), stack([q.queries for q in questions]))
 
 

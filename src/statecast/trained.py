@@ -142,7 +142,8 @@ def _locate(path_or_hub_id: str | Path) -> Path:
             return directory
     if path.exists() or str(path_or_hub_id).count("/") != 1:
         raise ModelError(
-            f"model {path_or_hub_id}: is no model directory (it has no model.json). Give a directory that pretrain or finetune wrote, or an id of the hub."
+            f"model {path_or_hub_id}: is no model directory (it has no model.json). "
+            "Give a directory that pretrain or finetune wrote, or an id of the hub."
         )
     try:
         return Path(snapshot_download(str(path_or_hub_id)))

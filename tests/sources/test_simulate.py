@@ -1,7 +1,6 @@
 """A simulated record: packing, pressure levels, and above all that a run that was killed ends like one that was not."""
 
 import ast
-import importlib
 import inspect
 import json
 import sys
@@ -12,29 +11,10 @@ import xarray as xr
 import zarr
 
 from statecast.sources import open_fields
+from statecast.sources import simulate as simulation
+from statecast.sources.simulate import PACKING, SimulationError
 
-simulation = importlib.import_module("statecast.sources.simulate")
-PACKING, Column, SimulationError = simulation.PACKING, simulation.Column, simulation.SimulationError
-
-GRAVITY, GAS_CONSTANT = simulation.GRAVITY, simulation.GAS_CONSTANT
-SIGMA = np.array([0.025, 0.095, 0.2, 0.34, 0.51, 0.685, 0.835, 0.95])[:, None, None]
 SHORT = {"days": 2, "interval_h": 6, "spin_up_days": 1, "chunk_frames": 3, "progress": False}
-
-
-def column(t, z, ps, phis):
-    p = SIGMA * ps
-    ramp = np.linspace(1.0, 8.0, 8)[:, None, None] * np.ones_like(ps)
-    return Column(p, t(p), ramp, -ramp, np.zeros_like(p), z(p), ps, phis)
-
-
-def standard_atmosphere(height_m):
-    """288.15 K and 1013.25 hPa at sea level, 6.5 K per km, in closed form at every pressure; ground at `height_m`."""
-    x = 0.0065 * GAS_CONSTANT / GRAVITY
-    temperature = lambda p: 288.15 * (p / 101325.0) ** x  # noqa: E731
-    geopotential = lambda p: (288.15 - temperature(p)) * GRAVITY / 0.0065  # noqa: E731
-    height = np.array([height_m])[:, None]
-    ps = 101325.0 * (1 - 0.0065 * height / 288.15) ** (1 / x)
-    return column(temperature, geopotential, ps, GRAVITY * height), temperature, geopotential
 
 
 @pytest.mark.parametrize("name", PACKING)
@@ -56,52 +36,6 @@ def test_no_water_is_exactly_no_water_after_packing(name):
 def test_packing_refuses_what_it_would_have_to_clip(value):
     with pytest.raises(SimulationError, match="temperature has left 130 to 360 K"):
         simulation.pack(np.array([250.0, value]), PACKING["t"])
-
-
-def test_levels_of_a_column_linear_in_log_pressure_have_their_closed_form():
-    slope, at_1000 = 40.0, 280.0  # T = a + b ln(p / p0), so phi = -R (a ln(p / p0) + b ln(p / p0)² / 2)
-    temperature = lambda p: at_1000 + slope * np.log(p / 1e5)  # noqa: E731
-    geopotential = lambda p: -GAS_CONSTANT * (at_1000 * np.log(p / 1e5) + slope * np.log(p / 1e5) ** 2 / 2)  # noqa: E731
-    levels_hpa = [100.0, 300.0, 500.0, 510.0, 850.0]
-    found = simulation.on_pressure_levels(
-        column(temperature, geopotential, np.full((2, 3), 1e5), np.zeros((2, 3))), levels_hpa
-    )
-    for i, level_hpa in enumerate(levels_hpa):
-        np.testing.assert_allclose(found["t"][i], temperature(level_hpa * 100), rtol=1e-12)
-        np.testing.assert_allclose(found["z"][i], geopotential(level_hpa * 100), rtol=1e-12)
-    assert found["t"].shape == (5, 2, 3)
-
-
-def test_a_level_on_a_layer_has_the_values_of_the_layer():
-    atmosphere, _, _ = standard_atmosphere(0.0)
-    found = simulation.on_pressure_levels(atmosphere, [float(atmosphere.p[4, 0, 0]) / 100])
-    for name in "tuvqz":
-        np.testing.assert_allclose(found[name][0], getattr(atmosphere, name)[4], rtol=1e-12)
-
-
-def test_below_the_ground_the_standard_atmosphere_goes_on():
-    atmosphere, temperature, geopotential = standard_atmosphere(3000.0)  # its ground is at 701 hPa
-    found = simulation.on_pressure_levels(atmosphere, [850.0, 1000.0])
-    np.testing.assert_allclose(found["t"].ravel(), temperature(np.array([85e3, 100e3])), rtol=1e-9)
-    np.testing.assert_allclose(found["z"].ravel(), geopotential(np.array([85e3, 100e3])), rtol=1e-9)
-    assert (found["u"] == 8.0).all() and (found["v"] == -8.0).all()  # as in the lowest layer
-
-
-def test_geopotential_meets_that_of_the_ground_at_the_ground():
-    atmosphere, _, _ = standard_atmosphere(1000.0)
-    found = simulation.on_pressure_levels(atmosphere, [float(atmosphere.ps[0, 0]) / 100])
-    np.testing.assert_allclose(found["z"][0], GRAVITY * 1000.0, rtol=1e-9)
-
-
-@pytest.mark.parametrize("height_m", [-200.0, 0.0, 500.0, 1500.0, 4000.0])
-def test_sea_level_pressure_of_the_standard_atmosphere_is_its_own(height_m):
-    atmosphere, _, _ = standard_atmosphere(height_m)
-    np.testing.assert_allclose(simulation.sea_level_pressure(atmosphere), 101325.0, rtol=1.5e-3)
-
-
-def test_sea_level_pressure_over_the_sea_is_the_surface_pressure():
-    atmosphere, _, _ = standard_atmosphere(0.0)
-    np.testing.assert_array_equal(simulation.sea_level_pressure(atmosphere), atmosphere.ps)
 
 
 class FakeAtmosphere:

@@ -77,7 +77,7 @@ def verify_reconstruction(
     The baselines are climatology and, if asked, linear interpolation in time and space between the shown points.
     Raises ModelError for another grid, StoreError if the period has no window without a gap.
     """
-    name, tokenizer = next(iter(trained.tokenizers.items()))
+    tokenizer = next(iter(trained.tokenizers.values()))
     check_grid(tokenizer, record)
     steps = masked_task(trained).slabs * tokenizer.stream.patch[0]
     starts = every(record, record.starts(steps), every_h)

@@ -137,7 +137,7 @@ def _masked_sections(trained: TrainedModel, record: Record, masked: Sequence[Ver
         table = relative_table([v for v in masked if v.task == task], [None])
         table[0][0] = f"RMSE, {task} hidden".replace("masked ", "")
         tables.append(table)
-    name, tokenizer = next(iter(trained.tokenizers.items()))
+    tokenizer = next(iter(trained.tokenizers.values()))
     steps = int(trained.recipe["task"]["slabs"]) * tokenizer.stream.patch[0]
     starts = record.starts(steps)
     case = reconstruct(

@@ -15,14 +15,15 @@ from statecast.sources.grid import Grid
 from statecast.sources.record import Record
 from statecast.streams import Channel
 
-STEPS_PER_CHUNK = 64
+STEPS_PER_CHUNK = 64  # 0.3 GB for ten channels on a grid of 1 degree
+SMALLEST_SPREAD = 1e-7  # of the largest mean: what is less is float32's rounding
 
 
 @dataclass(frozen=True)
 class Climatology:
     """What is usual at each grid point, and how far each channel strays from it.
 
-    mean      mean per month, hour of the day, channel and grid point, in the units of the channel; NaN where never observed
+    mean         mean per month, hour of the day, channel and grid point, in the channel's units; NaN where never observed
     anomaly_std  standard deviation of the departures from `mean`: one number a channel, averaged by cell area
     hours_utc    the hours of the day that `mean` knows, ascending
     """
@@ -38,13 +39,15 @@ class Climatology:
     def at(
         self, month: np.ndarray, hour_utc: np.ndarray, rows: slice = slice(None), columns: np.ndarray | None = None
     ) -> Float[np.ndarray, "T V H W"]:
-        """The mean for each step of a window; the nearest hour of the day that is known (it is the same hour, as a rule)."""
+        """The mean for each step of a window, at the nearest hour of the day that is known (as a rule the same)."""
         distance = np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12)
-        window = self.mean[month - 1, distance.argmin(axis=1)][:, :, rows]
+        window = self.mean[:, :, :, rows][
+            month - 1, distance.argmin(axis=1)
+        ]  # rows first: a view, not a copy of globes
         return window if columns is None else window[..., columns]
 
     def save(self, path: Path) -> None:
-        """Write as CF NetCDF."""
+        """Write as CF NetCDF, from which `load` makes an equal one."""
         dataset = xr.Dataset(
             {
                 "mean": (("month", "hour_utc", "channel", "lat", "lon"), self.mean),
@@ -73,6 +76,7 @@ class Climatology:
 
     @classmethod
     def load(cls, path: Path) -> "Climatology":
+        """Read what `save` wrote."""
         with xr.open_dataset(path) as dataset:
             pressures = dataset.pressure.values
             channels = tuple(
@@ -93,15 +97,18 @@ class Climatology:
 def fit_climatology(record: Record) -> Climatology:
     """Climatology of the whole of `record`: give it the training period only.
 
-    A month (or hour of a month) that the record never saw takes the mean of the nearest month that it did see. Sums are kept in
-    float64 as departures from the first step, so that the spread of a large value (geopotential) survives the subtraction.
-    Raises StoreError for a channel without any value and for one that never varies.
+    A month (or hour of a month) that the record never saw takes the mean of the nearest month that it did see. Sums are
+    kept in float64 as departures from the first step, so that the spread of a large value (geopotential) survives the
+    subtraction.
+    Raises StoreError for a channel without any value, for one that never departs from its climatology, and for a record
+    too short to have one.
     """
     hours = np.unique(record.hour_utc)
     bins = (record.month - 1, np.searchsorted(hours, record.hour_utc))
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
     total, count, squares = np.zeros(shape), np.zeros(shape, np.int32), np.zeros(shape[2:])
-    origin = np.nan_to_num(record.read(slice(0, 1))[0]).astype(np.float64)
+    origin = record.read(slice(0, 1))[0].astype(np.float64)
+    origin = np.where(np.isfinite(origin), origin, 0.0)
     for start in range(0, len(record), STEPS_PER_CHUNK):
         chunk = slice(start, start + STEPS_PER_CHUNK)
         departures = record.read(chunk) - origin
@@ -114,9 +121,11 @@ def fit_climatology(record: Record) -> Climatology:
             count[axis_bins] += is_seen
         squares += (departures**2).sum(axis=0)
     _require_values(record, count)
+    _require_repetition(record, count)
     mean = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
     within = squares - (np.nan_to_num(mean) * total).sum(axis=(0, 1))
-    anomaly_std = _area_mean_std(within, count.sum(axis=(0, 1)), record)
+    magnitude = np.nanmax(np.abs(mean + origin), axis=(0, 1, 3, 4))
+    anomaly_std = _area_mean_std(within, count.sum(axis=(0, 1)), magnitude, record)
     return Climatology(
         (_fill_months(mean) + origin).astype(np.float32),
         anomaly_std.astype(np.float32),
@@ -132,18 +141,30 @@ def _require_values(record: Record, count: np.ndarray) -> None:
     for channel, n in zip(record.channels, count.sum(axis=(0, 1, 3, 4)), strict=True):
         if n == 0:
             raise StoreError(
-                f"variable '{channel}' has no value in the training period (NaN everywhere). Leave it out or name another period."
+                f"variable '{channel}' has no value in the training period (NaN everywhere), expected some. "
+                "Leave it out or name another period."
             )
 
 
-def _area_mean_std(within: np.ndarray, count: np.ndarray, record: Record) -> np.ndarray:
+def _require_repetition(record: Record, count: np.ndarray) -> None:
+    for channel, n in zip(record.channels, count.max(axis=(0, 1, 3, 4)), strict=True):
+        if n < 2:
+            raise StoreError(
+                f"variable '{channel}' has one value for each month and hour of the day in the training period, "
+                "expected more, to tell what is usual from what is not. Name a longer period."
+            )
+
+
+def _area_mean_std(within: np.ndarray, count: np.ndarray, magnitude: np.ndarray, record: Record) -> np.ndarray:
     area = record.grid.cell_area * (count > 0)
     variance = np.divide(within, count, out=np.zeros_like(within), where=count > 0)
-    std = np.sqrt((variance * area).sum(axis=(1, 2)) / area.sum(axis=(1, 2)))
-    for channel, spread in zip(record.channels, std, strict=True):
-        if not spread > 0:
+    mean_variance = (variance * area).sum(axis=(1, 2)) / area.sum(axis=(1, 2))
+    std = np.sqrt(np.maximum(mean_variance, 0.0))
+    for channel, spread, size in zip(record.channels, std, magnitude, strict=True):
+        if not spread > SMALLEST_SPREAD * size:
             raise StoreError(
-                f"variable '{channel}' never varies in the training period, so there is nothing to learn. Leave it out."
+                f"variable '{channel}' is constant for each month and hour of the day in the training period, "
+                "expected it to vary. Leave it out or name a longer period."
             )
     return std
 

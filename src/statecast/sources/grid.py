@@ -35,8 +35,8 @@ class Grid:
     def cell_area(self) -> Float[np.ndarray, "H W"]:
         """Area of each cell as a share of the sphere: Δsin(lat) Δlon / 4π. The areas of a global grid sum to 1.
 
-        Rows meet halfway between their centres. The first and last row reach the pole if it is less than a row away, and else
-        as far outwards as inwards; so do the first and last column of a regional grid.
+        Rows meet halfway between their centres. The first and last row reach the pole if it is less than a row away,
+        and else as far outwards as inwards; so do the first and last column of a regional grid.
         """
         rows = np.diff(np.sin(np.deg2rad(np.clip(_edges(self.lat, -90.0, 90.0), -90.0, 90.0))))
         if self.is_periodic:

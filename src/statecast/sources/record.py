@@ -1,4 +1,7 @@
-"""The record of one stream: its channels over a period, read a window at a time. Axes: T time, V channel, H row, W column."""
+"""The record of one stream: its channels over a period, read a window at a time.
+
+Axes: T time, V channel, H row, W column.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from statecast.sources.fields import StoreError
 from statecast.sources.grid import Grid
 from statecast.streams import Channel, Stream
 
+KNOWN_DIMENSIONS = ("time", "level", "lat", "lon")
 IN_MEMORY_GIB = 2.0  # a record up to this size is read once and kept; a larger one is read window by window
 
 
@@ -61,6 +65,7 @@ class Record:
 
     @cached_property
     def hour_utc(self) -> Float[np.ndarray, " T"]:
+        """Hour of the day of each step, 0 to 24, with minutes as a fraction."""
         time = self.dataset["time"].dt
         return (time.hour + time.minute / 60).values.astype(float)
 
@@ -94,8 +99,8 @@ class Record:
         starts = first[gaps_before[first + steps - 1] == gaps_before[first]]
         if len(starts) == 0:
             raise StoreError(
-                f"the period has {len(self)} time steps of {self.step_h:g} h and no {steps} of them without a gap, as one window needs. "
-                "Name a longer period or a shorter window."
+                f"the period has {len(self)} time steps of {self.step_h:g} h and no {steps} of them without a gap, "
+                "as one window needs. Name a longer period or a shorter window."
             )
         return starts
 
@@ -133,13 +138,20 @@ def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
     for variable in stream.variables:
         if variable not in dataset.data_vars:
             raise StoreError(
-                f"the store has no variable '{variable}'. Variables: {', '.join(map(str, dataset.data_vars))}."
+                f"the store has no variable '{variable}'. Variables: {', '.join(map(str, dataset.data_vars))}. "
+                "Name one of these."
             )
         array = dataset[variable]
         missing = {"time", "lat", "lon"} - set(map(str, array.dims))
         if missing:
             raise StoreError(
-                f"variable '{variable}' has no {' and no '.join(sorted(missing))}; a stream's variables vary in time and space."
+                f"variable '{variable}' has no {' and no '.join(sorted(missing))}, expected time, lat and lon. "
+                "Leave it out of the stream."
+            )
+        if other := [str(d) for d in array.dims if d not in KNOWN_DIMENSIONS or d not in dataset.coords]:
+            raise StoreError(
+                f"variable '{variable}' has the dimension '{other[0]}', expected time, lat, lon and pressure levels only. "
+                f"Select one value of '{other[0]}' when you prepare the store."
             )
         if "level" not in array.dims:
             channels.append(Channel(variable, None))
@@ -163,13 +175,14 @@ def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]
     for level in stream.levels:
         if level not in have:
             raise StoreError(
-                f"variable '{variable}' has no level {level:g} hPa. Levels: {known}. Name one of these, or interpolate when you prepare the store."
+                f"variable '{variable}' has no level {level:g} hPa. Levels: {known}. "
+                "Name one of these, or interpolate when you prepare the store."
             )
     return [Channel(variable, float(p)) for p in stream.levels]
 
 
 def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
-    """Times from the first to the last of `period`, both inclusive; a date without time means the whole day, a year the whole year.
+    """Times from the first to the last of `period`, both inclusive; a date means the whole day, a year the whole year.
 
     Raises StoreError if the period is empty or can't be read as times.
     """

@@ -40,7 +40,8 @@ def check_patch(shape: tuple[int, ...], patch: Patch, groups: int = 1) -> None:
         if length % size:
             divisors = ", ".join(str(d) for d in range(1, length + 1) if length % d == 0)
             raise ValueError(
-                f"patch {list(patch)}: {size} does not divide the {length} {axis} of the window. Choose one of {divisors}, or another window."
+                f"patch {list(patch)}: {size} does not divide the {length} {axis} of the window. "
+                f"Choose one of {divisors}, or another window."
             )
     if channels % groups:
         raise ValueError(f"{groups} tokens a place cannot share {channels} channels evenly.")
