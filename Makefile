@@ -1,7 +1,7 @@
 # The two commands of the README are `make quickstart` and `make test`.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -11,7 +11,7 @@ quickstart: .venv/installed
 	$(BIN)/statecast quickstart --overwrite
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -28,16 +28,16 @@ imports: .venv/installed-dev
 	$(BIN)/lint-imports
 
 docs: .venv/installed-docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "statecast needs Python 3.11 or newer: found none. Install it, or say make PYTHON=/path/to/python3." >&2; exit 2; }
+.venv/bin/pip:
+	@test -n "$(PYTHON)" || { echo "statecast needs Python 3.11 or newer with venv: found none. Install it (on Debian: python3 and python3-venv), or say make PYTHON=/path/to/python3." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
-.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "installing statecast into .venv (a few minutes, once)"
 	$(INSTALL) --editable .
 	@touch $@

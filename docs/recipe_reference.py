@@ -1,16 +1,24 @@
-"""Writes recipe.md when the site is built: every key of a recipe, from the types that read it."""
+"""A hook of MkDocs that writes recipe.md when the site is built: every key of a recipe, from the types that read it.
 
-import types
+Fails on a key that has no description. `python docs/recipe_reference.py` prints the page.
+"""
+
 import typing
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import mkdocs_gen_files
+import yaml
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from pydantic.fields import FieldInfo
 
 from statecast.config import Recipe
 
-EXAMPLE = Path("src/statecast/recipes/quickstart.yaml")
+if typing.TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
 INTRODUCTION = """# The recipe
 
 One YAML file is one run. Every key below may be left out where it has a default, and set on the command line as `key.key=value`. A
@@ -19,69 +27,110 @@ fine-tuning recipe inherits what it leaves out from the model that it starts fro
 ```yaml
 {example}```
 """
+WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: "`null`"}
+BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a multiple of"}
+LENGTHS = {"min_length": "at least", "max_length": "at most"}
 
 
-def main() -> None:
-    page = [INTRODUCTION.format(example=EXAMPLE.read_text()), *section(Recipe, "", 2)]
-    with mkdocs_gen_files.open("recipe.md", "w") as out:
-        out.write("\n".join(page))
+def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
+    """Called by MkDocs with the files of docs/."""
+    from mkdocs.structure.files import File
+
+    files.append(File.generated(config, "recipe.md", content=page()))
+    return files
+
+
+def page() -> str:
+    example = files("statecast.recipes").joinpath("quickstart.yaml").read_text()
+    return "\n".join([INTRODUCTION.format(example=example), *section(Recipe, "", 2), ""])
 
 
 def section(model: type[BaseModel], prefix: str, depth: int) -> list[str]:
     """A table of the fields of a model, then the sections of the models in it."""
-    lines = ["", "| key | type | default | meaning |", "|---|---|---|---|"]
+    lines = ["", "| key | takes | default | meaning |", "|---|---|---|---|"]
     below: list[str] = []
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
         inner = models_in(field.annotation)
-        meaning = field.description or (first_paragraph(inner[0]) if inner else "")
-        lines.append(f"| `{key}` | {describe(field.annotation)} | {default(field)} | {meaning} |")
+        cells = (f"`{key}`", takes(field.annotation, field.metadata), default(field, inner), meaning(key, field, inner))
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        place = f"{key}.NAME" if is_mapping(field.annotation) else key
         for each in inner:
-            title = f"{key}" if len(inner) == 1 else f"{key} of kind {each.model_fields['kind'].default}"
-            place = f"{key}.NAME." if typing.get_origin(field.annotation) is dict else f"{key}."
-            below += ["", f"{'#' * depth} {title}", "", first_paragraph(each), *section(each, place, depth + 1)]
+            title = f"`{place}`" if len(inner) == 1 else f"`{place}` of kind `{each.model_fields['kind'].default}`"
+            below += ["", f"{'#' * depth} {title}", "", first_paragraph(each), *section(each, f"{place}.", depth + 1)]
     return lines + below
 
 
-def models_in(annotation: typing.Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in typing.get_args(annotation) for model in models_in(part)]
+    return [model for part in get_args(annotation) for model in models_in(part)]
 
 
-def describe(annotation: typing.Any) -> str:
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+def is_mapping(annotation: Any) -> bool:
+    return isinstance(get_origin(annotation), type) and issubclass(get_origin(annotation), Mapping)
+
+
+def takes(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """What may stand in the recipe, with its bounds: "whole number ≥ 1"."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return takes(parts[0], [inner for part in parts[1:] for inner in getattr(part, "metadata", [part])])
     if models_in(annotation):
-        return "sections by name" if origin is dict else "section"
-    if origin is typing.Literal:
-        return " or ".join(f"`{part}`" for part in parts)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(part) for part in parts)
-    if origin is tuple:
-        return (
-            "list of " + describe(parts[0])
-            if parts[-1] is Ellipsis
-            else "[" + ", ".join(describe(part) for part in parts) + "]"
+        words = (
+            "sections by name"
+            if is_mapping(annotation)
+            else "list of sections"
+            if origin in (tuple, list)
+            else "section"
         )
-    if origin is typing.Annotated:
-        return describe(parts[0])
-    return {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "none"}.get(
-        annotation, str(annotation)
-    )
+    elif origin is Literal:
+        words = " or ".join(f"`{part}`" for part in parts)
+    elif origin in (Union, UnionType):
+        return " or ".join(takes(part, [] if part is NoneType else metadata) for part in parts)
+    elif origin is tuple and parts[-1] is not Ellipsis:
+        words = f"[{', '.join(takes(part) for part in parts)}]"
+    elif is_mapping(annotation):
+        words = f"{takes(parts[1])} by name"
+    elif origin in (tuple, list):
+        words = f"list of {takes(parts[0])}"
+    else:
+        words = WORDS[annotation]
+    return " ".join([words, *bounds(metadata)])
 
 
-def default(field: typing.Any) -> str:
-    if field.default is not PydanticUndefined:
-        return (
-            "none"
-            if field.default is None
-            else f"`{list(field.default) if isinstance(field.default, tuple) else field.default}`"
-        )
-    return "its own defaults" if field.default_factory else "required"
+def bounds(metadata: Iterable[Any]) -> list[str]:
+    """Of each constraint of a field, the words: a bound on the value, or on the number of entries."""
+    limits = [f"{sign} {getattr(m, name):g}" for m in metadata for name, sign in BOUNDS.items() if hasattr(m, name)]
+    sizes = [f"{word} {getattr(m, name)}" for m in metadata for name, word in LENGTHS.items() if hasattr(m, name)]
+    return [" and ".join(limits)] * bool(limits) + [f"({' and '.join(sizes)})"] * bool(sizes)
+
+
+def default(field: FieldInfo, inner: list[type[BaseModel]]) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, BaseModel):
+        return f"`{value.kind}`, its own defaults" if len(inner) > 1 else "its own defaults"
+    plain = list(value) if isinstance(value, tuple) else value
+    return f"`{yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix('...' + chr(10)).strip()}`"
+
+
+def meaning(key: str, field: FieldInfo, inner: list[type[BaseModel]]) -> str:
+    if field.description:
+        return field.description
+    if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
+        return "chooses this kind"
+    if len(inner) == 1:
+        return first_paragraph(inner[0])
+    if inner:
+        return "one of the kinds below"
+    raise ValueError(f"recipe key {key} has no description. Give its Field one.")
 
 
 def first_paragraph(model: type[BaseModel]) -> str:
     return (model.__doc__ or "").split("\n\n")[0].replace("\n", " ").strip()
 
 
-main()
+if __name__ == "__main__":
+    print(page())

@@ -1,10 +1,14 @@
 """statecast: pre-train a foundation model on the record of a physical system, and fine-tune it for every question asked of it."""
 
-from statecast.config import Recipe, read_recipe
-from statecast.jobs import evaluate, finetune, predict, pretrain
-from statecast.quickstart import quickstart
-from statecast.sources import open_fields
-from statecast.trained import TrainedModel, load
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from statecast.config import Recipe, read_recipe
+    from statecast.jobs import evaluate, finetune, predict, pretrain
+    from statecast.first_run import quickstart
+    from statecast.sources.fields import open_fields
+    from statecast.trained import TrainedModel, load
 
 __all__ = [
     "Recipe",
@@ -18,3 +22,19 @@ __all__ = [
     "quickstart",
     "read_recipe",
 ]
+
+_HOMES = {
+    "statecast.config": ("Recipe", "read_recipe"),
+    "statecast.jobs": ("evaluate", "finetune", "predict", "pretrain"),
+    "statecast.first_run": ("quickstart",),
+    "statecast.sources.fields": ("open_fields",),
+    "statecast.trained": ("TrainedModel", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first used, so that `statecast --help` doesn't wait for torch."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'statecast' has no attribute '{name}'")

@@ -1,6 +1,5 @@
 """The command line: parse, call one function, say in one line what went wrong."""
 
-import logging
 import sys
 import warnings
 from pathlib import Path
@@ -10,8 +9,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from statecast.config import RecipeError
-from statecast.sources import StoreError
 from statecast.sources.samples import SAMPLES
 
 app = typer.Typer(
@@ -36,7 +33,6 @@ Overrides = Annotated[
 
 def main() -> None:
     """Entry point: a user's mistake is one line on standard error and exit code 2."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     try:
         app()
@@ -48,17 +44,15 @@ def main() -> None:
 
 
 def is_users_mistake(error: Exception) -> bool:
-    """Errors that statecast raises on purpose have one line; another ValueError is a bug and keeps its traceback."""
-    return type(error).__module__.startswith("statecast.") or isinstance(
-        error, (StoreError, RecipeError, FloatingPointError)
-    )
+    """Errors of statecast's own classes have one line; another ValueError is a bug and keeps its traceback."""
+    return type(error).__module__.startswith("statecast.") or isinstance(error, FloatingPointError)
 
 
 @app.command()
 def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:
     """Pre-train, fine-tune, evaluate and report on the embedded atmosphere, in minutes."""
     from statecast.evaluation.report import relative_table
-    from statecast.quickstart import quickstart as run
+    from statecast.first_run import quickstart as run
 
     verifications = run(out, overwrite=overwrite, progress=not quiet)
     console = Console()

@@ -162,7 +162,12 @@ def _window_steps(recipe: Recipe) -> int:
 def _questions(recipe: Recipe, sources: dict[str, StreamSource], samples: int, seed: int) -> QuestionDataset:
     record = next(iter(sources.values())).record
     steps = _window_steps(recipe)
-    windows = WindowSampler(record.grid, record.starts(steps), steps, recipe.window.extent)
+    try:
+        windows = WindowSampler(record.grid, record.starts(steps), steps, recipe.window.extent)
+    except StoreError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"window.extent: {error}") from None
     return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples)
 
 

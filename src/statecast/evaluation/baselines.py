@@ -4,6 +4,7 @@ Axes: E member, T time, V channel, H row, W column.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -21,30 +22,35 @@ def persistence(last: Float[np.ndarray, "V H W"], steps: int) -> Float[np.ndarra
 class ClimatologicalEnsemble:
     """States of the training period from the same month and hour of the day, as an ensemble: climatology's own distribution.
 
-    At most `members` of them, evenly spread over the training period. Where the training period has none from that month and hour, all
-    months serve.
+    At most `most` of them, evenly spread over the training period, and the same number for every month and hour. Where the training
+    period has fewer than two from a month and hour, all months serve.
     """
 
     record: Record
-    members: int = 32
+    most: int = 32
     _kept: dict[tuple[int, float], np.ndarray] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def members(self) -> int:
+        """Members of every ensemble: the number of days that the least covered month and hour of the training period has."""
+        bins = np.stack([self.record.month, self.record.hour_utc], axis=-1)
+        counts = np.unique(bins, axis=0, return_counts=True)[1]
+        return int(min(self.most, counts[counts > 1].min(initial=self.most)))
 
     def at(self, month: int, hour_utc: float) -> Float[np.ndarray, "E V H W"]:
         key = (int(month), float(hour_utc))
         if key not in self._kept:
-            same_hour = np.abs((self.record.hour_utc - hour_utc + 12) % 24 - 12)
-            same_hour = same_hour == same_hour.min()
+            distance = np.abs((self.record.hour_utc - hour_utc + 12) % 24 - 12)
+            same_hour = distance == distance.min()
             candidates = np.flatnonzero(same_hour & (self.record.month == month))
             candidates = candidates if len(candidates) > 1 else np.flatnonzero(same_hour)
-            chosen = candidates[np.unique(np.linspace(0, len(candidates) - 1, self.members).round().astype(int))]
+            chosen = candidates[np.linspace(0, len(candidates) - 1, self.members).round().astype(int)]
             self._kept[key] = np.concatenate([self.record.read(slice(i, i + 1)) for i in chosen])
         return self._kept[key]
 
     def for_times(self, month: np.ndarray, hour_utc: np.ndarray) -> Float[np.ndarray, "E T V H W"]:
-        """The ensemble for each time of a window; all times get as many members as the one that has fewest."""
-        parts = [self.at(m, h) for m, h in zip(month, hour_utc, strict=True)]
-        fewest = min(len(part) for part in parts)
-        return np.stack([part[:fewest] for part in parts], axis=1)
+        """The ensemble for each time of a window."""
+        return np.stack([self.at(m, h) for m, h in zip(month, hour_utc, strict=True)], axis=1)
 
 
 def interpolate_shown(

@@ -147,7 +147,7 @@ def training_curves(runs: Mapping[str, Path]) -> Figure | None:
         log = run / "logs" / "csv" / "metrics.csv"
         if not log.is_file():
             continue
-        rows = list(csv.DictReader(log.open()))
+        rows = list(csv.DictReader(log.read_text().splitlines()))
         for key, colour, width in (("loss", "#9db8e0", 0.8), ("validation_loss", "#1f5fbf", 1.8)):
             points = [(int(r["step"]), float(r[key])) for r in rows if r.get(key)]
             if points:

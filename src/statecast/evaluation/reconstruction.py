@@ -57,6 +57,12 @@ def plain_mask(share: float) -> Masked:
     return Masked(hidden=(share, share), noise=0, climatology=0, later_slabs=0, blocks=0)
 
 
+def fold_time(fields: Float[np.ndarray, "*B T V H W"]) -> Float[np.ndarray, "*B V TH W"]:
+    """All times of a window as rows of one map: a score is then one mean over space and time."""
+    *batch, steps, channels, rows, columns = fields.shape
+    return np.moveaxis(fields, -4, -3).reshape(*batch, channels, steps * rows, columns)
+
+
 def _interpolated(record: Record, case: Reconstruction) -> Float[np.ndarray, "T V H W"]:
     shown = ~case.hidden[:, 0]
     anomalies = np.nan_to_num(case.truth - case.usual)
@@ -91,11 +97,11 @@ def verify_reconstruction(
             forecasts = {"model": case.members, "climatology": case.usual[None]}
             if interpolation:
                 forecasts["interpolation"] = _interpolated(record, case)[None]
+            truth, usual = fold_time(np.where(case.hidden, case.truth, np.nan)), fold_time(case.usual)
+            area = np.tile(record.grid.cell_area, (steps, 1))
             for key, values in forecasts.items():
-                means = statistics(values, np.where(case.hidden, case.truth, np.nan), case.usual, record.grid.cell_area)
-                collected.setdefault(key, []).append(
-                    {k: np.nanmean(v, axis=0, keepdims=True) for k, v in means.items()}
-                )
+                means = statistics(fold_time(values), truth, usual, area)
+                collected.setdefault(key, []).append({name: mean[None] for name, mean in means.items()})
             progress((number + (done + 1) / len(starts)) / len(hidden))
         sizes = {key: len(values) for key, values in forecasts.items()}
         verifications += [

@@ -23,7 +23,7 @@ SMALLEST_SPREAD = 1e-7  # of the largest mean: what is less is float32's roundin
 class Climatology:
     """What is usual at each grid point, and how far each channel strays from it.
 
-    mean         mean per month, hour of the day, channel and grid point, in the channel's units; NaN where never observed
+    mean         mean per month, hour of the day, channel and grid point, in the channel's units; NaN: never observed
     anomaly_std  standard deviation of the departures from `mean`: one number a channel, averaged by cell area
     hours_utc    the hours of the day that `mean` knows, ascending
     """
@@ -170,7 +170,7 @@ def _area_mean_std(within: np.ndarray, count: np.ndarray, magnitude: np.ndarray,
 
 
 def _fill_months(mean: np.ndarray) -> np.ndarray:
-    """Where a month and hour has no value: the mean of the same hour in the nearest month, going outwards round the year."""
+    """Where a month and hour has no value: the same hour of the nearest month; the mean of two that are as near."""
     filled = mean.copy()
     for distance in range(1, 7):
         neighbours = np.stack([np.roll(mean, distance, axis=0), np.roll(mean, -distance, axis=0)])

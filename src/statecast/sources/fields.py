@@ -1,8 +1,8 @@
 """Zarr and NetCDF stores of gridded fields, opened under standard names.
 
 Whatever the store calls them, the result has the dimensions `time`, `level` (hPa, ascending), `lat` (degrees north,
-ascending) and `lon` (degrees east, ascending, 0 to 360; from below 0 for a region across Greenwich). Coordinates are found
-by CF attributes first, then by usual names.
+ascending) and `lon` (degrees east, ascending, 0 to 360; from below 0 for a region across Greenwich). Coordinates are
+found by CF attributes first, then by usual names.
 """
 
 from pathlib import Path
@@ -36,13 +36,14 @@ LARGEST_PRESSURE_HPA = 1100.0  # levels without units that exceed it can only be
 
 
 class StoreError(ValueError):
-    """A store, or something asked of it, that can't be understood: what, what was expected, what was found, the remedy."""
+    """A store, or something asked of it, that can't be understood: what, expected, got, remedy."""
 
 
 def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
-    """Open a Zarr or NetCDF store, a sample (`sample:atmosphere`, `sample:storm1996`) or take a Dataset, under standard names.
+    """Open a Zarr or NetCDF store or a sample (`sample:atmosphere`, `sample:storm1996`), or take a Dataset.
 
-    Returns a lazy Dataset: dimensions time, lat [degrees_north], lon [degrees_east] and, if any, level [hPa], each ascending.
+    Returns a lazy Dataset under standard names: dimensions time, lat [degrees_north], lon [degrees_east] and, if there
+    are levels, level [hPa], each ascending.
     Raises StoreError if it is no store, or has no latitude, longitude or time on one dimension each.
     """
     name = "dataset" if isinstance(store, xr.Dataset) else str(store)

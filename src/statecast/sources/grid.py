@@ -1,6 +1,7 @@
 """Latitude-longitude grids: cell areas, periodicity, spacing."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -23,7 +24,7 @@ class Grid:
         axis = self.lat if len(self.lat) > 1 else self.lon
         return float(np.diff(axis).mean()) if len(axis) > 1 else 1.0
 
-    @property
+    @cached_property
     def is_periodic(self) -> bool:
         """True if the columns go round the globe: the gap across the date line is the gap between columns."""
         if len(self.lon) < 2:
@@ -31,7 +32,7 @@ class Grid:
         gap = self.lon[0] + 360.0 - self.lon[-1]
         return bool(abs(gap - np.diff(self.lon).mean()) < 0.01 * gap)
 
-    @property
+    @cached_property
     def cell_area(self) -> Float[np.ndarray, "H W"]:
         """Area of each cell as a share of the sphere: Δsin(lat) Δlon / 4π. The areas of a global grid sum to 1.
 

@@ -30,7 +30,7 @@ class Record:
 
     @classmethod
     def open(cls, dataset: xr.Dataset, stream: Stream, period: tuple[str, str] | None = None) -> "Record":
-        """The stream's channels in `dataset` (as `open_fields` gives it), in `period` (first and last day or time, inclusive).
+        """The stream's channels in `dataset` (as `open_fields` gives it), in `period` (see `select_period`).
 
         Raises StoreError for a variable or level that the store lacks and for a period without data.
         """
@@ -150,7 +150,7 @@ def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
             )
         if other := [str(d) for d in array.dims if d not in KNOWN_DIMENSIONS or d not in dataset.coords]:
             raise StoreError(
-                f"variable '{variable}' has the dimension '{other[0]}', expected time, lat, lon and pressure levels only. "
+                f"variable '{variable}' has the dimension '{other[0]}', expected time, lat, lon and pressure levels. "
                 f"Select one value of '{other[0]}' when you prepare the store."
             )
         if "level" not in array.dims:
@@ -196,6 +196,7 @@ def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
         ) from error
     if selected.sizes["time"] == 0:
         raise StoreError(
-            f"period {first} to {last}: holds no data. The store has {times[0]} to {times[-1]}. Name a period inside it."
+            f"period {first} to {last}: holds no data. The store has {times[0]} to {times[-1]}. "
+            "Name a period inside it."
         )
     return selected

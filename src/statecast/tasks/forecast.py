@@ -1,9 +1,13 @@
-"""Forecast: the first slabs of the window are shown, the later ones are asked. A slab is the depth in time of one token."""
+"""Forecast: the first slabs of the window are shown, the later ones are asked.
+
+A slab is the depth in time of one token, of the deepest if the streams' tokens differ.
+"""
 
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from statecast.streams import Question, Tokens, Window
@@ -28,6 +32,7 @@ class Forecast(BaseModel):
 
     @property
     def slabs(self) -> int:
+        """Token slabs of the window."""
         return self.history + self.leads
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
@@ -40,18 +45,27 @@ class Forecast(BaseModel):
         """All of the future asked, nothing drawn at random."""
         context, queries = {}, {}
         for name, tokens in window.items():
-            slab = slab_of(tokens)
-            context[name] = tokens[torch.from_numpy(np.flatnonzero(slab < self.history))]
-            queries[name] = tokens[torch.from_numpy(np.flatnonzero(slab >= self.history))]
+            past = is_within(tokens, self.history, self.slabs)
+            context[name] = tokens[torch.from_numpy(np.flatnonzero(past))]
+            queries[name] = tokens[torch.from_numpy(np.flatnonzero(~past))]
         return Question(context, queries)
 
 
-def slab_of(tokens: Tokens) -> np.ndarray:
-    """Index of the time slab of each token of one sample: 0 for the earliest. Shape N."""
-    offset = tokens.coords[..., 2].reshape(-1, len(tokens))[0].numpy()
-    return np.unique(offset, return_inverse=True)[1]
+def slab_of(tokens: Tokens) -> Int[np.ndarray, " N"]:
+    """Index of the time slab of each token of one sample: 0 for the earliest, in slabs of the stream's own depth."""
+    return np.unique(tokens.coordinate("offset_h").numpy(), return_inverse=True)[1]
+
+
+def is_within(tokens: Tokens, first: int, slabs: int) -> Bool[np.ndarray, " N"]:
+    """True for the tokens of one sample that end within the first `first` of the window's `slabs`.
+
+    A stream with thinner tokens has more slabs of its own; all streams are split at the same time.
+    """
+    slab = slab_of(tokens)
+    return (slab + 1) * slabs <= first * (slab.max() + 1)
 
 
 def random_share(tokens: Tokens, share: float, generator: np.random.Generator) -> Tokens:
+    """A share of the tokens of one sample, at least one, at random; all in their order if the share is 1."""
     count = max(1, round(share * len(tokens)))
     return tokens if count == len(tokens) else tokens[torch.from_numpy(generator.permutation(len(tokens))[:count])]

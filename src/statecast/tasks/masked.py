@@ -1,4 +1,7 @@
-"""Masked pre-training: hide a part of the window and ask it. A part of what is asked is shown all the same, as noise or as climatology."""
+"""Masked pre-training: hide a part of the window and ask it.
+
+A part of what is hidden is shown all the same, as noise or as climatology.
+"""
 
 from collections.abc import Callable
 from typing import Literal, Self
@@ -8,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from statecast.streams import Question, Tokens, Window, concatenate
-from statecast.tasks.forecast import Slabs, random_share, slab_of
+from statecast.tasks.forecast import Slabs, is_within, random_share
 
 Chooser = Callable[[Tokens, int, np.random.Generator], np.ndarray]
 """(tokens of a sample, how many to hide, generator) -> indices of the hidden ones, in random order."""
@@ -17,19 +20,22 @@ Chooser = Callable[[Tokens, int, np.random.Generator], np.ndarray]
 class Masked(BaseModel):
     """Ask what is hidden of what is shown (AtmoRep, Lessig et al. 2023: full masks, noise and climatology).
 
-    Which kind of mask, and how much it hides, is drawn once a step, so that all samples of a step show the same number of tokens;
-    where it lies is drawn for each sample. What the shares `later_slabs`, `blocks` and `streams` leave over goes to single random tokens.
+    Which kind of mask, and how much it hides, is drawn once a step, so that all samples of a step show the same number
+    of tokens; where it lies is drawn for each sample. What the shares `later_slabs`, `blocks` and `streams` leave over
+    goes to single random tokens, and so does that of `streams` if there is one stream only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["masked"] = "masked"
-    slabs: Slabs = Field(4, description="token slabs of the window")
-    hidden: tuple[float, float] = Field((0.5, 0.9), description="range of the hidden share of the tokens")
+    slabs: Slabs = Field(3, description="token slabs of the window")
+    hidden: tuple[float, float] = Field(
+        (0.5, 0.9), description="range of the hidden share of the tokens, for blocks and single tokens"
+    )
     noise: float = Field(0.05, ge=0, le=1, description="share of the hidden tokens that are shown as noise")
     climatology: float = Field(0.05, ge=0, le=1, description="share of the hidden tokens that are shown as climatology")
-    later_slabs: float = Field(0.5, ge=0, le=1, description="share of the steps that hide all slabs after a random one")
-    blocks: float = Field(0.1, ge=0, le=1, description="share of the steps that hide whole neighbourhoods at all times")
+    later_slabs: float = Field(0.7, ge=0, le=1, description="share of the steps that hide all slabs after a random one")
+    blocks: float = Field(0.0, ge=0, le=1, description="share of the steps that hide whole neighbourhoods at all times")
     streams: float = Field(
         0.0, ge=0, le=1, description="share of the steps that hide one stream wholly and show the others"
     )
@@ -45,11 +51,12 @@ class Masked(BaseModel):
         low, high = self.hidden
         if not 0 < low <= high < 1:
             raise ValueError(
-                f"hidden: {list(self.hidden)} is no range of shares, expected 0 < low <= high < 1, for example [0.5, 0.9]."
+                f"hidden: {list(self.hidden)} is no range of shares, expected 0 < low <= high < 1, "
+                "for example [0.5, 0.9]."
             )
         for names in (("noise", "climatology"), ("later_slabs", "blocks", "streams")):
             if (total := sum(getattr(self, n) for n in names)) > 1 + 1e-9:
-                raise ValueError(f"{' + '.join(names)} is {total:g}, expected at most 1.")
+                raise ValueError(f"{' + '.join(names)} is {total:g}, expected at most 1. Lower one of them.")
         return self
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
@@ -74,9 +81,11 @@ class Masked(BaseModel):
         return Question(context, queries)
 
     def _mask(self, kind: float, step: np.random.Generator) -> Chooser:
-        if kind < self.blocks:
+        if 0 <= kind < self.blocks:
             return _blocks
-        return _later_slabs(step.uniform()) if kind < self.blocks + self.later_slabs else _single_tokens
+        if self.blocks <= kind < self.blocks + self.later_slabs:
+            return _later_slabs(step.uniform(), self.slabs)
+        return _single_tokens
 
     def _hide_stream(
         self, window: Window, sample: np.random.Generator, step: np.random.Generator, asked: float
@@ -96,7 +105,11 @@ class Masked(BaseModel):
         )
         noise = torch.from_numpy(generator.standard_normal(noised.values.shape, dtype=np.float32))
         context = concatenate(
-            [tokens[torch.from_numpy(shown)], noised.replace(noise), usual.replace(torch.zeros_like(usual.values))]
+            [
+                tokens[torch.from_numpy(shown)],
+                noised.replace(noise * noised.observed),
+                usual.replace(torch.zeros_like(usual.values)),
+            ]
         )
         return context, random_share(tokens[torch.from_numpy(hidden)], asked, generator)
 
@@ -107,21 +120,20 @@ def _single_tokens(tokens: Tokens, count: int, generator: np.random.Generator) -
 
 def _blocks(tokens: Tokens, count: int, generator: np.random.Generator) -> np.ndarray:
     """Four neighbourhoods at all times: the `count` tokens that are nearest to one of four random centres."""
-    lat, lon = np.deg2rad(tokens.coords[:, 0].numpy()), np.deg2rad(tokens.coords[:, 1].numpy())
+    lat, lon = (np.deg2rad(tokens.coordinate(name).numpy()) for name in ("latitude_deg", "longitude_deg"))
     place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
     centres = place[generator.integers(len(tokens), size=4)]
     nearness = (place @ centres.T).max(axis=1)
     return generator.permutation(np.argsort(-nearness, kind="stable")[:count])
 
 
-def _later_slabs(position: float) -> Chooser:
+def _later_slabs(position: float, slabs: int) -> Chooser:
     """Hide every slab after a random one: a forecast of any length. `position` in [0, 1) draws how many are shown."""
 
     def choose(tokens: Tokens, count: int, generator: np.random.Generator) -> np.ndarray:
-        slab = slab_of(tokens)
-        shown = 1 + int(position * slab.max()) if slab.max() > 0 else 0
-        if shown == 0:
+        if slabs == 1:  # nothing is later
             return _single_tokens(tokens, count, generator)
-        return generator.permutation(np.flatnonzero(slab >= shown))
+        shown = is_within(tokens, 1 + int(position * (slabs - 1)), slabs)
+        return generator.permutation(np.flatnonzero(~shown))
 
     return choose

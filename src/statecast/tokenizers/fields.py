@@ -40,7 +40,7 @@ class FieldTokenizer:
         return channels if self.groups == 1 else channels.reshape(-1, self.groups).T.reshape(-1)
 
     def tokenize(self, record: Record, place: Place) -> Tokens:
-        """The tokens of the window at `place`; of the whole domain if its extent is that of the grid."""
+        """The tokens of the window at `place`. Raises ValueError if the patch does not divide it."""
         steps = slice(place.start, place.start + place.steps)
         anomalies = (record.read(steps, place.rows, place.columns) - self.usual(record, place)) / self._scale()
         anomalies = anomalies[:, self.channel_order()]
@@ -86,7 +86,8 @@ class FieldTokenizer:
         half_span_h = (t - 1) / 2 * record.step_h
         offset = record.hours[first] - record.hours[place.start] + half_span_h
         hour = (record.hour_utc[first] + half_span_h) % 24.0
-        year = record.year_fraction[first]
+        of_steps = record.year_fraction[place.start : place.start + place.steps].reshape(-1, t)
+        year = np.unwrap(of_steps, period=1.0, axis=1).mean(axis=1) % 1.0
         pressure = self._pressure_of_groups()
         axes = {
             "latitude_deg": lat[None, None, :, None],

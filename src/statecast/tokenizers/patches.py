@@ -1,7 +1,7 @@
 """Fields cut into space-time patches and joined again, to the bit.
 
-Axes: T time, V channel, H row, W column of the field; N token = (time, row, column) of the patch grid, times V if each channel has
-its own token; P value inside a token = (channel, time, row, column).
+Axes: T time, V channel, H row, W column of the field; N token = (group, time, row, column) of the patch grid; P value
+inside a token = (channel, time, row, column).
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ Patch = tuple[int, int, int]
 
 
 def split_patches(fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: int = 1) -> Shaped[np.ndarray, "N P"]:
-    """Cut into tokens; with `groups` > 1 the channels are split among that many tokens at each place (group is the first axis of N).
+    """Cut into tokens; with `groups` > 1 the channels are split among that many tokens at each place.
 
     Raises ValueError if the patch does not divide the field or the groups do not divide the channels.
     """
@@ -25,7 +25,7 @@ def split_patches(fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: i
 def join_patches(
     tokens: Shaped[np.ndarray, "N P"], patch: Patch, shape: tuple[int, int, int, int], groups: int = 1
 ) -> Shaped[np.ndarray, "T V H W"]:
-    """The inverse of `split_patches`: fields of `shape` (T, V, H, W)."""
+    """The inverse of `split_patches`: fields of `shape` (T, V, H, W). Raises ValueError as it does."""
     check_patch(shape, patch, groups)
     t, h, w = patch
     steps, channels, rows, columns = shape
@@ -44,4 +44,7 @@ def check_patch(shape: tuple[int, ...], patch: Patch, groups: int = 1) -> None:
                 f"Choose one of {divisors}, or another window."
             )
     if channels % groups:
-        raise ValueError(f"{groups} tokens a place cannot share {channels} channels evenly.")
+        raise ValueError(
+            f"{groups} tokens a place cannot share {channels} channels evenly, expected a multiple of {groups}. "
+            "Give each variable every level."
+        )

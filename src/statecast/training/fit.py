@@ -1,5 +1,6 @@
 """Fit a model to questions on Lightning's Trainer."""
 
+import logging
 import time
 import warnings
 from pathlib import Path
@@ -105,6 +106,7 @@ def fit(
 
     Raises FloatingPointError if the loss stops being finite.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are not about this training
     fitting = Fitting(model, options)
     callbacks: list[Callback] = [ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=0)]
     callbacks += [TrainingProgress(title, options)] if progress else []

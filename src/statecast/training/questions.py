@@ -13,6 +13,8 @@ from statecast.tokenizers import FieldTokenizer, Place, WindowSampler
 
 
 class TrainingTask(Protocol):
+    """What `Masked` and `Forecast` have in common: `sample` differs in each sample, `step` agrees within a batch."""
+
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question: ...
 
 
@@ -31,10 +33,10 @@ def read_window(sources: Mapping[str, StreamSource], place: Place) -> Window:
 
 @dataclass(frozen=True)
 class QuestionDataset(Dataset[Question]):
-    """Sample i of a training of `samples` samples: a window and a split of it that depend on (seed, i) and nothing else.
+    """Sample i of a training of `samples` samples: a window and a split of it that depend on (seed, i) alone.
 
-    What must agree within a batch, such as the hidden share, is drawn from (seed, i // batch_size), where `batch_size` is the global
-    one: the order is the same on any number of processes.
+    What must agree within a batch, such as the hidden share, is drawn from (seed, i // batch_size), where `batch_size`
+    is the global one: the order is the same on any number of processes.
     """
 
     sources: Mapping[str, StreamSource]
@@ -48,6 +50,10 @@ class QuestionDataset(Dataset[Question]):
         return self.samples
 
     def __getitem__(self, index: int) -> Question:
+        if not 0 <= index < self.samples:
+            raise IndexError(
+                f"sample {index} of a training of {self.samples} samples, expected 0 to {self.samples - 1}."
+            )
         sample = np.random.default_rng([self.seed, 0, index])
         step = np.random.default_rng([self.seed, 1, index // self.batch_size])
         return self.task(read_window(self.sources, self.windows.draw(sample)), sample, step)

@@ -5,7 +5,7 @@ no training saw, report.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ def quickstart(
     *,
     pretraining: str | Recipe = "quickstart",
     finetuning: str = "quickstart-forecast",
+    tuning_overrides: Sequence[str] = (),
     period: tuple[str, str] = HELD_OUT,
     overwrite: bool = False,
     progress: bool = True,
@@ -46,8 +47,8 @@ def quickstart(
     """Run the whole path and write `out`: `pretrained/`, `forecast/` and `scratch/` (run directories), `model/` (the fine-tuned model),
     `scores.json`, `scores.nc` and `report.html`. Returns what was verified.
 
-    The control, `scratch`, has the fine-tuned model's architecture, task, samples and number of steps, and the learning rate of the
-    pre-training, since that is the better one for new weights.
+    The control, `scratch`, has the fine-tuned model's architecture, task, samples, number of steps and learning rate, which is the one
+    that served best from scratch; only its first weights are new.
     Raises OutputError if `out` exists and may not be overwritten.
     """
     base = pretraining if isinstance(pretraining, Recipe) else read_recipe(pretraining)
@@ -56,14 +57,12 @@ def quickstart(
         directory.mkdir()
         runs = {name: directory / name for name in ("pretrained", "forecast", "scratch")}
         with watch.time("pre-training"):
-            pretrained = pretrain(base, runs["pretrained"], title="pre-training", progress=progress)
+            pretrained = pretrain(base, runs["pretrained"], progress=progress)
         with watch.time("fine-tuning"):
-            model = finetune(finetuning, pretrained, runs["forecast"], title="fine-tuning", progress=progress)
+            tuning = read_recipe(finetuning, tuning_overrides, inherit=base.as_dict())
+            model = finetune(tuning, pretrained, runs["forecast"], progress=progress)
         with watch.time("control from scratch"):
-            control = read_recipe(
-                finetuning, [f"training.learning_rate={base.training.learning_rate}"], inherit=base.as_dict()
-            )
-            scratch = pretrain(control, runs["scratch"], title="from scratch", progress=progress)
+            scratch = pretrain(tuning, runs["scratch"], title="from scratch", progress=progress)
         dataset = open_fields(base.data.store)
         record = Record.open(dataset, next(iter(base.streams.values())), period)
         with watch.time("evaluation"):

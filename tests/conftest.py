@@ -1,0 +1,153 @@
+"""Small synthetic records: a global grid of 12 x 24 points with levels and missing values, and a regional one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import statecast
+from statecast.sources import Record, fit_climatology, open_fields
+from statecast.streams import Stream
+from statecast.tokenizers import FieldTokenizer
+
+MakeStore = Callable[..., xr.Dataset]
+
+
+def _coordinate(values, standard_name, units):
+    return values, {"standard_name": standard_name, "units": units}
+
+
+@pytest.fixture
+def make_store() -> MakeStore:
+    """A store with temperature t on three levels, wind u on three levels, and msl, t2m and a static mask at the surface."""
+
+    def make(
+        *,
+        steps: int = 24,
+        start: str = "2001-01-30",
+        step_h: int = 6,
+        calendar: str = "standard",
+        lat: np.ndarray | None = None,
+        lon: np.ndarray | None = None,
+        missing: float = 0.0,
+        seed: int = 0,
+    ) -> xr.Dataset:
+        random = np.random.default_rng(seed)
+        lat = np.linspace(-82.5, 82.5, 12) if lat is None else lat
+        lon = np.arange(24) * 15.0 if lon is None else lon
+        level = np.array([500.0, 700.0, 850.0])
+        time = xr.date_range(
+            start, periods=steps, freq=f"{step_h}h", calendar=calendar, use_cftime=calendar != "standard"
+        )
+
+        def field(*shape: int, mean: float, std: float, units: str) -> tuple[np.ndarray, dict[str, str]]:
+            values = mean + std * random.standard_normal(shape)
+            values[random.uniform(size=shape) < missing] = np.nan
+            return values.astype(np.float32), {"units": units}
+
+        with_levels, surface = (steps, 3, len(lat), len(lon)), (steps, len(lat), len(lon))
+        return xr.Dataset(
+            {
+                "t": (("time", "level", "lat", "lon"), *field(*with_levels, mean=270, std=10, units="K")),
+                "u": (("time", "level", "lat", "lon"), *field(*with_levels, mean=5, std=8, units="m s-1")),
+                "msl": (("time", "lat", "lon"), *field(*surface, mean=1.0e5, std=900, units="Pa")),
+                "t2m": (("time", "lat", "lon"), *field(*surface, mean=285, std=12, units="K")),
+                "lsm": (("lat", "lon"), random.integers(2, size=surface[1:]).astype(np.float32), {"units": "1"}),
+            },
+            coords={
+                "time": time,
+                "level": ("level", *_coordinate(level, "air_pressure", "hPa")),
+                "lat": ("lat", *_coordinate(lat, "latitude", "degrees_north")),
+                "lon": ("lon", *_coordinate(lon, "longitude", "degrees_east")),
+            },
+        )
+
+    return make
+
+
+@pytest.fixture
+def global_store(make_store: MakeStore) -> xr.Dataset:
+    """Ten days from the end of January, every six hours, a tenth of the values missing."""
+    return open_fields(make_store(steps=40, missing=0.1))
+
+
+@pytest.fixture
+def regional_store(make_store: MakeStore) -> xr.Dataset:
+    """6 x 9 points from 30 to 42.5 degrees north and 100 to 120 degrees east."""
+    return open_fields(make_store(lat=30 + 2.5 * np.arange(6), lon=100 + 2.5 * np.arange(9)))
+
+
+@pytest.fixture
+def layered_stream() -> Stream:
+    """Two variables on two levels and one at the surface; all share a token."""
+    return Stream(variables=("t", "msl", "u"), levels=(850.0, 500.0), patch=(2, 3, 4))
+
+
+@pytest.fixture
+def global_record(global_store: xr.Dataset, layered_stream: Stream) -> Record:
+    return Record.open(global_store, layered_stream)
+
+
+@pytest.fixture
+def global_tokenizer(global_record: Record, layered_stream: Stream) -> FieldTokenizer:
+    return FieldTokenizer(layered_stream, fit_climatology(global_record))
+
+
+class Runs(NamedTuple):
+    """A tiny store with a pre-trained and a fine-tuned run on it, made once by a session."""
+
+    store: str
+    held_out: tuple[str, str]
+    recipe: dict[str, Any]
+    tuning: dict[str, Any]
+    pretrained: Path
+    forecast: Path
+
+
+def weather(days: int = 55) -> xr.Dataset:
+    """Waves that travel eastwards on an 8 × 16 grid, 6-hourly from 2000-01-01, with noise; `nothing` is missing everywhere."""
+    lat, lon, levels = np.linspace(-78.75, 78.75, 8), np.arange(16) * 22.5, np.array([500.0, 850.0])
+    time = np.datetime64("2000-01-01", "ns") + np.arange(4 * days) * np.timedelta64(6, "h")
+    hours = np.arange(4 * days)[:, None, None, None] * 6.0
+    wave = np.sin(np.deg2rad(2 * lon)[None, None, None] - hours / 20) * np.cos(np.deg2rad(lat))[None, None, :, None]
+    noise = 0.1 * np.random.default_rng(0).standard_normal((4 * days, 2, 8, 16))
+    t = (250 + 10 * wave + levels[None, :, None, None] / 50 + noise).astype(np.float32)
+    dims = ("time", "level", "lat", "lon")
+    flat = (dims[0], *dims[2:])
+    return xr.Dataset(
+        {
+            "t": (dims, t, {"units": "K", "standard_name": "air_temperature"}),
+            "msl": (flat, (1e5 + 10 * t[:, 1]).astype(np.float32), {"units": "Pa"}),
+            "nothing": (flat, np.full((4 * days, 8, 16), np.nan, np.float32)),
+        },
+        coords={
+            "time": time,
+            "level": ("level", levels, {"units": "hPa", "standard_name": "air_pressure"}),
+            "lat": lat,
+            "lon": lon,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> Runs:
+    folder = tmp_path_factory.mktemp("runs")
+    weather().to_zarr(folder / "store.zarr", zarr_format=3, consolidated=False)
+    store = str(folder / "store.zarr")
+    recipe = {
+        "data": {"store": store, "train": ["2000-01-01", "2000-01-31"], "validate": ["2000-02-01", "2000-02-05"]},
+        "streams": {"fields": {"variables": ["t", "msl"], "levels": [500, 850], "patch": [2, 2, 2]}},
+        "task": {"kind": "masked", "slabs": 2},
+        "model": {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "members": 4},
+        "training": {"steps": 4, "batch_size": 2, "validate_every": 2, "validation_samples": 2},
+    }
+    tuning = {
+        "task": {"kind": "forecast", "history": 1, "leads": 1},
+        "training": {"steps": 3, "batch_size": 2, "validation_samples": 2},
+    }
+    statecast.pretrain(recipe, folder / "pretrained", progress=False)
+    statecast.finetune(tuning, folder / "pretrained", folder / "forecast", progress=False)
+    return Runs(store, ("2000-02-10", "2000-02-24"), recipe, tuning, folder / "pretrained", folder / "forecast")

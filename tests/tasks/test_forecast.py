@@ -1,0 +1,54 @@
+"""Forecast: the past is shown, the future is asked."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from statecast.tasks import Forecast
+from statecast.tasks.forecast import is_within, slab_of
+
+
+def generators(seed: int = 0) -> tuple[np.random.Generator, np.random.Generator]:
+    return np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+
+
+@pytest.mark.parametrize("history", [1, 2, 3])
+def test_the_context_is_the_first_slabs_and_the_queries_are_the_later_ones(window, history):
+    question = Forecast(history=history, leads=4 - history).complete(window)
+    for name, tokens in window.items():
+        shown, asked = question.context[name], question.queries[name]
+        assert shown.coordinate("offset_h").max() < history * 18 < asked.coordinate("offset_h").min()
+        whole = torch.cat([shown.values, asked.values])
+        assert torch.equal(whole, tokens.values)  # in order, and nothing is lost
+
+
+def test_streams_with_thinner_tokens_are_split_at_the_same_time(window):
+    question = Forecast(history=2, leads=2).complete(window)
+    assert set(slab_of(window["b"])) == set(range(8))
+    assert len(question.context["b"]) == 4 * 15 and len(question.context["a"]) == 2 * 60
+
+
+def test_a_token_that_ends_after_the_split_is_not_shown(window):
+    assert is_within(window["b"], 1, 3).sum() == 2 * 15  # 72 h / 3 = 24 h hold two slabs of 9 h
+    assert not is_within(window["a"], 0, 4).any() and is_within(window["a"], 4, 4).all()
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 120), (0.5, 60), (0.001, 1)])
+def test_a_training_sample_asks_a_share(window, share, count):
+    question = Forecast(history=2, leads=2, asked=share)(window, *generators())
+    asked = question.queries["a"].values[:, 0]
+    assert len(asked) == count == len(asked.unique())
+    assert asked.min() > 120 and len(question.context["a"]) == 120
+
+
+def test_samples_ask_different_tokens_and_equal_generators_the_same(window):
+    task = Forecast(history=2, leads=2, asked=0.3)
+    first, again, other = (task(window, *generators(s)).queries["a"].values for s in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("wrong", [{"history": 0}, {"leads": 0}, {"asked": 0.0}, {"asked": 1.1}, {"lead": 3}])
+def test_impossible_options_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Forecast(**wrong)

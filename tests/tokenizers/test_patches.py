@@ -1,0 +1,64 @@
+"""Patches: cut and joined to the bit."""
+
+import numpy as np
+import pytest
+
+from statecast.tokenizers import join_patches, split_patches
+
+SHAPE = (4, 6, 6, 8)  # T V H W
+
+
+def fields(dtype=np.float32) -> np.ndarray:
+    random = np.random.default_rng(0)
+    values = random.standard_normal(SHAPE).astype(dtype)
+    values[random.uniform(size=SHAPE) < 0.2] = np.nan
+    values[0, 0, 0, 0], values[0, 0, 0, 1] = -0.0, np.float32(1e-45)
+    return values
+
+
+@pytest.mark.parametrize("patch", [(1, 1, 1), (2, 3, 4), (4, 6, 8), (1, 6, 2)])
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_patches_round_trip_to_the_bit(patch, groups, dtype):
+    original = fields(dtype)
+    tokens = split_patches(original, patch, groups)
+    assert tokens.shape == (original.size * groups // (6 * np.prod(patch)), 6 // groups * np.prod(patch))
+    joined = join_patches(tokens, patch, SHAPE, groups)
+    assert joined.dtype == dtype and joined.tobytes() == original.tobytes()
+
+
+def test_masks_round_trip_as_well():
+    mask = np.isfinite(fields())
+    np.testing.assert_array_equal(join_patches(split_patches(mask, (2, 3, 4)), (2, 3, 4), SHAPE), mask)
+
+
+def test_a_token_is_one_patch_of_all_channels_in_the_order_of_time_row_column():
+    original = fields()
+    tokens = split_patches(original, (2, 3, 4)).reshape(2, 2, 2, -1)
+    np.testing.assert_array_equal(tokens[1, 0, 1], original[2:4, :, 0:3, 4:8].transpose(1, 0, 2, 3).reshape(-1))
+
+
+def test_groups_come_first_among_tokens_and_hold_neighbouring_channels():
+    original = fields()
+    tokens = split_patches(original, (2, 3, 4), groups=3).reshape(3, 2, 2, 2, -1)
+    np.testing.assert_array_equal(tokens[2, 1, 0, 1], original[2:4, 4:6, 0:3, 4:8].transpose(1, 0, 2, 3).reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ((3, 3, 4), "3 does not divide the 4 time steps of the window. Choose one of 1, 2, 4,"),
+        ((2, 4, 4), "4 does not divide the 6 rows of the window. Choose one of 1, 2, 3, 6,"),
+        ((2, 3, 16), "16 does not divide the 8 columns"),
+    ],
+)
+def test_a_patch_that_does_not_divide_the_field_is_refused(patch, message):
+    with pytest.raises(ValueError, match=message):
+        split_patches(fields(), patch)
+    with pytest.raises(ValueError, match=message):
+        join_patches(np.zeros((1, 1)), patch, SHAPE)
+
+
+def test_groups_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match="4 tokens a place cannot share 6 channels evenly"):
+        split_patches(fields(), (1, 1, 1), groups=4)
