@@ -22,7 +22,7 @@ def _coordinate(values, standard_name, units):
 
 @pytest.fixture
 def make_store() -> MakeStore:
-    """A store with temperature t on three levels, wind u on three levels, and msl, t2m and a static mask at the surface."""
+    """A store with t and u on three levels, msl and t2m at the surface, and a static mask lsm."""
 
     def make(
         *,

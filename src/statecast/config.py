@@ -132,11 +132,14 @@ def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     values = dict(values)
     place = values
     for part in path:
-        if not isinstance(place.get(part, {}), dict):
+        if place.get(part) is not None and not isinstance(place[part], dict):
             raise RecipeError(f"override {override}: '{part}' holds a value, not a section.")
         place[part] = dict(place.get(part) or {})
         place = place[part]
-    place[last] = yaml.load(text, Loader=_TextDates)
+    try:
+        place[last] = yaml.load(text, Loader=_TextDates)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override {override}: '{text}' is no YAML ({' '.join(str(error).split())}).") from None
     return values
 
 
@@ -148,27 +151,34 @@ def _merged(inherited: Any, own: Any, *, whole: bool) -> Any:
     return {**inherited, **own}
 
 
+KINDS: Mapping[str, type[BaseModel]] = {"masked": Masked, "forecast": Forecast}
+
+
 def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a typo is why another is missing
     path = [str(part) for part in first["loc"]]
-    kinds: dict[str, type[BaseModel]] = {"masked": Masked, "forecast": Forecast}
-    where = ".".join(p for i, p in enumerate(path) if not (i == 1 and path[0] == "task" and p in kinds))
+    where = ".".join(p for i, p in enumerate(path) if not (i == 1 and path[0] == "task" and p in KINDS))
     if first["type"] == "extra_forbidden":
-        return _unknown_key(path, where, kinds)
+        return _unknown_key(path, where)
     if first["type"] == "missing":
         return f"{where} is missing. Add it."
+    if first["type"] == "union_tag_not_found":
+        return f"{where}.kind is missing. Choose one of {', '.join(sorted(KINDS))}."
+    if first["type"] == "union_tag_invalid":
+        return f"{where}.kind: there is no task '{first['ctx']['tag']}'. Choose one of {', '.join(sorted(KINDS))}."
     message = first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
     return f"{where}: {message[0].lower() + message[1:]}{got}." if not message.endswith(".") else f"{where}: {message}"
 
 
-def _unknown_key(path: list[str], where: str, kinds: Mapping[str, type[BaseModel]]) -> str:
+def _unknown_key(path: list[str], where: str) -> str:
     section: Any = Recipe
     of = "a recipe"
     for part in path[:-1]:
         field = section.model_fields.get(part) if isinstance(section, type) and issubclass(section, BaseModel) else None
-        if part in kinds:
-            section, of = kinds[part], part
+        if path[0] == "task" and part in KINDS:
+            section, of = KINDS[part], part
         elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             section, of = field.annotation, part
         else:

@@ -23,6 +23,9 @@ from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer
 
 FORMAT = 1
+LONGEST_REASON = 200  # letters of another library's message that are passed on
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, yaml.YAMLError, SafetensorError)
+"""What reading a file that was cut off, changed or written by another version can raise."""
 CARD = """---
 library_name: statecast
 license: apache-2.0
@@ -58,8 +61,9 @@ class TrainedModel:
         return sum(p.numel() for p in self.model.parameters())
 
     def save(self, directory: Path) -> None:
-        """Write the model directory (see the module). `directory` must not exist yet."""
-        (directory / "streams").mkdir(parents=True)
+        """Write the model directory (see the module). Raises FileExistsError if `directory` exists already."""
+        directory.mkdir(parents=True)
+        (directory / "streams").mkdir()
         (directory / "recipe.yaml").write_text(yaml.safe_dump(dict(self.recipe), sort_keys=False))
         facts = {
             "format": FORMAT,
@@ -119,7 +123,11 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
     directory = _locate(path_or_hub_id)
     try:
         facts = json.loads((directory / "model.json").read_text())
+        if facts["format"] != FORMAT:
+            raise ValueError(f"its format is {facts['format']}, expected {FORMAT}")
         recipe = yaml.safe_load((directory / "recipe.yaml").read_text())
+        if not isinstance(recipe, dict):
+            raise ValueError("recipe.yaml holds no recipe")
         tokenizers = {
             name: FieldTokenizer(Stream(**stream), Climatology.load(directory / "streams" / f"{name}.nc"))
             for name, stream in facts["streams"].items()
@@ -127,8 +135,10 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         specs = {name: TokenSpec(**spec) for name, spec in facts["tokens"].items()}
         model = StateModel(ModelOptions(**facts["model"]), specs)
         model.load_state_dict(load_file(directory / "model.safetensors"))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except DAMAGE as error:
+        what = f"{type(error).__name__}: {error}" if isinstance(error, KeyError | AttributeError) else str(error)
+        reason = " ".join(what.split())
+        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
         raise ModelError(
             f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train it anew."
         ) from error

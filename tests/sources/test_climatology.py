@@ -9,7 +9,7 @@ from statecast.streams import Stream
 
 
 def brute_force(dataset: xr.Dataset, record: Record) -> tuple[xr.DataArray, np.ndarray]:
-    """Mean by (month, hour) and area-weighted standard deviation of the departures from it, of all channels, in float64."""
+    """Mean by (month, hour) and area-weighted std of the departures from it, of all channels, in float64."""
     parts = [
         dataset[c.variable] if c.pressure_hpa is None else dataset[c.variable].sel(level=c.pressure_hpa)
         for c in record.channels

@@ -86,7 +86,7 @@ def test_what_is_asked_is_the_truth_whatever_is_shown(window):
 def test_later_slabs_hides_only_later_slabs_of_all_streams_alike(window):
     seen = set()
     for step in range(40):
-        question = ask(Masked(later_slabs=1.0, blocks=0.0, **CLEAN), window, step=step)
+        question = ask(Masked(slabs=4, later_slabs=1.0, blocks=0.0, **CLEAN), window, step=step)
         ends = {
             float(t.coordinate("offset_h").max() + h) for t, h in zip(question.context.values(), (9, 4.5), strict=True)
         }
@@ -142,7 +142,7 @@ def test_a_single_stream_is_never_hidden_wholly_but_by_single_tokens(window):
 
 
 def test_kinds_of_masks_come_in_their_shares(window):
-    task = Masked(streams=0.2, blocks=0.0, later_slabs=0.5, **CLEAN, hidden=(0.5, 0.5))
+    task = Masked(slabs=4, streams=0.2, blocks=0.0, later_slabs=0.5, **CLEAN, hidden=(0.5, 0.5))
     kinds = {"stream": 0, "later": 0, "single": 0}
     for step in range(400):
         question = ask(task, window, step=step)
@@ -183,4 +183,4 @@ def test_shares_that_sum_to_more_than_one_and_unknown_keys_are_refused(shares, m
 
 
 def test_shares_that_sum_to_one_but_for_rounding_are_allowed():
-    assert Masked(later_slabs=0.7, blocks=0.2, streams=0.1).slabs == 4
+    assert Masked(later_slabs=0.7, blocks=0.2, streams=0.1).blocks == 0.2

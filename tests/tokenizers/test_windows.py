@@ -42,9 +42,9 @@ def test_windows_have_the_extent_and_never_cross_a_pole(grid, extent):
     places = drawn(grid, extent)
     for place in places:
         assert place.steps == 6 and place.rows.stop - place.rows.start == extent[0]
-        assert 0 <= place.rows.start and place.rows.stop <= grid.shape[0]
+        assert place.rows.start >= 0 and place.rows.stop <= grid.shape[0]
         assert len(np.unique(place.columns)) == extent[1]
-        assert 0 <= place.columns.min() and place.columns.max() < grid.shape[1]
+        assert place.columns.min() >= 0 and place.columns.max() < grid.shape[1]
     assert {p.rows.start for p in places} >= {0, grid.shape[0] - extent[0]}  # both edges are reached
 
 

@@ -58,7 +58,8 @@ def interpolate_shown(
 ) -> Float[np.ndarray, "T V H W"]:
     """Linear interpolation in time and space from the grid points that are shown (Delaunay), nearest neighbour outside their hull.
 
-    One time step counts as far as one grid point. A periodic domain is continued by a quarter on either side.
+    One time step counts as far as one grid point. A periodic domain is continued by a quarter on either side. An axis along which
+    all shown points agree, such as a single time, plays no part.
     """
     columns = anomalies.shape[-1]
     margin = columns // 4 if periodic else 0
@@ -66,16 +67,21 @@ def interpolate_shown(
     points = np.argwhere(shown[..., around % columns]).astype(float)
     wrapped = np.moveaxis(anomalies, 1, -1)[:, :, around % columns]
     values = wrapped[shown[..., around % columns]]
-    jitter = 1e-6 * np.random.default_rng(0).standard_normal(
-        points.shape
-    )  # points on a lattice have no unique triangulation
-    linear = LinearNDInterpolator(points + jitter, values)
     t, h, w = np.nonzero(~shown)
     wanted = np.stack([t, h, w + margin], axis=-1).astype(float)
-    found = linear(wanted)
+    found = _linear(points, values, wanted)
     outside = ~np.isfinite(found).all(axis=-1)
     if outside.any():
         found[outside] = NearestNDInterpolator(points, values)(wanted[outside])
     filled = np.moveaxis(anomalies, 1, -1).copy()
     filled[t, h, w] = found
     return np.moveaxis(filled, -1, 1)
+
+
+def _linear(points: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Linear interpolation inside the hull of `points`, NaN outside; NaN everywhere if they span no volume."""
+    axes = np.ptp(points, axis=0) > 0
+    if axes.sum() < 2 or len(points) <= axes.sum():
+        return np.full((len(wanted), values.shape[-1]), np.nan)
+    jitter = 1e-6 * np.random.default_rng(0).standard_normal(points.shape)  # a lattice has no unique triangulation
+    return LinearNDInterpolator((points + jitter)[:, axes], values)(wanted[:, axes])

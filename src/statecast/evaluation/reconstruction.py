@@ -64,9 +64,15 @@ def fold_time(fields: Float[np.ndarray, "*B T V H W"]) -> Float[np.ndarray, "*B 
 
 
 def _interpolated(record: Record, case: Reconstruction) -> Float[np.ndarray, "T V H W"]:
-    shown = ~case.hidden[:, 0]
+    """Channels that are hidden at the same places are interpolated together."""
     anomalies = np.nan_to_num(case.truth - case.usual)
-    return interpolate_shown(anomalies, shown, periodic=record.grid.is_periodic) + case.usual
+    _, group = np.unique(np.moveaxis(case.hidden, 1, 0).reshape(case.hidden.shape[1], -1), axis=0, return_inverse=True)
+    filled = np.empty_like(anomalies)
+    for number in range(group.max() + 1):
+        channels = np.flatnonzero(group == number)
+        shown = ~case.hidden[:, channels[0]]
+        filled[:, channels] = interpolate_shown(anomalies[:, channels], shown, periodic=record.grid.is_periodic)
+    return filled + case.usual
 
 
 def verify_reconstruction(
@@ -97,7 +103,8 @@ def verify_reconstruction(
             forecasts = {"model": case.members, "climatology": case.usual[None]}
             if interpolation:
                 forecasts["interpolation"] = _interpolated(record, case)[None]
-            truth, usual = fold_time(np.where(case.hidden, case.truth, np.nan)), fold_time(case.usual)
+            scored = case.hidden & np.isfinite(case.usual)  # where nothing is usual nothing can be said
+            truth, usual = fold_time(np.where(scored, case.truth, np.nan)), fold_time(case.usual)
             area = np.tile(record.grid.cell_area, (steps, 1))
             for key, values in forecasts.items():
                 means = statistics(fold_time(values), truth, usual, area)

@@ -17,9 +17,10 @@ from statecast.inference.answer import answer
 from statecast.inference.forecast import check_grid, forecast_task
 from statecast.sources import Record
 from statecast.streams import Channel
+from statecast.tasks import Forecast
 from statecast.tokenizers import FieldTokenizer, Place
 from statecast.tokenizers.windows import whole_domain
-from statecast.trained import TrainedModel
+from statecast.trained import ModelError, TrainedModel
 
 BOOTSTRAP_SAMPLES = 1000
 BLOCK_H = 120.0  # weather forgets itself in about five days
@@ -48,7 +49,7 @@ class Verification:
     def value(self, metric: str, starts: np.ndarray | slice = slice(None)) -> Float[np.ndarray, "L V"]:
         """The score over all starts, or over some."""
         means = {
-            name: np.nanmean(s[starts], axis=0) if np.isfinite(s).any() else s[0] for name, s in self.statistics.items()
+            name: _weighted_mean(np.ones((1, len(s[starts]))), s[starts])[0] for name, s in self.statistics.items()
         }
         return score(metric, means, self.members)
 
@@ -57,10 +58,12 @@ class Verification:
         starts = len(self.starts_h)
         step_h = float(np.diff(self.starts_h).min()) if starts > 1 else BLOCK_H
         draws = block_bootstrap(starts, round(BLOCK_H / step_h), BOOTSTRAP_SAMPLES, np.random.default_rng(seed))
-        counts = np.stack([np.bincount(d, minlength=starts) for d in draws]) / starts
-        means = {name: np.einsum("bs,slv->blv", counts, np.nan_to_num(s)) for name, s in self.statistics.items()}
-        low, high = np.percentile(score(metric, means, self.members), INTERVAL, axis=0)
-        return low, high
+        counts = np.stack([np.bincount(d, minlength=starts) for d in draws])
+        means = {name: _weighted_mean(counts, s) for name, s in self.statistics.items()}
+        scores = score(metric, means, self.members)
+        unknown = np.isnan(scores).all(axis=0)
+        low, high = np.nanpercentile(np.where(unknown, 0.0, scores), INTERVAL, axis=0)
+        return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
     def records(self) -> list[dict[str, Any]]:
         """The scores as `scores.json` holds them: a record for each metric, channel and lead time."""
@@ -103,9 +106,18 @@ class Verification:
         return xr.Dataset(scores, coords=coords)
 
 
+def _weighted_mean(
+    weights: Float[np.ndarray, "B S"], statistic: Float[np.ndarray, "S L V"]
+) -> Float[np.ndarray, "B L V"]:
+    """Means over the starts at which something was observed; NaN where nothing ever was."""
+    total = np.einsum("bs,slv->blv", weights, np.isfinite(statistic))
+    summed = np.einsum("bs,slv->blv", weights, np.nan_to_num(statistic))
+    return np.divide(summed, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+
 @dataclass(frozen=True)
 class ForecastCase:
-    """One start: what came true, what is usual, what was last known. Physical units."""
+    """One start: what came true (NaN where nothing is usual), what is usual, what was last known. Physical units."""
 
     truth: Float[np.ndarray, "T V H W"]
     usual: Float[np.ndarray, "T V H W"]
@@ -128,11 +140,13 @@ def verify_forecast(
     every_h   hours between starts
     progress  is told the share that is done
 
-    Raises ModelError if a model is for another task or grid, StoreError if the period has no window without a gap.
+    Raises ModelError if a model is for another task, stream or grid, StoreError if the period has no window without a gap.
     """
     first = next(iter(models.values()))
     task = forecast_task(first)
     name, tokenizer = next(iter(first.tokenizers.items()))
+    for key, other in models.items():
+        _require_same_question(key, other, task, name, tokenizer)
     check_grid(tokenizer, record)
     depth = tokenizer.stream.patch[0]
     history, steps = task.history * depth, task.slabs * depth
@@ -171,10 +185,29 @@ def verify_forecast(
     ]
 
 
+def _require_same_question(key: str, model: TrainedModel, task: Forecast, name: str, tokenizer: FieldTokenizer) -> None:
+    other = forecast_task(model)
+    if (other.history, other.leads) != (task.history, task.leads):
+        raise ModelError(
+            f"model {key}: forecasts {other.leads} slabs from {other.history}, the first model {task.leads} from "
+            f"{task.history}. Verify them one by one."
+        )
+    theirs = model.tokenizers.get(name)
+    if theirs is None or theirs.stream != tokenizer.stream:
+        raise ModelError(f"model {key}: has no stream {name} like that of the first model. Verify them one by one.")
+    same = (np.array_equal(getattr(theirs.climatology, k), getattr(tokenizer.climatology, k), equal_nan=True)
+            for k in ("mean", "anomaly_std"))  # fmt: skip
+    if not all(same):
+        raise ModelError(
+            f"model {key}: was trained with another climatology than the first model. Verify them one by one."
+        )
+
+
 def forecast_case(tokenizer: FieldTokenizer, record: Record, place: Place, history: int) -> ForecastCase:
     ahead = Place(place.start + history, place.steps - history, place.rows, place.columns)
     state = record.read(slice(place.start, place.start + place.steps))
-    return ForecastCase(state[history:], tokenizer.usual(record, ahead), state[history - 1], ahead)
+    usual = tokenizer.usual(record, ahead)
+    return ForecastCase(np.where(np.isfinite(usual), state[history:], np.nan), usual, state[history - 1], ahead)
 
 
 def every(record: Record, starts: np.ndarray, every_h: float) -> np.ndarray:
@@ -191,7 +224,8 @@ def _baselines(case: ForecastCase, record: Record, ensemble: ClimatologicalEnsem
     last = np.where(np.isfinite(case.last), case.last, case.usual[0])  # what was not observed persists as usual
     forecasts = {"persistence": persistence(last, case.ahead.steps), "climatology": case.usual[None]}
     if ensemble is not None:
-        forecasts["climatology_distribution"] = ensemble.for_times(record.month[steps], record.hour_utc[steps])
+        members = ensemble.for_times(record.month[steps], record.hour_utc[steps])
+        forecasts["climatology_distribution"] = np.where(np.isfinite(members), members, case.usual)
     return forecasts
 
 

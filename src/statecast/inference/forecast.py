@@ -1,6 +1,7 @@
 """Forecasts of a trained model as CF datasets. Axes: E member, T time, V channel, H row, W column; B member as batch, N token, P value."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from jaxtyping import Float
 
 from statecast.inference.answer import answer
 from statecast.sources import Record, StoreError
@@ -21,6 +23,7 @@ from statecast.tokenizers import Place
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
+TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 COORDINATE_ATTRIBUTES = {
     "number": {"standard_name": "realization", "units": "1", "long_name": "ensemble member"},
     "level": {"standard_name": "air_pressure", "units": "hPa", "positive": "down"},
@@ -57,21 +60,26 @@ def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, 
         raise ModelError(
             f"members is {members}, expected 1 to {trained.model.head.members}: the head of the model has no more."
         )
-    tokenizer = next(iter(trained.tokenizers.values()))
-    depth, step_h = tokenizer.stream.patch[0], tokenizer.climatology.step_h
+    depth, step_h = slab_depth(trained), next(iter(trained.tokenizers.values())).climatology.step_h
     history = task.history * depth
     needed = -(-steps // (task.leads * depth)) * task.leads * depth
     times = _times_around(dataset, init, history, needed, step_h)
     records = {name: _record_at(dataset, t, times, history) for name, t in trained.tokenizers.items()}
     anomalies = _roll_out(trained, task, records, needed, members)
     parts = [_labelled(trained, name, records[name], anomalies[name][:, :steps], history) for name in records]
-    return _with_coordinates(xr.merge(parts), times, history, steps, step_h, init, dataset)
+    return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
+
+
+def slab_depth(trained: TrainedModel) -> int:
+    """Time steps of a slab: the depth of the deepest tokens."""
+    return max(tokenizer.stream.patch[0] for tokenizer in trained.tokenizers.values())
 
 
 def _times_around(dataset: xr.Dataset, init: str, history: int, ahead: int, step_h: float) -> list[Any]:
     """The times of the history (the last one is `init`) and of the steps ahead, which may lie beyond the end of the store."""
     index = dataset.indexes["time"]
-    found = index.get_indexer(_as_index(init, index)) if _as_index(init, index) is not None else [-1]
+    asked = _as_index(init, index)
+    found = [-1] if asked is None else index.get_indexer(asked)
     if found[0] < 0:
         raise StoreError(
             f"init {init}: is no time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
@@ -82,14 +90,15 @@ def _times_around(dataset: xr.Dataset, init: str, history: int, ahead: int, step
 
 def _as_index(init: str, index: Any) -> Any:
     """`init` as an index of one time in the calendar of `index`; None if it can't be read as a time."""
-    try:
-        time = pd.Timestamp(init)
-    except ValueError:
-        return None
     if isinstance(index, pd.DatetimeIndex):
-        return pd.DatetimeIndex([time])
-    fields = (time.year, time.month, time.day, time.hour, time.minute)
-    return xr.CFTimeIndex([cftime.datetime(*fields, calendar=index.calendar)])
+        try:
+            return pd.DatetimeIndex([pd.Timestamp(init)])
+        except ValueError:
+            return None
+    for form in TIME_FORMATS:
+        with suppress(ValueError):
+            return xr.CFTimeIndex([cftime.datetime.strptime(init.replace(" ", "T"), form, calendar=index.calendar)])
+    return None
 
 
 def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
@@ -121,20 +130,30 @@ def _roll_out(
     trained: TrainedModel, task: Forecast, records: Mapping[str, Record], needed: int, members: int
 ) -> dict[str, np.ndarray]:
     """Anomalies (E T V H W) of all the steps after the history, in the units of the channels."""
-    depth = next(iter(trained.tokenizers.values())).stream.patch[0]
+    depth = slab_depth(trained)
     history, leads = task.history * depth, task.leads * depth
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
-    shown: dict[str, np.ndarray] | None = None
+    known = {name: _observed_anomalies(trained, name, record, history, members) for name, record in records.items()}
     for first in range(0, needed, leads):
         places = {name: whole_domain(record.grid, first, history + leads) for name, record in records.items()}
         window = {name: trained.tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
         question = task.complete(window)
+        shown = {name: fields[:, first:] for name, fields in known.items()} if first else None
         values = _members_of(trained, question, shown, members)
-        for name in records:
+        for name, record in records.items():
             ahead = Place(first + history, leads, places[name].rows, places[name].columns)
-            parts[name].append(trained.tokenizers[name].to_anomalies(values[name], ahead))
-        shown = {name: np.concatenate(p, axis=1)[:, -history:] for name, p in parts.items()}
-    return {name: np.concatenate(p, axis=1) for name, p in parts.items()}
+            has_usual = np.isfinite(trained.tokenizers[name].usual(record, ahead))
+            answers = np.where(has_usual, trained.tokenizers[name].to_anomalies(values[name], ahead), np.nan)
+            known[name] = np.concatenate([known[name], answers], axis=1)
+    return {name: fields[:, history:] for name, fields in known.items()}
+
+
+def _observed_anomalies(
+    trained: TrainedModel, name: str, record: Record, history: int, members: int
+) -> Float[np.ndarray, "E T V H W"]:
+    """The history as every member sees it, NaN where nothing was observed."""
+    usual = trained.tokenizers[name].usual(record, whole_domain(record.grid, 0, history))
+    anomalies = record.read(slice(0, history)) - usual
+    return np.broadcast_to(anomalies, (members, *anomalies.shape))
 
 
 def _members_of(
@@ -148,7 +167,7 @@ def _members_of(
         context: Window = {}
         for name, tokens in question.context.items():
             values = trained.tokenizers[name].from_anomalies(shown[name][member])
-            context[name] = Tokens(values, tokens.coords, torch.ones_like(tokens.observed))
+            context[name] = Tokens(values.nan_to_num(), tokens.coords, values.isfinite())
         answers.append({name: v[member] for name, v in answer(trained, Question(context, question.queries)).items()})
     return {name: torch.stack([a[name] for a in answers]) for name in answers[0]}
 
@@ -172,9 +191,7 @@ def _labelled(trained: TrainedModel, name: str, record: Record, anomalies: np.nd
     return xr.Dataset(variables, coords={**levels, "lat": record.grid.lat, "lon": record.grid.lon})
 
 
-def _with_coordinates(
-    fields: xr.Dataset, times: Any, history: int, steps: int, step_h: float, init: str, dataset: xr.Dataset
-) -> xr.Dataset:
+def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, step_h: float) -> xr.Dataset:
     start, valid = times[history - 1], times[history : history + steps]
     lead = np.arange(1, steps + 1) * step_h
     fields = fields.assign_coords(

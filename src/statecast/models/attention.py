@@ -82,7 +82,9 @@ class GeometricAttention(nn.Module):
         content = self._split(self.to_query(queries)) / math.sqrt(self.content_size)
         query = torch.cat([content, self._query_geometry(at)], dim=-1)
         key = torch.cat([self._split(self.to_key(context)), self._key_geometry(where)], dim=-1)
-        mixed = scaled_dot_product_attention(query, key, self._split(self.to_value(context)), scale=1.0)
+        value = self._split(self.to_value(context)).to(query.dtype)
+        with torch.autocast(query.device.type, enabled=False):  # in 8 bits the inner products forget where tokens are
+            mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, tokens: Float[Tensor, "B N HD"]) -> Float[Tensor, "B H N D"]:

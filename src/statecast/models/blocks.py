@@ -24,9 +24,10 @@ class Block(nn.Module):
         context: Float[Tensor, "B M W"] | None = None,
         where: Geometry | None = None,
     ) -> Float[Tensor, "B N W"]:
-        shown = self.norm(tokens)
-        if self.context_norm is not None and context is not None and where is not None:
-            tokens = tokens + self.attention(shown, at, self.context_norm(context), where)
+        normed = self.norm(tokens)
+        if self.context_norm is None:
+            tokens = tokens + self.attention(normed, at, normed, at)
         else:
-            tokens = tokens + self.attention(shown, at, shown, at)
+            assert context is not None and where is not None, "a block that crosses needs a context"
+            tokens = tokens + self.attention(normed, at, self.context_norm(context), where)
         return tokens + self.mlp(tokens)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA
 
-SPHERE_OCTAVES = 5  # the finest wave on the unit vector is 2 / 2^4 of an Earth radius, some 800 km
+SPHERE_OCTAVES = 5  # half the finest wave on the unit vector is 2 / 2^4 of an Earth radius, some 800 km
 TIME_SCALES_H = (6.0, 24.0, 96.0)
 
 

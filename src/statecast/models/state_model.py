@@ -4,21 +4,23 @@ Axes: B sample, N shown token, Q asked token, P value in a token, C coordinate, 
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from statecast.models.attention import Geometry
+from statecast.models.attention import GEOMETRY_SIZE, Geometry
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding, duration_features, unit_vectors
 from statecast.models.heads import EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
 from statecast.streams import Question, Tokens, Window
 
 DEFAULT_REACH_DEG = 15.0  # where the size of a token is not known: `trained.build` sets it from the data
-SAME_PLACE = 1e-6  # squared chord between tokens of one place: float32 rounding, far below any grid
+SAME_PLACE = (
+    1e-11  # squared chord between tokens of one place, 20 m: float32 rounding, below any grid, at the poles too
+)
 
 
 class TokenSpec(BaseModel):
@@ -51,6 +53,15 @@ class ModelOptions(BaseModel):
     reach_deg: float | None = Field(
         None, gt=0, description="distance that attention starts with, in degrees; none: the size of a token"
     )
+
+    @model_validator(mode="after")
+    def _heads_hold_the_geometry(self) -> Self:
+        if self.width % self.heads or self.width // self.heads <= GEOMETRY_SIZE:
+            raise ValueError(
+                f"width {self.width} with {self.heads} heads: expected a multiple of the heads, "
+                f"with more than {GEOMETRY_SIZE} a head. Choose another width, or other heads."
+            )
+        return self
 
     def make_head(self) -> Head:
         return EnsembleHead(self.members) if self.head == "ensemble" else PointHead()
@@ -120,7 +131,7 @@ class StateModel(nn.Module):
     ) -> Float[Tensor, "B Q E P"]:
         tokens, at = self.coordinates(coords) + self.asked[name], Geometry.of(coords)
         base: Tensor | float = 0.0
-        if shown is not None:
+        if shown is not None and len(shown):
             index, same_place, gap_h = nearest_shown(coords, shown.coords)
             near = encoded[:, span].gather(1, index[..., None].expand(-1, -1, encoded.shape[-1]))
             lead = torch.cat([duration_features(gap_h), same_place[..., None].to(coords.dtype)], dim=-1)
@@ -163,10 +174,11 @@ def nearest_shown(
     )
     chord = torch.cdist(*place, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     hours = asked[..., 2, None] - shown[..., None, :, 2]
-    is_itself = (chord < SAME_PLACE) & (hours.abs() < 1e-3)
-    distance = far * chord + (hours / day_h).abs() + far**2 * is_itself
+    is_here = chord < SAME_PLACE
+    is_itself = is_here & (hours.abs() < 1e-3)
+    distance = far * chord + (hours / day_h).abs() - far * is_here + far**2 * is_itself
     index = distance.argmin(dim=-1)
-    same_place = ((chord < SAME_PLACE) & ~is_itself).gather(-1, index[..., None]).squeeze(-1)
+    same_place = (is_here & ~is_itself).gather(-1, index[..., None]).squeeze(-1)
     return index, same_place, hours.gather(-1, index[..., None]).squeeze(-1)
 
 

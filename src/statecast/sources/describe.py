@@ -42,7 +42,7 @@ class VariableSummary:
 
 @dataclass(frozen=True)
 class TimeSummary:
-    """The time axis. A gap is (last time before, first after) where a step is not `step_h`, which is None for one time."""
+    """The time axis. A gap is (last time before, first after) where a step is not `step_h` (None for one time)."""
 
     first: str
     last: str
@@ -119,7 +119,8 @@ def _row_weights(part: xr.DataArray) -> np.ndarray | float:
     """cos(latitude) of each value, 1 without latitude."""
     if "lat" not in part.dims:
         return 1.0
-    return np.cos(np.deg2rad(part["lat"])).broadcast_like(part).transpose(*part.dims).values
+    weights = xr.DataArray(np.cos(np.deg2rad(part["lat"].values)), dims="lat")
+    return np.asarray(weights.broadcast_like(part).transpose(*part.dims).values)
 
 
 def _sample(array: xr.DataArray) -> Iterator[xr.DataArray]:

@@ -48,12 +48,10 @@ def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
     """
     name = "dataset" if isinstance(store, xr.Dataset) else str(store)
     dataset = store if isinstance(store, xr.Dataset) else _open(name)
-    names = {_find(dataset, axis, name): axis for axis in ("time", "lat", "lon")}
-    level = _find(dataset, "level", name, required=False)
-    if level is not None:
-        names[level] = "level"
-    for found, axis in names.items():
-        dataset = _as_dimension(dataset, found, axis, name)
+    found = {axis: _find(dataset, axis, name, required=axis != "level") for axis in ("time", "lat", "lon", "level")}
+    for axis, coordinate in found.items():
+        if coordinate is not None:
+            dataset = _as_dimension(dataset, coordinate, axis, name)
     _require_times(dataset, name)
     return _in_standard_order(_with_pressure_in_hpa(_with_degrees(dataset, name), name), name)
 

@@ -124,7 +124,8 @@ def _blocks(tokens: Tokens, count: int, generator: np.random.Generator) -> np.nd
     place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
     centres = place[generator.integers(len(tokens), size=4)]
     nearness = (place @ centres.T).max(axis=1)
-    return generator.permutation(np.argsort(-nearness, kind="stable")[:count])
+    nearest_first = np.lexsort((lon, lat, -nearness))  # place by place, so that the count cuts the times of one only
+    return generator.permutation(nearest_first[:count])
 
 
 def _later_slabs(position: float, slabs: int) -> Chooser:

@@ -7,7 +7,6 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from statecast.models.attention import GeometricAttention
 from statecast.training.options import TrainingOptions
 
 BETAS = (0.9, 0.95)  # the usual choice for transformers on short schedules
@@ -23,17 +22,14 @@ def make_optimiser(model: nn.Module, options: TrainingOptions) -> tuple[AdamW, L
         },
         {"params": [p for p in model.parameters() if p.requires_grad and id(p) not in decayed], "weight_decay": 0.0},
     ]
-    optimiser = AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=True)
+    fused = options.precision != "16-mixed"  # a fused step unscales by itself, and then Lightning can't clip
+    optimiser = AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=fused)
     return optimiser, LambdaLR(optimiser, lambda step: learning_rate_factor(step, options))
 
 
 def decayed_parameters(model: nn.Module) -> set[int]:
     """Identities of the parameters that decay: matrices of linear maps."""
-    linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
-    geometry = {
-        id(p) for m in model.modules() if isinstance(m, GeometricAttention) for p in m.parameters(recurse=False)
-    }
-    return linear - geometry
+    return {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
 
 
 def learning_rate_factor(step: int, options: TrainingOptions) -> float:

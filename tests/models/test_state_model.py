@@ -1,0 +1,230 @@
+"""The model: what it may see, what an answer starts from, and that it learns. Axes as in the module."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from statecast.models import ModelOptions, TokenSpec
+from statecast.models.state_model import nearest_shown, question_loss
+from statecast.streams import COORDINATES, Question, Tokens
+
+OFFSET, PRESSURE = COORDINATES.index("offset_h"), COORDINATES.index("pressure_hpa")
+STEP_H, DEPTH = 6.0, 2
+
+
+def answers(model, question: Question) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        return model(question.context, question.queries)
+
+
+def zero_heads(model) -> None:
+    """Answers are then their anchors."""
+    for head in model.heads.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+
+
+def places(*rows: tuple[float, float, float, float]) -> torch.Tensor:
+    """Coordinates of tokens from (latitude, longitude, offset_h, pressure) as one sample."""
+    coords = torch.zeros(1, len(rows), len(COORDINATES))
+    for i, (lat, lon, offset, pressure) in enumerate(rows):
+        coords[0, i, [0, 1, OFFSET, PRESSURE]] = torch.tensor([lat, lon, offset, pressure])
+    coords[..., -1] = 1.0
+    return coords
+
+
+def test_a_token_has_a_value_for_each_channel_and_point():
+    assert TokenSpec(channels=5, patch=(3, 9, 9), step_h=6).size == 1215
+
+
+@pytest.mark.parametrize("head", ["ensemble", "point"])
+def test_every_asked_token_gets_its_members(make_model, question, head):
+    model = make_model(head=head)
+    prediction = answers(model, question)
+    members = {"ensemble": 4, "point": 1}[head]
+    assert {name: tuple(p.shape) for name, p in prediction.items()} == {
+        "air": (2, 24, members, 8),
+        "surface": (2, 12, members, 2),
+    }
+
+
+@pytest.mark.parametrize("head", ["ensemble", "point"])
+def test_the_model_overfits_one_batch_and_every_parameter_gets_a_gradient(make_model, question, head):
+    """Both streams have times that differ and one has two levels, so that no part of the geometry is without effect."""
+    model = make_model(head=head)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    first = question_loss(model, model(question.context, question.queries), question)
+    first.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = question_loss(model, model(question.context, question.queries), question)
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.15 * first.item()
+
+
+def test_the_encoder_never_sees_a_hidden_value(make_model, question):
+    """Neither the values of the queries nor those of the context that were not observed: the answer is the same to the bit."""
+    model = make_model()
+    before = answers(model, question)
+    random = torch.Generator().manual_seed(9)
+    hidden = {n: t.replace(torch.randn(t.values.shape, generator=random)) for n, t in question.queries.items()}
+    shown = {
+        n: t.replace(torch.where(t.observed, t.values, torch.randn(t.values.shape, generator=random)))
+        for n, t in question.context.items()
+    }
+    after = answers(model, Question(shown, hidden))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_observed_zero_is_not_a_gap(make_model, question):
+    model = make_model()
+    air = question.context["air"]
+    zeros = replace(air, values=torch.zeros_like(air.values), observed=torch.ones_like(air.observed))
+    gaps = replace(zeros, observed=torch.zeros_like(air.observed))
+    one, other = (answers(model, Question({"air": t}, question.queries)) for t in (zeros, gaps))
+    assert not torch.allclose(one["air"], other["air"])
+
+
+def test_answers_do_not_depend_on_the_order_of_what_is_shown_or_asked(make_model, question):
+    model = make_model()
+    before = answers(model, question)
+    random = torch.Generator().manual_seed(3)
+    orders = {name: torch.randperm(len(t), generator=random) for name, t in question.queries.items()}
+    context = {
+        name: question.context[name][torch.randperm(len(question.context[name]), generator=random)]
+        for name in reversed(question.context)
+    }
+    after = answers(model, Question(context, {name: t[orders[name]] for name, t in question.queries.items()}))
+    for name, order in orders.items():
+        torch.testing.assert_close(after[name], before[name][:, order], rtol=1e-4, atol=1e-5)
+
+
+def test_answers_do_not_depend_on_what_else_is_asked(make_model, question):
+    model = make_model()
+    before = answers(model, question)
+    alone = answers(model, Question(question.context, {"air": question.queries["air"][3:5]}))
+    torch.testing.assert_close(alone["air"], before["air"][:, 3:5], rtol=1e-4, atol=1e-5)
+
+
+def test_samples_of_a_batch_do_not_see_one_another(make_model, question):
+    model = make_model()
+    first = Question(*({n: Tokens(t.values[:1], t.coords[:1], t.observed[:1]) for n, t in w.items()}
+                       for w in (question.context, question.queries)))  # fmt: skip
+    torch.testing.assert_close(answers(model, first)["air"], answers(model, question)["air"][:1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(make_model):
+    one, same, other = make_model(0).state_dict(), make_model(0).state_dict(), make_model(1).state_dict()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["heads.air.weight"], other["heads.air.weight"])
+
+
+def test_zero_heads_give_the_damped_state_that_was_shown_last(make_model, make_tokens):
+    """exp(-r |Δt|) times the last step that was shown, with r = exp(-3.7) per hour at the start: two days."""
+    model = make_model()
+    zero_heads(model)
+    shown, asked = (make_tokens(8, slabs, seed=1) for slabs in ((0, 1), (2,)))
+    prediction = answers(model, Question({"air": shown}, {"air": asked}))["air"].unflatten(-1, (2, DEPTH, 2))
+    values = (shown.values * shown.observed).unflatten(1, (2, 2, 12))  # level, slab, place
+    last_step = values[:, :, -1].unflatten(-1, (2, DEPTH, 2))[..., -1, :]  # of the last slab
+    for step in range(DEPTH):
+        damped = last_step * math.exp(-math.exp(-3.7) * (step + 1) * STEP_H)
+        for member in range(4):
+            torch.testing.assert_close(prediction[..., member, :, step, :], damped.flatten(1, 2))
+
+
+def test_what_was_shown_later_is_an_anchor_too_and_counts_from_its_first_step(make_model, make_tokens):
+    model = make_model()
+    zero_heads(model)
+    shown, asked = (make_tokens(8, slabs, seed=1) for slabs in ((1,), (0,)))
+    prediction = answers(model, Question({"air": shown}, {"air": asked}))["air"].unflatten(-1, (2, DEPTH, 2))
+    first_step = (shown.values * shown.observed).unflatten(-1, (2, DEPTH, 2))[..., 0, :]
+    for step in range(DEPTH):
+        damped = first_step * math.exp(-math.exp(-3.7) * (DEPTH - step) * STEP_H)
+        torch.testing.assert_close(prediction[:, :, 0, :, step, :], damped)
+
+
+def test_zero_heads_give_climatology_where_the_place_was_not_shown(make_model, question):
+    model = make_model()
+    zero_heads(model)
+    without_air = Question({"surface": question.context["surface"]}, question.queries)
+    assert not answers(model, without_air)["air"].any()
+    elsewhere = question.queries["air"]
+    moved = elsewhere.coords.clone()
+    moved[..., 1] += 45
+    assert not answers(model, Question(question.context, {"air": replace(elsewhere, coords=moved)}))["air"].any()
+
+
+def test_a_token_that_is_shown_as_noise_is_not_its_own_anchor(make_model, make_tokens):
+    """The same place and time is both shown and asked: the anchor is the slab before it, as if nothing had been shown there."""
+    model = make_model()
+    zero_heads(model)
+    true, asked = make_tokens(8, (0,), seed=1), make_tokens(8, (1,), seed=2)
+    both = Tokens(*(torch.cat([getattr(t, f) for t in (asked, true)], dim=1) for f in ("values", "coords", "observed")))
+    with_noise, without = (answers(model, Question({"air": t}, {"air": asked}))["air"] for t in (both, true))
+    assert torch.equal(with_noise, without) and without.any()
+    assert not answers(model, Question({"air": asked}, {"air": asked}))["air"].any()
+
+
+def test_the_nearest_shown_token_is_of_the_same_place_then_the_nearest_in_time():
+    here = (40.0, 10.0)
+    shown = places((*here, 0, 500), (*here, 12, 500), (*here, 48, 500), (40.0, 17.5, 24, 500), (*here, 24, 850))
+    asked = places((*here, 24, 500), (*here, 60, 500), (*here, 36, 500), (*here, -5, 500), (40.0, 20.0, 24, 500))
+    index, same_place, gap_h = nearest_shown(asked, shown)
+    assert index.tolist() == [[1, 2, 2, 0, 3]]
+    assert same_place.tolist() == [[True, True, True, True, False]]
+    assert gap_h.tolist() == [[12.0, 12.0, -12.0, -5.0, 0.0]]
+
+
+@pytest.mark.parametrize(("lat", "lon_step"), [(85.3, 7.5), (0.0, 1.0), (89.5, 1.0)])
+def test_a_close_neighbour_is_no_substitute_for_the_same_place(lat, lon_step):
+    """Near the poles, and on fine grids, the next token is close; the same place days ago is the anchor all the same."""
+    shown = places((lat, 10.0, 0, 500), (lat, 10.0 + lon_step, 120, 500))
+    index, same_place, gap_h = nearest_shown(places((lat, 10.0, 120, 500)), shown)
+    assert (index.item(), same_place.item(), gap_h.item()) == (0, True, 120.0)
+
+
+def test_a_shown_token_at_the_asked_place_and_time_is_passed_over():
+    here = (40.0, 10.0)
+    index, same_place, gap_h = nearest_shown(places((*here, 24, 500)), places((*here, 24, 500), (*here, 0, 500)))
+    assert (index.item(), same_place.item(), gap_h.item()) == (1, True, 24.0)
+    _, same_place, _ = nearest_shown(places((*here, 24, 500)), places((*here, 24, 500)))
+    assert not same_place.item()
+
+
+def test_a_stream_of_which_nothing_is_shown_can_be_asked(make_model, question):
+    model = make_model()
+    none = question.context["air"][:0]
+    empty = Question({**question.context, "air": none}, question.queries)
+    absent = Question({"surface": question.context["surface"]}, question.queries)
+    torch.testing.assert_close(answers(model, empty)["air"], answers(model, absent)["air"])
+
+
+def test_a_stream_that_the_model_does_not_know_is_refused(make_model, question):
+    with pytest.raises(KeyError, match="ocean"):
+        make_model()(question.context, {"ocean": question.queries["air"]})
+    with pytest.raises(KeyError, match="ocean"):
+        make_model()({"ocean": question.context["air"]}, question.queries)
+
+
+def test_the_loss_weighs_by_cell_area_and_averages_streams(make_model, question):
+    model = make_model(head="point")
+    prediction = {n: torch.zeros(*t.values.shape[:2], 1, t.values.shape[2]) for n, t in question.queries.items()}
+    by_hand = []
+    for tokens in question.queries.values():
+        area = torch.cos(torch.deg2rad(tokens.coords[..., 0]))[..., None] * tokens.observed
+        by_hand.append((area * tokens.values**2).sum() / area.sum())
+    loss = question_loss(model, prediction, question)
+    torch.testing.assert_close(loss, sum(by_hand) / 2)
+
+
+@pytest.mark.parametrize("options", [{"width": 64, "heads": 8}, {"width": 100, "heads": 3}])
+def test_heads_without_room_for_content_are_refused_with_the_options(options):
+    with pytest.raises(ValidationError, match="expected a multiple of the heads, with more than 8 a head"):
+        ModelOptions(**options)
