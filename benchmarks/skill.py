@@ -1,6 +1,6 @@
 """Skill of the main job on a whole record, over several seeds.
 
-    python benchmarks/skill.py --store STORE --out runs/skill [--seeds 3] [--scale 1.0] [--smoke]
+    python benchmarks/skill.py --store STORE --out runs/skill [--seeds 0 1 2] [--scale 1.0] [--smoke]
 
 For each seed: pre-train, fine-tune to forecast 72 h, train the control from scratch with the same fine-tuning budget, then verify on a
 period that no training saw. Prints masked reconstruction at 50, 75 and 90 % hidden beside climatology and linear interpolation, and
@@ -22,6 +22,7 @@ from statecast.sources import Record, open_fields
 
 TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-02-28")
 LEADS_H = (6.0, 24.0, 72.0)
+FORECAST_EVERY_H, MASKED_EVERY_H = 42.0, 192.0  # 42 h: all hours of the day in turn
 
 
 def recipes(store: str, patch: int, scale: float) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -48,10 +49,14 @@ def run_seed(seed: int, store: str, patch: int, scale: float, out: Path) -> list
             tuned, [f"training.learning_rate={base['training']['learning_rate']}"], inherit=pretrained.recipe
         )
         scratch = pretrain(control, folder / "scratch", overwrite=True, title="from scratch")
-        masked = evaluate(pretrained, store, HELD_OUT, folder / "masked", every_h=96.0, overwrite=True).verifications
+        masked = evaluate(
+            pretrained, store, HELD_OUT, folder / "masked", every_h=MASKED_EVERY_H, overwrite=True
+        ).verifications
         dataset, stream = open_fields(store), next(iter(model.tokenizers.values())).stream
         record, training = Record.open(dataset, stream, HELD_OUT), Record.open(dataset, stream, TRAIN)
-        forecasts = verify_forecast({"model": model, "scratch": scratch}, record, training=training, every_h=18.0)
+        forecasts = verify_forecast(
+            {"model": model, "scratch": scratch}, record, training=training, every_h=FORECAST_EVERY_H
+        )
         write_scores([*masked, *forecasts], folder)
     return json.loads(done.read_text())
 
@@ -121,13 +126,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", default="sample:atmosphere")
     parser.add_argument("--out", type=Path, default=Path("runs/skill"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="one process each may run them side by side"
+    )
     parser.add_argument("--patch", type=int, default=4, help="rows and columns of a token; it must divide the grid")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of steps")
     parser.add_argument("--smoke", action="store_true", help="one seed, a few steps")
     arguments = parser.parse_args()
-    seeds, scale = (1, 0.004) if arguments.smoke else (arguments.seeds, arguments.scale)
-    runs = [run_seed(seed, arguments.store, arguments.patch, scale, arguments.out) for seed in range(seeds)]
+    seeds, scale = ([0], 0.004) if arguments.smoke else (arguments.seeds, arguments.scale)
+    runs = [run_seed(seed, arguments.store, arguments.patch, scale, arguments.out) for seed in seeds]
     print_table(runs)
 
 

@@ -6,22 +6,31 @@ import sys
 import pytest
 import yaml
 
-STATECAST = [sys.executable, "-c", "from statecast.cli import main; main()"]
+from statecast import cli
 
 
-def run(*arguments, cwd):
-    return subprocess.run([*STATECAST, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=110)
+@pytest.fixture
+def statecast(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder, in this process; returns its exit code and what it wrote to standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["statecast", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code or 0, capsys.readouterr().err
+
+    return run
 
 
-def test_the_steps_of_the_readme_run_one_after_the_other(runs, tmp_path):
-    recipe, tuning = tmp_path / "recipe.yaml", tmp_path / "tuning.yaml"
-    recipe.write_text(yaml.safe_dump(runs.recipe))
-    tuning.write_text(yaml.safe_dump(runs.tuning))
+def test_the_steps_of_the_readme_run_one_after_the_other(runs, tmp_path, statecast):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(runs.recipe))
+    (tmp_path / "tuning.yaml").write_text(yaml.safe_dump(runs.tuning))
     period = ["--period", *runs.held_out]
     for command in (
         ["data", "describe", runs.store],
-        ["pretrain", recipe, "training.steps=3", "--out", "run"],
-        ["finetune", tuning, "--from", "run", "--out", "run2", "--quiet"],
+        ["pretrain", "recipe.yaml", "training.steps=3", "--out", "run"],
+        ["finetune", "tuning.yaml", "--from", "run", "--out", "run2", "--quiet"],
         ["evaluate", "run2", "--data", runs.store, *period, "--out", "scores", "--every-h", "48"],
         [
             "predict",
@@ -38,9 +47,17 @@ def test_the_steps_of_the_readme_run_one_after_the_other(runs, tmp_path):
             "f.zarr",
         ],
     ):
-        done = run(*command, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        code, message = statecast(*command)
+        assert code == 0, message
     assert (tmp_path / "scores" / "report.html").is_file() and (tmp_path / "f.zarr").is_dir()
+
+
+def test_the_installed_command_says_how_it_is_used():
+    code = "from statecast.cli import main; import sys; sys.argv = ['statecast', '--help']; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(
+        command in done.stdout for command in ("quickstart", "pretrain", "finetune", "evaluate", "predict", "data")
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,16 +75,20 @@ def test_the_steps_of_the_readme_run_one_after_the_other(runs, tmp_path):
         (["data", "simulate", "--out", "s.zarr"], "--days or --years"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, command, message):
-    done = run(*command, cwd=tmp_path)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("statecast: ") and message in lines[0], (
-        done.stderr
-    )
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, statecast, command, message):
+    code, written = statecast(*command)
+    lines = written.strip().splitlines()
+    assert code == 2 and len(lines) == 1 and lines[0].startswith("statecast: ") and message in lines[0], written
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_exists_is_refused_before_anything_is_read(tmp_path):
+def test_a_run_that_exists_is_refused_before_anything_is_read(tmp_path, statecast):
     (tmp_path / "run").mkdir()
-    done = run("pretrain", "quickstart", "--out", "run", cwd=tmp_path)
-    assert done.returncode == 2 and "exists already" in done.stderr
+    code, written = statecast("pretrain", "quickstart", "--out", "run")
+    assert code == 2 and "exists already" in written
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, statecast):
+    monkeypatch.setattr("statecast.sources.open_fields", lambda store: int("no number"))
+    with pytest.raises(ValueError, match="no number"):
+        statecast("data", "describe", "x")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statecast.config import Recipe, read_recipe
-    from statecast.jobs import evaluate, finetune, predict, pretrain
     from statecast.first_run import quickstart
+    from statecast.jobs import evaluate, finetune, predict, pretrain
     from statecast.sources.fields import open_fields
     from statecast.trained import TrainedModel, load
 

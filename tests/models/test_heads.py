@@ -75,7 +75,10 @@ def test_the_fair_score_does_not_depend_on_the_size_of_the_ensemble():
 
 
 def test_the_written_gradient_is_that_of_the_score():
-    members, truth = draw(2, 6, 3).requires_grad_(), draw(2, 3, seed=1).requires_grad_()  # no ties, so it is smooth here
+    members, truth = (
+        draw(2, 6, 3).requires_grad_(),
+        draw(2, 3, seed=1).requires_grad_(),
+    )  # no ties, so it is smooth here
     assert gradcheck(almost_fair_crps, (members, truth))
     weights = draw(2, 3, seed=2)
     ours = torch.autograd.grad((almost_fair_crps(members, truth) * weights).sum(), (members, truth))
@@ -117,9 +120,9 @@ def test_the_ensemble_head_scores_the_almost_fair_crps():
 def test_masked_mean_ignores_what_was_not_observed():
     loss, weight = draw(2, 4, 3).abs(), torch.tensor([[1.0, 2.0, 0.5, 1.0], [3.0, 1.0, 1.0, 0.1]]).double()
     observed = draw(2, 4, 3, seed=1) > 0
-    by_hand = sum(
-        float(loss[i] * weight[i[0], i[1]]) for i in map(tuple, observed.nonzero().tolist())
-    ) / sum(float(weight[i[0], i[1]]) for i in map(tuple, observed.nonzero().tolist()))
+    by_hand = sum(float(loss[i] * weight[i[0], i[1]]) for i in map(tuple, observed.nonzero().tolist())) / sum(
+        float(weight[i[0], i[1]]) for i in map(tuple, observed.nonzero().tolist())
+    )
     assert float(masked_mean(loss, observed, weight)) == pytest.approx(by_hand)
     assert float(masked_mean(loss + 1e9 * ~observed, observed, weight)) == pytest.approx(by_hand)
 
@@ -128,7 +131,7 @@ def test_masked_mean_of_nothing_is_zero_and_has_a_zero_gradient():
     loss = draw(2, 4, 3).requires_grad_()
     mean = masked_mean(loss, torch.zeros(2, 4, 3, dtype=torch.bool), torch.ones(2, 4).double())
     mean.backward()
-    assert float(mean) == 0 and not loss.grad.any()
+    assert mean.item() == 0 and not loss.grad.any()
 
 
 def test_each_stream_has_a_map_to_all_its_members():

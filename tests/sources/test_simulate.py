@@ -12,6 +12,7 @@ import zarr
 
 from statecast.sources import open_fields
 from statecast.sources import simulate as simulation
+from statecast.sources.pressure_levels import GAS_CONSTANT
 from statecast.sources.simulate import PACKING, SimulationError
 
 SHORT = {"days": 2, "interval_h": 6, "spin_up_days": 1, "chunk_frames": 3, "progress": False}

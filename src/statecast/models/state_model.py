@@ -105,6 +105,8 @@ class StateModel(nn.Module):
 
     def forward(self, context: Window, queries: Window) -> Prediction:
         """Members of the asked tokens, in normalised units. Raises KeyError for a stream that the model does not know."""
+        if unknown := sorted({*context, *queries} - set(self.specs)):
+            raise KeyError(f"the model has no stream {unknown[0]}. Streams: {', '.join(self.specs)}.")
         encoded, where = self.encode(context)
         sizes = {name: len(tokens) for name, tokens in context.items()}
         firsts = dict(zip(sizes, torch.tensor([0, *sizes.values()]).cumsum(0).tolist(), strict=False))

@@ -23,6 +23,7 @@ from statecast.training.questions import QuestionDataset
 
 MESSAGES = (  # Lightning's advice about choices that we made on purpose
     ".*does not have many workers.*",
+    ".*You defined a `validation_step` but have no `val_dataloader`.*",
     ".*No device id is provided via `init_process_group`.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",

@@ -1,0 +1,72 @@
+"""Verification of masked reconstruction."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from statecast.evaluation import verify_reconstruction, write_scores
+from statecast.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
+from statecast.streams import Stream
+from statecast.tokenizers.windows import whole_domain
+from statecast.trained import ModelError
+
+
+def test_each_share_is_verified_beside_climatology_and_interpolation(make_trained, held_out, tmp_path):
+    trained, told = make_trained(kind="masked"), []
+    found = verify_reconstruction(trained, held_out, hidden=(0.5, 0.9), progress=told.append)
+    assert [(v.forecast, v.task) for v in found] == [
+        (name, task) for task in ("masked 50%", "masked 90%") for name in ("model", "climatology", "interpolation")
+    ]
+    assert told[-1] == 1.0 and told == sorted(told)
+    write_scores(found, tmp_path)
+    records = json.loads((tmp_path / "scores.json").read_text())
+    assert all(r["lead_time_h"] is None for r in records) and {r["n"] for r in records} == {2}
+    assert {r["forecast"] for r in records if r["metric"] == "rmse"} == {"model", "climatology", "interpolation"}
+
+
+def test_climatology_of_noise_errs_by_its_spread(make_trained, held_out):
+    found = verify_reconstruction(make_trained(kind="masked"), held_out, hidden=(0.75,), interpolation=False)
+    assert [v.forecast for v in found] == ["model", "climatology"]
+    assert found[1].value("rmse")[0, 0] == pytest.approx(10, rel=0.15)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_what_is_shown_stays_the_truth_and_the_share_is_hidden(make_trained, held_out, share):
+    case = reconstruct(make_trained(kind="masked"), held_out, whole_domain(held_out.grid, 0, 6), plain_mask(share))
+    shown = np.broadcast_to(~case.hidden, case.members.shape)
+    truth = np.broadcast_to(case.truth, case.members.shape)
+    np.testing.assert_array_equal(case.members[shown], truth[shown])
+    assert case.hidden.mean() == pytest.approx(share, abs=0.03)
+    assert case.members[~shown].std() > 0 and np.isfinite(case.members[~shown]).all()
+
+
+@pytest.mark.parametrize("share_token", [True, False])
+def test_answers_lie_on_the_grid_where_they_were_asked(make_trained, held_out, share_token):
+    stream = Stream(variables=("t",), levels=(500, 850), patch=(2, 6, 6), levels_share_token=share_token)
+    trained = make_trained(stream=stream, kind="masked")
+    from statecast.sources import Record
+
+    record, tokenizer = Record.open(held_out.dataset, stream), trained.tokenizers["air"]
+    place = whole_domain(record.grid, 0, 6)
+    window = tokenizer.tokenize(record, place)
+    index = torch.tensor([7, 2, 11])
+    anomalies, asked = on_grid(tokenizer, window, window[index], window[index].values[None], place)
+    truth = np.nan_to_num(record.read(slice(0, 6)) - tokenizer.usual(record, place))
+    np.testing.assert_allclose(anomalies[0][asked], truth[asked], rtol=1e-4, atol=1e-3)
+    assert asked.sum() == 3 * tokenizer.values_per_token and not anomalies[0][~asked].any()
+    verify_reconstruction(trained, record, hidden=(0.5,))  # each level is hidden at places of its own
+
+
+def test_folding_time_keeps_the_mean_over_space_and_time():
+    fields = np.random.default_rng(0).standard_normal((5, 4, 3, 6, 8))
+    folded = fold_time(fields)
+    assert folded.shape == (5, 3, 24, 8)
+    np.testing.assert_allclose(folded.mean(axis=(-1, -2)), fields.mean(axis=(1, 3, 4)))
+
+
+def test_a_model_of_another_task_is_refused(make_trained, held_out):
+    with pytest.raises(ModelError, match="expected masked: give the pre-trained model"):
+        verify_reconstruction(make_trained(kind="forecast"), held_out)
+    assert masked_task(make_trained(kind="masked", slabs=5)).slabs == 5

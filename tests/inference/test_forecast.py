@@ -1,0 +1,132 @@
+"""Forecasts as CF datasets."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from statecast.inference import forecast, write_forecast
+from statecast.sources import StoreError, open_fields
+from statecast.trained import ModelError
+
+INIT = "2001-02-05T06"
+
+
+def test_a_forecast_has_cf_dimensions_units_and_attributes(make_trained, global_store):
+    fields = forecast(make_trained(), global_store, INIT, 3, 2)
+    assert dict(fields.t.sizes) == {"init_time": 1, "number": 2, "lead_time": 3, "level": 2, "lat": 12, "lon": 24}
+    assert fields.msl.dims == ("init_time", "number", "lead_time", "lat", "lon")
+    assert fields.t.attrs["units"] == "K" and fields.msl.attrs["units"] == "Pa"
+    names = {"number": "realization", "lead_time": "forecast_period", "init_time": "forecast_reference_time",
+             "valid_time": "time", "level": "air_pressure", "lat": "latitude", "lon": "longitude"}  # fmt: skip
+    assert {axis: fields[axis].attrs["standard_name"] for axis in names} == names
+    np.testing.assert_array_equal(fields.lead_time, [6.0, 12.0, 18.0])
+    assert fields.init_time.values[0] == np.datetime64("2001-02-05T06")
+    assert fields.valid_time.values[0, -1] == np.datetime64("2001-02-06T00")
+    assert fields.attrs["Conventions"].startswith("CF-") and np.isfinite(fields.t).all()
+
+
+def test_a_forecast_can_start_at_the_last_time_of_the_store(make_trained, global_store):
+    last = str(global_store.time.values[-1])
+    fields = forecast(make_trained(), global_store, last, 4, 1)
+    assert fields.valid_time.values[0, -1] == global_store.time.values[-1] + np.timedelta64(24, "h")
+    assert np.isfinite(fields.t).all()
+
+
+def test_a_forecast_does_not_see_the_future(make_trained, global_store):
+    trained = make_trained()
+    whole = forecast(trained, global_store, INIT, 6, 2)
+    past = forecast(trained, global_store.sel(time=slice(None, INIT)), INIT, 6, 2)
+    xr.testing.assert_equal(whole, past)
+
+
+@pytest.mark.parametrize(("history", "leads"), [(1, 2), (2, 1), (3, 1)])
+def test_roll_out_goes_on_from_each_members_own_past(persistent, make_store, history, leads):
+    """Of an undamped persistence model the last observed anomaly, at any lead time, with a history longer than a block too."""
+    store = open_fields(make_store(steps=40))
+    trained = persistent(store=store, names=("air",), history=history, leads=leads)
+    fields = forecast(trained, store, INIT, 11, 2)
+    climatology = trained.tokenizers["air"].climatology
+    last = store.t.sel(time=INIT, level=[500, 850]).values
+    times = fields.valid_time.dt
+    usual = climatology.at(times.month.values[0], times.hour.values[0].astype(float))[:, :2]
+    now = climatology.at(np.array([2]), np.array([6.0]))[0, :2]
+    np.testing.assert_allclose(fields.t[0, 1], last - now + usual, atol=2e-3)
+
+
+def test_the_first_block_is_the_same_however_long_the_forecast_is(make_trained, global_store):
+    trained = make_trained()
+    short, long = (forecast(trained, global_store, INIT, steps, 2) for steps in (2, 9))
+    xr.testing.assert_equal(short.t, long.t.isel(lead_time=slice(0, 2)))
+    assert np.isfinite(long.t).all() and float(np.abs(long.t[:, 0] - long.t[:, 1]).mean()) > 0
+
+
+def test_places_that_were_never_observed_stay_missing_and_are_not_shown_in_roll_out(make_trained, global_store):
+    trained = make_trained(names=("air",))
+    trained.tokenizers["air"].climatology.mean[:, :, 0, 3, 4] = np.nan
+    fields = forecast(trained, global_store, INIT, 9, 1)
+    missing = np.isnan(fields.t[0, 0])
+    assert missing[:, 0, 3, 4].all() and int(missing.sum()) == 9
+
+
+@pytest.mark.parametrize("calendar", ["360_day", "noleap"])
+def test_other_calendars_have_their_own_dates(make_trained, make_store, calendar):
+    store = make_store(steps=24, start="2001-02-25", calendar=calendar)
+    day = "2001-02-30" if calendar == "360_day" else "2001-02-28"
+    trained = make_trained(store=store)
+    fields = forecast(trained, open_fields(store), f"{day}T06", 4, 1)
+    assert str(fields.init_time.values[0]) == f"{day} 06:00:00"
+    assert str(fields.valid_time.values[0, -1]) == "2001-03-01 06:00:00"
+    with pytest.raises(StoreError, match="init 2001-02-31: is no time of the store"):
+        forecast(trained, open_fields(store), "2001-02-31", 4, 1)
+
+
+@pytest.mark.parametrize("init", ["2001-02-05T07", "1990-01-01", "soon", "", "NaT", "2001-02-30", "2001-02-05T06Z"])
+def test_an_init_that_is_no_time_of_the_store_is_refused(make_trained, global_store, init):
+    with pytest.raises(StoreError, match="is no time of the store, which has 2001-01-30") as caught:
+        forecast(make_trained(), global_store, init, 2, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_init_without_its_history_is_refused(make_trained, global_store):
+    with pytest.raises(StoreError, match=r"needs 2 steps up to its start .* Name a later init"):
+        forecast(make_trained(), global_store, str(global_store.time.values[0]), 2, 1)
+
+
+def test_what_cannot_be_forecast_is_refused_in_one_line(make_trained, global_store, regional_store):
+    trained = make_trained()
+    for steps, members, message in (
+        (0, 1, "steps is 0"),
+        (2, 5, "members is 5, expected 1 to 4"),
+        (2, 0, "members is 0"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            forecast(trained, global_store, INIT, steps, members)
+    with pytest.raises(ModelError, match="trained for the task 'masked', expected forecast"):
+        masked = {"kind": "masked"}
+        forecast(
+            type(trained)(trained.model, trained.tokenizers, {**trained.recipe, "task": masked}),
+            global_store,
+            INIT,
+            1,
+            1,
+        )
+    with pytest.raises(ModelError, match="the model's grid is 12 x 24, the store's is 6 x 9"):
+        forecast(trained, regional_store, str(regional_store.time.values[-1]), 1, 1)
+    with pytest.raises(StoreError, match="no variable 'u'"):
+        forecast(trained, global_store.drop_vars("u"), INIT, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["f.zarr", "f.nc"])
+def test_what_was_written_opens_again_with_lead_times_in_hours(make_trained, global_store, tmp_path, name):
+    fields = forecast(make_trained(), global_store, INIT, 3, 2)
+    write_forecast(fields, tmp_path / name)
+    opened = (
+        xr.open_zarr(tmp_path / name, consolidated=False, decode_timedelta=False)
+        if name == "f.zarr"
+        else xr.open_dataset(tmp_path / name, decode_timedelta=False)
+    )
+    with opened:
+        np.testing.assert_array_equal(opened.lead_time, [6.0, 12.0, 18.0])
+        assert opened.lead_time.attrs["units"] == "hours"
+        np.testing.assert_array_equal(opened.t, fields.t)
+        np.testing.assert_array_equal(opened.valid_time, fields.valid_time)

@@ -1,0 +1,134 @@
+"""Model directories: they load to the bit, or say in one line why not."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from statecast.config import read_recipe
+from statecast.inference import answer
+from statecast.models import ModelOptions
+from statecast.sources import Record, fit_climatology, open_fields
+from statecast.streams import Stream
+from statecast.tasks import Forecast
+from statecast.tokenizers import FieldTokenizer
+from statecast.tokenizers.windows import whole_domain
+from statecast.trained import ModelError, TrainedModel, build, load
+
+
+@pytest.fixture
+def record(make_store) -> Record:
+    stream = Stream(variables=("t", "msl"), levels=(500, 850), patch=(2, 6, 6))
+    return Record.open(open_fields(make_store(steps=40, missing=0.05)), stream)
+
+
+@pytest.fixture
+def make_trained(record):
+    def make(seed: int = 0) -> TrainedModel:
+        stream = Stream(variables=("t", "msl"), levels=(500, 850), patch=(2, 6, 6))
+        options = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4)
+        data = {"store": "a.zarr", "train": ["2000", "2001"]}
+        recipe = {"data": data, "streams": {"air": stream.model_dump()}, "task": {"kind": "masked"}}
+        tokenizers = {"air": FieldTokenizer(stream, fit_climatology(record))}
+        return TrainedModel(build(options, tokenizers, seed), tokenizers, read_recipe(recipe).as_dict())
+
+    return make
+
+
+@pytest.fixture
+def directory(make_trained, tmp_path):
+    make_trained().save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def prediction(trained: TrainedModel, record: Record) -> torch.Tensor:
+    window = trained.tokenizers["air"].tokenize(record, whole_domain(record.grid, 0, 4))
+    return answer(trained, Forecast(history=1, leads=1).complete({"air": window}))["air"]
+
+
+def test_what_was_saved_predicts_the_same_to_the_bit(make_trained, directory, record):
+    kept, loaded = make_trained(), load(directory)
+    assert torch.equal(prediction(kept, record), prediction(loaded, record))
+    assert loaded.recipe == kept.recipe and not loaded.model.training
+    assert torch.equal(prediction(loaded, record), prediction(load(directory.parent), record))  # as a run directory
+
+
+def test_the_same_seed_gives_the_same_model_and_the_global_random_state_stays(make_trained, record):
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    one, same, other = (prediction(make_trained(seed), record) for seed in (0, 0, 1))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_attention_reaches_as_far_as_a_token_unless_the_recipe_says_otherwise(make_trained, record):
+    trained = make_trained()
+    assert trained.model.options.reach_deg == pytest.approx(6 * record.grid.spacing_deg)
+    options = ModelOptions(width=32, heads=2, members=4, reach_deg=3.0)
+    assert build(options, trained.tokenizers, 0).options.reach_deg == 3.0
+
+
+def test_the_model_card_names_what_the_model_knows(directory, make_trained):
+    card = (directory / "README.md").read_text()
+    assert "| air | t, msl | 500, 850 | 2 x 6 x 6 | 12 x 24 |" in card
+    assert f"{make_trained().parameters:,} parameters" in card and "{" not in card
+
+
+def test_saving_over_a_model_is_refused(make_trained, directory):
+    with pytest.raises(FileExistsError):
+        make_trained().save(directory)
+
+
+def cut(path) -> None:
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def other_format(path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+
+
+def wider(path) -> None:
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"model": facts["model"] | {"width": 64}}))
+
+
+def without_a_weight(path) -> None:
+    weights = load_file(path)
+    del weights["encoder_norm.weight"]
+    save_file(weights, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("model.safetensors", cut, ""),
+        ("model.safetensors", lambda p: p.unlink(), "No such file"),
+        ("model.safetensors", without_a_weight, "encoder_norm.weight"),
+        ("model.json", cut, ""),
+        ("model.json", lambda p: p.write_text("[]"), ""),
+        ("model.json", lambda p: p.write_text("{}"), "format"),
+        ("model.json", other_format, "format is 99, expected 1"),
+        ("model.json", wider, "size mismatch"),
+        ("recipe.yaml", lambda p: p.write_text("a: [1"), ""),
+        ("recipe.yaml", lambda p: p.write_text(""), "holds no recipe"),
+        ("streams/air.nc", lambda p: p.unlink(), "air.nc"),
+        ("streams/air.nc", lambda p: p.write_bytes(b"nothing"), ""),
+    ],
+)
+def test_a_damaged_model_directory_is_refused_in_one_line(directory, name, damage, reason):
+    damage(directory / name)
+    message = (
+        rf"model .*: is damaged or of another version \(.*{re.escape(reason)}.*\)\. Copy it again or train it anew\."
+    )
+    with pytest.raises(ModelError, match=message) as caught:
+        load(directory)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_what_is_no_model_directory_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path, tmp_path / "file", tmp_path / "absent", "nothing"):
+        with pytest.raises(ModelError, match="is no model directory"):
+            load(path)

@@ -1,0 +1,52 @@
+"""A small model and questions to fit it to."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from statecast.models import ModelOptions, StateModel
+from statecast.sources import Record, fit_climatology, open_fields
+from statecast.streams import Question, Stream
+from statecast.tasks import Masked
+from statecast.tokenizers import FieldTokenizer, WindowSampler
+from statecast.trained import build
+from statecast.training import QuestionDataset, StreamSource
+
+
+@pytest.fixture
+def questions(make_store) -> QuestionDataset:
+    """Eight samples, two a step, of masked windows over 12 x 24 points with some values missing."""
+    stream = Stream(variables=("t", "msl"), levels=(500, 850), patch=(2, 6, 6))
+    record = Record.open(open_fields(make_store(steps=40, missing=0.05)), stream)
+    source = StreamSource(record, FieldTokenizer(stream, fit_climatology(record)))
+    windows = WindowSampler(record.grid, record.starts(6), 6)
+    return QuestionDataset({"air": source}, Masked(slabs=3), windows, seed=0, batch_size=2, samples=8)
+
+
+@pytest.fixture
+def make_model(questions):
+    def make(seed: int = 0) -> StateModel:
+        options = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4)
+        return build(options, {name: s.tokenizer for name, s in questions.sources.items()}, seed)
+
+    return make
+
+
+@dataclasses.dataclass(frozen=True)
+class Corrupt(QuestionDataset):
+    """From sample `first_bad` on, every answer is infinite."""
+
+    first_bad: int = 4
+
+    def __getitem__(self, index: int) -> Question:
+        question = super().__getitem__(index)
+        if index < self.first_bad:
+            return question
+        queries = {n: t.replace(torch.full_like(t.values, torch.inf)) for n, t in question.queries.items()}
+        return Question(question.context, queries)
+
+
+@pytest.fixture
+def corrupt(questions) -> Corrupt:
+    return Corrupt(**{f.name: getattr(questions, f.name) for f in dataclasses.fields(questions)})

@@ -1,0 +1,107 @@
+"""Fitting: the same run twice, its logs, and what stops it. Lightning's own warnings about its surroundings are not ours."""
+
+import csv
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from statecast.models.state_model import question_loss
+from statecast.streams import stack_questions
+from statecast.training import TrainingOptions, fit
+
+OPTIONS = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3, "loggers": ()}
+
+
+@pytest.fixture
+def run(questions, make_model, tmp_path):
+    """Fit a new model into a directory of its own; returns the model and the directory."""
+
+    def run(name: str = "run", *, dataset=None, validation=None, seed: int = 0, **options):
+        model = make_model(seed)
+        fit(
+            model,
+            dataset or questions,
+            validation,
+            TrainingOptions(**(OPTIONS | options)),
+            tmp_path / name,
+            progress=False,
+        )
+        return model, tmp_path / name
+
+    return run
+
+
+def log_of(directory) -> list[dict[str, str]]:
+    return list(csv.DictReader((directory / "logs" / "csv" / "metrics.csv").read_text().splitlines()))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(run):
+    (one, _), (same, _), (other, _) = run("one"), run("same"), run("other", seed=1)
+    assert all(torch.equal(value, same.state_dict()[name]) for name, value in one.state_dict().items())
+    assert not torch.equal(one.state_dict()["heads.air.weight"], other.state_dict()["heads.air.weight"])
+
+
+def test_fitting_leaves_the_global_random_state_alone_in_what_it_gives(run):
+    torch.manual_seed(1)
+    one, _ = run("one")
+    torch.manual_seed(2)
+    same, _ = run("same")
+    assert all(torch.equal(value, same.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_fitting_lowers_the_loss_of_what_it_was_shown(run, questions, make_model):
+    batch = stack_questions([questions[0], questions[1]])
+
+    def loss(model) -> float:
+        with torch.no_grad():
+            return question_loss(model, model(batch.context, batch.queries), batch).item()
+
+    fitted, _ = run(steps=4, learning_rate=3e-3, warm_up=0.0)
+    assert loss(fitted) < loss(make_model())
+    assert not fitted.training
+
+
+def test_losses_are_written_as_csv_and_for_tensorboard(run, questions):
+    _, directory = run(validation=questions, validate_every=2, loggers=("csv", "tensorboard"))
+    rows = log_of(directory)
+    assert any(row["loss"] for row in rows)
+    assert sum(bool(row["validation_loss"]) for row in rows) == 2
+    assert any(float(row["learning_rate"] or 0) > 0 for row in rows)
+    events = EventAccumulator(str(directory / "logs" / "tensorboard"))
+    events.Reload()
+    assert {"loss", "learning_rate", "validation_loss"} <= set(events.Tags()["scalars"])
+    assert len(events.Scalars("validation_loss")) == 2
+    assert (directory / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_loggers_can_be_left_out(run):
+    _, directory = run(loggers=())
+    assert not (directory / "logs").exists()
+
+
+def test_validation_does_not_change_what_is_learned(run, questions):
+    (with_validation, _), (without, _) = run("one", validation=questions, validate_every=1), run("other")
+    assert all(torch.equal(v, without.state_dict()[name]) for name, v in with_validation.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(run, corrupt):
+    with pytest.raises(FloatingPointError, match="at step 2"):
+        run(dataset=corrupt)
+
+
+def test_the_average_of_the_weights_is_the_result_if_asked(run):
+    """With a decay near one the average stays near the start, where the last weights have moved on."""
+    (start, _), (last, _) = run("start", learning_rate=1e-12), run("last", learning_rate=1e-2)
+    averaged, _ = run("averaged", learning_rate=1e-2, ema=0.9)
+    name = "heads.air.weight"
+    first, end, mean = (model.state_dict()[name] for model in (start, last, averaged))
+    assert 0 < (mean - first).norm() < 0.6 * (end - first).norm()
+
+
+def test_progress_is_told_without_changing_the_result(run, questions, make_model, tmp_path, capsys):
+    quiet, _ = run("quiet")
+    told = make_model()
+    seconds = fit(told, questions, None, TrainingOptions(**OPTIONS), tmp_path / "told", title="fitting", progress=True)
+    assert seconds > 0 and "fitting" in capsys.readouterr().out
+    assert all(torch.equal(v, told.state_dict()[name]) for name, v in quiet.state_dict().items())

@@ -1,0 +1,94 @@
+"""The optimiser and its schedule."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.training import TrainingOptions
+from statecast.training.optimiser import decayed_parameters, finite_or_raise, learning_rate_factor, make_optimiser
+
+
+@pytest.fixture
+def model() -> StateModel:
+    options = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=2)
+    return StateModel(options, {"air": TokenSpec(channels=1, patch=(1, 2, 2), step_h=6)})
+
+
+def test_the_learning_rate_rises_linearly_and_falls_as_half_a_cosine():
+    options = TrainingOptions(steps=100, warm_up=0.1, final_learning_rate=0.02)
+    factors = [learning_rate_factor(step, options) for step in range(101)]
+    assert factors[:10] == pytest.approx([(s + 1) / 10 for s in range(10)])
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.02 + 0.98 / 2)  # halfway down
+    assert factors[100] == pytest.approx(0.02)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[40] == pytest.approx(0.02 + 0.98 * (1 + math.cos(math.pi / 3)) / 2)
+
+
+def test_the_learning_rate_stays_at_its_end_beyond_the_last_step():
+    options = TrainingOptions(steps=10, final_learning_rate=0.5)
+    assert learning_rate_factor(1000, options) == learning_rate_factor(10, options) == 0.5
+
+
+@pytest.mark.parametrize(("steps", "warm_up"), [(1, 0.0), (1, 0.5), (3, 0.0), (2, 0.99)])
+def test_short_runs_never_have_a_rate_of_zero_or_above_the_highest(steps, warm_up):
+    options = TrainingOptions(steps=steps, warm_up=warm_up)
+    assert all(0 < learning_rate_factor(step, options) <= 1 for step in range(steps))
+
+
+def test_the_schedule_drives_the_optimiser(model):
+    options = TrainingOptions(steps=10, warm_up=0.2, learning_rate=1e-2)
+    optimiser, schedule = make_optimiser(model, options)
+    rates = []
+    for _ in range(3):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert rates == pytest.approx([0.5e-2, 1e-2, 1e-2])
+
+
+def test_only_matrices_of_linear_maps_decay(model):
+    """Not biases, norms, what is learned of each stream, or the geometry of attention (`shift` is a matrix too)."""
+    decayed = decayed_parameters(model)
+    names = {name for name, p in model.named_parameters() if id(p) in decayed}
+    linear = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    assert names == linear
+    assert not any(part in name for name in names for part in ("shift", "log_", "norm", "asked", "bias"))
+
+
+def test_every_parameter_is_in_one_group_and_frozen_ones_in_none(model):
+    model.anchor.weight.requires_grad_(False)
+    optimiser, _ = make_optimiser(model, TrainingOptions(weight_decay=0.3))
+    decay, rest = optimiser.param_groups
+    assert (decay["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
+    grouped = [id(p) for group in optimiser.param_groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    assert id(model.anchor.weight) not in grouped
+
+
+def test_without_a_gradient_a_step_shrinks_matrices_and_leaves_the_rest(model):
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser, _ = make_optimiser(model, TrainingOptions(steps=1, learning_rate=0.1, weight_decay=0.5))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    decayed = decayed_parameters(model)
+    for name, parameter in model.named_parameters():
+        factor = 1 - 0.1 * 0.5 if id(parameter) in decayed else 1.0
+        torch.testing.assert_close(parameter.detach(), factor * before[name])
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", True), ("16-mixed", False)])
+def test_half_precision_takes_an_optimiser_whose_gradient_can_be_clipped(model, precision, fused):
+    optimiser, _ = make_optimiser(model, TrainingOptions(precision=precision))
+    assert optimiser.param_groups[0]["fused"] is fused
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_refused_with_its_step(loss):
+    with pytest.raises(FloatingPointError, match=rf"the loss is {loss} at step 7\. Lower training\.learning_rate"):
+        finite_or_raise(torch.tensor(loss), 7)
+    finite_or_raise(torch.tensor(1e30), 7)
