@@ -8,6 +8,7 @@ import torch
 
 from statecast.evaluation import verify_reconstruction, write_scores
 from statecast.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
+from statecast.sources import Record
 from statecast.streams import Stream
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError
@@ -46,8 +47,6 @@ def test_what_is_shown_stays_the_truth_and_the_share_is_hidden(make_trained, hel
 def test_answers_lie_on_the_grid_where_they_were_asked(make_trained, held_out, share_token):
     stream = Stream(variables=("t",), levels=(500, 850), patch=(2, 6, 6), levels_share_token=share_token)
     trained = make_trained(stream=stream, kind="masked")
-    from statecast.sources import Record
-
     record, tokenizer = Record.open(held_out.dataset, stream), trained.tokenizers["air"]
     place = whole_domain(record.grid, 0, 6)
     window = tokenizer.tokenize(record, place)

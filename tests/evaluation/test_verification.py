@@ -112,4 +112,4 @@ def test_the_model_is_scored_by_its_own_answer(make_trained, held_out):
         torch.nn.init.zeros_(parameter)
     torch.nn.init.constant_(trained.model.log_damping["air"], -30.0)
     model, persistence = (v.value("rmse") for v in verify_forecast({"model": trained}, held_out)[:2])
-    np.testing.assert_allclose(model, persistence, rtol=0.02)  # anomalies persist here, values there
+    np.testing.assert_allclose(model, persistence, rtol=0.08)  # anomalies persist here, values there

@@ -117,7 +117,6 @@ def test_it_prints_all_of_it_on_a_narrow_terminal_and_names_in_brackets(make_sto
         "[bold]t2m",
         "500, 700, 850",
         "static",
-        "in time",
         "grid",
         "times",
         "gaps",

@@ -84,4 +84,5 @@ def _linear(points: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.nd
     if axes.sum() < 2 or len(points) <= axes.sum():
         return np.full((len(wanted), values.shape[-1]), np.nan)
     jitter = 1e-6 * np.random.default_rng(0).standard_normal(points.shape)  # a lattice has no unique triangulation
-    return LinearNDInterpolator((points + jitter)[:, axes], values)(wanted[:, axes])
+    inwards = 1e-5 * (points.mean(axis=0) - wanted)  # or jitter would put half of the hull's faces outside
+    return LinearNDInterpolator((points + jitter)[:, axes], values)((wanted + inwards)[:, axes])

@@ -25,6 +25,7 @@ from statecast.trained import ModelError, TrainedModel
 
 TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 COORDINATE_ATTRIBUTES = {
+    "init_time": {"standard_name": "forecast_reference_time"},
     "number": {"standard_name": "realization", "units": "1", "long_name": "ensemble member"},
     "level": {"standard_name": "air_pressure", "units": "hPa", "positive": "down"},
     "lat": {"standard_name": "latitude", "units": "degrees_north"},
@@ -198,9 +199,7 @@ def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, 
         number=np.arange(fields.sizes["number"]),
         lead_time=("lead_time", lead, {"standard_name": "forecast_period", "units": "hours"}),
     )
-    fields = fields.expand_dims(
-        init_time=xr.DataArray([start], dims="init_time", attrs={"standard_name": "forecast_reference_time"})
-    )
+    fields = fields.expand_dims(init_time=[start])
     fields = fields.assign_coords(valid_time=(("init_time", "lead_time"), np.array([valid]), {"standard_name": "time"}))
     for axis, attributes in COORDINATE_ATTRIBUTES.items():
         if axis in fields.coords:

@@ -195,18 +195,19 @@ def _table(variables: tuple[VariableSummary, ...]) -> Table:
         padding=(0, 1, 0, 0),
         caption=f"Numbers are of a sample of up to {SAMPLE_STEPS} times.",
     )
-    for name in ("variable", "standard name", "units", "levels [hPa]", "varies"):
-        table.add_column(name, overflow="fold", min_width=5)
+    table.add_column("variable", no_wrap=True)
+    table.add_column("standard name", overflow="fold", min_width=7)
+    table.add_column("units", no_wrap=True)
+    table.add_column("levels [hPa]", overflow="fold", min_width=6)
     for name in ("missing", "lowest", "mean", "highest"):
         table.add_column(name, justify="right", no_wrap=True)
-    for v in variables:
-        levels = ", ".join(f"{p:g}" for p in v.levels_hpa)
-        varies = "in time" if v.varies_in_time else "static"
+    for v in sorted(variables, key=lambda v: (not v.varies_in_time, v.name)):
+        levels = ", ".join(f"{p:g}" for p in v.levels_hpa) if v.varies_in_time else "static"
         missing = "" if v.missing is None else f"{v.missing:.1%}"
         numbers = map(_number, (v.lowest, v.mean, v.highest))
-        table.add_row(*map(Text, (v.name, v.standard_name, v.units, levels, varies, missing, *numbers)))
+        table.add_row(*map(Text, (v.name, v.standard_name, v.units, levels, missing, *numbers)))
     return table
 
 
 def _number(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else f"{value:.3g}"
