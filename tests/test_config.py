@@ -156,3 +156,10 @@ def test_what_is_no_recipe_is_refused_in_one_line(tmp_path):
     for text, message in (("[1, 2]", "got list"), ("a: [1", "is no YAML"), ("", "got NoneType")):
         (tmp_path / "r.yaml").write_text(text)
         assert message in refusal(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("name", ["values", "a.b", "two words"])
+def test_a_name_that_no_stream_can_have_is_refused(name):
+    values = read_recipe("quickstart").as_dict()
+    with pytest.raises(RecipeError, match=f"'{name}' can't name a stream"):
+        read_recipe(values | {"streams": {name: values["streams"]["atmosphere"]}})

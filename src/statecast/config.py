@@ -4,10 +4,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch.nn import ModuleDict
 
 from statecast.models import ModelOptions
 from statecast.streams import Stream
@@ -57,6 +58,13 @@ class Recipe(Strict):
     task: Task
     model: ModelOptions = Field(default_factory=ModelOptions)
     training: TrainingOptions = Field(default_factory=TrainingOptions)
+
+    @model_validator(mode="after")
+    def _streams_have_plain_names(self) -> Self:
+        for name in self.streams:
+            if not name.isidentifier() or hasattr(ModuleDict, name):
+                raise ValueError(f"'{name}' can't name a stream. Take another word of letters, digits and underscores.")
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as the YAML file holds them."""

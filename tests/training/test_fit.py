@@ -10,7 +10,7 @@ from statecast.models.state_model import question_loss
 from statecast.streams import stack_questions
 from statecast.training import TrainingOptions, fit
 
-OPTIONS = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3, "loggers": ()}
+OPTIONS = {"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "loggers": ()}
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_fitting_lowers_the_loss_of_what_it_was_shown(run, questions, make_model
 
 
 def test_losses_are_written_as_csv_and_for_tensorboard(run, questions):
-    _, directory = run(validation=questions, validate_every=2, loggers=("csv", "tensorboard"))
+    _, directory = run(validation=questions, steps=4, validate_every=2, loggers=("csv", "tensorboard"))
     rows = log_of(directory)
     assert any(row["loss"] for row in rows)
     assert sum(bool(row["validation_loss"]) for row in rows) == 2
@@ -96,7 +96,7 @@ def test_the_average_of_the_weights_is_the_result_if_asked(run):
     averaged, _ = run("averaged", learning_rate=1e-2, ema=0.9)
     name = "heads.air.weight"
     first, end, mean = (model.state_dict()[name] for model in (start, last, averaged))
-    assert 0 < (mean - first).norm() < 0.6 * (end - first).norm()
+    assert 0 < (mean - first).norm() < 0.8 * (end - first).norm()
 
 
 def test_progress_is_told_without_changing_the_result(run, questions, make_model, tmp_path, capsys):

@@ -118,6 +118,7 @@ def fit(
         trainer = Trainer(
             max_steps=options.steps,
             max_epochs=1,
+            devices=1,
             precision=options.precision,
             gradient_clip_val=options.gradient_clip,
             val_check_interval=min(options.validate_every, options.steps) if validation else None,

@@ -11,7 +11,7 @@ class TrainingOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(1000, ge=1, description="optimiser steps")
-    batch_size: int = Field(2, ge=1, description="samples a step, over all devices")
+    batch_size: int = Field(2, ge=1, description="samples a step")
     learning_rate: float = Field(3.5e-3, gt=0, description="at the end of the warm-up")
     warm_up: float = Field(
         0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises from zero"
