@@ -3,7 +3,7 @@
     python benchmarks/skill.py --store STORE --out runs/skill [--seeds 0 1 2] [--scale 1.0] [--smoke]
 
 For each seed: pre-train, fine-tune to forecast 72 h, train the control from scratch with the same fine-tuning budget, then verify on a
-period that no training saw. Prints masked reconstruction at 50, 75 and 90 % hidden beside climatology and linear interpolation, and
+period that no training saw. The control keeps the learning rate of the pre-training, the better one for new weights. Prints masked reconstruction at 50, 75 and 90 % hidden beside climatology and linear interpolation, and
 forecasts at +6, +24 and +72 h beside persistence and climatology: mean and spread over the seeds. A seed that is done is not run again,
 so that a benchmark which was stopped goes on where it was.
 """
@@ -11,6 +11,7 @@ so that a benchmark which was stopped goes on where it was.
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from statecast import evaluate, finetune, pretrain, read_recipe
 from statecast.evaluation import verify_forecast, write_scores
 from statecast.sources import Record, open_fields
+from statecast.trained import TrainedModel, load
 
 TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-02-28")
 LEADS_H = (6.0, 24.0, 72.0)
@@ -37,28 +39,32 @@ def recipes(store: str, patch: int, scale: float) -> tuple[dict[str, Any], dict[
     return base, tuned
 
 
+def once(run: Path, make: Callable[[], TrainedModel]) -> TrainedModel:
+    """The model of a run directory, which is made if it isn't there yet."""
+    return load(run) if run.is_dir() else make()
+
+
 def run_seed(seed: int, store: str, patch: int, scale: float, out: Path) -> list[dict[str, Any]]:
-    """All scores of one seed, from its file if it has run before."""
-    done = out / f"seed-{seed}" / "scores.json"
-    if not done.is_file():
-        base, tuned = recipes(store, patch, scale)
-        folder = out / f"seed-{seed}"
-        pretrained = pretrain(read_recipe(base | {"seed": seed}), folder / "pretrained", overwrite=True)
-        model = finetune(read_recipe(tuned, inherit=pretrained.recipe), pretrained, folder / "forecast", overwrite=True)
-        control = read_recipe(
-            tuned, [f"training.learning_rate={base['training']['learning_rate']}"], inherit=pretrained.recipe
-        )
-        scratch = pretrain(control, folder / "scratch", overwrite=True, title="from scratch")
-        masked = evaluate(
-            pretrained, store, HELD_OUT, folder / "masked", every_h=MASKED_EVERY_H, overwrite=True
-        ).verifications
-        dataset, stream = open_fields(store), next(iter(model.tokenizers.values())).stream
-        record, training = Record.open(dataset, stream, HELD_OUT), Record.open(dataset, stream, TRAIN)
-        forecasts = verify_forecast(
-            {"model": model, "scratch": scratch}, record, training=training, every_h=FORECAST_EVERY_H
-        )
-        write_scores([*masked, *forecasts], folder)
-    return json.loads(done.read_text())
+    """All scores of one seed. What lies there from a run that was stopped is used again."""
+    folder = out / f"seed-{seed}"
+    if (folder / "scores.json").is_file():
+        return json.loads((folder / "scores.json").read_text())
+    base, tuned = recipes(store, patch, scale)
+    base = read_recipe(base | {"seed": seed})
+    tuning = read_recipe(tuned, inherit=base.as_dict())
+    pretrained = once(folder / "pretrained", lambda: pretrain(base, folder / "pretrained"))
+    model = once(folder / "forecast", lambda: finetune(tuning, pretrained, folder / "forecast"))
+    control = read_recipe(tuned, [f"training.learning_rate={base.training.learning_rate}"], inherit=base.as_dict())
+    scratch = once(folder / "scratch", lambda: pretrain(control, folder / "scratch", title="from scratch"))
+    masked = evaluate(
+        pretrained, store, HELD_OUT, folder / "masked", every_h=MASKED_EVERY_H, overwrite=True
+    ).verifications
+    dataset, stream = open_fields(store), next(iter(model.tokenizers.values())).stream
+    record, training = Record.open(dataset, stream, HELD_OUT), Record.open(dataset, stream, TRAIN)
+    models = {"model": model, "scratch": scratch}
+    forecasts = verify_forecast(models, record, training=training, every_h=FORECAST_EVERY_H)
+    write_scores([*masked, *forecasts], folder)
+    return json.loads((folder / "scores.json").read_text())
 
 
 def mean_ratios(records: list[dict[str, Any]], metric: str) -> dict[tuple[str, str, float | None, str], float]:
