@@ -3,9 +3,9 @@
     python benchmarks/skill.py --store STORE --out runs/skill [--seeds 0 1 2] [--scale 1.0] [--smoke]
 
 For each seed: pre-train, fine-tune to forecast 72 h, train the control from scratch with the same fine-tuning budget, then verify on a
-period that no training saw. The control keeps the learning rate of the pre-training, the better one for new weights. Prints masked reconstruction at 50, 75 and 90 % hidden beside climatology and linear interpolation, and
-forecasts at +6, +24 and +72 h beside persistence and climatology: mean and spread over the seeds. A seed that is done is not run again,
-so that a benchmark which was stopped goes on where it was.
+period that no training saw. The control keeps the learning rate of the pre-training, the better one for new weights. Prints masked
+reconstruction at 50, 75 and 90 % hidden beside climatology and linear interpolation, and forecasts at +6, +24 and +72 h beside
+persistence and climatology: mean and spread over the seeds. What a stopped run left is used again.
 """
 
 import argparse
