@@ -70,7 +70,7 @@ def quickstart(
                 {"model": model, "scratch": scratch},
                 record,
                 dataset,
-                every_h=12.0,
+                every_h=18.0,
                 progress=progress,
                 title="forecasts",
             )
