@@ -132,3 +132,13 @@ def test_the_turn_of_the_year_is_between_its_days(make_store):
 def test_a_patch_that_does_not_divide_the_window_is_refused(global_record, global_tokenizer):
     with pytest.raises(ValueError, match="2 does not divide the 3 time steps"):
         global_tokenizer.tokenize(global_record, whole_domain(global_record.grid, 0, 3))
+
+
+def test_what_was_never_negative_in_training_is_never_answered_negative(make_store):
+    store = make_store(steps=48)
+    store["rain"] = np.abs(store["msl"] - store["msl"].mean())
+    record = Record.open(open_fields(store), Stream(variables=("rain", "u"), levels=(500,), patch=(2, 2, 2)))
+    tokenizer = FieldTokenizer(Stream(variables=("rain", "u"), levels=(500,), patch=(2, 2, 2)), fit_climatology(record))
+    usual = tokenizer.usual(record, whole_domain(record.grid, 0, 4))
+    fields = tokenizer.to_fields(np.full_like(usual, -1e6), usual)
+    assert (fields[:, 0][np.isfinite(usual[:, 0])] == 0).all() and (fields[:, 1][np.isfinite(usual[:, 1])] < -1e5).all()

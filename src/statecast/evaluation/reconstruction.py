@@ -49,7 +49,7 @@ def reconstruct(trained: TrainedModel, record: Record, place: Place, task: Maske
     question = task.complete({name: window}, seed=place.start)
     anomalies, hidden = on_grid(tokenizer, window, question.queries[name], answer(trained, question)[name], place)
     truth, usual = record.read(slice(place.start, place.start + place.steps)), tokenizer.usual(record, place)
-    return Reconstruction(truth, usual, hidden, np.where(hidden, anomalies + usual, truth))
+    return Reconstruction(truth, usual, hidden, np.where(hidden, tokenizer.to_fields(anomalies, usual), truth))
 
 
 def plain_mask(share: float) -> Masked:

@@ -120,7 +120,7 @@ def _forecast_maps(trained: TrainedModel, record: Record) -> dict[str, Any]:
     place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
     case = forecast_case(tokenizer, record, place, task.history * depth)
     question = task.complete({name: tokenizer.tokenize(record, place)})
-    members = tokenizer.to_anomalies(answer(trained, question)[name], case.ahead) + case.usual
+    members = tokenizer.to_fields(tokenizer.to_anomalies(answer(trained, question)[name], case.ahead), case.usual)
     rows = [
         (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)
     ]

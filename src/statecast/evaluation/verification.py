@@ -159,7 +159,8 @@ def verify_forecast(
         case = forecast_case(tokenizer, record, place, history)
         question = task.complete({name: tokenizer.tokenize(record, place)})
         forecasts = {
-            key: tokenizer.to_anomalies(answer(m, question)[name], case.ahead) + case.usual for key, m in models.items()
+            key: tokenizer.to_fields(tokenizer.to_anomalies(answer(m, question)[name], case.ahead), case.usual)
+            for key, m in models.items()
         }
         forecasts |= _baselines(case, record, ensemble)
         for key, members in forecasts.items():

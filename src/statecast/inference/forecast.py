@@ -176,7 +176,7 @@ def _members_of(
 def _labelled(trained: TrainedModel, name: str, record: Record, anomalies: np.ndarray, history: int) -> xr.Dataset:
     tokenizer = trained.tokenizers[name]
     place = whole_domain(record.grid, history, anomalies.shape[1])
-    fields = anomalies + tokenizer.usual(record, place)
+    fields = tokenizer.to_fields(anomalies, tokenizer.usual(record, place))
     variables: dict[str, Any] = {}
     for variable in tokenizer.stream.variables:
         index = [i for i, c in enumerate(record.channels) if c.variable == variable]

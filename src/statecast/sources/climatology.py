@@ -26,6 +26,7 @@ class Climatology:
     mean         mean per month, hour of the day, channel and grid point, in the channel's units; NaN: never observed
     anomaly_std  standard deviation of the departures from `mean`: one number a channel, averaged by cell area
     hours_utc    the hours of the day that `mean` knows, ascending
+    lowest       smallest value of each channel
     """
 
     mean: Float[np.ndarray, "M D V H W"]
@@ -35,6 +36,7 @@ class Climatology:
     units: tuple[str, ...]
     grid: Grid
     step_h: float
+    lowest: Float[np.ndarray, " V"]
 
     def at(
         self, month: np.ndarray, hour_utc: np.ndarray, rows: slice = slice(None), columns: np.ndarray | None = None
@@ -60,6 +62,7 @@ class Climatology:
                     {"units": "hPa"},
                 ),
                 "step": ((), self.step_h, {"units": "h"}),
+                "lowest": ("channel", self.lowest),
             },
             coords={
                 "month": np.arange(1, 13),
@@ -91,6 +94,7 @@ class Climatology:
                 units=tuple(map(str, dataset.units.values)),
                 grid=Grid(dataset.lat.values, dataset.lon.values),
                 step_h=float(dataset["step"]),
+                lowest=dataset.lowest.values,
             )
 
 
@@ -107,12 +111,15 @@ def fit_climatology(record: Record) -> Climatology:
     bins = (record.month - 1, np.searchsorted(hours, record.hour_utc))
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
     total, count, squares = np.zeros(shape), np.zeros(shape, np.int32), np.zeros(shape[2:])
+    lowest = np.full(shape[2], np.inf)
     origin = record.read(slice(0, 1))[0].astype(np.float64)
     origin = np.where(np.isfinite(origin), origin, 0.0)
     for start in range(0, len(record), STEPS_PER_CHUNK):
         chunk = slice(start, start + STEPS_PER_CHUNK)
-        departures = record.read(chunk) - origin
-        seen = np.isfinite(departures)
+        values_read = record.read(chunk)
+        seen = np.isfinite(values_read)
+        lowest = np.minimum(lowest, np.where(seen, values_read, np.inf).min(axis=(0, 2, 3)))
+        departures = values_read - origin
         departures = np.where(seen, departures, 0.0)
         for axis_bins, values, is_seen in zip(
             zip(bins[0][chunk], bins[1][chunk], strict=True), departures, seen, strict=True
@@ -134,6 +141,7 @@ def fit_climatology(record: Record) -> Climatology:
         record.units,
         record.grid,
         record.step_h,
+        lowest.astype(np.float32),
     )
 
 

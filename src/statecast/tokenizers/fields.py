@@ -66,6 +66,13 @@ class FieldTokenizer:
         fields = fields[:, :, np.argsort(self.channel_order())] * self._scale()
         return fields.reshape(*values.shape[:-2], *shape)
 
+    def to_fields(
+        self, anomalies: Float[np.ndarray, "*B T V H W"], usual: Float[np.ndarray, "T V H W"]
+    ) -> Float[np.ndarray, "*B T V H W"]:
+        """Anomalies added to what is usual; a channel that was never negative in training (rain, humidity) ends at zero."""
+        floor = np.where(self.climatology.lowest >= 0, np.float32(0), -np.float32(np.inf))
+        return np.maximum(anomalies + usual, floor[:, None, None])
+
     def from_anomalies(self, fields: Float[np.ndarray, "T V H W"]) -> Float[torch.Tensor, "N P"]:
         """The inverse of `to_anomalies`: anomalies in the units of the channels as token values."""
         scaled = (fields / self._scale())[:, self.channel_order()].astype(np.float32)
