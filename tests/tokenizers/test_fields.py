@@ -7,6 +7,7 @@ import torch
 from statecast.sources import Record, fit_climatology, open_fields
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer, Place
+from statecast.tokenizers.fields import non_negative
 from statecast.tokenizers.windows import whole_domain
 
 ACROSS_DATE_LINE = Place(4, 6, slice(3, 9), (np.arange(8) + 20) % 24)
@@ -140,5 +141,12 @@ def test_what_was_never_negative_in_training_is_never_answered_negative(make_sto
     record = Record.open(open_fields(store), Stream(variables=("rain", "u"), levels=(500,), patch=(2, 2, 2)))
     tokenizer = FieldTokenizer(Stream(variables=("rain", "u"), levels=(500,), patch=(2, 2, 2)), fit_climatology(record))
     usual = tokenizer.usual(record, whole_domain(record.grid, 0, 4))
-    fields = tokenizer.to_fields(np.full_like(usual, -1e6), usual)
+    fields = tokenizer.to_fields(np.full_like(usual, -1e6)[None], usual)[0]
     assert (fields[:, 0][np.isfinite(usual[:, 0])] == 0).all() and (fields[:, 1][np.isfinite(usual[:, 1])] < -1e5).all()
+
+
+def test_members_without_negative_values_keep_their_mean():
+    members = np.random.default_rng(0).normal(0.3, 1.0, size=(16, 500))
+    kept = non_negative(members)
+    assert (kept >= 0).all()
+    np.testing.assert_allclose(kept.mean(axis=0), np.maximum(members.mean(axis=0), 0.0), atol=1e-3)

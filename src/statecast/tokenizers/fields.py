@@ -67,11 +67,14 @@ class FieldTokenizer:
         return fields.reshape(*values.shape[:-2], *shape)
 
     def to_fields(
-        self, anomalies: Float[np.ndarray, "*B T V H W"], usual: Float[np.ndarray, "T V H W"]
-    ) -> Float[np.ndarray, "*B T V H W"]:
-        """Anomalies added to what is usual; a channel that was never negative in training (rain, humidity) ends at zero."""
-        floor = np.where(self.climatology.lowest >= 0, np.float32(0), -np.float32(np.inf))
-        return np.maximum(anomalies + usual, floor[:, None, None])
+        self, anomalies: Float[np.ndarray, "E T V H W"], usual: Float[np.ndarray, "T V H W"]
+    ) -> Float[np.ndarray, "E T V H W"]:
+        """Members' anomalies added to what is usual; no member of what was never negative in training is negative."""
+        fields = anomalies + usual
+        for channel in np.flatnonzero(self.climatology.lowest >= 0):
+            if (fields[:, :, channel] < 0).any():
+                fields[:, :, channel] = non_negative(fields[:, :, channel])
+        return fields
 
     def from_anomalies(self, fields: Float[np.ndarray, "T V H W"]) -> Float[torch.Tensor, "N P"]:
         """The inverse of `to_anomalies`: anomalies in the units of the channels as token values."""
@@ -117,3 +120,17 @@ class FieldTokenizer:
 
     def _scale(self) -> Float[np.ndarray, "V 1 1"]:
         return self.climatology.anomaly_std[:, None, None]
+
+
+def non_negative(members: Float[np.ndarray, "E *grid"], iterations: int = 6) -> Float[np.ndarray, "E *grid"]:
+    """Members max(x - s, 0), with s such that their mean stays what it was (or 0, if that was negative).
+
+    Cutting negative rain off alone would make every ensemble mean too wet. Newton's method: the mean is piecewise linear in s.
+    """
+    target = np.maximum(members.mean(axis=0), 0.0)
+    shift = np.zeros_like(target)
+    for _ in range(iterations):
+        kept = np.maximum(members - shift, 0.0)
+        share = (kept > 0).mean(axis=0)
+        shift += np.divide(kept.mean(axis=0) - target, share, out=np.zeros_like(target), where=share > 0)
+    return np.maximum(members - shift, 0.0)
