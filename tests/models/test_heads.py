@@ -42,7 +42,7 @@ def test_crps_of_a_normal_away_from_the_centre_has_its_closed_form():
 
 
 @pytest.mark.parametrize("fairness", [0.0, 0.5, FAIRNESS, 1.0])
-@pytest.mark.parametrize("size", [2, 3, 16])
+@pytest.mark.parametrize("size", [2, 3, 16, 70])
 def test_crps_equals_the_sum_over_all_pairs(size, fairness):
     members, truth = draw(4, 3, size, 5), draw(4, 3, 5, seed=1)
     torch.testing.assert_close(almost_fair_crps(members, truth, fairness), brute_force(members, truth, fairness))

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+LARGEST_COUNTED = 64  # members up to which counting in bytes beats a sort
+CACHED_VALUES = 2**20  # members of this many values are scored at once on a CPU: what is between stays in its cache
 FAIRNESS = 0.95  # Lang et al. 2024: just below 1, so that members which all agree are not a degenerate optimum
 
 Prediction = dict[str, Float[Tensor, "B N E P"]]
@@ -51,32 +53,56 @@ def almost_fair_crps(
 
     α = 1 is the fair score, α = 0 the plain one. In the units of `truth`; 0 is perfect. Raises ValueError for one member.
     """
-    if members.shape[-2] < 2:
+    size, values = members.shape[-2:]
+    if size < 2:
         raise ValueError("CRPS of an ensemble needs at least 2 members, got 1. Use the point head.")
-    return _AlmostFairCRPS.apply(members, truth, fairness)
+    return _AlmostFairCRPS.apply(members.reshape(-1, size, values), truth.reshape(-1, values), fairness).view_as(truth)
 
 
 class _AlmostFairCRPS(torch.autograd.Function):
-    """The sum over pairs is sum_i (2 rank_i - E - 1) x_(i), so one sort gives both the score and its gradient."""
+    """The score from its gradient: it is homogeneous in x - y, so it equals sum_i (x_i - y) ∂score/∂x_i."""
 
     @staticmethod
     def forward(ctx: Any, members: Tensor, truth: Tensor, fairness: float) -> Tensor:
         size = members.shape[-2]
-        ordered, order = members.sort(dim=-2)
-        weight = (2 * torch.arange(1, size + 1, device=members.device, dtype=members.dtype) - size - 1) / (
-            size * (size - 1)
-        )
-        weight = (weight * (1 - (1 - fairness) / size))[:, None]
-        departure = members - truth.unsqueeze(-2)
-        ctx.save_for_backward(departure.sign(), order, weight)
-        return departure.abs().mean(dim=-2) - (ordered * weight).sum(dim=-2)
+        weight = (1 - (1 - fairness) / size) / (size * (size - 1))
+        score, gradient = torch.empty_like(truth), torch.empty_like(members)
+        chunk = max(1, CACHED_VALUES // members.shape[1:].numel()) if members.is_cpu else max(1, len(members))
+        parts = (tensor.split(chunk) for tensor in (members, truth, score, gradient))
+        for some, their_truth, their_score, their_gradient in zip(*parts, strict=True):
+            departure = some - their_truth.unsqueeze(-2)
+            torch.sign(departure, out=their_gradient).div_(size).sub_(_lead(some), alpha=weight)
+            torch.sum(departure.mul_(their_gradient), dim=-2, out=their_score)
+        ctx.save_for_backward(gradient)
+        return score
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        sign, order, weight = ctx.saved_tensors
-        accuracy = sign / sign.shape[-2]
-        spread = torch.empty_like(accuracy).scatter_(-2, order, weight.expand_as(order))
-        return (accuracy - spread) * gradient.unsqueeze(-2), -accuracy.sum(dim=-2) * gradient, None
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        (gradient,) = ctx.saved_tensors
+        of_truth = -gradient.sum(dim=-2) * upstream if ctx.needs_input_grad[1] else None
+        return gradient * upstream.unsqueeze(-2), of_truth, None
+
+
+def _lead(members: Float[Tensor, "N E P"]) -> Float[Tensor, "N E P"]:
+    """For each member how many it exceeds less how many exceed it, the derivative of sum_ij |x_i - x_j| / 2; of equals one wins.
+
+    Pair by pair on bytes: some three times as fast as sorting 16 members.
+    """
+    size = members.shape[-2]
+    if size > LARGEST_COUNTED:
+        lead = torch.arange(1 - size, size, 2, device=members.device, dtype=members.dtype)[:, None].expand(
+            members.shape
+        )
+        return torch.empty_like(members).scatter_(-2, members.argsort(dim=-2), lead)
+    later = torch.arange(size - 1, -1, -1, device=members.device, dtype=torch.int8)
+    wins = (
+        later[:, None].expand(members.shape).contiguous()
+    )  # over all later members, until they turn out to be greater
+    for apart in range(1, size):
+        won = (members[:, apart:] > members[:, :-apart]).view(torch.int8)
+        wins[:, apart:] += won
+        wins[:, :-apart] -= won
+    return wins.to(members.dtype).mul_(2).sub_(size - 1)
 
 
 def masked_mean(

@@ -142,7 +142,7 @@ class StateModel(nn.Module):
         for block in self.decoder:
             tokens = block(tokens, at, encoded, where)
         departures = self.heads[name](self.decoder_norm(tokens)).unflatten(-1, (self.head.members, -1))
-        return base + departures
+        return base + departures.to(coords.dtype)
 
     def _damped_anchor(
         self, name: str, shown: Tokens, index: Tensor, same_place: Tensor, gap_h: Tensor
