@@ -16,6 +16,7 @@ so the geometry takes 7 of a head's D values, keeps the fused kernels, and needs
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +84,7 @@ class GeometricAttention(nn.Module):
         query = torch.cat([content, self._query_geometry(at)], dim=-1)
         key = torch.cat([self._split(self.to_key(context)), self._key_geometry(where)], dim=-1)
         value = self._split(self.to_value(context)).to(query.dtype)
-        with torch.autocast(query.device.type, enabled=False):  # in 8 bits the inner products forget where tokens are
+        with _without_autocast(query.device):  # in 8 bits the inner products forget where tokens are
             mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
@@ -109,6 +110,11 @@ class GeometricAttention(nn.Module):
         parts = [where.days, where.days**2, where.height, where.height**2, torch.zeros_like(where.days)]
         features = torch.cat([where.place, torch.stack(parts, dim=-1)], dim=-1)
         return features[:, None].expand(-1, self.heads, -1, -1)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    known = torch.amp.is_autocast_available(device.type)  # `meta`, on which large models are sized, has none
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def _ring(heads: int) -> tuple[Tensor, Tensor]:
