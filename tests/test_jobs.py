@@ -10,7 +10,7 @@ import xarray as xr
 
 import statecast
 from statecast.config import RecipeError
-from statecast.jobs import OutputError, new_output
+from statecast.outputs import OutputError, new_output
 from statecast.sources import StoreError
 from statecast.trained import ModelError
 
@@ -21,7 +21,7 @@ def test_a_run_leaves_what_the_documentation_says(runs):
     for run in (runs.pretrained, runs.forecast):
         found = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
         wanted = {"run.yaml", "model/recipe.yaml", "model/model.safetensors", "model/model.json", "model/README.md"}
-        assert wanted | {"model/streams/fields.nc", "logs/csv/metrics.csv", "checkpoints/last.ckpt"} <= found
+        assert wanted | {"model/streams/fields.nc", "logs/csv/metrics.csv", "checkpoints/best.ckpt"} <= found
     assert sorted(p.name for p in runs.pretrained.parent.iterdir()) == [
         "forecast",
         "pretrained",
@@ -151,9 +151,9 @@ def test_an_output_that_exists_is_kept_unless_told(tmp_path):
     assert (tmp_path / "out").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_checkpoints_of_a_failed_run_are_kept(tmp_path):
+def test_what_was_trained_before_a_job_failed_is_kept(tmp_path):
     with pytest.raises(RuntimeError), new_output(tmp_path / "run") as path:
         path.mkdir()
-        (path / "last.ckpt").write_text("weights")
+        (path / "model.safetensors").write_text("weights")
         raise RuntimeError
     assert [p.name for p in tmp_path.iterdir()] == ["run.failed"]

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -29,18 +29,27 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, for example training.steps=500."),
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, or start if there is none.")]
+AllowChanges = Annotated[bool, typer.Option("--allow-changes", help="Resume although the recipe has changed.")]
+Every = Annotated[int | None, typer.Option("--every", help="Steps between checkpoints.")]
+Keep = Annotated[int | None, typer.Option("--keep", help="Checkpoints that stay.")]
+DeviceCount = Annotated[int, typer.Option("--devices", help="Devices of a node, or processes on a CPU.", min=1)]
+Nodes = Annotated[int, typer.Option("--nodes", help="Machines; start the command on each by torchrun or srun.", min=1)]
+Strategy = Annotated[
+    Literal["ddp", "fsdp"], typer.Option("--strategy", help="How devices share the work: fsdp also shards the model.")
+]
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line on standard error and exit code 2."""
+    """Entry point: a user's mistake is one line on standard error and exit code 2; a run that a signal stopped has exit code 75."""
     warnings.filterwarnings("ignore", module="lightning")
     try:
         app()
-    except (ValueError, FloatingPointError, ModuleNotFoundError) as error:
+    except (ValueError, FloatingPointError, ModuleNotFoundError, InterruptedError) as error:
         if not is_users_mistake(error):
             raise
         print(f"statecast: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        sys.exit(getattr(error, "exit_code", USER_ERROR))
 
 
 def is_users_mistake(error: Exception) -> bool:
@@ -74,13 +83,35 @@ def _table(title: str, rows: list[list[str]]) -> Table:
 
 @app.command()
 def pretrain(
-    recipe: str, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, quiet: Quiet = False
+    recipe: str,
+    overrides: Overrides = None,
+    *,
+    out: Out,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    allow_changes: AllowChanges = False,
+    every: Every = None,
+    keep: Keep = None,
+    devices: DeviceCount = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "ddp",
+    quiet: Quiet = False,
 ) -> None:
     """Pre-train a new model by RECIPE (a YAML file, or the name of one that ships with statecast)."""
     from statecast import jobs
+    from statecast.training import Devices
 
-    jobs.pretrain(recipe, out, overrides=overrides or (), overwrite=overwrite, progress=not quiet)
-    print(f"model: {out / 'model'}")
+    jobs.pretrain(
+        recipe,
+        out,
+        overrides=[*(overrides or ()), *_checkpoint_overrides(every, keep)],
+        overwrite=overwrite,
+        resume=resume,
+        allow_changes=allow_changes,
+        devices=Devices(devices, nodes, strategy),
+        progress=not quiet,
+    )
+    _tell("model", out / "model")
 
 
 @app.command()
@@ -91,13 +122,44 @@ def finetune(
     start_from: Annotated[str, typer.Option("--from", help="Run or model directory to start from.")],
     out: Out,
     overwrite: Overwrite = False,
+    resume: Resume = False,
+    allow_changes: AllowChanges = False,
+    every: Every = None,
+    keep: Keep = None,
+    devices: DeviceCount = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "ddp",
     quiet: Quiet = False,
 ) -> None:
     """Go on from a trained model with another task or other data; RECIPE says only what changes."""
     from statecast import jobs
+    from statecast.training import Devices
 
-    jobs.finetune(recipe, start_from, out, overrides=overrides or (), overwrite=overwrite, progress=not quiet)
-    print(f"model: {out / 'model'}")
+    jobs.finetune(
+        recipe,
+        start_from,
+        out,
+        overrides=[*(overrides or ()), *_checkpoint_overrides(every, keep)],
+        overwrite=overwrite,
+        resume=resume,
+        allow_changes=allow_changes,
+        devices=Devices(devices, nodes, strategy),
+        progress=not quiet,
+    )
+    _tell("model", out / "model")
+
+
+def _checkpoint_overrides(every: int | None, keep: int | None) -> list[str]:
+    given = {"training.checkpoint_every": every, "training.keep_checkpoints": keep}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def _tell(what: str, path: Path) -> None:
+    """Once, also where several processes run the command."""
+    from statecast.training import is_first_process
+
+    if is_first_process():
+        print(f"{what}: {path}")
 
 
 @app.command()

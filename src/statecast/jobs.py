@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,46 +16,13 @@ from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.evaluation import Verification, verify_forecast, verify_reconstruction, write_scores
 from statecast.evaluation.report import RunFacts, write_report
 from statecast.inference import forecast, write_forecast
+from statecast.outputs import holds_checkpoint, is_finished, new_output, training_output
 from statecast.sources import Record, StoreError, fit_climatology, open_fields
 from statecast.sources.record import select_period
 from statecast.tokenizers import FieldTokenizer, WindowSampler
 from statecast.tokenizers.patches import check_patch
 from statecast.trained import ModelError, TrainedModel, build, load
-from statecast.training import QuestionDataset, StreamSource, TrainingOptions, fit
-
-
-class OutputError(ValueError):
-    """An output that exists already, or can't be written."""
-
-
-@contextlib.contextmanager
-def new_output(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A path to write a file or a directory to, which appears at `out` only once the block has succeeded.
-
-    If the block fails, what stands at `out` stays as it was; what was written is kept as `OUT.failed` if it holds checkpoints and
-    removed otherwise. Raises OutputError if `out` exists and may not be overwritten.
-    """
-    out = Path(out)
-    if (out.exists() or out.is_symlink()) and not overwrite:
-        raise OutputError(f"{out} exists already. Choose another place, or pass --overwrite to replace it.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise OutputError(f"{out} can't be written: {error.strerror}. Choose another place.") from error
-    written = aside / out.name
-    try:
-        yield written
-        if out.exists():
-            out.rename(aside / "replaced")
-        written.rename(out)
-    except BaseException:
-        failed = out.with_name(f"{out.name}.failed")
-        if any(aside.rglob("*.ckpt")) and not failed.exists():
-            written.rename(failed)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+from statecast.training import ONE_DEVICE, Devices, QuestionDataset, StreamSource, fit, is_first_process
 
 
 def pretrain(
@@ -65,21 +31,30 @@ def pretrain(
     *,
     overrides: Sequence[str] = (),
     overwrite: bool = False,
+    resume: bool = False,
+    allow_changes: bool = False,
+    devices: Devices = ONE_DEVICE,
     progress: bool = True,
     title: str = "pre-training",
 ) -> TrainedModel:
     """Train a new model by a recipe; write the run directory `out` (`model/`, `logs/`, `checkpoints/`, `run.yaml`).
 
-    Raises RecipeError, StoreError or OutputError, each in one line, before anything is written.
+    While it is trained the run stands at `OUT.unfinished`. `resume` goes on with it from its last checkpoint, to the weights of a run that
+    was never stopped, or starts if there is none; a recipe that has changed is refused unless `allow_changes`.
+
+    Raises RecipeError, StoreError or OutputError, each in one line, before anything is written; and what `training.fit` raises.
     """
+    if resume and not overwrite and is_finished(out):
+        return load(out)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
-    with new_output(out, overwrite=overwrite) as directory:
-        directory.mkdir()
+    with training_output(out, overwrite=overwrite, resume=resume) as directory:
+        begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         dataset = open_fields(recipe.data.store)
-        sources = _sources(recipe, dataset, known={})
-        model = build(recipe.model, {name: s.tokenizer for name, s in sources.items()}, recipe.seed)
-        trained = TrainedModel(model, {name: s.tokenizer for name, s in sources.items()}, recipe.as_dict())
-        _train(trained, recipe, dataset, sources, directory, title=title, progress=progress)
+        sources = _sources(recipe, dataset, known=begun.tokenizers if begun else {})
+        tokenizers = {name: s.tokenizer for name, s in sources.items()}
+        trained = TrainedModel(build(recipe.model, tokenizers, recipe.seed), tokenizers, recipe.as_dict())
+        training = Training(directory, title, progress, resume=resume, devices=devices)
+        _train(trained, recipe, dataset, sources, training)
     return trained
 
 
@@ -90,6 +65,9 @@ def finetune(
     *,
     overrides: Sequence[str] = (),
     overwrite: bool = False,
+    resume: bool = False,
+    allow_changes: bool = False,
+    devices: Devices = ONE_DEVICE,
     progress: bool = True,
     title: str = "fine-tuning",
 ) -> TrainedModel:
@@ -98,8 +76,10 @@ def finetune(
     What the recipe leaves out is inherited from the model's own: data, streams, window, model and seed. Streams that the model knows
     keep their statistics and weights, others are added with new ones; which is which is printed in `run.yaml`.
 
-    Raises as `pretrain` does, and ModelError for a directory that holds no model.
+    Resumes as `pretrain` does. Raises as it does, and ModelError for a directory that holds no model.
     """
+    if resume and not overwrite and is_finished(out):
+        return load(out)
     base = start_from if isinstance(start_from, TrainedModel) else load(start_from)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
     changed = [key for key, value in recipe.model.model_dump().items() if value != base.recipe["model"][key]]
@@ -107,16 +87,44 @@ def finetune(
         raise RecipeError(
             f"model.{changed[0]} differs from that of the model to start from. Leave out the section model: it is inherited."
         )
-    with new_output(out, overwrite=overwrite) as directory:
-        directory.mkdir()
+    with training_output(out, overwrite=overwrite, resume=resume) as directory:
+        begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         dataset = open_fields(recipe.data.store)
-        sources = _sources(recipe, dataset, known=base.tokenizers)
+        sources = _sources(recipe, dataset, known=begun.tokenizers if begun else base.tokenizers)
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         model = build(base.model.options, tokenizers, recipe.seed)
         new = transfer(base, model)
         trained = TrainedModel(model, tokenizers, recipe.as_dict())
-        _train(trained, recipe, dataset, sources, directory, title=title, progress=progress, new_parameters=new)
+        training = Training(directory, title, progress, resume=resume, devices=devices, new_parameters=new)
+        _train(trained, recipe, dataset, sources, training)
     return trained
+
+
+START = "start"
+"""The model directory of a run in training: what it started from, with the statistics of its streams."""
+
+
+def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel | None:
+    """What the run at `directory` started from, None if there is none. Raises RecipeError if it had another recipe."""
+    if not holds_checkpoint(directory):
+        return None
+    begun = load(directory / START)
+    before, now = flat(begun.recipe), flat(recipe.as_dict())
+    if differing := [key for key in now | before if now.get(key) != before.get(key)]:
+        changes = ", ".join(f"{key} ({before.get(key)} before, {now.get(key)} now)" for key in differing)
+        if not allow_changes:
+            raise RecipeError(
+                f"the run to resume had another recipe: {changes}. Use the one it had, or pass --allow-changes."
+            )
+    return begun
+
+
+def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"training.steps": 500, ...}` of nested sections."""
+    values: dict[str, Any] = {}
+    for key, value in recipe.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
 
 
 def transfer(base: TrainedModel, model: Any) -> list[str]:
@@ -171,18 +179,22 @@ def _questions(recipe: Recipe, sources: dict[str, StreamSource], samples: int, s
     return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples)
 
 
+@dataclass(frozen=True)
+class Training:
+    """Where and how a run is trained, beside its recipe."""
+
+    directory: Path
+    title: str
+    progress: bool
+    resume: bool = False
+    devices: Devices = ONE_DEVICE
+    new_parameters: Sequence[str] = ()
+
+
 def _train(
-    trained: TrainedModel,
-    recipe: Recipe,
-    dataset: xr.Dataset,
-    sources: dict[str, StreamSource],
-    directory: Path,
-    *,
-    title: str,
-    progress: bool,
-    new_parameters: Sequence[str] = (),
+    trained: TrainedModel, recipe: Recipe, dataset: xr.Dataset, sources: dict[str, StreamSource], training: Training
 ) -> None:
-    options: TrainingOptions = recipe.training
+    options, directory, is_first = recipe.training, training.directory, is_first_process()
     questions = _questions(recipe, sources, options.steps * options.batch_size, recipe.seed)
     validation = None
     if recipe.data.validate_on is not None:
@@ -190,11 +202,30 @@ def _train(
             name: StreamSource(Record.open(dataset, s.tokenizer.stream, recipe.data.validate_on), s.tokenizer)
             for name, s in sources.items()
         }
-        validation = _questions(recipe, held_out, options.validation_samples, recipe.seed + 1)
-    seconds = fit(trained.model, questions, validation, options, directory, title=title, progress=progress)
-    trained.save(directory / "model")
-    facts = {"wall_time_s": round(seconds, 1), "parameters": trained.parameters, "new_parameters": list(new_parameters)}
-    (directory / "run.yaml").write_text(yaml.safe_dump(facts))
+        whole_batches = -(-options.validation_samples // options.batch_size) * options.batch_size
+        validation = _questions(recipe, held_out, whole_batches, recipe.seed + 1)
+    if is_first and not (directory / START).exists():
+        trained.save(directory / START)
+    seconds = fit(
+        trained.model,
+        questions,
+        validation,
+        options,
+        directory,
+        devices=training.devices,
+        resume=training.resume,
+        title=training.title,
+        progress=training.progress,
+    )
+    if is_first:
+        trained.save(directory / "model")
+        facts = {
+            "wall_time_s": round(seconds, 1),
+            "parameters": trained.parameters,
+            "new_parameters": list(training.new_parameters),
+        }
+        (directory / "run.yaml").write_text(yaml.safe_dump(facts))
+        shutil.rmtree(directory / START)
 
 
 @dataclass(frozen=True)

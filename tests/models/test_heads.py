@@ -120,11 +120,19 @@ def test_the_ensemble_head_scores_the_almost_fair_crps():
 def test_masked_mean_ignores_what_was_not_observed():
     loss, weight = draw(2, 4, 3).abs(), torch.tensor([[1.0, 2.0, 0.5, 1.0], [3.0, 1.0, 1.0, 0.1]]).double()
     observed = draw(2, 4, 3, seed=1) > 0
-    by_hand = sum(float(loss[i] * weight[i[0], i[1]]) for i in map(tuple, observed.nonzero().tolist())) / sum(
-        float(weight[i[0], i[1]]) for i in map(tuple, observed.nonzero().tolist())
-    )
+    by_hand = 0.0
+    for i in range(2):
+        seen = observed[i].nonzero().tolist()
+        total = sum(float(weight[i, n]) for n, _ in seen)
+        by_hand += sum(float(loss[i, n, p] * weight[i, n]) for n, p in seen) / total / 2
     assert float(masked_mean(loss, observed, weight)) == pytest.approx(by_hand)
     assert float(masked_mean(loss + 1e9 * ~observed, observed, weight)) == pytest.approx(by_hand)
+
+
+def test_masked_mean_of_a_batch_is_the_mean_over_its_parts():
+    loss, weight, observed = draw(4, 5, 3).abs(), draw(4, 5, seed=1).abs(), draw(4, 5, 3, seed=2) > 0
+    parts = [masked_mean(loss[i : i + 2], observed[i : i + 2], weight[i : i + 2]) for i in (0, 2)]
+    torch.testing.assert_close(masked_mean(loss, observed, weight), torch.stack(parts).mean())
 
 
 def test_masked_mean_of_nothing_is_zero_and_has_a_zero_gradient():

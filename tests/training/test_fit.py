@@ -72,7 +72,7 @@ def test_losses_are_written_as_csv_and_for_tensorboard(run, questions):
     events.Reload()
     assert {"loss", "learning_rate", "validation_loss"} <= set(events.Tags()["scalars"])
     assert len(events.Scalars("validation_loss")) == 2
-    assert (directory / "checkpoints" / "last.ckpt").is_file()
+    assert (directory / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_loggers_can_be_left_out(run):

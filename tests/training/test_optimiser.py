@@ -8,7 +8,7 @@ from torch import nn
 
 from statecast.models import ModelOptions, StateModel, TokenSpec
 from statecast.training import TrainingOptions
-from statecast.training.optimiser import decayed_parameters, finite_or_raise, learning_rate_factor, make_optimiser
+from statecast.training.optimiser import decayed_parameters, learning_rate_factor, make_optimiser
 
 
 @pytest.fixture
@@ -85,10 +85,3 @@ def test_without_a_gradient_a_step_shrinks_matrices_and_leaves_the_rest(model):
 def test_half_precision_takes_an_optimiser_whose_gradient_can_be_clipped(model, precision, fused):
     optimiser, _ = make_optimiser(model, TrainingOptions(precision=precision))
     assert optimiser.param_groups[0]["fused"] is fused
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_is_refused_with_its_step(loss):
-    with pytest.raises(FloatingPointError, match=rf"the loss is {loss} at step 7\. Lower training\.learning_rate"):
-        finite_or_raise(torch.tensor(loss), 7)
-    finite_or_raise(torch.tensor(1e30), 7)

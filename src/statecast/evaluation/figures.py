@@ -1,6 +1,5 @@
 """The figures of the report. Axes: E member, T time, V channel, H row, W column; L lead time."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from statecast.evaluation.verification import Verification
 from statecast.sources import Grid
 from statecast.streams import Channel
+from statecast.training.logs import read_metrics
 
 STYLE = {  # colour and line of each forecast; unknown names take the model's
     "model": ("#1f5fbf", "-"),
@@ -144,12 +144,11 @@ def training_curves(runs: Mapping[str, Path]) -> Figure | None:
     axes = np.atleast_1d(figure.subplots(1, max(1, len(runs)), sharey=True))
     drawn = 0
     for axis, (name, run) in zip(axes, runs.items(), strict=False):
-        log = run / "logs" / "csv" / "metrics.csv"
-        if not log.is_file():
+        rows = read_metrics(run)
+        if not rows:
             continue
-        rows = list(csv.DictReader(log.read_text().splitlines()))
         for key, colour, width in (("loss", "#9db8e0", 0.8), ("validation_loss", "#1f5fbf", 1.8)):
-            points = [(int(r["step"]), float(r[key])) for r in rows if r.get(key)]
+            points = [(r["step"], r[key]) for r in rows if key in r]
             if points:
                 axis.plot(*zip(*points, strict=True), color=colour, linewidth=width, label=key.replace("_", " "))
         axis.set(title=name, xlabel="step", ylabel="loss" if drawn == 0 else "")

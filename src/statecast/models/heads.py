@@ -108,9 +108,12 @@ def _lead(members: Float[Tensor, "N E P"]) -> Float[Tensor, "N E P"]:
 def masked_mean(
     loss: Float[Tensor, "B N P"], observed: Bool[Tensor, "B N P"], weight: Float[Tensor, "B N"]
 ) -> Float[Tensor, ""]:
-    """Mean over what was observed, weighted by `weight` (the area of the cell). 0 if nothing was."""
+    """Mean over samples of the mean over what was observed in each, weighted by `weight` (the area of the cell). 0 if nothing was.
+
+    Each sample counts the same, so the mean over a batch doesn't depend on how it is shared out to processes.
+    """
     weights = observed * weight[..., None]
-    return (loss * weights).sum() / weights.sum().clamp_min(torch.finfo(loss.dtype).tiny)
+    return ((loss * weights).sum((1, 2)) / weights.sum((1, 2)).clamp_min(torch.finfo(loss.dtype).tiny)).mean()
 
 
 def make_heads(width: int, sizes: dict[str, int], members: int) -> nn.ModuleDict:

@@ -4,12 +4,13 @@ Axes: B sample, N shown token, Q asked token, P value in a token, C coordinate, 
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from statecast.models.attention import GEOMETRY_SIZE, Geometry
 from statecast.models.blocks import Block
@@ -82,6 +83,7 @@ class StateModel(nn.Module):
     def __init__(self, options: ModelOptions, specs: Mapping[str, TokenSpec]) -> None:
         super().__init__()
         self.options, self.specs = options, dict(specs)
+        self.recomputes = False  # what is inside the blocks, on the way back, instead of keeping it
         self.head = options.make_head()
         width = options.width
         self.coordinates = CoordinateEmbedding(width)
@@ -102,6 +104,11 @@ class StateModel(nn.Module):
         options = self.options
         reach_deg = options.reach_deg or DEFAULT_REACH_DEG
         return Block(options.width, options.heads, options.mlp_ratio, reach_deg, crosses=crosses)
+
+    def _run(self, block: nn.Module, *inputs: Any) -> Tensor:
+        if self.recomputes and self.training:
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
     def forward(self, context: Window, queries: Window) -> Prediction:
         """Members of the asked tokens, in normalised units. Raises KeyError for a stream that the model does not know."""
@@ -125,7 +132,7 @@ class StateModel(nn.Module):
         ]
         encoded, where = torch.cat(embedded, dim=1) + self.coordinates(coords), Geometry.of(coords)
         for block in self.encoder:
-            encoded = block(encoded, where)
+            encoded = self._run(block, encoded, where)
         return self.encoder_norm(encoded), where
 
     def _answer(
@@ -140,7 +147,7 @@ class StateModel(nn.Module):
             tokens = tokens + self.anchor(near) + self.lead(lead)
             base = self._damped_anchor(name, shown, index, same_place, gap_h).unsqueeze(-2)
         for block in self.decoder:
-            tokens = block(tokens, at, encoded, where)
+            tokens = self._run(block, tokens, at, encoded, where)
         departures = self.heads[name](self.decoder_norm(tokens)).unflatten(-1, (self.head.members, -1))
         return base + departures.to(coords.dtype)
 
@@ -184,10 +191,15 @@ def nearest_shown(
     return index, same_place, hours.gather(-1, index[..., None]).squeeze(-1)
 
 
-def question_loss(model: StateModel, prediction: Prediction, question: Question) -> Float[Tensor, ""]:
-    """Mean loss over the asked values of each stream, weighted by the area of their cells (cosine of latitude); mean over streams."""
-    losses = []
+def question_losses(head: Head, prediction: Prediction, question: Question) -> dict[str, Float[Tensor, ""]]:
+    """For each asked stream the mean loss over its observed values, weighted by the area of their cells (cosine of latitude)."""
+    losses = {}
     for name, tokens in question.queries.items():
         area = torch.cos(torch.deg2rad(tokens.coords[..., 0]))
-        losses.append(masked_mean(model.head.loss(prediction[name], tokens.values), tokens.observed, area))
-    return torch.stack(losses).mean()
+        losses[name] = masked_mean(head.loss(prediction[name], tokens.values), tokens.observed, area)
+    return losses
+
+
+def question_loss(model: StateModel, prediction: Prediction, question: Question) -> Float[Tensor, ""]:
+    """Mean over streams of `question_losses`."""
+    return torch.stack(list(question_losses(model.head, prediction, question).values())).mean()

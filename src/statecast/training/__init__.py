@@ -1,7 +1,18 @@
 """Training: questions drawn from a record, a model fitted to them."""
 
+from statecast.training.checkpoints import RunStopped
 from statecast.training.fit import fit
-from statecast.training.options import TrainingOptions
+from statecast.training.options import ONE_DEVICE, Devices, TrainingOptions, is_first_process
 from statecast.training.questions import QuestionDataset, StreamSource, read_window
 
-__all__ = ["QuestionDataset", "StreamSource", "TrainingOptions", "fit", "read_window"]
+__all__ = [
+    "ONE_DEVICE",
+    "Devices",
+    "QuestionDataset",
+    "RunStopped",
+    "StreamSource",
+    "TrainingOptions",
+    "fit",
+    "is_first_process",
+    "read_window",
+]

@@ -1,24 +1,30 @@
-"""Fit a model to questions on Lightning's Trainer."""
+"""Fit a model to questions on Lightning's Trainer: resumable, on any number of processes."""
 
+import copy
 import logging
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
-import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
-from torch.utils.data import DataLoader
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from statecast.models import StateModel
-from statecast.models.state_model import question_loss
-from statecast.streams import Question, stack_questions
-from statecast.training.optimiser import finite_or_raise, make_optimiser
-from statecast.training.options import TrainingOptions
+from statecast.training.checkpoints import (
+    BEST_NAME,
+    AtomicCheckpoints,
+    RandomStates,
+    StopOnSignal,
+    checkpoint_callbacks,
+    checkpoint_step,
+    checkpoint_weights,
+    last_checkpoint,
+)
+from statecast.training.fitting import Fitting, ShardedFitting
+from statecast.training.logs import make_loggers
+from statecast.training.options import ONE_DEVICE, DeviceError, Devices, TrainingOptions
+from statecast.training.progress import TrainingProgress
 from statecast.training.questions import QuestionDataset
 
 MESSAGES = (  # Lightning's advice about choices that we made on purpose
@@ -27,70 +33,9 @@ MESSAGES = (  # Lightning's advice about choices that we made on purpose
     ".*No device id is provided via `init_process_group`.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # SharedBatches starts where it ended
+    ".*The dirpath has changed from.*",
 )
-
-
-class Fitting(LightningModule):
-    """What Lightning asks for: the steps of a training and its optimiser."""
-
-    def __init__(self, model: StateModel, options: TrainingOptions) -> None:
-        super().__init__()
-        self.model, self.options = model, options
-
-    def training_step(self, question: Question, _: int) -> Tensor:
-        loss = question_loss(self.model, self.model(question.context, question.queries), question)
-        finite_or_raise(loss, self.global_step)
-        self.log("loss", loss, batch_size=self.options.batch_size)
-        self.log("learning_rate", self.lr_schedulers().get_last_lr()[0], batch_size=1)  # type: ignore[union-attr]
-        return loss
-
-    def validation_step(self, question: Question, _: int) -> None:
-        loss = question_loss(self.model, self.model(question.context, question.queries), question)
-        self.log("validation_loss", loss, batch_size=self.options.batch_size, sync_dist=True)
-
-    def configure_optimizers(self) -> Any:
-        optimiser, schedule = make_optimiser(self.model, self.options)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def transfer_batch_to_device(self, batch: Question, device: torch.device, dataloader_idx: int) -> Question:
-        return batch.to(device)
-
-
-class TrainingProgress(Callback):
-    """A bar with the step, the loss, the samples a second and the time left."""
-
-    def __init__(self, title: str, options: TrainingOptions) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self.bar = Progress(*columns)
-        self.task = self.bar.add_task(title, total=options.steps, state="", start=False)
-        self.batch_size, self.began = options.batch_size, time.monotonic()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            self.began = time.monotonic()
-            self.bar.start()
-            self.bar.start_task(self.task)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        rate = self.batch_size * trainer.global_step / max(1e-9, time.monotonic() - self.began)
-        self.bar.update(
-            self.task, completed=trainer.global_step, state=f"loss {outputs['loss'].item():.3f}  {rate:.1f} samples/s"
-        )
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.bar.stop()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.bar.stop()
 
 
 def fit(
@@ -100,55 +45,73 @@ def fit(
     options: TrainingOptions,
     out: Path,
     *,
+    devices: Devices = ONE_DEVICE,
+    resume: bool = False,
     title: str = "training",
     progress: bool = True,
 ) -> float:
     """Train `model` in place on `questions`, in their order; write `logs/` and `checkpoints/` into `out`. Returns the wall time in s.
 
-    Raises FloatingPointError if the loss stops being finite.
+    resume  go on from the last readable checkpoint in `out`, if there is one: the result is that of a run that was not stopped
+    Raises LossError if the loss stops being finite or explodes, RunStopped after a signal, CheckpointError if a checkpoint can't be
+    written or none can be read, BatchError if the batch can't be shared evenly.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are not about this training
-    fitting = Fitting(model, options)
-    callbacks: list[Callback] = [ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=0)]
-    callbacks += [TrainingProgress(title, options)] if progress else []
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # their hints are not about this training
+    if options.ema and devices.shards:
+        raise DeviceError("training.ema can't average weights that --strategy fsdp has sharded. Leave one of them out.")
+    directory = out / "checkpoints"
+    start = last_checkpoint(directory) if resume else None
+    first_step = checkpoint_step(start) if start else 0
+    if devices.shards:
+        fitting: Fitting = ShardedFitting(copy.deepcopy(model), questions, validation, options, first_step)
+    else:
+        fitting = Fitting(model, questions, validation, options, first_step)
+    callbacks: list[Callback] = [RandomStates()]
+    callbacks += [TrainingProgress(title, options, first_step)] if progress else []
     callbacks += [EMAWeightAveraging(decay=options.ema)] if options.ema else []
+    callbacks += checkpoint_callbacks(directory, options, validated=validation is not None)
+    callbacks += [StopOnSignal(directory)]
     with warnings.catch_warnings():
         for message in MESSAGES:
             warnings.filterwarnings("ignore", message)
         trainer = Trainer(
+            default_root_dir=out,
             max_steps=options.steps,
             max_epochs=1,
-            devices=1,
+            devices=devices.devices,
+            num_nodes=devices.nodes,
+            strategy=make_strategy(devices, streams=len(model.specs)),
+            use_distributed_sampler=False,
+            accumulate_grad_batches=options.accumulate,
             precision=options.precision,
-            gradient_clip_val=options.gradient_clip,
-            val_check_interval=min(options.validate_every, options.steps) if validation else None,
+            val_check_interval=min(options.validate_every, options.steps) * options.accumulate if validation else None,
             limit_val_batches=1.0 if validation else 0,
             num_sanity_val_steps=0,
             log_every_n_steps=min(10, options.steps),
-            logger=_loggers(options, out),
+            logger=make_loggers(options, out, first_step),
             callbacks=callbacks,
+            plugins=[AtomicCheckpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,
         )
         began = time.monotonic()
-        trainer.fit(fitting, _loader(questions, options), _loader(validation, options) if validation else None)
+        trainer.fit(fitting, ckpt_path=start, weights_only=True)
+    weights = fitting.weights
+    if options.result == "best" and validation is not None:
+        weights = checkpoint_weights(directory / BEST_NAME)
+    if trainer.is_global_zero:
+        model.load_state_dict(weights)
     model.eval()
     return time.monotonic() - began
 
 
-def _loader(questions: QuestionDataset, options: TrainingOptions) -> DataLoader[Question]:
-    context = "forkserver" if options.workers else None
-    return DataLoader(
-        questions,
-        batch_size=options.batch_size,
-        shuffle=False,
-        num_workers=options.workers,
-        collate_fn=stack_questions,
-        multiprocessing_context=context,
-        persistent_workers=options.workers > 0,
+def make_strategy(devices: Devices, streams: int) -> Strategy | str:
+    """How processes share the work: "auto" for one. Of several streams a question may leave one out, whose weights then go unused."""
+    if devices.processes == 1:
+        return "auto"
+    if not devices.shards:
+        return DDPStrategy(find_unused_parameters=streams > 1)
+    return ModelParallelStrategy(
+        data_parallel_size=devices.processes, tensor_parallel_size=1, save_distributed_checkpoint=False
     )
-
-
-def _loggers(options: TrainingOptions, out: Path) -> list[Logger]:
-    make = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
-    return [make[name](out / "logs", name=name, version="") for name in options.loggers]

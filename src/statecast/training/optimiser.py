@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -39,11 +38,3 @@ def learning_rate_factor(step: int, options: TrainingOptions) -> float:
         return (step + 1) / warm_up
     progress = min(1.0, (step - warm_up) / max(1, options.steps - warm_up))
     return options.final_learning_rate + (1 - options.final_learning_rate) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def finite_or_raise(loss: torch.Tensor, step: int) -> None:
-    """Raises FloatingPointError if the loss is not a number or infinite."""
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss is {loss.item()} at step {step}. Lower training.learning_rate, or look for corrupt values in the store."
-        )

@@ -1,0 +1,175 @@
+"""Checkpoints that are whole or not there, the last readable one, and what a run that is stopped leaves."""
+
+import os
+import random
+import re
+import signal
+import warnings
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+
+from statecast.training.options import TrainingOptions
+
+STOPPING_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGUSR1,
+)  # USR1: what SLURM users ask for before the time limit
+BEST_NAME = "best.ckpt"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be written or read."""
+
+
+class RunStopped(InterruptedError):
+    """A signal stopped the training, after a checkpoint."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+    def __init__(self, signal_name: str, step: int) -> None:
+        super().__init__(f"{signal_name} stopped the training at step {step}, after a checkpoint. Go on with --resume.")
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint aside, then renames it: a name that ends in .ckpt is always a whole one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        part = path.with_suffix(".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # torch reports a disk that is full as a RuntimeError of its zip writer
+            part.unlink(missing_ok=True)
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
+            raise CheckpointError(
+                f"checkpoint {path.name} can't be written to {path.parent} ({reason}). Those before it are whole: "
+                "make room and go on with --resume."
+            ) from error
+
+
+def checkpoint_callbacks(directory: Path, options: TrainingOptions, *, validated: bool) -> list[Callback]:
+    """A checkpoint each `checkpoint_every` steps, of which the last ones stay; the best by validation loss, if there is any."""
+    regular = ModelCheckpoint(
+        directory,
+        filename="step-{step:08.0f}",
+        monitor="step",
+        mode="max",
+        save_top_k=options.keep_checkpoints,
+        every_n_train_steps=options.checkpoint_every,
+        auto_insert_metric_name=False,
+        save_on_train_epoch_end=False,
+    )
+    best = ModelCheckpoint(
+        directory,
+        filename=Path(BEST_NAME).stem,
+        monitor="validation_loss",
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )
+    return [regular, best] if validated else [regular]
+
+
+def checkpoint_weights(path: Path) -> dict[str, Tensor]:
+    """The model's weights in a checkpoint."""
+    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix("model."): value for name, value in weights.items()}
+
+
+def checkpoint_step(path: Path) -> int:
+    match = re.fullmatch(r"step-(\d+)(?:-v\d+)?", path.stem)
+    return int(match[1]) if match else -1
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The latest checkpoint that can be read, None if there is no checkpoint at all; warns of each that can't be.
+
+    Raises CheckpointError if there are some but none can be read.
+    """
+    paths = sorted((p for p in directory.glob("step-*.ckpt")), key=checkpoint_step, reverse=True)
+    for path in paths:
+        try:
+            torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"]
+            return path
+        except Exception as error:  # noqa: BLE001  what a damaged pickle or archive raises has no common base
+            warnings.warn(
+                f"checkpoint {path} can't be read ({type(error).__name__}); the one before is used.", stacklevel=2
+            )
+    if paths:
+        raise CheckpointError(f"none of the checkpoints in {directory} can be read. Start again with --overwrite.")
+    return None
+
+
+class RandomStates(Callback):
+    """Global random states travel with the checkpoint. Nothing of ours draws from them; a model of others may."""
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_states"] = {
+            "python": random.getstate(),
+            "numpy": _plain(np.random.get_state()),  # noqa: NPY002
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint["random_states"]
+        random.setstate(states["python"])
+        np.random.set_state((*states["numpy"][:1], states["numpy"][1].numpy(), *states["numpy"][2:]))  # noqa: NPY002
+        torch.set_rng_state(states["torch"])
+        if len(states["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def _plain(state: Any) -> tuple[Any, ...]:
+    """NumPy's state without an array of its own: a checkpoint is read without running code."""
+    return tuple(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in state)
+
+
+class StopOnSignal(Callback):
+    """Ends the step in hand, writes a checkpoint and raises RunStopped when the process is told to stop."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.received, self.before = directory, 0, dict[signal.Signals, Any]()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.before = {number: signal.signal(number, self._receive) for number in STOPPING_SIGNALS}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == self.received == signal.SIGINT:  # a second Ctrl-C: at once
+            raise KeyboardInterrupt
+        self.received = number
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.fit_loop._should_accumulate():
+            return
+        received = self.received
+        if trainer.world_size > 1:  # all processes stop at the same step, whichever was told
+            received = int(
+                trainer.strategy.reduce(torch.tensor(float(received), device=pl_module.device), reduce_op="max")
+            )
+        if received:
+            step = trainer.global_step
+            trainer.save_checkpoint(self.directory / f"step-{step:08d}.ckpt")
+            raise RunStopped(signal.Signals(received).name, step)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,124 @@
+"""What Lightning asks for: the steps of a training, its batches and its optimiser."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.utils.data import DataLoader
+
+from statecast.models import StateModel
+from statecast.models.heads import Prediction
+from statecast.models.state_model import question_losses
+from statecast.streams import Question
+from statecast.training.batches import SharedBatches, make_loader
+from statecast.training.optimiser import make_optimiser
+from statecast.training.options import TrainingOptions
+from statecast.training.questions import QuestionDataset
+
+
+class LossError(FloatingPointError):
+    """A loss that is no number, or has exploded."""
+
+
+class Fitting(LightningModule):
+    """A model and the questions that it is fitted to, from `first_step` on."""
+
+    def __init__(
+        self,
+        model: StateModel,
+        questions: QuestionDataset,
+        validation: QuestionDataset | None,
+        options: TrainingOptions,
+        first_step: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.questions, self.validation = model, questions, validation
+        self.options, self.first_step = options, first_step
+        self.answer = torch.compile(self._answer) if options.compile else self._answer
+        self.weights: dict[str, Tensor] = {}  # at the end, whole on the first process
+        self.parts: list[Tensor] = []  # losses of the parts of the step in hand
+        model.recomputes = options.activation_checkpointing
+
+    def train_dataloader(self) -> DataLoader[Question]:
+        options = self.options
+        batches = SharedBatches(
+            len(self.questions),
+            options.batch_size,
+            options.accumulate,
+            self.trainer.world_size,
+            self.trainer.global_rank,
+            self.first_step,
+        )
+        return make_loader(self.questions, batches, options)
+
+    def val_dataloader(self) -> DataLoader[Question] | list[Any]:
+        if self.validation is None:
+            return []
+        trainer = self.trainer
+        batches = SharedBatches(
+            len(self.validation), self.options.batch_size, 1, trainer.world_size, trainer.global_rank
+        )
+        return make_loader(self.validation, batches, self.options)
+
+    def training_step(self, question: Question, _: int) -> Tensor:
+        losses = self._losses(question)
+        self._require_sound(losses)
+        loss = torch.stack(list(losses.values())).mean()
+        self.parts = [*self.parts, loss.detach()][-self.options.accumulate :]
+        self.log("loss", torch.stack(self.parts).mean(), batch_size=1, sync_dist=True)
+        self.log("learning_rate", self.lr_schedulers().get_last_lr()[0], batch_size=1)  # type: ignore[union-attr]
+        return loss
+
+    def validation_step(self, question: Question, _: int) -> None:
+        loss = torch.stack(list(self._losses(question).values())).mean()
+        self.log("validation_loss", loss, batch_size=1, sync_dist=True)
+
+    def _losses(self, question: Question) -> dict[str, Tensor]:
+        return question_losses(self.model.head, self.answer(question), question)
+
+    def _answer(self, question: Question) -> Prediction:
+        return self.model(question.context, question.queries)
+
+    def on_train_end(self) -> None:
+        weights = self.trainer.strategy.lightning_module_state_dict()  # gathers what is sharded
+        self.weights = {name.removeprefix("model."): value for name, value in weights.items()}
+
+    def _require_sound(self, losses: dict[str, Tensor]) -> None:
+        """Raises LossError with all that is needed to look into it: the stream, the step and its samples."""
+        for stream, loss in losses.items():
+            value = loss.item()
+            if not abs(value) <= self.options.largest_loss:  # NaN compares as False
+                step = self.global_step
+                first = step * self.options.batch_size
+                last = first + self.options.batch_size - 1
+                raise LossError(
+                    f"the loss of stream {stream} is {value:g} at step {step}, samples {first} to {last}. Look at them with "
+                    f"`statecast samples RUN.unfinished --step {step}`; lower training.learning_rate if nothing is wrong with them."
+                )
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.options.gradient_clip
+        )  # also for sharded gradients
+
+    def configure_optimizers(self) -> Any:
+        optimiser, schedule = make_optimiser(self.model, self.options)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Question, device: torch.device, dataloader_idx: int) -> Question:
+        return batch.to(device)
+
+
+class ShardedFitting(Fitting):
+    """With weights, gradients and the optimiser's state sharded over the processes, block by block (FSDP 2)."""
+
+    def configure_model(self) -> None:
+        assert self.device_mesh is not None
+        mesh = self.device_mesh["data_parallel"]
+        for block in [*self.model.encoder, *self.model.decoder]:
+            fully_shard(block, mesh=mesh)
+        fully_shard(self.model, mesh=mesh)

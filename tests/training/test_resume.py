@@ -1,0 +1,157 @@
+"""Runs that were stopped end as those that were not, to the bit."""
+
+import dataclasses
+import errno
+import os
+import signal
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from statecast.streams import Question
+from statecast.training import QuestionDataset, RunStopped, TrainingOptions, fit
+from statecast.training.checkpoints import CheckpointError, last_checkpoint
+from statecast.training.logs import read_metrics
+
+OPTIONS = {
+    "steps": 8,
+    "batch_size": 2,
+    "learning_rate": 1e-2,
+    "checkpoint_every": 2,
+    "keep_checkpoints": 2,
+    "validate_every": 4,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Signalled(QuestionDataset):
+    """The process is told to stop as sample `at` is read."""
+
+    at: int = 0
+    number: int = signal.SIGTERM
+
+    def __getitem__(self, index: int) -> Question:
+        if index == self.at:
+            os.kill(os.getpid(), self.number)
+        return super().__getitem__(index)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrong(QuestionDataset):
+    """Every answer is far too large."""
+
+    def __getitem__(self, index: int) -> Question:
+        question = super().__getitem__(index)
+        return Question(question.context, {n: t.replace(t.values + 5) for n, t in question.queries.items()})
+
+
+@pytest.fixture
+def train(questions, make_model, tmp_path):
+    """Fit a model of its own into a directory of its own; returns its weights."""
+    long = dataclasses.replace(questions, samples=16)
+
+    def train(name: str, *, signal_at: int | None = None, number: int = signal.SIGTERM, resume=False, **options):
+        model = make_model(7 if resume else 0)  # what is resumed must not come from the new weights
+        values = {f.name: getattr(long, f.name) for f in dataclasses.fields(long)}
+        dataset = long if signal_at is None else Signalled(**values, at=signal_at, number=number)
+        settings = TrainingOptions(**(OPTIONS | options))
+        fit(model, dataset, questions, settings, tmp_path / name, resume=resume, progress=False)
+        return model.state_dict()
+
+    return train
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_leaves_a_checkpoint_and_the_resumed_run_ends_with_the_same_weights(train, tmp_path, number):
+    whole = train("whole")
+    with pytest.raises(
+        RunStopped, match=rf"{signal.Signals(number).name} stopped the training at step 3, after a checkp"
+    ):
+        train("stopped", signal_at=5, number=number)
+    assert (tmp_path / "stopped" / "checkpoints" / "step-00000003.ckpt").is_file()
+    assert same(train("stopped", resume=True), whole)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"ema": 0.5}, {"workers": 1}, {"accumulate": 2}, {"result": "best"}, {"activation_checkpointing": True}],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_resumed_run_ends_with_the_same_weights_whatever_the_options(train, options):
+    whole = train("whole", **options)
+    with pytest.raises(RunStopped):  # workers are processes of their own: the part before the signal does without
+        train("stopped", signal_at=7, **(options | {"workers": 0}))
+    assert same(train("stopped", resume=True, **options), whole)
+
+
+def test_the_log_of_a_resumed_run_is_that_of_one_that_was_not_stopped(train, tmp_path):
+    train("whole")
+    with pytest.raises(RunStopped):
+        train("stopped", signal_at=9)
+    train("stopped", resume=True)
+    assert read_metrics(tmp_path / "stopped") == read_metrics(tmp_path / "whole") != []
+
+
+def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(train, tmp_path):
+    whole = train("whole")
+    with pytest.raises(RunStopped):
+        train("stopped", signal_at=12)
+    last = tmp_path / "stopped" / "checkpoints" / "step-00000007.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    with pytest.warns(UserWarning, match=r"step-00000007\.ckpt can't be read"):
+        resumed = train("stopped", resume=True)
+    assert same(resumed, whole)
+
+
+def test_if_no_checkpoint_can_be_read_nothing_is_begun_anew(tmp_path):
+    (tmp_path / "step-00000002.ckpt").write_bytes(b"no archive")
+    with warnings.catch_warnings(), pytest.raises(CheckpointError, match="none of the checkpoints"):
+        warnings.simplefilter("ignore")
+        last_checkpoint(tmp_path)
+    assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_full_disk_is_named_and_the_checkpoint_before_stays(train, tmp_path, monkeypatch):
+    calls = []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    whole = train("whole")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        train("full")
+    monkeypatch.undo()
+    checkpoints = sorted(p.name for p in (tmp_path / "full" / "checkpoints").iterdir())
+    assert checkpoints and not any(name.endswith(".part") for name in checkpoints)
+    assert same(train("full", resume=True), whole)
+
+
+def test_the_last_checkpoints_and_the_best_stay(train, tmp_path):
+    train("run")
+    kept = sorted(p.name for p in Path(tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["best.ckpt", "step-00000006.ckpt", "step-00000008.ckpt"]
+
+
+def test_the_best_weights_are_the_result_if_asked(questions, make_model, tmp_path):
+    """What is learned is wrong, so that the first validation is the best."""
+    values = {f.name: getattr(questions, f.name) for f in dataclasses.fields(questions)}
+    weights = {}
+    for result in ("best", "last"):
+        model, options = (
+            make_model(),
+            TrainingOptions(**(OPTIONS | {"steps": 4, "validate_every": 1, "result": result})),
+        )
+        fit(model, Wrong(**values), questions, options, tmp_path / result, progress=False)
+        weights[result] = model.state_dict()
+    stored = torch.load(tmp_path / "best" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert stored["global_step"] == 1 and not same(weights["best"], weights["last"])
+    assert same(weights["best"], {k.removeprefix("model."): v for k, v in stored["state_dict"].items()})
