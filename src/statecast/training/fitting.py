@@ -81,6 +81,16 @@ class Fitting(LightningModule):
     def _answer(self, question: Question) -> Prediction:
         return self.model(question.context, question.queries)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Number the optimiser's parameters as the model orders them, which is what a sharded training reads."""
+        number = {id(parameter): n for n, parameter in enumerate(self.parameters())}
+        grouped = [p for group in self.trainer.optimizers[0].param_groups for p in group["params"]]
+        renamed = {n: number[id(parameter)] for n, parameter in enumerate(grouped)}
+        state = checkpoint["optimizer_states"][0]
+        groups = [group | {"params": [renamed[n] for n in group["params"]]} for group in state["param_groups"]]
+        values = {renamed[n]: value for n, value in state["state"].items()}
+        checkpoint["optimizer_states"] = [{"state": values, "param_groups": groups}]
+
     def on_train_end(self) -> None:
         weights = self.trainer.strategy.lightning_module_state_dict()  # gathers what is sharded
         self.weights = {name.removeprefix("model."): value for name, value in weights.items()}
@@ -115,6 +125,9 @@ class Fitting(LightningModule):
 
 class ShardedFitting(Fitting):
     """With weights, gradients and the optimiser's state sharded over the processes, block by block (FSDP 2)."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning has numbered the optimiser's parameters already."""
 
     def configure_model(self) -> None:
         assert self.device_mesh is not None

@@ -1,0 +1,148 @@
+"""Several processes, started as a user starts them: same losses, checkpoints that any number of processes can open."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import statecast
+from statecast.training.batches import BatchError, SharedBatches
+from statecast.training.logs import read_metrics
+
+STEPS, EVERY = 6, 3
+
+
+@pytest.fixture(scope="module")
+def recipe(runs, tmp_path_factory) -> Path:
+    """Six steps of four samples, with a checkpoint after three."""
+    training = {
+        "steps": STEPS,
+        "batch_size": 4,
+        "checkpoint_every": EVERY,
+        "validate_every": 3,
+        "validation_samples": 4,
+    }
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(yaml.safe_dump(runs.recipe | {"training": training}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def single(recipe) -> Path:
+    out = recipe.with_name("single")
+    statecast.pretrain(str(recipe), out, progress=False)
+    return out
+
+
+def command(recipe: Path, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "statecast", "pretrain", str(recipe), "--out", str(out), "--quiet", *options]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def train(recipe: Path, out: Path, *options: str) -> None:
+    done = subprocess.run(
+        command(recipe, out, *options), env=environment(), capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("model:") == 1
+
+
+def stopped_copy(run: Path, out: Path) -> None:
+    """The run as it stood after its first checkpoint."""
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    shutil.copytree(run, unfinished)
+    (unfinished / "model").rename(unfinished / "start")
+    (unfinished / "checkpoints" / f"step-{STEPS:08d}.ckpt").unlink()
+
+
+def losses(run: Path) -> list[float]:
+    return [row[key] for row in read_metrics(run) for key in ("loss", "validation_loss") if key in row]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def assert_equal_to_rounding(run: Path, other: Path) -> None:
+    assert losses(run) == pytest.approx(losses(other), rel=1e-5) and len(losses(run)) == 3
+    torch.testing.assert_close(weights(run), weights(other), rtol=1e-3, atol=1e-4)
+
+
+def test_two_processes_give_the_losses_of_one(recipe, single, tmp_path):
+    train(recipe, tmp_path / "ddp", "--devices", "2")
+    assert_equal_to_rounding(tmp_path / "ddp", single)
+
+
+def test_a_checkpoint_of_one_process_goes_on_sharded_over_two_and_back(recipe, single, tmp_path):
+    stopped_copy(single, tmp_path / "sharded")
+    train(recipe, tmp_path / "sharded", "--resume", "--devices", "2", "--strategy", "fsdp")
+    assert_equal_to_rounding(tmp_path / "sharded", single)
+    whole = tmp_path / "whole"
+    train(recipe, whole, "--devices", "2", "--strategy", "fsdp")
+    stopped_copy(whole, tmp_path / "back")
+    statecast.pretrain(str(recipe), tmp_path / "back", resume=True, progress=False)
+    assert_equal_to_rounding(tmp_path / "back", single)
+
+
+def test_a_run_that_was_killed_again_and_again_ends_with_the_same_weights(recipe, single, tmp_path):
+    """Killed once right after a checkpoint appeared and once while one is written."""
+    out, unfinished = tmp_path / "killed", tmp_path / "killed.unfinished"
+    for wanted in ("step-*.ckpt", "*.part"):
+        process = subprocess.Popen(
+            command(recipe, out, "--resume"), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        began = time.monotonic()
+        while process.poll() is None and not any((unfinished / "checkpoints").glob(wanted)):
+            time.sleep(0.001)
+            assert time.monotonic() - began < 60
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    if not out.exists():  # the file of a checkpoint in writing is there for some milliseconds only
+        statecast.pretrain(str(recipe), out, resume=True, progress=False)
+    assert all(torch.equal(value, weights(single)[name]) for name, value in weights(out).items())
+
+
+def test_sigterm_ends_the_command_with_an_exit_code_of_its_own(recipe, tmp_path):
+    out = tmp_path / "stopped"
+    process = subprocess.Popen(
+        command(recipe, out, "training.steps=5000", "training.checkpoint_every=20"),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not any((tmp_path / "stopped.unfinished" / "checkpoints").glob("step-*.ckpt")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert errors.strip().splitlines()[-1].startswith("statecast: SIGTERM stopped the training at step")
+
+
+@pytest.mark.parametrize(("processes", "accumulate"), [(1, 1), (2, 1), (4, 1), (2, 2), (1, 4)])
+def test_every_sample_is_taken_once_and_steps_hold_the_same_samples_on_any_number_of_processes(processes, accumulate):
+    shares = [list(SharedBatches(24, 8, accumulate, processes, rank)) for rank in range(processes)]
+    assert all(len(share) == len(SharedBatches(24, 8, accumulate, processes)) for share in shares)
+    for step in range(3):
+        parts = [part for share in shares for part in share[step * accumulate : (step + 1) * accumulate]]
+        assert sorted(sample for part in parts for sample in part) == list(range(8 * step, 8 * step + 8))
+
+
+def test_a_training_that_goes_on_starts_with_the_samples_of_its_step():
+    assert list(SharedBatches(12, 4, 2, first_step=2)) == [[8, 9], [10, 11]]
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+    with pytest.raises(BatchError, match="batch_size 6 can't be shared evenly by 4 processes"):
+        SharedBatches(24, 6, processes=4)
