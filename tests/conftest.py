@@ -142,11 +142,11 @@ def runs(tmp_path_factory) -> Runs:
         "streams": {"fields": {"variables": ["t", "msl"], "levels": [500, 850], "patch": [2, 2, 2]}},
         "task": {"kind": "masked", "slabs": 2},
         "model": {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "members": 4},
-        "training": {"steps": 4, "batch_size": 2, "validate_every": 2, "validation_samples": 2},
+        "training": {"steps": 4, "batch_size": 2, "validate_every": 2, "validation_samples": 2, "footprint": False},
     }
     tuning = {
         "task": {"kind": "forecast", "history": 1, "leads": 1},
-        "training": {"steps": 3, "batch_size": 2, "validation_samples": 2},
+        "training": {"steps": 3, "batch_size": 2, "validation_samples": 2, "footprint": False},
     }
     statecast.pretrain(recipe, folder / "pretrained", progress=False)
     statecast.finetune(tuning, folder / "pretrained", folder / "forecast", progress=False)

@@ -1,6 +1,7 @@
 """The jobs behind the commands: from a recipe and a store to a run directory."""
 
 import contextlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import xarray as xr
 import yaml
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,13 +18,17 @@ from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.evaluation import Verification, verify_forecast, verify_reconstruction, write_scores
 from statecast.evaluation.report import RunFacts, write_report
 from statecast.inference import forecast, write_forecast
+from statecast.models.state_model import question_losses
 from statecast.outputs import holds_checkpoint, is_finished, new_output, training_output
 from statecast.sources import Record, StoreError, fit_climatology, open_fields
 from statecast.sources.record import select_period
+from statecast.streams import stack_questions
 from statecast.tokenizers import FieldTokenizer, WindowSampler
 from statecast.tokenizers.patches import check_patch
 from statecast.trained import ModelError, TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, QuestionDataset, StreamSource, fit, is_first_process
+from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
+from statecast.training.footprint import load_footprint
 
 
 def pretrain(
@@ -98,6 +104,53 @@ def finetune(
         training = Training(directory, title, progress, resume=resume, devices=devices, new_parameters=new)
         _train(trained, recipe, dataset, sources, training)
     return trained
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """One stream of one sample of a training: what it held, in normalised units, and how it was answered."""
+
+    sample: int
+    stream: str
+    starts: str
+    shown: int
+    asked: int
+    observed: float
+    lowest: float
+    highest: float
+    loss: float
+
+
+def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
+    """The samples of a training step, as the run drew them, answered with its last checkpoint up to that step (or its model).
+
+    Reproduces what a run that stopped at `step` was shown. Raises ModelError if `run` is no run directory, RecipeError for a step
+    that its recipe doesn't have.
+    """
+    run = Path(run)
+    trained = load(run / START if (run / START).exists() else run)
+    recipe = read_recipe(trained.recipe)
+    if not 0 <= step < recipe.training.steps:
+        raise RecipeError(f"step {step}: the run has steps 0 to {recipe.training.steps - 1}. Name one of them.")
+    if checkpoint := last_checkpoint(run / "checkpoints", up_to=step):
+        trained.model.load_state_dict(checkpoint_weights(checkpoint))
+    sources = _sources(recipe, open_fields(recipe.data.store), known=trained.tokenizers)
+    size = recipe.training.batch_size
+    questions = _questions(recipe, sources, recipe.training.steps * size, recipe.seed)
+    facts = []
+    for sample in range(step * size, (step + 1) * size):
+        question = stack_questions([questions[sample]])
+        with torch.no_grad():
+            losses = question_losses(trained.model.head, trained.model(question.context, question.queries), question)
+        times = next(iter(sources.values())).record.dataset.indexes["time"]
+        start = str(times[questions.place(sample).start])
+        for name, asked in question.queries.items():
+            values = asked.values[asked.observed]
+            low, high = (values.min().item(), values.max().item()) if len(values) else (math.nan, math.nan)
+            shown = len(question.context[name]) if name in question.context else 0
+            share = asked.observed.float().mean().item()
+            facts.append(SampleFacts(sample, name, start, shown, len(asked), share, low, high, losses[name].item()))
+    return facts
 
 
 START = "start"
@@ -218,11 +271,13 @@ def _train(
         progress=training.progress,
     )
     if is_first:
-        trained.save(directory / "model")
+        footprint = load_footprint(directory)
+        trained.save(directory / "model", str(footprint or "not measured"))
         facts = {
             "wall_time_s": round(seconds, 1),
             "parameters": trained.parameters,
             "new_parameters": list(training.new_parameters),
+            "footprint": str(footprint or "not measured"),
         }
         (directory / "run.yaml").write_text(yaml.safe_dump(facts))
         shutil.rmtree(directory / START)

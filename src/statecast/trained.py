@@ -39,6 +39,8 @@ tags: [foundation-model, {kind}]
 |---|---|---|---|---|
 {streams}
 
+Energy and emissions of its training: {footprint}.
+
 Load it with `statecast.load(path)`; the recipe that made it is `recipe.yaml`. Its skill holds for the store and the period that its
 evaluation names, and for nothing else.
 """
@@ -60,8 +62,11 @@ class TrainedModel:
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
-    def save(self, directory: Path) -> None:
-        """Write the model directory (see the module). Raises FileExistsError if `directory` exists already."""
+    def save(self, directory: Path, footprint: str = "not measured") -> None:
+        """Write the model directory (see the module); `footprint` stands in the model card.
+
+        Raises FileExistsError if `directory` exists already.
+        """
         directory.mkdir(parents=True)
         (directory / "streams").mkdir()
         (directory / "recipe.yaml").write_text(yaml.safe_dump(dict(self.recipe), sort_keys=False))
@@ -77,10 +82,10 @@ class TrainedModel:
         (directory / "model.json").write_text(json.dumps(facts, indent=2))
         for name, tokenizer in self.tokenizers.items():
             tokenizer.climatology.save(directory / "streams" / f"{name}.nc")
-        (directory / "README.md").write_text(self._card())
+        (directory / "README.md").write_text(self._card(footprint))
         save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / "model.safetensors")
 
-    def _card(self) -> str:
+    def _card(self, footprint: str) -> str:
         rows = [
             f"| {name} | {', '.join(t.stream.variables)} | {', '.join(f'{p:g}' for p in t.stream.levels) or '-'} "
             f"| {' x '.join(map(str, t.stream.patch))} | {t.climatology.grid.shape[0]} x {t.climatology.grid.shape[1]} |"
@@ -93,6 +98,7 @@ class TrainedModel:
             kind=self.recipe["task"]["kind"],
             train=" to ".join(map(str, data["train"])),
             store=data["store"],
+            footprint=footprint,
             streams="\n".join(rows),
         )
 

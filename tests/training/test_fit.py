@@ -8,16 +8,19 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from statecast.models.state_model import question_loss
 from statecast.streams import stack_questions
-from statecast.training import TrainingOptions, fit
+from statecast.training import ONE_DEVICE, Devices, TrainingOptions, fit
+from statecast.training.fitting import LossError
+from statecast.training.logs import LoggerError
+from statecast.training.options import DeviceError
 
-OPTIONS = {"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "loggers": ()}
+OPTIONS = {"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "loggers": (), "footprint": False}
 
 
 @pytest.fixture
 def run(questions, make_model, tmp_path):
     """Fit a new model into a directory of its own; returns the model and the directory."""
 
-    def run(name: str = "run", *, dataset=None, validation=None, seed: int = 0, **options):
+    def run(name: str = "run", *, dataset=None, validation=None, seed: int = 0, devices=ONE_DEVICE, **options):
         model = make_model(seed)
         fit(
             model,
@@ -25,6 +28,7 @@ def run(questions, make_model, tmp_path):
             validation,
             TrainingOptions(**(OPTIONS | options)),
             tmp_path / name,
+            devices=devices,
             progress=False,
         )
         return model, tmp_path / name
@@ -105,3 +109,46 @@ def test_progress_is_told_without_changing_the_result(run, questions, make_model
     seconds = fit(told, questions, None, TrainingOptions(**OPTIONS), tmp_path / "told", title="fitting", progress=True)
     assert seconds > 0 and "fitting" in capsys.readouterr().out
     assert all(torch.equal(v, told.state_dict()[name]) for name, v in quiet.state_dict().items())
+
+
+def test_a_loss_that_has_exploded_stops_the_run_with_its_stream_and_samples(run):
+    with pytest.raises(
+        LossError, match=r"stream air is \d.* at step 0, samples 0 to 1\. Look at them with `statecast sa"
+    ):
+        run(largest_loss=1e-3)
+
+
+def test_parts_of_a_step_add_up_to_its_gradient(run):
+    (whole, _), (parts, _) = run("whole"), run("parts", accumulate=2)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_computing_activations_again_changes_nothing(run):
+    (kept, _), (again, _) = run("kept"), run("again", activation_checkpointing=True)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in kept.state_dict().items())
+
+
+def test_autocast_to_bfloat16_stays_near_full_precision(run, questions):
+    (_, full), (_, half) = (
+        run(name, validation=questions, steps=4, validate_every=4, loggers=("csv",), precision=precision)
+        for name, precision in (("full", "32-true"), ("half", "bf16-mixed"))
+    )
+    losses = [next(float(r["validation_loss"]) for r in log_of(d) if r["validation_loss"]) for d in (full, half)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03) and losses[1] != losses[0]
+
+
+def test_a_logger_that_is_not_installed_is_named(run, monkeypatch):
+    def missing(*args, **kwargs):
+        raise ModuleNotFoundError("no module named wandb")
+
+    monkeypatch.setattr("statecast.training.logs.WandbLogger", missing)
+    with pytest.raises(
+        LoggerError, match=r"wandb is not installed\. Install it with `pip install 'statecast\[wandb\]'`"
+    ):
+        run(loggers=("wandb",))
+
+
+def test_an_average_of_sharded_weights_is_refused(run):
+    with pytest.raises(DeviceError, match=r"training\.ema can't average"):
+        run(ema=0.9, devices=Devices(2, strategy="fsdp"))

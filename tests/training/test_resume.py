@@ -22,6 +22,7 @@ OPTIONS = {
     "checkpoint_every": 2,
     "keep_checkpoints": 2,
     "validate_every": 4,
+    "footprint": False,
 }
 
 

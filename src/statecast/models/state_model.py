@@ -130,7 +130,8 @@ class StateModel(nn.Module):
             self.values[name](torch.cat([t.values * t.observed, t.observed.to(t.values.dtype)], dim=-1))
             for name, t in context.items()
         ]
-        encoded, where = torch.cat(embedded, dim=1) + self.coordinates(coords), Geometry.of(coords)
+        encoded = (torch.cat(embedded, dim=1) + self.coordinates(coords)).to(coords.dtype)  # autocast or not
+        where = Geometry.of(coords)
         for block in self.encoder:
             encoded = self._run(block, encoded, where)
         return self.encoder_norm(encoded), where
@@ -146,6 +147,7 @@ class StateModel(nn.Module):
             lead = torch.cat([duration_features(gap_h), same_place[..., None].to(coords.dtype)], dim=-1)
             tokens = tokens + self.anchor(near) + self.lead(lead)
             base = self._damped_anchor(name, shown, index, same_place, gap_h).unsqueeze(-2)
+        tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
         for block in self.decoder:
             tokens = self._run(block, tokens, at, encoded, where)
         departures = self.heads[name](self.decoder_norm(tokens)).unflatten(-1, (self.head.members, -1))

@@ -1,5 +1,6 @@
 """Checkpoints that are whole or not there, the last readable one, and what a run that is stopped leaves."""
 
+import math
 import os
 import random
 import re
@@ -97,12 +98,14 @@ def checkpoint_step(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def last_checkpoint(directory: Path) -> Path | None:
-    """The latest checkpoint that can be read, None if there is no checkpoint at all; warns of each that can't be.
+def last_checkpoint(directory: Path, up_to: float = math.inf) -> Path | None:
+    """The latest checkpoint, of step `up_to` at most, that can be read, None if there is no checkpoint at all; warns of each that can't be.
 
     Raises CheckpointError if there are some but none can be read.
     """
-    paths = sorted((p for p in directory.glob("step-*.ckpt")), key=checkpoint_step, reverse=True)
+    paths = sorted(
+        (p for p in directory.glob("step-*.ckpt") if checkpoint_step(p) <= up_to), key=checkpoint_step, reverse=True
+    )
     for path in paths:
         try:
             torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"]

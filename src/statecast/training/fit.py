@@ -22,6 +22,7 @@ from statecast.training.checkpoints import (
     last_checkpoint,
 )
 from statecast.training.fitting import Fitting, ShardedFitting
+from statecast.training.footprint import footprint_of
 from statecast.training.logs import make_loggers
 from statecast.training.options import ONE_DEVICE, DeviceError, Devices, TrainingOptions
 from statecast.training.progress import TrainingProgress
@@ -96,7 +97,8 @@ def fit(
             enable_model_summary=False,
         )
         began = time.monotonic()
-        trainer.fit(fitting, ckpt_path=start, weights_only=True)
+        with footprint_of(out, options):
+            trainer.fit(fitting, ckpt_path=start, weights_only=True)
     weights = fitting.weights
     if options.result == "best" and validation is not None:
         weights = checkpoint_weights(directory / BEST_NAME)

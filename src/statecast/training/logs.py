@@ -1,6 +1,7 @@
 """Where losses are written. A run that goes on continues its logs from its last checkpoint."""
 
 import csv
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def make_loggers(options: TrainingOptions, out: Path, first_step: int) -> list[L
         "tensorboard": lambda: TensorBoardLogger(
             logs, name="tensorboard", version="", purge_step=first_step if first_step else None
         ),
-        "mlflow": lambda: MLFlowLogger(experiment_name="statecast", run_name=run, save_dir=str(logs / "mlflow")),
+        "mlflow": lambda: MLFlowLogger("statecast", run_name=run, tracking_uri=_mlflow_uri(logs)),
         "wandb": lambda: WandbLogger(project="statecast", name=run, save_dir=logs, offline=True),
     }
     loggers = []
@@ -35,9 +36,14 @@ def make_loggers(options: TrainingOptions, out: Path, first_step: int) -> list[L
             loggers.append(make[name]())
         except ModuleNotFoundError:
             raise LoggerError(
-                f"training.loggers: {name} is not installed. Install it with `pip install {name}`, or leave it out."
+                f"training.loggers: {name} is not installed. Install it with `pip install 'statecast[{name}]'`, or leave it out."
             ) from None
     return loggers
+
+
+def _mlflow_uri(logs: Path) -> str:
+    logs.mkdir(parents=True, exist_ok=True)
+    return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{(logs / 'mlflow.db').absolute()}")
 
 
 def _csv_from(logs: Path, first_step: int) -> CSVLogger:

@@ -47,6 +47,10 @@ class TrainingOptions(BaseModel):
         False, description="compute the inside of the blocks again on the way back: less memory, a third more time"
     )
     compile: bool = Field(False, description="torch.compile the model; needs a C++ compiler on a CPU")
+    footprint: bool = Field(True, description="estimate energy and emissions by codecarbon, into RUN/footprint.json")
+    region: str = Field(
+        "WORLD", description="where the electricity comes from: an ISO code of three letters, or WORLD for the mean"
+    )
     loggers: tuple[Literal["csv", "tensorboard", "mlflow", "wandb"], ...] = Field(
         ("csv", "tensorboard"), description="where losses are written, under RUN/logs"
     )

@@ -54,6 +54,14 @@ class QuestionDataset(Dataset[Question]):
             raise IndexError(
                 f"sample {index} of a training of {self.samples} samples, expected 0 to {self.samples - 1}."
             )
-        sample = np.random.default_rng([self.seed, 0, index])
+        place, sample = self._draw(index)
         step = np.random.default_rng([self.seed, 1, index // self.batch_size])
-        return self.task(read_window(self.sources, self.windows.draw(sample)), sample, step)
+        return self.task(read_window(self.sources, place), sample, step)
+
+    def place(self, index: int) -> Place:
+        """Where and when the window of a sample lies."""
+        return self._draw(index)[0]
+
+    def _draw(self, index: int) -> tuple[Place, np.random.Generator]:
+        sample = np.random.default_rng([self.seed, 0, index])
+        return self.windows.draw(sample), sample

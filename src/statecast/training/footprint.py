@@ -1,0 +1,135 @@
+"""Energy and emissions of a training, by codecarbon, offline."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from codecarbon import OfflineEmissionsTracker
+from codecarbon.input import DataSource
+
+from statecast.training.options import TrainingOptions, is_first_process
+
+SENSORS = ("RAPL", "Power Gadget", "powermetrics", "GPU")  # what codecarbon calls hardware that tells its own power
+FILE = "footprint.json"
+
+
+class RegionError(ValueError):
+    """A country that the table of carbon intensities does not have."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Of one run: kWh and kg of CO2 equivalent, summed over its parts if it was resumed.
+
+    `measured` is False if any part of the machine has no power sensor: then codecarbon estimates from the processor's rated power and
+    load, and from the size of the memory, whose share it often overrates.
+    """
+
+    energy_kwh: float
+    cpu_kwh: float
+    gpu_kwh: float
+    memory_kwh: float
+    emissions_kg: float
+    duration_s: float
+    intensity_g_per_kwh: float
+    region: str
+    measured: bool
+    hardware: tuple[str, ...]
+    parts: int = 1
+
+    def __add__(self, other: "Footprint") -> "Footprint":
+        sums = {
+            key: getattr(self, key) + getattr(other, key)
+            for key in ("energy_kwh", "cpu_kwh", "gpu_kwh", "memory_kwh", "emissions_kg", "duration_s", "parts")
+        }
+        return Footprint(
+            **{**asdict(other), **sums, "measured": self.measured and other.measured, "hardware": other.hardware}
+        )
+
+    def __str__(self) -> str:
+        how = "measured" if self.measured else "estimated: no power sensor for all of the machine"
+        return (
+            f"{self.energy_kwh:.3g} kWh, {self.emissions_kg:.3g} kg CO2e at {self.intensity_g_per_kwh:.0f} g/kWh ({self.region}); "
+            f"{how}; memory {self.memory_kwh / max(self.energy_kwh, 1e-12):.0%} of it; codecarbon on {', '.join(self.hardware)}"
+        )
+
+    def save(self, directory: Path) -> None:
+        (directory / FILE).write_text(json.dumps(asdict(self), indent=2))
+
+
+def load_footprint(directory: Path) -> Footprint | None:
+    path = directory / FILE
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text())
+    return Footprint(**values | {"hardware": tuple(values["hardware"])})
+
+
+def carbon_intensities() -> Mapping[str, float]:
+    """g CO2e per kWh of each country by its ISO 3166 code of three letters, from codecarbon's table; `WORLD`: mean by generation."""
+    table = DataSource().get_global_energy_mix_data()
+    known = {code: row for code, row in table.items() if row.get("carbon_intensity") is not None}
+    total = sum(row["total_TWh"] for row in known.values())
+    world = sum(row["carbon_intensity"] * row["total_TWh"] for row in known.values()) / total
+    return {code: row["carbon_intensity"] for code, row in known.items()} | {"WORLD": world}
+
+
+def carbon_intensity(region: str) -> float:
+    """g CO2e per kWh. Raises RegionError for a code that the table does not have."""
+    table = carbon_intensities()
+    if region not in table:
+        raise RegionError(
+            f"region {region}: expected WORLD or an ISO code of three letters, such as {', '.join(sorted(table)[:3])}, DEU or FRA."
+        )
+    return table[region]
+
+
+@contextlib.contextmanager
+def footprint_of(out: Path, options: TrainingOptions) -> Iterator[None]:
+    """Measures the block and adds it to `out / "footprint.json"`, also if it fails. Does nothing where the recipe says so.
+
+    A process that is killed takes its part with it. Raises RegionError, before the block.
+    """
+    if not options.footprint or not is_first_process():
+        yield
+        return
+    intensity = carbon_intensity(options.region)
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it reports before it reads `log_level`
+    tracker = OfflineEmissionsTracker(
+        country_iso_code="USA"
+        if options.region == "WORLD"
+        else options.region,  # asked for, though the next line decides
+        force_carbon_intensity_g_co2e_kwh=intensity,
+        output_methods=[],
+        log_level="critical",
+        allow_multiple_runs=True,
+    )
+    tracker.start()
+    try:
+        yield
+    finally:
+        tracker.stop()
+        part = _footprint(tracker, intensity, options.region)
+        before = load_footprint(out)
+        if out.is_dir():
+            (before + part if before else part).save(out)
+
+
+def _footprint(tracker: OfflineEmissionsTracker, intensity: float, region: str) -> Footprint:
+    data = tracker.final_emissions_data
+    hardware = tuple(str(part) for part in tracker._conf["hardware"])
+    return Footprint(
+        energy_kwh=data.energy_consumed,
+        cpu_kwh=data.cpu_energy,
+        gpu_kwh=data.gpu_energy,
+        memory_kwh=data.ram_energy,
+        emissions_kg=data.energy_consumed * intensity / 1000,
+        duration_s=data.duration,
+        intensity_g_per_kwh=intensity,
+        region=region,
+        measured=all(any(sensor in part for sensor in SENSORS) for part in hardware),
+        hardware=hardware,
+    )
