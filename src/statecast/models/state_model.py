@@ -4,6 +4,7 @@ Axes: B sample, N shown token, Q asked token, P value in a token, C coordinate, 
 """
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Literal, Self
 
 import torch
@@ -116,7 +117,7 @@ class StateModel(nn.Module):
             raise KeyError(f"the model has no stream {unknown[0]}. Streams: {', '.join(self.specs)}.")
         encoded, where = self.encode(context)
         sizes = {name: len(tokens) for name, tokens in context.items()}
-        firsts = dict(zip(sizes, torch.tensor([0, *sizes.values()]).cumsum(0).tolist(), strict=False))
+        firsts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
         answers = {}
         for name, tokens in queries.items():
             span = slice(firsts[name], firsts[name] + sizes[name]) if name in sizes else None
