@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from statecast.costs.sizes import count_flops
 from statecast.models import ModelOptions, StateModel, TokenSpec
 from statecast.models.attention import Geometry
 from statecast.models.blocks import Block
@@ -126,17 +126,6 @@ def time_in_turns(models: tuple[nn.Module, nn.Module], question: Question, secon
     return statistics.median(times[0][1:]), statistics.median(times[1][1:])
 
 
-def count_flops(model: nn.Module, question: Question) -> int:
-    """Multiplications and additions of the matrix products in a step's forward and backward pass, those of attention among them.
-
-    Counted by torch on its `meta` device, where attention is written out: its counter passes over the fused kernel of the CPU.
-    """
-    on_meta, asked = copy.deepcopy(model).to("meta"), question.to("meta")
-    with FlopCounterMode(display=False) as counter:
-        question_loss(on_meta, on_meta(asked.context, asked.queries), asked).backward()  # type: ignore[arg-type]
-    return counter.get_total_flops()
-
-
 def matmul_peak(seconds: float = 2.0, size: int = 2048) -> float:
     """FLOP/s of the best of several f32 matrix products."""
     a, b = torch.randn(size, size), torch.randn(size, size)
@@ -152,7 +141,7 @@ def measure(size: str, seconds: float) -> dict[str, float]:
     torch.manual_seed(0)
     question, models = make_question(size), make_models(size)
     samples = SIZES[size][-1]
-    flops = [count_flops(model, question) for model in models]
+    flops = [count_flops(copy.deepcopy(model).to("meta"), question) for model in models]  # type: ignore[arg-type]
     ours, peer = time_in_turns(models, question, seconds)
     peak = matmul_peak()
     return {

@@ -1,5 +1,7 @@
 """The command line: what it prints, and one line and exit code 2 for a user's mistake."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import pytest
 import yaml
 
 from statecast import cli
+from statecast.jobs import look_at_samples
 
 
 @pytest.fixture
@@ -86,6 +89,69 @@ def test_a_run_that_exists_is_refused_before_anything_is_read(tmp_path, statecas
     (tmp_path / "run").mkdir()
     code, written = statecast("pretrain", "quickstart", "--out", "run")
     assert code == 2 and "exists already" in written
+
+
+def test_the_samples_of_a_step_are_those_that_the_run_drew(runs, tmp_path, statecast):
+    facts = look_at_samples(runs.pretrained, 1)
+    assert [f.sample for f in facts] == [2, 3] and {f.stream for f in facts} == {"fields"}
+    assert all(f.shown and f.asked and f.observed == 1 and f.lowest < f.highest and 0 < f.loss < 5 for f in facts)
+    assert statecast("samples", runs.pretrained, "--step", "1")[0] == 0
+    code, message = statecast("samples", runs.pretrained, "--step", "99")
+    assert code == 2 and message == "statecast: step 99: the run has steps 0 to 3. Name one of them.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a recipe, or --params and --tokens, or --device-hours."),
+        (["nano", "--params", "1e9"], "give a recipe, or --params and --tokens, not both."),
+        (
+            ["--params", "1e9", "--tokens", "1e9", "--device", "abacus"],
+            "device abacus: is not in the table. Those known:",
+        ),
+        (["--params", "1e9", "--tokens", "1e9", "--region", "XX"], "region XX: expected WORLD or an ISO code"),
+        (["--params", "1e9", "--tokens", "-1"], "tokens -1: expected a positive number."),
+        (["--params", "1e9", "--tokens", "1", "--utilisation", "1.5"], "utilisation 1.5: expected 0 to 1."),
+        (["--params", "1e9", "--tokens", "1", "--devices", "0"], "devices 0: expected 1 to"),
+        (["--params", "1e9", "--tokens", "1", "--pue", "0.5"], "pue 0.5: expected 1 to 10."),
+    ],
+)
+def test_a_cost_of_what_cannot_be_is_refused(statecast, arguments, message):
+    code, error = statecast("cost", *arguments)
+    assert code == 2 and error.startswith(f"statecast: {message}") and error.count("\n") == 1
+
+
+def test_a_cost_is_told_in_tables_and_as_json():
+    arguments = ["--params", "1e9", "--tokens", "2e10", "--device", "a100", "--devices", "8", "--price", "2"]
+    for extra in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "statecast", "cost", *arguments, *extra], capture_output=True, text=True, check=True
+        )
+        if extra:
+            cost = json.loads(done.stdout)["estimate"]
+            assert cost["flops"] == pytest.approx(1.2e20) and cost["price"] == pytest.approx(2 * cost["device_hours"])
+            assert cost["assumptions"]["sources"]["price_per_hour"] == "given"
+        else:
+            assert "not known" not in done.stdout and "codecarbon's table, WORLD" in done.stdout
+
+
+def test_a_run_that_was_stopped_is_not_touched_without_a_word_and_not_resumed_by_another_recipe(
+    runs, tmp_path, statecast
+):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(runs.recipe))
+    unfinished = tmp_path / "run.unfinished"
+    shutil.copytree(runs.pretrained, unfinished)
+    (unfinished / "model").rename(unfinished / "start")
+    code, message = statecast("pretrain", "recipe.yaml", "--out", "run")
+    assert code == 2 and "run.unfinished holds a run that was stopped. Pass --resume" in message
+    code, message = statecast("pretrain", "recipe.yaml", "training.learning_rate=0.5", "--out", "run", "--resume")
+    assert code == 2 and "another recipe: training.learning_rate (0.0035 before, 0.5 now)" in message
+    assert (unfinished / "start").is_dir() and not (tmp_path / "run").exists()
+    changed = ["training.learning_rate=0.5", "--resume", "--allow-changes", "--quiet"]
+    assert statecast("pretrain", "recipe.yaml", "--out", "run", *changed)[0] == 0
+    finished = (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns
+    assert statecast("pretrain", "recipe.yaml", "--out", "run", "--resume")[0] == 0
+    assert (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns == finished
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, statecast):

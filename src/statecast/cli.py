@@ -40,6 +40,10 @@ Strategy = Annotated[
 ]
 
 
+class CommandError(ValueError):
+    """Options that don't go together."""
+
+
 def main() -> None:
     """Entry point: a user's mistake is one line on standard error and exit code 2; a run that a signal stopped has exit code 75."""
     warnings.filterwarnings("ignore", module="lightning")
@@ -160,6 +164,63 @@ def _tell(what: str, path: Path) -> None:
 
     if is_first_process():
         print(f"{what}: {path}")
+
+
+@app.command()
+def cost(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe; or give --params and --tokens of any model.")] = None,
+    overrides: Overrides = None,
+    *,
+    device: Annotated[str, typer.Option(help="Name in the table of devices; an unknown one lists it.")] = "h100",
+    devices: Annotated[int, typer.Option(help="Number of devices.")] = 1,
+    samples: Annotated[
+        float | None, typer.Option(help="Samples of the training; those of the recipe if left out.")
+    ] = None,
+    params: Annotated[float | None, typer.Option(help="Parameters of a model without a recipe.")] = None,
+    tokens: Annotated[float | None, typer.Option(help="Tokens that it is trained on.")] = None,
+    device_hours: Annotated[float | None, typer.Option(help="Hours × devices, where they are known.")] = None,
+    region: Annotated[str, typer.Option(help="ISO code of two or three letters, or WORLD.")] = "WORLD",
+    peak: Annotated[float | None, typer.Option(help="TFLOP/s of a device.")] = None,
+    utilisation: Annotated[float | None, typer.Option(help="Share of the peak that the training reaches.")] = None,
+    power: Annotated[float | None, typer.Option(help="W of a device.")] = None,
+    pue: Annotated[float | None, typer.Option(help="Power of the centre over that of its computers.")] = None,
+    intensity: Annotated[float | None, typer.Option(help="g CO2e per kWh.")] = None,
+    price: Annotated[float | None, typer.Option(help="Money for an hour of one device.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """What a training would cost: operations, hours, energy, emissions and money, with every assumption."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from statecast.config import read_recipe
+    from statecast.costs import assume, cost_tables, estimate, size_of, training_flops
+
+    if recipe is not None and (params or tokens):
+        raise CommandError("give a recipe, or --params and --tokens, not both.")
+    if recipe is None and device_hours is None and (params is None or tokens is None):
+        raise CommandError("give a recipe, or --params and --tokens, or --device-hours.")
+    options = read_recipe(recipe, overrides or ()) if recipe is not None else None
+    assumptions = assume(
+        device,
+        devices,
+        region=region,
+        precision="high" if options and options.training.precision == "32-true" else "low",
+        peak_tflops=peak,
+        utilisation=utilisation,
+        power_w=power,
+        pue=pue,
+        intensity_g_per_kwh=intensity,
+        price_per_hour=price,
+    )
+    size = size_of(options) if options else None
+    flops = None
+    if device_hours is None:
+        flops = size.training_flops(samples) if size else training_flops(params or 0, tokens or 0)
+    result = estimate(assumptions, flops, device_hours)
+    if json:
+        print(dumps({"estimate": result.as_dict(), "size": asdict(size) if size else None}, indent=2))
+    else:
+        Console().print(cost_tables(result, size))
 
 
 @app.command()

@@ -1,6 +1,17 @@
 """What a training costs: its size, and from that time, energy, emissions and money."""
 
-from statecast.costs.estimate import Assumptions, CostError, Estimate, estimate
+from statecast.costs.estimate import Assumptions, CostError, Estimate, assume, estimate, training_flops
+from statecast.costs.report import cost_tables
 from statecast.costs.sizes import ModelSize, size_of
 
-__all__ = ["Assumptions", "CostError", "Estimate", "ModelSize", "estimate", "size_of"]
+__all__ = [
+    "Assumptions",
+    "CostError",
+    "Estimate",
+    "ModelSize",
+    "assume",
+    "cost_tables",
+    "estimate",
+    "size_of",
+    "training_flops",
+]

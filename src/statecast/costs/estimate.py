@@ -89,13 +89,14 @@ def assume(
         figures["intensity_g_per_kwh"] = (carbon_intensity(region), f"codecarbon's table, {region}")
     figures |= {name: (value, "given") for name, value in given.items() if value is not None}
     for name, (value, _) in figures.items():
-        _require_sane(name, value)
-    _require_sane("devices", devices)
+        require_sane(name, value)
+    require_sane("devices", devices)
     values = {name: value for name, (value, _) in figures.items()}
     return Assumptions(device, devices, **values, sources={n: source for n, (_, source) in figures.items()})  # type: ignore[arg-type]
 
 
-def _require_sane(name: str, value: float | None) -> None:
+def require_sane(name: str, value: float | None) -> None:
+    """Raises CostError if a figure that is given can't be."""
     if value is None:
         return
     low, high = {"utilisation": (0.0, 1.0), "pue": (1.0, 10.0), "devices": (1.0, 1e7)}.get(name, (0.0, LARGEST))
@@ -107,7 +108,7 @@ def _require_sane(name: str, value: float | None) -> None:
 def training_flops(parameters: float, tokens: float) -> float:
     """6 N D: two operations a parameter and token forward, four backward (Kaplan et al. 2020, eq. 2.2; without attention's own)."""
     for name, value in (("params", parameters), ("tokens", tokens)):
-        _require_sane(name, value)
+        require_sane(name, value)
     return 6 * parameters * tokens
 
 
@@ -123,8 +124,8 @@ def estimate(assumptions: Assumptions, flops: float | None = None, device_hours:
     """
     if (flops is None) == (device_hours is None):
         raise CostError("give the operations of the training or its device hours, one of them.")
-    _require_sane("flops", flops)
-    _require_sane("device_hours", device_hours)
+    require_sane("flops", flops)
+    require_sane("device_hours", device_hours)
     a = assumptions
     if device_hours is None:
         assert flops is not None

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from statecast.config import Recipe, RecipeError
+from statecast.costs.estimate import require_sane
 from statecast.models import StateModel, TokenSpec
 from statecast.models.state_model import question_loss
 from statecast.sources import Record, StoreError, open_fields
@@ -63,13 +64,18 @@ class ModelSize:
     accumulate: int
     assumed: tuple[str, ...]
 
+    def training_flops(self, samples: float | None = None) -> float:
+        """Of a whole training; of the recipe's number of samples if none is given. Raises CostError for one that can't be."""
+        require_sane("samples", samples)
+        return self.flops_per_sample * (self.samples if samples is None else samples)
+
     def memory_gib(self, devices: int, *, shards: bool) -> float:
         """Of one device: weights, gradients, AdamW's moments, and activations of the samples that it takes at once.
 
         Under DDP each device holds all; FSDP divides all but the block in hand by their number. What the libraries' own buffers and
         fragmentation take comes on top, a GB or two on a GPU.
         """
-        state = sum(BYTES.values()) * self.parameters
+        state = float(sum(BYTES.values()) * self.parameters)
         if shards:
             state = state / devices + (BYTES["weights"] + BYTES["gradients"]) * self.largest_block
         samples = max(1, math.ceil(self.batch_size / (devices * self.accumulate)))

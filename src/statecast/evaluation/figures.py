@@ -52,7 +52,7 @@ def skill_by_lead_time(verifications: Sequence[Verification], metric: str = "rms
         axis.set_visible(v < len(channels))
         if v < len(channels):
             _lead_time_panel(axis, shown, v, metric)
-    axes[0].legend(fontsize=7, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8, frameon=False)
     figure.supxlabel("lead time (h)", fontsize=9)
     return figure
 

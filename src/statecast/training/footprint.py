@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pycountry
 from codecarbon import OfflineEmissionsTracker
 from codecarbon.input import DataSource
 
@@ -77,14 +78,21 @@ def carbon_intensities() -> Mapping[str, float]:
     return {code: row["carbon_intensity"] for code, row in known.items()} | {"WORLD": world}
 
 
-def carbon_intensity(region: str) -> float:
-    """g CO2e per kWh. Raises RegionError for a code that the table does not have."""
-    table = carbon_intensities()
-    if region not in table:
+def region_code(region: str) -> str:
+    """WORLD, or the ISO code of three letters for one of two or three. Raises RegionError for one that the table does not have."""
+    code, table = region.upper(), carbon_intensities()
+    if len(code) == 2:
+        code = next((country.alpha_3 for country in pycountry.countries if country.alpha_2 == code), code)
+    if code not in table:
         raise RegionError(
-            f"region {region}: expected WORLD or an ISO code of three letters, such as {', '.join(sorted(table)[:3])}, DEU or FRA."
+            f"region {region}: expected WORLD or an ISO code, such as {', '.join(sorted(table)[:3])}, DEU or FR."
         )
-    return table[region]
+    return code
+
+
+def carbon_intensity(region: str) -> float:
+    """g CO2e per kWh of a country or WORLD. Raises RegionError."""
+    return carbon_intensities()[region_code(region)]
 
 
 @contextlib.contextmanager
@@ -96,7 +104,7 @@ def footprint_of(out: Path, options: TrainingOptions) -> Iterator[None]:
     if not options.footprint or not is_first_process():
         yield
         return
-    intensity = carbon_intensity(options.region)
+    region, intensity = region_code(options.region), carbon_intensity(options.region)
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it reports before it reads `log_level`
     tracker = OfflineEmissionsTracker(
         country_iso_code="USA"
@@ -112,7 +120,7 @@ def footprint_of(out: Path, options: TrainingOptions) -> Iterator[None]:
         yield
     finally:
         tracker.stop()
-        part = _footprint(tracker, intensity, options.region)
+        part = _footprint(tracker, intensity, region)
         before = load_footprint(out)
         if out.is_dir():
             (before + part if before else part).save(out)

@@ -49,7 +49,8 @@ class TrainingOptions(BaseModel):
     compile: bool = Field(False, description="torch.compile the model; needs a C++ compiler on a CPU")
     footprint: bool = Field(True, description="estimate energy and emissions by codecarbon, into RUN/footprint.json")
     region: str = Field(
-        "WORLD", description="where the electricity comes from: an ISO code of three letters, or WORLD for the mean"
+        "WORLD",
+        description="where the electricity comes from: an ISO code of two or three letters, or WORLD for the mean",
     )
     loggers: tuple[Literal["csv", "tensorboard", "mlflow", "wandb"], ...] = Field(
         ("csv", "tensorboard"), description="where losses are written, under RUN/logs"

@@ -1,0 +1,17 @@
+"""A small recipe on the embedded atmosphere."""
+
+import pytest
+
+from statecast.config import Recipe, read_recipe
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    overrides = [
+        "model.width=32",
+        "model.heads=2",
+        "model.encoder_layers=2",
+        "model.members=4",
+        "training.batch_size=4",
+    ]
+    return read_recipe("quickstart", overrides)
