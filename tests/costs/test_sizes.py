@@ -73,12 +73,12 @@ def test_the_largest_recipe_has_the_size_of_its_name_and_fits_where_it_should():
     recipe = read_recipe("3.5B", ["task.slabs=2", "window.extent=[18, 36]"])  # few tokens: the weights are the same
     size = size_of(recipe)
     assert size.parameters == pytest.approx(3.5e9, rel=0.05)
-    assert size.memory_gib(1, shards=False) > 80 > size.memory_gib(8, shards=True)
+    assert size.memory_gib(1, shards=False) > 16 * size.parameters / 2**30 > size.memory_gib(8, shards=True)
     assert size.memory_gib(64, shards=True) < size.memory_gib(8, shards=True) < size.memory_gib(8, shards=False)
     assert "era5.zarr can't be opened" in size.assumed[0]
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("nano", 0.6e6), ("small", 13e6), ("base", 119e6), ("large", 822e6)])
+@pytest.mark.parametrize(("name", "parameters"), [("nano", 0.635e6), ("small", 13e6), ("base", 119e6), ("large", 822e6)])
 def test_sizes_grow_from_recipe_to_recipe(name, parameters):
     with torch.device("meta"):
         model = real_model(read_recipe(name))
