@@ -78,7 +78,9 @@ def test_the_largest_recipe_has_the_size_of_its_name_and_fits_where_it_should():
     assert "era5.zarr can't be opened" in size.assumed[0]
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("nano", 0.635e6), ("small", 13e6), ("base", 119e6), ("large", 822e6)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("nano", 0.635e6), ("small", 13e6), ("base", 119e6), ("large", 822e6)]
+)
 def test_sizes_grow_from_recipe_to_recipe(name, parameters):
     with torch.device("meta"):
         model = real_model(read_recipe(name))

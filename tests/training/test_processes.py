@@ -18,6 +18,7 @@ from statecast.training.batches import BatchError, SharedBatches
 from statecast.training.logs import read_metrics
 
 STEPS, EVERY = 6, 3
+pytestmark = pytest.mark.timeout(400)  # each process of its own takes seconds to import its libraries
 
 
 @pytest.fixture(scope="module")
