@@ -2,15 +2,20 @@
 
 import json
 
+import pytest
+
 from statecast import load, quickstart, read_recipe
 
 
+@pytest.mark.timeout(400)
 def test_the_quickstart_leaves_what_the_documentation_says(tmp_path):
-    recipe = read_recipe("quickstart", ["training.steps=3", "training.validation_samples=2"])
+    recipe = read_recipe(
+        "quickstart", ["training.steps=3", "training.validation_samples=2", "training.footprint=false"]
+    )
     quickstart(
         tmp_path / "q",
         pretraining=recipe,
-        tuning_overrides=["training.steps=3"],
+        tuning_overrides=["training.steps=3", "training.footprint=false"],
         period=("2001-01-01", "2001-01-12"),
         progress=False,
     )

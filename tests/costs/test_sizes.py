@@ -4,13 +4,19 @@ import pytest
 import torch
 
 from statecast.config import RecipeError, read_recipe
-from statecast.costs import CostError, size_of
+from statecast.costs import CostError, size_of, sizes
 from statecast.costs.sizes import _question, layouts_of
 from statecast.models import StateModel, TokenSpec
 from statecast.models.state_model import question_loss
 from statecast.sources import Record, fit_climatology, open_fields
 from statecast.tokenizers import FieldTokenizer
 from statecast.trained import build, token_spec
+
+
+@pytest.fixture(autouse=True)
+def one_question(monkeypatch):
+    """One question a size: what is checked holds for each."""
+    monkeypatch.setattr(sizes, "DRAWS", 1)
 
 
 def real_model(recipe) -> StateModel:
@@ -37,7 +43,7 @@ def test_activations_are_what_autograd_keeps_of_a_real_step(recipe):
     model, layouts = real_model(recipe), layouts_of(recipe)[0]
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     total = 0
-    for draw in range(4):
+    for draw in range(sizes.DRAWS):
         question, kept = _question(recipe, layouts, draw), {}
 
         def keep(tensor, kept=kept):
@@ -50,14 +56,14 @@ def test_activations_are_what_autograd_keeps_of_a_real_step(recipe):
             loss = question_loss(model, model(question.context, question.queries), question)
         total += sum(kept.values())
         del loss
-    assert size_of(recipe).activation_bytes == pytest.approx(total / 4, rel=0.1)
+    assert size_of(recipe).activation_bytes == pytest.approx(total / sizes.DRAWS, rel=0.1)
 
 
 def test_operations_are_near_those_of_a_closed_form(recipe):
     """Two operations a weight and token forward, four backward, plus attention's own; the count of torch lies within a fifth."""
     layouts = layouts_of(recipe)[0]
     width, by_hand = recipe.model.width, 0.0
-    for draw in range(4):
+    for draw in range(sizes.DRAWS):
         question = _question(recipe, layouts, draw)
         shown, asked = len(question.context["atmosphere"]), len(question.queries["atmosphere"])
         size = layouts["atmosphere"].values_per_token
@@ -65,10 +71,11 @@ def test_operations_are_near_those_of_a_closed_form(recipe):
         encoder = recipe.model.encoder_layers * (shown * linear + 2 * shown**2 * width)
         decoder = asked * (10 * width**2) + shown * 2 * width**2 + 2 * asked * shown * width
         ends = shown * 2 * size * width + asked * width * size * recipe.model.members
-        by_hand += 6 * (encoder + decoder + ends) / 4
+        by_hand += 6 * (encoder + decoder + ends) / sizes.DRAWS
     assert size_of(recipe).flops_per_sample == pytest.approx(by_hand, rel=0.2)
 
 
+@pytest.mark.timeout(400)
 def test_the_largest_recipe_has_the_size_of_its_name_and_fits_where_it_should():
     recipe = read_recipe("3.5B", ["task.slabs=2", "window.extent=[18, 36]"])  # few tokens: the weights are the same
     size = size_of(recipe)
