@@ -1,16 +1,17 @@
-"""What decides skill per second: the quickstart's forecast from scratch, one change at a time, the same CPU time each.
+"""What decides skill per second: the quickstart's forecast from scratch, one change at a time, the same time each.
 
-    python benchmarks/ablations.py [--seconds 90] [--seeds 0] [--only NAME ...] [--smoke]
+    python benchmarks/ablations.py [--steps 800] [--seeds 0] [--only NAME ...] [--smoke]
 
-Prints for each variant the steps that fit into the time and RMSE over persistence's, mean over variables and levels, on months that
-no training saw. CPU seconds, one thread: fair also where others share the machine.
+The default takes `--steps` steps, a variant as many as fit into the default's time: what a step takes is timed in turns with the
+default's, on one thread, which is fair also where others share the machine. Prints for each variant these steps, RMSE over persistence's
+and spread over RMSE, means over variables and levels, on months that no training saw.
 """
 
 import argparse
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from unittest.mock import patch
@@ -29,7 +30,8 @@ from statecast.tasks.forecast import Forecast, slab_of
 from statecast.trained import TrainedModel
 
 HELD_OUT, EVERY_H = ("2001-01-01", "2001-02-28"), 42.0
-PROBE_STEPS = 12  # to learn how long a step takes
+PROBE_STEPS = 40  # to learn how long a step takes
+TURNS = 2
 
 
 @contextlib.contextmanager
@@ -63,16 +65,18 @@ def last_lead_only() -> Iterator[None]:
         yield
 
 
-VARIANTS: dict[str, tuple[list[str], AbstractContextManager[None]]] = {
-    "default: token of 2 x 2 x 2, all fields": ([], nullcontext()),
-    "token of 2 x 4 x 4": (["streams.atmosphere.patch=[2, 4, 4]"], nullcontext()),
-    "token of 1 x 4 x 4": (["streams.atmosphere.patch=[1, 4, 4]", "task.history=2", "task.leads=4"], nullcontext()),
-    "no geometry in attention": ([], without_geometry()),
-    "output added to climatology alone": ([], without_anchor()),
-    "two decoder layers": (["model.decoder_layers=2"], nullcontext()),
-    "point head": (["model.head=point"], nullcontext()),
-    "upper air one token a level": (["@levels"], nullcontext()),
-    "18 and 24 h as the only lead times": ([], last_lead_only()),
+DEFAULT = "default: token of 2 x 2 x 2, all fields"
+VARIANTS: dict[str, tuple[list[str], Callable[[], AbstractContextManager[None]]]] = {
+    DEFAULT: ([], nullcontext),
+    "token of 2 x 4 x 4": (["streams.atmosphere.patch=[2, 4, 4]"], nullcontext),
+    "token of 1 x 4 x 4": (["streams.atmosphere.patch=[1, 4, 4]", "task.history=2", "task.leads=4"], nullcontext),
+    "no geometry in attention": ([], without_geometry),
+    "output added to climatology alone": ([], without_anchor),
+    "two decoder layers": (["model.decoder_layers=2"], nullcontext),
+    "point head": (["model.head=point"], nullcontext),
+    "almost fair CRPS": (["model.fairness=0.95"], nullcontext),
+    "upper air one token a level": (["@levels"], nullcontext),
+    "18 and 24 h as the only lead times": ([], last_lead_only),
 }
 
 
@@ -90,46 +94,65 @@ def recipe_of(overrides: list[str], seed: int) -> Recipe:
     return read_recipe(values | {"seed": seed}, [o for o in overrides if not o.startswith("@")])
 
 
-def train(recipe: Recipe, steps: int, out: Path) -> tuple[TrainedModel, float]:
-    """The model and the CPU seconds of its training."""
+def train(recipe: Recipe, steps: int, out: Path) -> TrainedModel:
     training = recipe.training.model_copy(update={"steps": steps})
-    began = time.process_time()
-    model = pretrain(recipe.model_copy(update={"training": training}), out, progress=False)
-    return model, time.process_time() - began
+    return pretrain(recipe.model_copy(update={"training": training}), out, progress=False)
 
 
-def run(name: str, seconds: float, seed: int) -> None:
-    overrides, change = VARIANTS[name]
+def step_seconds(variant: str, seed: int) -> float:
+    """CPU time of a step: what twice as many take more."""
+    overrides, change = VARIANTS[variant]
+    recipe, times = recipe_of(overrides, seed), []
+    with tempfile.TemporaryDirectory() as folder, change():
+        for steps in (PROBE_STEPS, 2 * PROBE_STEPS):
+            began = time.process_time()
+            train(recipe, steps, Path(folder) / str(steps))
+            times.append(time.process_time() - began)
+    return max(times[1] - times[0], 1e-3) / PROBE_STEPS
+
+
+def steps_in_the_same_time(variant: str, steps: int, seed: int) -> int:
+    """As many steps of a variant as take the time of `steps` steps of the default; timed in turns."""
+    if variant == DEFAULT:
+        return steps
+    turns = [(step_seconds(DEFAULT, seed), step_seconds(variant, seed)) for _ in range(TURNS)]
+    default, ours = (min(times) for times in zip(*turns, strict=True))
+    return max(4, round(steps * default / ours))
+
+
+def run(variant: str, steps: int, seed: int) -> None:
+    overrides, change = VARIANTS[variant]
     recipe = recipe_of(overrides, seed)
-    with tempfile.TemporaryDirectory() as folder, change:
-        _, few = train(recipe, PROBE_STEPS, Path(folder) / "few")
-        _, more = train(recipe, 2 * PROBE_STEPS, Path(folder) / "more")
-        steps = max(4, round(seconds * PROBE_STEPS / max(more - few, 1e-3)))
-        model, _ = train(recipe, steps, Path(folder) / "run")
+    steps = steps_in_the_same_time(variant, steps, seed)
+    with tempfile.TemporaryDirectory() as folder, change():
+        model = train(recipe, steps, Path(folder) / "run")
         stream = next(iter(model.tokenizers.values())).stream
         record = Record.open(open_fields(recipe.data.store), stream, HELD_OUT)
         verifications = {v.forecast: v for v in verify_forecast({"model": model}, record, every_h=EVERY_H)}
-    lead = verifications["model"].lead_time_h.index(24.0)
-    ratio = verifications["model"].value("rmse")[lead] / verifications["persistence"].value("rmse")[lead]
+    ours, persistence = verifications["model"], verifications["persistence"]
+    lead = ours.lead_time_h.index(24.0)
+    ratio = ours.value("rmse")[lead] / persistence.value("rmse")[lead]
+    spread = f"{ours.value('spread_skill')[lead].mean():.2f}" if ours.members > 1 else "none"
     upper = [v for v, channel in enumerate(record.channels) if channel.pressure_hpa is not None]
     print(
-        f"{name:40s} seed {seed}  {steps:5d} steps  +24 h {np.mean(ratio):.3f} x persistence, upper air {np.mean(ratio[upper]):.3f}",
+        f"{variant:40s} seed {seed}  {steps:5d} steps  +24 h {np.mean(ratio):.3f} x persistence, "
+        f"upper air {np.mean(ratio[upper]):.3f}, spread {spread} x RMSE",
         flush=True,
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=90.0, help="CPU time of each training")
+    parser.add_argument("--steps", type=int, default=800, help="of the default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--smoke", action="store_true", help="two variants, a moment")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    names, seconds = (list(VARIANTS)[:2], 1.0) if arguments.smoke else (arguments.only, arguments.seconds)
+    names, steps = (list(VARIANTS)[:2], 8) if arguments.smoke else (arguments.only, arguments.steps)
     for name in names:
         for seed in arguments.seeds:
-            run(name, seconds, seed)
+            run(name, steps, seed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ loss). Each pair is timed in turns in one process, so that the ratio holds on a 
 """
 
 import argparse
-import copy
 import json
 import statistics
 import subprocess
@@ -19,12 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from statecast.costs.sizes import count_flops
 from statecast.models import ModelOptions, StateModel, TokenSpec
 from statecast.models.attention import Geometry
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding
 from statecast.models.heads import EnsembleHead, make_heads
+from statecast.models.operations import count_flops
 from statecast.models.state_model import DEFAULT_REACH_DEG, question_loss
 from statecast.streams import COORDINATES, Question, Tokens, Window
 
@@ -141,7 +140,7 @@ def measure(size: str, seconds: float) -> dict[str, float]:
     torch.manual_seed(0)
     question, models = make_question(size), make_models(size)
     samples = SIZES[size][-1]
-    flops = [count_flops(copy.deepcopy(model).to("meta"), question) for model in models]  # type: ignore[arg-type]
+    flops = [count_flops(model, question) for model in models]  # type: ignore[arg-type]
     ours, peer = time_in_turns(models, question, seconds)
     peak = matmul_peak()
     return {

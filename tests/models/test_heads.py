@@ -8,7 +8,10 @@ import xarray as xr
 from scores.probability import crps_for_ensemble
 from torch.autograd import gradcheck
 
-from statecast.models.heads import FAIRNESS, EnsembleHead, PointHead, almost_fair_crps, make_heads, masked_mean
+from statecast.models.heads import EnsembleHead, PointHead, almost_fair_crps, make_heads, masked_mean
+
+
+ALMOST_FAIR = 0.95  # Lang et al. 2024
 
 
 def brute_force(members: torch.Tensor, truth: torch.Tensor, fairness: float) -> torch.Tensor:
@@ -41,7 +44,7 @@ def test_crps_of_a_normal_away_from_the_centre_has_its_closed_form():
     assert float(almost_fair_crps(members, torch.tensor([y]).double(), 1.0)) == pytest.approx(closed_form, rel=1e-3)
 
 
-@pytest.mark.parametrize("fairness", [0.0, 0.5, FAIRNESS, 1.0])
+@pytest.mark.parametrize("fairness", [0.0, 0.5, ALMOST_FAIR, 1.0])
 @pytest.mark.parametrize("size", [2, 3, 16, 70])
 def test_crps_equals_the_sum_over_all_pairs(size, fairness):
     members, truth = draw(4, 3, size, 5), draw(4, 3, 5, seed=1)
@@ -64,7 +67,9 @@ def test_the_almost_fair_weight_lies_between_the_plain_and_the_fair_score():
     """The share 1 - α of the plain score and α of the fair one, with α = 0.95."""
     members, truth = draw(5, 30), draw(30, seed=1)
     plain, fair = almost_fair_crps(members, truth, 0.0), almost_fair_crps(members, truth, 1.0)
-    torch.testing.assert_close(almost_fair_crps(members, truth), (1 - FAIRNESS) * plain + FAIRNESS * fair)
+    torch.testing.assert_close(
+        almost_fair_crps(members, truth, ALMOST_FAIR), (1 - ALMOST_FAIR) * plain + ALMOST_FAIR * fair
+    )
 
 
 def test_the_fair_score_does_not_depend_on_the_size_of_the_ensemble():
@@ -79,10 +84,10 @@ def test_the_written_gradient_is_that_of_the_score():
         draw(2, 6, 3).requires_grad_(),
         draw(2, 3, seed=1).requires_grad_(),
     )  # no ties, so it is smooth here
-    assert gradcheck(almost_fair_crps, (members, truth))
+    assert gradcheck(almost_fair_crps, (members, truth, ALMOST_FAIR))
     weights = draw(2, 3, seed=2)
-    ours = torch.autograd.grad((almost_fair_crps(members, truth) * weights).sum(), (members, truth))
-    theirs = torch.autograd.grad((brute_force(members, truth, FAIRNESS) * weights).sum(), (members, truth))
+    ours = torch.autograd.grad((almost_fair_crps(members, truth, ALMOST_FAIR) * weights).sum(), (members, truth))
+    theirs = torch.autograd.grad((brute_force(members, truth, ALMOST_FAIR) * weights).sum(), (members, truth))
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other)
 
@@ -90,7 +95,7 @@ def test_the_written_gradient_is_that_of_the_score():
 def test_spread_term_of_crps_reaches_the_gradient():
     """All members lie above the truth: a detached spread would pull all of them alike, and train them into one."""
     members = torch.tensor([[1.0], [2.0], [3.0]]).double().requires_grad_()
-    almost_fair_crps(members, torch.zeros(1).double()).sum().backward()
+    almost_fair_crps(members, torch.zeros(1).double(), ALMOST_FAIR).sum().backward()
     pull = members.grad[:, 0]
     assert pull[0] > pull[1] > pull[2]
     assert float(pull.sum()) == pytest.approx(1.0)  # the spread doesn't change if all move together
@@ -98,12 +103,12 @@ def test_spread_term_of_crps_reaches_the_gradient():
 
 def test_order_of_the_members_does_not_matter():
     members, truth = draw(6, 4), draw(4, seed=1)
-    torch.testing.assert_close(almost_fair_crps(members, truth), almost_fair_crps(members.flip(0), truth))
+    torch.testing.assert_close(almost_fair_crps(members, truth, 0.5), almost_fair_crps(members.flip(0), truth, 0.5))
 
 
 def test_one_member_has_no_crps():
     with pytest.raises(ValueError, match=r"at least 2 members, got 1\. Use the point head"):
-        almost_fair_crps(draw(1, 4), draw(4))
+        almost_fair_crps(draw(1, 4), draw(4), 0.0)
 
 
 def test_the_point_head_scores_the_squared_error():
@@ -112,9 +117,31 @@ def test_the_point_head_scores_the_squared_error():
     assert PointHead().members == 1
 
 
-def test_the_ensemble_head_scores_the_almost_fair_crps():
+def test_the_ensemble_head_scores_the_crps_as_fair_as_it_is_told():
     members, truth = draw(2, 3, 8, 5), draw(2, 3, 5, seed=1)
-    torch.testing.assert_close(EnsembleHead(8).loss(members, truth), brute_force(members, truth, FAIRNESS))
+    torch.testing.assert_close(EnsembleHead(8).loss(members, truth), brute_force(members, truth, 0.0))
+    head = EnsembleHead(8, ALMOST_FAIR)
+    torch.testing.assert_close(head.loss(members, truth), brute_force(members, truth, ALMOST_FAIR))
+
+
+@pytest.mark.parametrize("fairness", [0.0, 0.5, ALMOST_FAIR])
+def test_trained_heads_lie_at_the_quantiles_that_the_docstring_gives(fairness):
+    """Of the uniform distribution on [0, 1], where a quantile is its own share."""
+    size = 8
+    truth = (torch.arange(20000).double()[:, None] + 0.5) / 20000
+    heads = torch.linspace(-0.2, 1.2, size).double()[:, None].requires_grad_()
+    optimiser = torch.optim.LBFGS([heads], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimiser.zero_grad()
+        value = EnsembleHead(size, fairness).loss(heads[None].expand(len(truth), -1, -1), truth).mean()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    rank = torch.arange(1, size + 1).double()
+    share = 0.5 + (2 * rank - 1 - size) * (1 - (1 - fairness) / size) / (2 * (size - 1))
+    torch.testing.assert_close(heads.detach()[:, 0], share, atol=2e-3, rtol=0)
 
 
 def test_masked_mean_ignores_what_was_not_observed():

@@ -63,7 +63,7 @@ def _size(size: ModelSize) -> Table:
     table.add_row("parameters", f"{size.parameters:,}")
     table.add_row("tokens a sample", f"{size.tokens_per_sample:,}")
     table.add_row("GFLOP a sample, forward and backward", f"{size.flops_per_sample / 1e9:,.4g}")
-    table.add_row("MiB of activations a sample", f"{size.activation_bytes / 2**20:,.4g}")
+    table.add_row("MiB of activations a sample, at most", f"{size.activation_bytes / 2**20:,.4g}")
     table.add_row("samples of the recipe", f"{size.samples:,}")
     table.caption = "\n".join(size.assumed)
     return table

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 LARGEST_COUNTED = 64  # members up to which counting in bytes beats a sort
 CACHED_VALUES = 2**20  # members of this many values are scored at once on a CPU: what is between stays in its cache
-FAIRNESS = 0.95  # Lang et al. 2024: just below 1, so that members which all agree are not a degenerate optimum
+FAIRNESS = 0.0  # of the training's score, for members that are not draws: see docs/decisions/0005
 
 Prediction = dict[str, Float[Tensor, "B N E P"]]
 """Members of each stream's asked tokens, in the normalised units of the tokens."""
@@ -38,16 +38,25 @@ class PointHead:
 
 @dataclass(frozen=True)
 class EnsembleHead:
-    """K members, trained by the almost-fair continuous ranked probability score, a proper score for any number of members."""
+    """K members, each a head of its own, trained by the continuous ranked probability score.
+
+    The loss is least when a share F of the truth lies below the member of rank i, with α the fairness:
+
+        F = 1/2 + (2 i - 1 - K) (1 - (1 - α) / K) / (2 (K - 1))
+
+    α = 0: (i - 1/2) / K, a reliable ensemble. α = 1: (i - 1) / (K - 1), with the outermost members at the quantiles 0 and 1, wherever
+    those are: the fair score is for members that are drawn at random, not for heads. Bröcker 2012 derives the case α = 0.
+    """
 
     members: int = 16
+    fairness: float = FAIRNESS
 
     def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
-        return almost_fair_crps(members, truth)
+        return almost_fair_crps(members, truth, self.fairness)
 
 
 def almost_fair_crps(
-    members: Float[Tensor, "*B E P"], truth: Float[Tensor, "*B P"], fairness: float = FAIRNESS
+    members: Float[Tensor, "*B E P"], truth: Float[Tensor, "*B P"], fairness: float
 ) -> Float[Tensor, "*B P"]:
     """mean_i |x_i - y|  -  (1 - (1 - α) / E) sum_ij |x_i - x_j| / (2 E (E - 1))          Lang et al. 2024, AIFS-CRPS, eq. 4
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from statecast.models.attention import GEOMETRY_SIZE, Geometry
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding, duration_features, unit_vectors
-from statecast.models.heads import EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
+from statecast.models.heads import FAIRNESS, EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
 from statecast.streams import Question, Tokens, Window
 
 DEFAULT_REACH_DEG = 15.0  # where the size of a token is not known: `trained.build` sets it from the data
@@ -52,6 +52,12 @@ class ModelOptions(BaseModel):
     mlp_ratio: float = Field(4.0, gt=0, description="hidden size of the perceptrons over the width")
     head: Literal["ensemble", "point"] = Field("ensemble", description="family of the answer")
     members: int = Field(16, ge=2, description="members of the ensemble head")
+    fairness: float = Field(
+        FAIRNESS,
+        ge=0,
+        le=1,
+        description="of the ensemble's CRPS: 0 makes members quantiles, 0.95 is almost fair (AIFS-CRPS), 1 is fair",
+    )
     reach_deg: float | None = Field(
         None, gt=0, description="distance that attention starts with, in degrees; none: the size of a token"
     )
@@ -66,7 +72,7 @@ class ModelOptions(BaseModel):
         return self
 
     def make_head(self) -> Head:
-        return EnsembleHead(self.members) if self.head == "ensemble" else PointHead()
+        return EnsembleHead(self.members, self.fairness) if self.head == "ensemble" else PointHead()
 
 
 class StateModel(nn.Module):

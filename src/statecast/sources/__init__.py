@@ -1,8 +1,8 @@
 """Sources: files and stores, opened as labelled arrays in the words of statecast."""
 
 from statecast.sources.climatology import Climatology, fit_climatology
-from statecast.sources.fields import StoreError, open_fields
+from statecast.sources.fields import MissingStoreError, StoreError, open_fields
 from statecast.sources.grid import Grid
 from statecast.sources.record import Record
 
-__all__ = ["Climatology", "Grid", "Record", "StoreError", "fit_climatology", "open_fields"]
+__all__ = ["Climatology", "Grid", "MissingStoreError", "Record", "StoreError", "fit_climatology", "open_fields"]

@@ -39,12 +39,16 @@ class StoreError(ValueError):
     """A store, or something asked of it, that can't be understood: what, expected, got, remedy."""
 
 
+class MissingStoreError(StoreError):
+    """A store that is not there."""
+
+
 def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
     """Open a Zarr or NetCDF store or a sample (`sample:atmosphere`, `sample:storm1996`), or take a Dataset.
 
     Returns a lazy Dataset under standard names: dimensions time, lat [degrees_north], lon [degrees_east] and, if there
     are levels, level [hPa], each ascending.
-    Raises StoreError if it is no store, or has no latitude, longitude or time on one dimension each.
+    Raises MissingStoreError if it does not exist, StoreError if it is no store, or has no latitude, longitude or time on one dimension each.
     """
     name = "dataset" if isinstance(store, xr.Dataset) else str(store)
     dataset = store if isinstance(store, xr.Dataset) else _open(name)
@@ -62,7 +66,7 @@ def _open(store: str) -> xr.Dataset:
     if store.startswith("sample:") and store not in SAMPLES:
         raise StoreError(f"store {store}: no such sample. Samples: {', '.join(SAMPLES)}.")
     if not remote and not Path(path).exists():
-        raise StoreError(
+        raise MissingStoreError(
             f"store {store}: does not exist. Give a Zarr store, a NetCDF file or a sample ({', '.join(SAMPLES)})."
         )
     is_netcdf = not remote and Path(path).is_file()

@@ -1,0 +1,144 @@
+"""What a device has to hold while a step is taken. Axes: W width.
+
+Modelled: the tensors that stand when the backward pass begins, with all gradients, which is more than any moment holds. Not modelled:
+the device's context and libraries (some 1 GB on a GPU), buffers of the collective operations, fragmentation, the moving average of the
+weights.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.streams import COORDINATES, Question, Tokens
+
+GIB = 2**30
+FULL, HALF = 4, 2  # bytes of a number
+ADAM_MOMENTS = 2
+GATHERED_BLOCKS = 2  # FSDP holds the block that is computed and has fetched the next
+PASSING_ANSWERS = 2  # tensors as large as all members that the score has at once, beside those that it saves
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of shown and asked tokens of a sample, by stream."""
+
+    shown: Mapping[str, int]
+    asked: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parameters of a model as FSDP shards it: all, those of its largest block, those outside of the blocks."""
+
+    all: int
+    largest_block: int
+    outside: int
+
+    @classmethod
+    def of(cls, model: StateModel) -> "Weights":
+        blocks = [_count(block) for block in (*model.encoder, *model.decoder)]
+        return cls(_count(model), max(blocks), _count(model) - sum(blocks))
+
+    def held_bytes(self, devices: int, *, shards: bool, low_precision: bool) -> float:
+        """Of one device, for P parameters: weights 4 P, gradients 4 P, AdamW's moments 8 P, and under autocast copies of 2 P.
+
+        Rajbhandari et al. 2020 (ZeRO), section 3.1. DDP on several devices adds buckets of 4 P in which gradients are summed. FSDP divides
+        weights, gradients and moments by the devices, and gathers whole: the weights of two blocks and the gradients of one, both of what is
+        outside of the blocks. The copies are not sharded: autocast makes them from the gathered weights and keeps them until the step ends.
+        """
+        held = (2 + ADAM_MOMENTS) * FULL * self.all
+        copies = HALF * self.all * low_precision
+        if devices == 1:
+            return held + copies
+        if not shards:
+            return held + FULL * self.all + copies
+        return held / devices + FULL * ((GATHERED_BLOCKS + 1) * self.largest_block + 2 * self.outside) + copies
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def activation_bytes(
+    options: ModelOptions, specs: Mapping[str, TokenSpec], counts: Counts, *, low_precision: bool, recomputes: bool
+) -> float:
+    """What one sample leaves for the way back and its score passes through, on torch's fake tensors: nothing is computed.
+
+    Blocks of a kind keep the same, so models of one and two of them say what any number keeps; two samples less one leave out the
+    weights' copies. `recomputes`: of each block its input. On top comes what passes: the score's own tensors or, if that is more, the
+    inside of a block that is computed again.
+    """
+
+    def kept(encoder: int, decoder: int, *, recomputes: bool) -> float:
+        few = options.model_copy(update={"encoder_layers": encoder, "decoder_layers": decoder})
+        one, two = (_saved_bytes(few, specs, counts, samples, low_precision, recomputes) for samples in (1, 2))
+        return two - one
+
+    def blocks(*, recomputes: bool) -> tuple[float, float, float]:
+        smallest = kept(1, 1, recomputes=recomputes)
+        return (
+            smallest,
+            kept(2, 1, recomputes=recomputes) - smallest,
+            kept(1, 2, recomputes=recomputes) - smallest,
+        )
+
+    smallest, of_encoder, of_decoder = blocks(recomputes=recomputes)
+    total = smallest + (options.encoder_layers - 1) * of_encoder + (options.decoder_layers - 1) * of_decoder
+    asked = FULL * sum(n * specs[name].size for name, n in counts.asked.items())
+    members = options.make_head().members
+    score = asked * (members + 1)  # which saves its gradient by each member, and the weight of each value
+    inside = max(blocks(recomputes=False)[1:]) if recomputes else 0.0
+    return total + score + max(PASSING_ANSWERS * asked * members, inside)
+
+
+def _saved_bytes(
+    options: ModelOptions,
+    specs: Mapping[str, TokenSpec],
+    counts: Counts,
+    samples: int,
+    low_precision: bool,
+    recomputes: bool,
+) -> int:
+    with FakeTensorMode():
+        model = StateModel(options, specs)
+        model.recomputes = recomputes
+        question = blank_question(specs, counts, samples)
+        with saved_storages(model) as storages, torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
+            answers = model(question.context, question.queries)
+        del answers
+    return sum(storages.values())
+
+
+@contextmanager
+def saved_storages(model: nn.Module) -> Iterator[dict[int, int]]:
+    """Bytes of each storage that autograd saves in the block, the weights apart."""
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept, found = [], {}  # what is kept lives on, so that no identity is used twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept.append(storage)
+            found[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield found
+
+
+def blank_question(specs: Mapping[str, TokenSpec], counts: Counts, samples: int = 1) -> Question:
+    """A question of these sizes that holds nothing."""
+
+    def blank(name: str, n: int) -> Tokens:
+        shape = (samples, n, specs[name].size)
+        return Tokens(
+            torch.zeros(shape), torch.ones((samples, n, len(COORDINATES))), torch.ones(shape, dtype=torch.bool)
+        )
+
+    sides = ({name: blank(name, n) for name, n in side.items()} for side in (counts.shown, counts.asked))
+    return Question(*sides)

@@ -1,0 +1,65 @@
+"""What a training step computes, in closed form and as torch counts it. Axes: N shown token, Q asked token, P value in a token, E member, W width."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from statecast.models.attention import GEOMETRY_SIZE
+from statecast.models.embedding import coordinate_features, duration_features
+from statecast.models.state_model import ModelOptions, StateModel, TokenSpec, question_loss
+from statecast.streams import COORDINATES, Question
+
+PLACE_FEATURES = coordinate_features(torch.ones(1, len(COORDINATES))).shape[-1]
+LEAD_FEATURES = duration_features(torch.zeros(1)).shape[-1] + 1
+
+
+def sample_flops(
+    options: ModelOptions,
+    specs: Mapping[str, TokenSpec],
+    shown: Mapping[str, int],
+    asked: Mapping[str, int],
+    *,
+    recomputes: bool = False,
+) -> int:
+    """Operations of the matrix products in a sample's forward and backward pass; a multiplication and an addition are two.
+
+    shown, asked  tokens of each stream
+    recomputes    the blocks run forward a second time, up to the input of their last map (activation checkpointing)
+
+    A map of n tokens from i to o values takes 2 n i o forward and twice that backward, once where its input needs no gradient. Attention
+    of n tokens to m takes 4 n m W forward and 8 n m W backward. The decoder runs for each asked stream, and maps all shown tokens to keys
+    and values each time. Left out: norms, activations, geometry, the search for anchors, the loss, the optimiser.
+    """
+    width, hidden = options.width, int(options.mlp_ratio * options.width)
+    both_maps = 2 * width - options.heads * GEOMETRY_SIZE  # query and output, or key and value
+    seen = sum(shown.values())
+
+    def block(n: int, m: int) -> int:
+        forward = 2 * width * (n + m) * both_maps + 4 * n * m * width + 4 * n * width * hidden
+        return 3 * forward + (forward - 2 * n * hidden * width if recomputes else 0)
+
+    def place(n: int) -> int:
+        return 4 * n * PLACE_FEATURES * width + 6 * n * width**2
+
+    total = place(seen) + options.encoder_layers * block(seen, seen)
+    total += sum(8 * n * specs[name].size * width for name, n in shown.items())
+    for name, n in asked.items():
+        total += place(n) + options.decoder_layers * block(n, seen)
+        total += 6 * n * width * options.make_head().members * specs[name].size
+        if shown.get(name):
+            total += 6 * n * width**2 + 4 * n * LEAD_FEATURES * width
+    return total
+
+
+def count_flops(model: StateModel, question: Question) -> int:
+    """The same as torch counts it, for all samples of a question.
+
+    On the `meta` device, where attention is written out: torch's counter passes over the fused kernel of a CPU.
+    """
+    on_meta = question.to("meta")
+    model = copy.deepcopy(model).to("meta")
+    with FlopCounterMode(display=False) as counter:
+        question_loss(model, model(on_meta.context, on_meta.queries), on_meta).backward()
+    return counter.get_total_flops()

@@ -1,0 +1,84 @@
+"""Memory: what is modelled against what autograd keeps and what is alive in a real step."""
+
+from itertools import accumulate
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from statecast.costs.memory import GIB, Counts, Weights, activation_bytes, blank_question, saved_storages
+from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.models.state_model import question_loss
+
+SPECS = {
+    "fields": TokenSpec(channels=3, patch=(2, 3, 3), step_h=3.0),
+    "rain": TokenSpec(channels=1, patch=(2, 3, 3), step_h=3.0),
+}
+COUNTS = Counts({"fields": 150, "rain": 60}, {"fields": 200, "rain": 90})
+OPTIONS = ModelOptions(width=96, encoder_layers=4, decoder_layers=2, heads=4)
+
+
+def modelled(*, low_precision: bool = False, recomputes: bool = False) -> float:
+    return activation_bytes(OPTIONS, SPECS, COUNTS, low_precision=low_precision, recomputes=recomputes)
+
+
+def peak_of_a_real_step(samples: int, *, recomputes: bool = False) -> float:
+    """Largest sum of the tensors that are alive at once while a model is built and takes two steps."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        model, question = StateModel(OPTIONS, SPECS), blank_question(SPECS, COUNTS, samples)
+        model.recomputes = recomputes
+        optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+        for _ in range(2):
+            loss = question_loss(model, model(question.context, question.queries), question)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    events = profiler.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    return max(accumulate(change for _, change in changes))
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_a_small_step_takes_what_is_modelled(recomputes):
+    """Of a sample: what two more samples take, by halves; within a fifth."""
+    more = (peak_of_a_real_step(4, recomputes=recomputes) - peak_of_a_real_step(2, recomputes=recomputes)) / 2
+    assert modelled(recomputes=recomputes) == pytest.approx(more, rel=0.2)
+
+
+def test_weights_take_what_is_modelled():
+    held = Weights.of(StateModel(OPTIONS, SPECS)).held_bytes(1, shards=False, low_precision=False)
+    activations = 2 * modelled()
+    assert held + activations == pytest.approx(peak_of_a_real_step(2), rel=0.2)
+
+
+def test_what_is_kept_grows_with_the_blocks_as_if_all_were_there():
+    """Deeper models are reckoned from shallow ones: autograd of the whole one keeps the same."""
+    kept = []
+    for samples in (1, 2):
+        model, question = StateModel(OPTIONS, SPECS), blank_question(SPECS, COUNTS, samples)
+        with saved_storages(model) as storages:
+            loss = question_loss(model, model(question.context, question.queries), question)
+        kept.append(sum(storages.values()))
+        del loss
+    asked = sum(n * SPECS[name].size for name, n in COUNTS.asked.items())
+    assert modelled() - 2 * 4 * 16 * asked == pytest.approx(kept[1] - kept[0], rel=0.02)
+
+
+def test_bfloat16_and_checkpointing_keep_less():
+    assert modelled(low_precision=True) < modelled()
+    assert modelled(recomputes=True) < 0.7 * modelled()
+
+
+def test_what_devices_hold_has_its_closed_form():
+    weights = Weights(all=1000, largest_block=100, outside=50)
+    assert weights.held_bytes(1, shards=False, low_precision=False) == 16000
+    assert weights.held_bytes(1, shards=True, low_precision=True) == 18000  # nothing to shard to
+    assert weights.held_bytes(8, shards=False, low_precision=True) == 22000
+    assert weights.held_bytes(8, shards=True, low_precision=False) == 2000 + 4 * (300 + 100)
+
+
+def test_parts_of_the_model_add_up():
+    weights = Weights.of(StateModel(OPTIONS, SPECS))
+    blocks = (weights.all - weights.outside) / 6
+    assert weights.largest_block == pytest.approx(blocks, rel=0.02)
+    assert weights.all * 16 / GIB < 0.1
