@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from statecast import cli
-from statecast.jobs import look_at_samples
+from statecast.inspection import look_at_samples
 
 
 @pytest.fixture

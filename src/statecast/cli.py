@@ -230,13 +230,13 @@ def samples(
     step: Annotated[int, typer.Option(help="Step of the training, from 0.")],
 ) -> None:
     """The samples of one training step, as the run drew them: when, how much, which values, which loss."""
-    from statecast import jobs
+    from statecast.inspection import look_at_samples
 
     rows = [["sample", "stream", "window starts", "shown", "asked", "observed", "lowest", "highest", "loss"]]
     rows += [
         [str(f.sample), f.stream, f.starts, str(f.shown), str(f.asked), f"{f.observed:.0%}"]
         + [f"{value:.3g}" for value in (f.lowest, f.highest, f.loss)]
-        for f in jobs.look_at_samples(run, step)
+        for f in look_at_samples(run, step)
     ]
     Console().print(_table(f"step {step}, values in standard deviations from climatology", rows))
 

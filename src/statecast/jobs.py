@@ -1,7 +1,6 @@
 """The jobs behind the commands: from a recipe and a store to a run directory."""
 
 import contextlib
-import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import xarray as xr
 import yaml
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -18,16 +16,12 @@ from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.evaluation import Verification, verify_forecast, verify_reconstruction, write_scores
 from statecast.evaluation.report import RunFacts, write_report
 from statecast.inference import forecast, write_forecast
-from statecast.models.state_model import question_losses
-from statecast.outputs import holds_checkpoint, is_finished, new_output, training_output
-from statecast.sources import Record, StoreError, fit_climatology, open_fields
+from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
+from statecast.preparation import make_questions, stream_sources
+from statecast.sources import Record, StoreError, open_fields
 from statecast.sources.record import select_period
-from statecast.streams import stack_questions
-from statecast.tokenizers import FieldTokenizer, WindowSampler
-from statecast.tokenizers.patches import check_patch
 from statecast.trained import ModelError, TrainedModel, build, load
-from statecast.training import ONE_DEVICE, Devices, QuestionDataset, StreamSource, fit, is_first_process
-from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
+from statecast.training import ONE_DEVICE, Devices, StreamSource, fit, is_first_process
 from statecast.training.footprint import load_footprint
 
 
@@ -56,7 +50,7 @@ def pretrain(
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         dataset = open_fields(recipe.data.store)
-        sources = _sources(recipe, dataset, known=begun.tokenizers if begun else {})
+        sources = stream_sources(recipe, dataset, known=begun.tokenizers if begun else {})
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         trained = TrainedModel(build(recipe.model, tokenizers, recipe.seed), tokenizers, recipe.as_dict())
         training = Training(directory, title, progress, resume=resume, devices=devices)
@@ -96,7 +90,7 @@ def finetune(
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         dataset = open_fields(recipe.data.store)
-        sources = _sources(recipe, dataset, known=begun.tokenizers if begun else base.tokenizers)
+        sources = stream_sources(recipe, dataset, known=begun.tokenizers if begun else base.tokenizers)
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         model = build(base.model.options, tokenizers, recipe.seed)
         new = transfer(base, model)
@@ -104,57 +98,6 @@ def finetune(
         training = Training(directory, title, progress, resume=resume, devices=devices, new_parameters=new)
         _train(trained, recipe, dataset, sources, training)
     return trained
-
-
-@dataclass(frozen=True)
-class SampleFacts:
-    """One stream of one sample of a training: what it held, in normalised units, and how it was answered."""
-
-    sample: int
-    stream: str
-    starts: str
-    shown: int
-    asked: int
-    observed: float
-    lowest: float
-    highest: float
-    loss: float
-
-
-def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
-    """The samples of a training step, as the run drew them, answered with its last checkpoint up to that step (or its model).
-
-    Reproduces what a run that stopped at `step` was shown. Raises ModelError if `run` is no run directory, RecipeError for a step
-    that its recipe doesn't have.
-    """
-    run = Path(run)
-    trained = load(run / START if (run / START).exists() else run)
-    recipe = read_recipe(trained.recipe)
-    if not 0 <= step < recipe.training.steps:
-        raise RecipeError(f"step {step}: the run has steps 0 to {recipe.training.steps - 1}. Name one of them.")
-    if checkpoint := last_checkpoint(run / "checkpoints", up_to=step):
-        trained.model.load_state_dict(checkpoint_weights(checkpoint))
-    sources = _sources(recipe, open_fields(recipe.data.store), known=trained.tokenizers)
-    size = recipe.training.batch_size
-    questions = _questions(recipe, sources, recipe.training.steps * size, recipe.seed)
-    facts = []
-    for sample in range(step * size, (step + 1) * size):
-        question = stack_questions([questions[sample]])
-        with torch.no_grad():
-            losses = question_losses(trained.model.head, trained.model(question.context, question.queries), question)
-        times = next(iter(sources.values())).record.dataset.indexes["time"]
-        start = str(times[questions.place(sample).start])
-        for name, asked in question.queries.items():
-            values = asked.values[asked.observed]
-            low, high = (values.min().item(), values.max().item()) if len(values) else (math.nan, math.nan)
-            shown = len(question.context[name]) if name in question.context else 0
-            share = asked.observed.float().mean().item()
-            facts.append(SampleFacts(sample, name, start, shown, len(asked), share, low, high, losses[name].item()))
-    return facts
-
-
-START = "start"
-"""The model directory of a run in training: what it started from, with the statistics of its streams."""
 
 
 def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel | None:
@@ -194,44 +137,6 @@ def transfer(base: TrainedModel, model: Any) -> list[str]:
     return [name for name in state if name not in old]
 
 
-def _sources(recipe: Recipe, dataset: xr.Dataset, known: Any) -> dict[str, StreamSource]:
-    """The training record of each stream with its tokenizer; statistics from the training period, unless the stream is known already."""
-    sources = {}
-    for name, stream in recipe.streams.items():
-        record = Record.open(dataset, stream, recipe.data.train)
-        if name in known and known[name].stream == stream:
-            tokenizer = known[name]
-            if tokenizer.climatology.grid.shape != record.grid.shape:
-                raise ModelError(
-                    f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it."
-                )
-        else:
-            tokenizer = FieldTokenizer(stream, fit_climatology(record))
-        rows, columns = recipe.window.extent or record.grid.shape
-        try:
-            check_patch((_window_steps(recipe), len(record.channels), rows, columns), stream.patch, tokenizer.groups)
-        except ValueError as error:
-            raise RecipeError(f"streams.{name}.{error}") from None
-        sources[name] = StreamSource(record, tokenizer)
-    return sources
-
-
-def _window_steps(recipe: Recipe) -> int:
-    return recipe.task.slabs * max(stream.patch[0] for stream in recipe.streams.values())
-
-
-def _questions(recipe: Recipe, sources: dict[str, StreamSource], samples: int, seed: int) -> QuestionDataset:
-    record = next(iter(sources.values())).record
-    steps = _window_steps(recipe)
-    try:
-        windows = WindowSampler(record.grid, record.starts(steps), steps, recipe.window.extent)
-    except StoreError:
-        raise
-    except ValueError as error:
-        raise RecipeError(f"window.extent: {error}") from None
-    return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples)
-
-
 @dataclass(frozen=True)
 class Training:
     """Where and how a run is trained, beside its recipe."""
@@ -248,7 +153,7 @@ def _train(
     trained: TrainedModel, recipe: Recipe, dataset: xr.Dataset, sources: dict[str, StreamSource], training: Training
 ) -> None:
     options, directory, is_first = recipe.training, training.directory, is_first_process()
-    questions = _questions(recipe, sources, options.steps * options.batch_size, recipe.seed)
+    questions = make_questions(recipe, sources, options.steps * options.batch_size, recipe.seed)
     validation = None
     if recipe.data.validate_on is not None:
         held_out = {
@@ -256,7 +161,7 @@ def _train(
             for name, s in sources.items()
         }
         whole_batches = -(-options.validation_samples // options.batch_size) * options.batch_size
-        validation = _questions(recipe, held_out, whole_batches, recipe.seed + 1)
+        validation = make_questions(recipe, held_out, whole_batches, recipe.seed + 1)
     if is_first and not (directory / START).exists():
         trained.save(directory / START)
     seconds = fit(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from statecast.training import is_first_process
 
+START = "start"
+"""The model directory of a run in training: what it started from, with the statistics of its streams."""
+
 
 class OutputError(ValueError):
     """An output that exists already, or can't be written."""

@@ -10,7 +10,6 @@ from torch.autograd import gradcheck
 
 from statecast.models.heads import EnsembleHead, PointHead, almost_fair_crps, make_heads, masked_mean
 
-
 ALMOST_FAIR = 0.95  # Lang et al. 2024
 
 

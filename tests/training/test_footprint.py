@@ -42,6 +42,16 @@ def test_the_parts_of_a_resumed_run_add_up(tmp_path):
     assert json.loads((tmp_path / "footprint.json").read_text())["region"] == "DEU"
 
 
+def test_a_run_that_is_killed_keeps_what_it_had_used_at_its_last_checkpoint(tmp_path):
+    PART.save(tmp_path)
+    with footprint_of(tmp_path, TrainingOptions(region="DE")) as write:
+        write()
+        first = load_footprint(tmp_path)
+        write()
+        second = load_footprint(tmp_path)
+    assert (first.parts, second.parts) == (2, 2) and PART.duration_s < first.duration_s <= second.duration_s
+
+
 def test_memory_share_and_kind_of_figure_are_told():
     assert "memory 67% of it" in str(PART) and "no power sensor" in str(PART) and "200 g/kWh (DEU)" in str(PART)
 

@@ -48,8 +48,8 @@ class Weights:
         """Of one device, for P parameters: weights 4 P, gradients 4 P, AdamW's moments 8 P, and under autocast copies of 2 P.
 
         Rajbhandari et al. 2020 (ZeRO), section 3.1. DDP on several devices adds buckets of 4 P in which gradients are summed. FSDP divides
-        weights, gradients and moments by the devices, and gathers whole: the weights of two blocks and the gradients of one, both of what is
-        outside of the blocks. The copies are not sharded: autocast makes them from the gathered weights and keeps them until the step ends.
+        weights, gradients and moments by the devices, and gathers whole: the weights of two blocks, the gradients of one, and both of
+        what is outside of the blocks. The copies are not sharded: autocast makes them from the gathered weights and keeps them.
         """
         held = (2 + ADAM_MOMENTS) * FULL * self.all
         copies = HALF * self.all * low_precision

@@ -1,4 +1,4 @@
-"""What a training step computes, in closed form and as torch counts it. Axes: N shown token, Q asked token, P value in a token, E member, W width."""
+"""What a training step computes, in closed form and as torch counts it. W is the width."""
 
 import copy
 from collections.abc import Mapping

@@ -48,7 +48,8 @@ def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
 
     Returns a lazy Dataset under standard names: dimensions time, lat [degrees_north], lon [degrees_east] and, if there
     are levels, level [hPa], each ascending.
-    Raises MissingStoreError if it does not exist, StoreError if it is no store, or has no latitude, longitude or time on one dimension each.
+    Raises MissingStoreError if it does not exist, StoreError if it is no store, or has no latitude, longitude or time on one
+    dimension each.
     """
     name = "dataset" if isinstance(store, xr.Dataset) else str(store)
     dataset = store if isinstance(store, xr.Dataset) else _open(name)

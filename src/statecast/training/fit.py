@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LambdaCallback
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from statecast.models import StateModel
@@ -69,13 +69,15 @@ def fit(
     else:
         fitting = Fitting(model, questions, validation, options, first_step)
     callbacks: list[Callback] = [RandomStates()]
-    callbacks += [TrainingProgress(title, options, first_step)] if progress else []
+    callbacks += [TrainingProgress(title, model, options, first_step)] if progress else []
     callbacks += [EMAWeightAveraging(decay=options.ema)] if options.ema else []
     callbacks += checkpoint_callbacks(directory, options, validated=validation is not None)
     callbacks += [StopOnSignal(directory)]
-    with warnings.catch_warnings():
+    began = time.monotonic()
+    with warnings.catch_warnings(), footprint_of(out, options) as write_footprint:
         for message in MESSAGES:
             warnings.filterwarnings("ignore", message)
+        callbacks += [LambdaCallback(on_save_checkpoint=lambda *_: write_footprint())]
         trainer = Trainer(
             default_root_dir=out,
             max_steps=options.steps,
@@ -96,9 +98,7 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        began = time.monotonic()
-        with footprint_of(out, options):
-            trainer.fit(fitting, ckpt_path=start, weights_only=True)
+        trainer.fit(fitting, ckpt_path=start, weights_only=True)
     weights = fitting.weights
     if options.result == "best" and validation is not None:
         weights = checkpoint_weights(directory / BEST_NAME)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -96,38 +96,42 @@ def carbon_intensity(region: str) -> float:
 
 
 @contextlib.contextmanager
-def footprint_of(out: Path, options: TrainingOptions) -> Iterator[None]:
+def footprint_of(out: Path, options: TrainingOptions) -> Iterator[Callable[[], None]]:
     """Measures the block and adds it to `out / "footprint.json"`, also if it fails. Does nothing where the recipe says so.
 
-    A process that is killed takes its part with it. Raises RegionError, before the block.
+    Yields a function that writes what was used so far: called with each checkpoint, it leaves a process that is killed its part up to
+    there. Of several nodes the first one measures itself. Raises RegionError, before the block.
     """
     if not options.footprint or not is_first_process():
-        yield
+        yield lambda: None
         return
     region, intensity = region_code(options.region), carbon_intensity(options.region)
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it reports before it reads `log_level`
     tracker = OfflineEmissionsTracker(
-        country_iso_code="USA"
-        if options.region == "WORLD"
-        else options.region,  # asked for, though the next line decides
+        country_iso_code="USA" if region == "WORLD" else region,  # asked for, though the next line decides
         force_carbon_intensity_g_co2e_kwh=intensity,
         output_methods=[],
         log_level="critical",
         allow_multiple_runs=True,
     )
-    tracker.start()
-    try:
-        yield
-    finally:
-        tracker.stop()
+    before = load_footprint(out)
+
+    def write() -> None:
+        tracker.flush()
         part = _footprint(tracker, intensity, region)
-        before = load_footprint(out)
         if out.is_dir():
             (before + part if before else part).save(out)
 
+    tracker.start()
+    try:
+        yield write
+    finally:
+        write()
+        tracker.stop()
+
 
 def _footprint(tracker: OfflineEmissionsTracker, intensity: float, region: str) -> Footprint:
-    data = tracker.final_emissions_data
+    data = tracker._prepare_emissions_data()
     hardware = tuple(str(part) for part in tracker._conf["hardware"])
     return Footprint(
         energy_kwh=data.energy_consumed,

@@ -53,7 +53,8 @@ def _csv_from(logs: Path, first_step: int) -> CSVLogger:
         kept = read_metrics(logs.parent, before_step=first_step)
         (logs / "csv" / "metrics.csv").unlink(missing_ok=True)
         for row in kept:
-            logger.experiment.log_metrics({k: v for k, v in row.items() if k != "step"}, int(row["step"]))
+            values = {k: int(v) if k == "epoch" else v for k, v in row.items() if k != "step"}
+            logger.experiment.log_metrics(values, int(row["step"]))
         logger.save()
     return logger
 

@@ -7,13 +7,19 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from statecast.models import StateModel
+from statecast.streams import Question
 from statecast.training.options import TrainingOptions
+from statecast.training.throughput import peak_flops, question_flops
 
 
 class TrainingProgress(Callback):
-    """A bar with the step, the loss, the samples a second and the time left."""
+    """A bar with the step, the loss, the samples a second, the share of the device's peak that they use, and the time left.
 
-    def __init__(self, title: str, options: TrainingOptions, first_step: int) -> None:
+    The share counts matrix products (`throughput`); on a CPU the peak is that of a large one, measured as the training begins.
+    """
+
+    def __init__(self, title: str, model: StateModel, options: TrainingOptions, first_step: int) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -24,20 +30,26 @@ class TrainingProgress(Callback):
         )
         self.bar = Progress(*columns)
         self.task = self.bar.add_task(title, total=options.steps, completed=first_step, state="", start=False)
-        self.batch_size, self.first_step, self.began = options.batch_size, first_step, time.monotonic()
+        self.model, self.options, self.first_step, self.began = model, options, first_step, time.monotonic()
+        self.peak: float | None = None
+        self.flops = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
+            self.peak = peak_flops(pl_module.device, self.options.precision)
             self.began = time.monotonic()
             self.bar.start()
             self.bar.start_task(self.task)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Question, batch_idx: int
     ) -> None:
-        steps = trainer.global_step - self.first_step
-        rate = self.batch_size * steps / max(1e-9, time.monotonic() - self.began)
+        seconds = max(1e-9, time.monotonic() - self.began)
+        self.flops += question_flops(self.model, batch)  # of this process, whose peak it is held against
+        rate = self.options.batch_size * (trainer.global_step - self.first_step) / seconds
         state = f"loss {outputs['loss'].item():.3f}  {rate:.1f} samples/s"
+        if self.peak:
+            state += f"  {self.flops / seconds / self.peak:.0%} of peak"
         self.bar.update(self.task, completed=trainer.global_step, state=state)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -1,0 +1,63 @@
+"""A look at what a training was shown."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from statecast.config import RecipeError, read_recipe
+from statecast.models.state_model import question_losses
+from statecast.outputs import START
+from statecast.preparation import make_questions, stream_sources
+from statecast.sources import open_fields
+from statecast.streams import stack_questions
+from statecast.trained import load
+from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """One stream of one sample of a training: what it held, in normalised units, and how it was answered."""
+
+    sample: int
+    stream: str
+    starts: str
+    shown: int
+    asked: int
+    observed: float
+    lowest: float
+    highest: float
+    loss: float
+
+
+def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
+    """The samples of a training step, as the run drew them, answered with its last checkpoint up to that step (or its model).
+
+    Reproduces what a run that stopped at `step` was shown. Raises ModelError if `run` is no run directory, RecipeError for a step
+    that its recipe doesn't have.
+    """
+    run = Path(run)
+    trained = load(run / START if (run / START).exists() else run)
+    recipe = read_recipe(trained.recipe)
+    if not 0 <= step < recipe.training.steps:
+        raise RecipeError(f"step {step}: the run has steps 0 to {recipe.training.steps - 1}. Name one of them.")
+    if checkpoint := last_checkpoint(run / "checkpoints", up_to=step):
+        trained.model.load_state_dict(checkpoint_weights(checkpoint))
+    sources = stream_sources(recipe, open_fields(recipe.data.store), known=trained.tokenizers)
+    size = recipe.training.batch_size
+    questions = make_questions(recipe, sources, recipe.training.steps * size, recipe.seed)
+    facts = []
+    for sample in range(step * size, (step + 1) * size):
+        question = stack_questions([questions[sample]])
+        with torch.no_grad():
+            losses = question_losses(trained.model.head, trained.model(question.context, question.queries), question)
+        times = next(iter(sources.values())).record.dataset.indexes["time"]
+        start = str(times[questions.place(sample).start])
+        for name, asked in question.queries.items():
+            values = asked.values[asked.observed]
+            low, high = (values.min().item(), values.max().item()) if len(values) else (math.nan, math.nan)
+            shown = len(question.context[name]) if name in question.context else 0
+            share = asked.observed.float().mean().item()
+            facts.append(SampleFacts(sample, name, start, shown, len(asked), share, low, high, losses[name].item()))
+    return facts

@@ -1,0 +1,42 @@
+"""How much of a device's arithmetic a training uses."""
+
+import time
+
+import torch
+from lightning.fabric.utilities.throughput import get_available_flops
+
+from statecast.models import StateModel
+from statecast.models.operations import sample_flops
+from statecast.streams import Question, Window
+
+DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def question_flops(model: StateModel, question: Question) -> int:
+    """Operations of a step on all samples of a question, see `models.operations.sample_flops`."""
+    shown, asked = _lengths(question.context), _lengths(question.queries)
+    samples = len(next(iter(question.queries.values())).values)
+    return samples * sample_flops(model.options, model.specs, shown, asked, recomputes=model.recomputes)
+
+
+def _lengths(window: Window) -> dict[str, int]:
+    return {name: len(tokens) for name, tokens in window.items()}
+
+
+def peak_flops(device: torch.device, precision: str) -> float | None:
+    """FLOP/s that a device can do: of its data sheet for a GPU that Lightning knows, measured on a CPU, None for others."""
+    if device.type == "cpu":
+        return matmul_peak(seconds=0.3, size=1024)
+    known = get_available_flops(device, DTYPES[precision])
+    return float(known) if known else None
+
+
+def matmul_peak(seconds: float, size: int) -> float:
+    """FLOP/s of the best of several f32 matrix products on the CPU, on as many threads as torch has."""
+    a, b = torch.ones(size, size), torch.ones(size, size)
+    best, began = float("inf"), time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        torch.mm(a, b)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
