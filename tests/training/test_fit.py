@@ -1,10 +1,12 @@
 """Fitting: the same run twice, its logs, and what stops it. Lightning's own warnings about its surroundings are not ours."""
 
 import csv
+import functools
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch._dynamo.backends.debugging import aot_eager
 
 from statecast.models.state_model import question_loss
 from statecast.streams import stack_questions
@@ -153,3 +155,19 @@ def test_a_logger_that_is_not_installed_is_named(run, monkeypatch):
 def test_an_average_of_sharded_weights_is_refused(run):
     with pytest.raises(DeviceError, match=r"training\.ema can't average"):
         run(ema=0.9, devices=Devices(2, strategy="fsdp"))
+
+
+def test_a_compiled_model_is_trained_to_the_same_weights(run, monkeypatch):
+    """Traced once for all numbers of tokens. Without C++, whose compiling takes a minute and a half on a core."""
+    traced = []
+
+    def compile_without_cpp(graph, inputs):
+        traced.append(graph)
+        return aot_eager(graph, inputs)
+
+    plain, _ = run("plain")
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compile_without_cpp))
+    compiled, _ = run("compiled", compile=True)
+    assert len(traced) == 1
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], value, rtol=1e-4, atol=1e-5)

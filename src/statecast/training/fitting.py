@@ -36,7 +36,7 @@ class Fitting(LightningModule):
         super().__init__()
         self.model, self.questions, self.validation = model, questions, validation
         self.options, self.first_step = options, first_step
-        self.answer = torch.compile(self._answer) if options.compile else self._answer
+        self.answer = torch.compile(self._answer, dynamic=True) if options.compile else self._answer
         self.weights: dict[str, Tensor] = {}  # at the end, whole on the first process
         self.parts: list[Tensor] = []  # losses of the parts of the step in hand
         model.recomputes = options.activation_checkpointing
