@@ -52,7 +52,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion_at_every_depth(change, mess
 def test_a_key_like_no_other_gets_the_list_without_a_suggestion():
     refused = refusal(minimal(zzz=1))
     assert "Did you mean" not in refused
-    assert refused.endswith("Options: data, model, seed, streams, task, training, window.")
+    assert refused.endswith("Options: adaptation, data, model, seed, streams, task, training, window.")
 
 
 def test_a_misspelt_section_is_named_rather_than_the_missing_one():
@@ -68,8 +68,8 @@ def test_a_misspelt_section_is_named_rather_than_the_missing_one():
         ({"data": {"store": "a", "train": ["2000"]}}, "data.train.1 is missing. Add it."),
         ({"streams": {}}, "streams: dictionary should have at least 1 item"),
         ({"streams": {"air": {}}}, "streams.air.variables is missing"),
-        ({"task": {}}, "task.kind is missing. Choose one of forecast, masked."),
-        ({"task": {"kind": "maskd"}}, "task.kind: there is no task 'maskd'. Choose one of forecast, masked."),
+        ({"task": {}}, "task.kind is missing. Choose one of fill, forecast, interpolate, masked, translate."),
+        ({"task": {"kind": "maskd"}}, "task.kind: there is no task 'maskd'. Choose one of fill, forecast, interpolate, masked, translate."),
         ({"task": {"kind": "masked", "hidden": [0.9, 0.5]}}, "task: hidden: [0.9, 0.5] is no range of shares"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1."),
         ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),
@@ -144,11 +144,12 @@ def test_a_recipe_cannot_be_changed():
             setattr(section, key, 1)
 
 
-@pytest.mark.parametrize("name", [n for n in shipped_recipes() if not n.endswith("-forecast")])
-def test_every_recipe_that_ships_can_be_read_with_its_fine_tuning(name):
-    base = read_recipe(name)
-    if f"{name}-forecast" in shipped_recipes():
-        assert isinstance(read_recipe(f"{name}-forecast", inherit=base.as_dict()).task, Forecast)
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_recipe_that_ships_can_be_read(name):
+    """A fine-tuning recipe is named after the pre-training whose model it starts from."""
+    base, _, tuning = name.partition("-")
+    read = read_recipe(name, inherit=read_recipe(base).as_dict()) if tuning else read_recipe(name)
+    assert isinstance(read.task, Masked) is not bool(tuning)
 
 
 def test_what_is_no_recipe_is_refused_in_one_line(tmp_path):

@@ -10,9 +10,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch.nn import ModuleDict
 
+from statecast.adaptation import AdaptationOptions
 from statecast.models import ModelOptions
 from statecast.streams import Stream
-from statecast.tasks import Forecast, Masked, Task
+from statecast.tasks import Fill, Forecast, Interpolate, Masked, Task, Translate
 from statecast.training import TrainingOptions
 
 Period = tuple[str, str]
@@ -57,6 +58,7 @@ class Recipe(Strict):
     window: WindowOptions = Field(default_factory=WindowOptions)
     task: Task
     model: ModelOptions = Field(default_factory=ModelOptions)
+    adaptation: AdaptationOptions = Field(default_factory=AdaptationOptions)
     training: TrainingOptions = Field(default_factory=TrainingOptions)
 
     @model_validator(mode="after")
@@ -64,6 +66,12 @@ class Recipe(Strict):
         for name in self.streams:
             if not name.isidentifier() or hasattr(ModuleDict, name):
                 raise ValueError(f"'{name}' can't name a stream. Take another word of letters, digits and underscores.")
+        return self
+
+    @model_validator(mode="after")
+    def _the_task_has_its_streams(self) -> Self:
+        if isinstance(self.task, Translate):
+            self.task.require(self.streams)
         return self
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,7 +167,13 @@ def _merged(inherited: Any, own: Any, *, whole: bool) -> Any:
     return {**inherited, **own}
 
 
-KINDS: Mapping[str, type[BaseModel]] = {"masked": Masked, "forecast": Forecast}
+KINDS: Mapping[str, type[BaseModel]] = {
+    "masked": Masked,
+    "forecast": Forecast,
+    "interpolate": Interpolate,
+    "translate": Translate,
+    "fill": Fill,
+}
 
 
 def _explain(error: ValidationError) -> str:

@@ -69,7 +69,7 @@ def quickstart(
         with watch.time("evaluation"):
             verifications = verify(
                 {"model": model, "scratch": scratch},
-                record,
+                {next(iter(base.streams)): record},
                 dataset,
                 every_h=18.0,
                 progress=progress,
@@ -82,5 +82,5 @@ def quickstart(
         write_scores(verifications, directory)
         model.save(directory / "model")
         facts = RunFacts("Quickstart", model, base.data.store, period, watch.seconds, runs, pretrained)
-        write_report(facts, record, verifications, directory / "report.html")
+        write_report(facts, {next(iter(base.streams)): record}, verifications, directory / "report.html")
     return verifications

@@ -12,15 +12,18 @@ import xarray as xr
 import yaml
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from statecast.adaptation import NOTHING_TAKEN, Transferred, free, learning_rate_shares, trainable_parameters, transfer
 from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.evaluation import Verification, verify_forecast, verify_reconstruction, write_scores
 from statecast.evaluation.report import RunFacts, write_report
+from statecast.evaluation.tasks import TASKS, verify_task
 from statecast.inference import forecast, write_forecast
+from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
 from statecast.preparation import make_questions, stream_sources
 from statecast.sources import Record, StoreError, open_fields
 from statecast.sources.record import select_period
-from statecast.trained import ModelError, TrainedModel, build, load
+from statecast.trained import TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, StreamSource, fit, is_first_process
 from statecast.training.footprint import load_footprint
 
@@ -47,6 +50,10 @@ def pretrain(
     if resume and not overwrite and is_finished(out):
         return load(out)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
+    if recipe.adaptation.change != "all":
+        raise RecipeError(
+            f"adaptation.change is {recipe.adaptation.change}, but a new model has to learn all of its weights. Leave it out."
+        )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         dataset = open_fields(recipe.data.store)
@@ -82,7 +89,8 @@ def finetune(
         return load(out)
     base = start_from if isinstance(start_from, TrainedModel) else load(start_from)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
-    changed = [key for key, value in recipe.model.model_dump().items() if value != base.recipe["model"][key]]
+    begun_with = ModelOptions.model_validate(base.recipe["model"]).model_dump()
+    changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
     if changed:
         raise RecipeError(
             f"model.{changed[0]} differs from that of the model to start from. Leave out the section model: it is inherited."
@@ -93,9 +101,9 @@ def finetune(
         sources = stream_sources(recipe, dataset, known=begun.tokenizers if begun else base.tokenizers)
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         model = build(base.model.options, tokenizers, recipe.seed)
-        new = transfer(base, model)
+        taken = transfer(base, model, tokenizers)
         trained = TrainedModel(model, tokenizers, recipe.as_dict())
-        training = Training(directory, title, progress, resume=resume, devices=devices, new_parameters=new)
+        training = Training(directory, title, progress, resume=resume, devices=devices, taken=taken)
         _train(trained, recipe, dataset, sources, training)
     return trained
 
@@ -123,20 +131,6 @@ def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def transfer(base: TrainedModel, model: Any) -> list[str]:
-    """Copy all weights that both models have, by name; returns the names of those that stay new. Raises ModelError if a shape differs."""
-    state = model.state_dict()
-    old = base.model.state_dict()
-    for name, value in state.items():
-        if name in old and old[name].shape != value.shape:
-            raise ModelError(
-                f"weights {name} have shape {list(old[name].shape)} in the model to start from, {list(value.shape)} by the recipe. "
-                "Give a stream with other variables, levels or patch a name of its own."
-            )
-    model.load_state_dict({name: old.get(name, value) for name, value in state.items()})
-    return [name for name in state if name not in old]
-
-
 @dataclass(frozen=True)
 class Training:
     """Where and how a run is trained, beside its recipe."""
@@ -146,7 +140,7 @@ class Training:
     progress: bool
     resume: bool = False
     devices: Devices = ONE_DEVICE
-    new_parameters: Sequence[str] = ()
+    taken: Transferred = NOTHING_TAKEN
 
 
 def _train(
@@ -164,24 +158,31 @@ def _train(
         validation = make_questions(recipe, held_out, whole_batches, recipe.seed + 1)
     if is_first and not (directory / START).exists():
         trained.save(directory / START)
-    seconds = fit(
-        trained.model,
-        questions,
-        validation,
-        options,
-        directory,
-        devices=training.devices,
-        resume=training.resume,
-        title=training.title,
-        progress=training.progress,
-    )
+    parameters = trained.parameters
+    with free(trained.model, recipe.adaptation, training.taken, recipe.seed):
+        changing = trainable_parameters(trained.model)
+        if training.progress and is_first:
+            print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}")
+        seconds = fit(
+            trained.model,
+            questions,
+            validation,
+            options,
+            directory,
+            shares=learning_rate_shares(trained.model, recipe.adaptation.layer_decay),
+            devices=training.devices,
+            resume=training.resume,
+            title=training.title,
+            progress=training.progress,
+        )
     if is_first:
         footprint = load_footprint(directory)
         trained.save(directory / "model", str(footprint or "not measured"))
         facts = {
             "wall_time_s": round(seconds, 1),
-            "parameters": trained.parameters,
-            "new_parameters": list(training.new_parameters),
+            "parameters": parameters,
+            "changed_parameters": changing,
+            "new_parameters": [*training.taken.new, *training.taken.mixed],
             "footprint": str(footprint or "not measured"),
         }
         (directory / "run.yaml").write_text(yaml.safe_dump(facts))
@@ -208,24 +209,23 @@ def evaluate(
 ) -> Evaluation:
     """Verify a model on a period that its training did not see; write `scores.json`, `scores.nc` and `report.html` into `out`.
 
-    A model that was pre-trained is asked to fill in what is hidden, one that was fine-tuned to forecast, to forecast.
+    The model is asked what it was trained for: a pre-trained one to fill in what is hidden, one fine-tuned to forecast, to forecast.
     Raises StoreError if the period overlaps the training period of the same store or holds no data.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     dataset = open_fields(data)
-    stream = next(iter(trained.tokenizers.values())).stream
-    record = Record.open(dataset, stream, period)
+    records = {name: Record.open(dataset, t.stream, period) for name, t in trained.tokenizers.items()}
     require_unseen(trained, data, dataset, period)
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         began = time.monotonic()
         training = dataset if str(data) == trained.recipe["data"]["store"] else None
-        verifications = verify({"model": trained}, record, training, every_h=every_h, progress=progress)
+        verifications = verify({"model": trained}, records, training, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
         facts = RunFacts(
             "Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run)
         )
-        write_report(facts, record, verifications, directory / "report.html")
+        write_report(facts, records, verifications, directory / "report.html")
     return Evaluation(Path(out), verifications)
 
 
@@ -274,21 +274,29 @@ def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:
 
 def verify(
     models: Mapping[str, TrainedModel],
-    record: Record,
+    records: Mapping[str, Record],
     dataset: xr.Dataset | None,
     *,
     every_h: float,
     progress: bool,
     title: str = "evaluation",
 ) -> list[Verification]:
-    """Verify models of one task by what their task asks; `dataset` holds their training period, for climatology's distribution."""
+    """Verify models of one task by what their task asks; `dataset` holds their training period, for baselines that learn from it."""
     first = next(iter(models.values()))
+    kind, record = first.recipe["task"]["kind"], next(iter(records.values()))
+    learned_from = tuple(first.recipe["data"]["train"])
+    training = (
+        {name: Record.open(dataset, t.stream, learned_from) for name, t in first.tokenizers.items()}
+        if dataset is not None
+        else None
+    )
     with progress_bar(title, progress) as tell:
-        if first.recipe["task"]["kind"] == "masked":
+        if kind == "masked":
             return verify_reconstruction(first, record, every_h=max(every_h, 48.0), progress=tell)
-        stream = next(iter(first.tokenizers.values())).stream
-        training = Record.open(dataset, stream, tuple(first.recipe["data"]["train"])) if dataset is not None else None
-        return verify_forecast(models, record, training=training, every_h=every_h, progress=tell)
+        if kind in TASKS:
+            return verify_task(models, records, training, every_h=every_h, progress=tell)
+        of_first = next(iter(training.values())) if training else None
+        return verify_forecast(models, record, training=of_first, every_h=every_h, progress=tell)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import xarray as xr
 
 from statecast.config import Recipe, RecipeError
 from statecast.sources import Record, StoreError, fit_climatology
+from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer, WindowSampler
 from statecast.tokenizers.patches import check_patch
 from statecast.trained import ModelError
@@ -17,14 +18,7 @@ def stream_sources(recipe: Recipe, dataset: xr.Dataset, known: Mapping[str, Fiel
     sources = {}
     for name, stream in recipe.streams.items():
         record = Record.open(dataset, stream, recipe.data.train)
-        if name in known and known[name].stream == stream:
-            tokenizer = known[name]
-            if tokenizer.climatology.grid.shape != record.grid.shape:
-                raise ModelError(
-                    f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it."
-                )
-        else:
-            tokenizer = FieldTokenizer(stream, fit_climatology(record))
+        tokenizer = _tokenizer(name, stream, record, known.get(name))
         rows, columns = recipe.window.extent or record.grid.shape
         try:
             check_patch((window_steps(recipe), len(record.channels), rows, columns), stream.patch, tokenizer.groups)
@@ -32,6 +26,30 @@ def stream_sources(recipe: Recipe, dataset: xr.Dataset, known: Mapping[str, Fiel
             raise RecipeError(f"streams.{name}.{error}") from None
         sources[name] = StreamSource(record, tokenizer)
     return sources
+
+
+def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer | None) -> FieldTokenizer:
+    """Of a stream that is known the statistics that the model learned with, also of each channel that it had before."""
+    if known is None:
+        return FieldTokenizer(stream, fit_climatology(record))
+    if known.climatology.grid.shape != record.grid.shape:
+        raise ModelError(
+            f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it."
+        )
+    _require_same_units(name, known, record)
+    if known.stream == stream:
+        return known
+    return FieldTokenizer(stream, fit_climatology(record).with_known(known.climatology))
+
+
+def _require_same_units(name: str, known: FieldTokenizer, record: Record) -> None:
+    learned = dict(zip(known.climatology.channels, known.climatology.units, strict=True))
+    for channel, units in zip(record.channels, record.units, strict=True):
+        if learned.get(channel, units) != units:
+            raise ModelError(
+                f"stream {name}: variable '{channel}' is in '{units}' in the store, the model learned it in '{learned[channel]}'. "
+                "Convert it, or give the stream another name to add it."
+            )
 
 
 def window_steps(recipe: Recipe) -> int:

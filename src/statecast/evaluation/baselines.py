@@ -86,3 +86,19 @@ def _linear(points: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.nd
     jitter = 1e-6 * np.random.default_rng(0).standard_normal(points.shape)  # a lattice has no unique triangulation
     inwards = 1e-5 * (points.mean(axis=0) - wanted)  # or jitter would put half of the hull's faces outside
     return LinearNDInterpolator((points + jitter)[:, axes], values)((wanted + inwards)[:, axes])
+
+
+def interpolate_in_time(
+    anomalies: Float[np.ndarray, "T V H W"], gap: Bool[np.ndarray, " T"]
+) -> Float[np.ndarray, "T V H W"]:
+    """Linear interpolation at each point between the last step before a gap and the first one after it; `gap` is True inside.
+
+    Before the first step that is shown, and after the last one, the nearest of them.
+    """
+    times, shown = np.arange(len(gap)), np.flatnonzero(~gap)
+    after = np.searchsorted(shown, times).clip(0, len(shown) - 1)
+    before = (np.searchsorted(shown, times, side="right") - 1).clip(0)
+    first, last = shown[before], shown[after]
+    span = np.where(last > first, last - first, 1)
+    share = np.where(last > first, (times - first) / span, 0.0)[:, None, None, None]
+    return (1 - share) * anomalies[first] + share * anomalies[last]

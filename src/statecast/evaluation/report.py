@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from statecast.evaluation import figures
 from statecast.evaluation.reconstruction import plain_mask, reconstruct
+from statecast.evaluation.tasks import TASKS, ask, task_of
 from statecast.evaluation.verification import Verification, forecast_case
 from statecast.inference.answer import answer
 from statecast.inference.forecast import forecast_task
@@ -39,8 +40,11 @@ class RunFacts:
     pretrained: TrainedModel | None = None
 
 
-def write_report(facts: RunFacts, record: Record, verifications: Sequence[Verification], out: Path) -> None:
-    """Write the report on `verifications`, whose period is `record`, to the file `out`."""
+def write_report(
+    facts: RunFacts, records: Mapping[str, Record], verifications: Sequence[Verification], out: Path
+) -> None:
+    """Write the report on `verifications`, whose period is that of `records`, one a stream, to the file `out`."""
+    record = next(iter(records.values()))
     forecasts = [v for v in verifications if v.task == "forecast"]
     sections: list[dict[str, Any]] = []
     if forecasts:
@@ -48,6 +52,8 @@ def write_report(facts: RunFacts, record: Record, verifications: Sequence[Verifi
     masked = [v for v in verifications if v.task.startswith("masked")]
     if masked:
         sections += _masked_sections(facts.pretrained or facts.trained, record, masked)
+    if others := [v for v in verifications if v.task.split()[0] in TASKS]:
+        sections += _task_sections(facts.trained, records, others)
     curves = figures.training_curves(facts.runs)
     if curves is not None:
         sections.append(
@@ -73,7 +79,7 @@ def relative_table(verifications: Sequence[Verification], leads: Sequence[float 
     rows = [header]
     for c, channel in enumerate(first.channels):
         rows.append([str(channel), first.units[c]] + [f"{v.value('rmse')[i, c]:.4g}" for i in wanted for v in shown])
-    for base in ("persistence", "climatology"):
+    for base in ("persistence", "climatology", "linear", "interpolation", "regression"):
         reference = next((v for v in verifications if v.forecast == base), None)
         if reference is not None:
             ratios = [f"{mean_ratio(v, reference)[i]:.3f}" for i in wanted for v in shown]
@@ -154,6 +160,36 @@ def _masked_sections(trained: TrainedModel, record: Record, masked: Sequence[Ver
     )
     text = "Single tokens hidden at random, fully; scored where they were hidden. The maps show one window with 75 % hidden."
     return [_section("Masked reconstruction", text, [maps], tables=tables)]
+
+
+def _task_sections(
+    trained: TrainedModel, records: Mapping[str, Record], verifications: Sequence[Verification]
+) -> list[dict[str, Any]]:
+    """A section for each stream that was asked: scores, and one window as it was shown, answered and true."""
+    record, depth = next(iter(records.values())), max(t.stream.patch[0] for t in trained.tokenizers.values())
+    steps = task_of(trained).slabs * depth
+    starts = record.starts(steps)
+    place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
+    _, cases, answers = ask({"model": trained}, records, place)
+    sections = []
+    for (name, case), task in zip(cases.items(), dict.fromkeys(v.task for v in verifications), strict=True):
+        scored = [v for v in verifications if v.task == task]
+        c = mapped_channels(records[name])[0]
+        times = case.asked.any(axis=(1, 2, 3))
+        drawn = [figures.skill_by_lead_time(scored)] if scored[0].lead_time_h[0] is not None else []
+        mean = answers[name]["model"].mean(axis=0)[times][:, c]
+        maps = figures.reconstruction_maps(
+            records[name].grid,
+            records[name].channels[c],
+            records[name].units[c],
+            case.truth[times][:, c],
+            case.asked[times][:, c],
+            mean,
+        )
+        text = f"Area-weighted scores over {len(scored[0].starts_h)} windows where it was asked; the maps show one of them."
+        table = relative_table(scored, scored[0].lead_time_h)
+        sections.append(_section(f"Task: {task}", text, [*drawn, maps], table=table))
+    return sections
 
 
 def mapped_channels(record: Record) -> list[int]:

@@ -3,7 +3,7 @@
 Axes: M month, D hour of the day, V channel, H row, W column.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,23 @@ class Climatology:
             month - 1, distance.argmin(axis=1)
         ]  # rows first: a view, not a copy of globes
         return window if columns is None else window[..., columns]
+
+    def with_known(self, known: "Climatology") -> "Climatology":
+        """The same with the statistics of `known` for each channel that it has, if it lies on the same grid and hours of the day."""
+        if not np.array_equal(known.hours_utc, self.hours_utc) or known.grid.shape != self.grid.shape:
+            raise StoreError(
+                "the data has other hours of the day or another grid than what is known of it. Prepare it alike."
+            )
+        mean, anomaly_std, lowest = self.mean.copy(), self.anomaly_std.copy(), self.lowest.copy()
+        for new, channel in enumerate(self.channels):
+            if channel in known.channels:
+                old = known.channels.index(channel)
+                mean[:, :, new], anomaly_std[new], lowest[new] = (
+                    known.mean[:, :, old],
+                    known.anomaly_std[old],
+                    known.lowest[old],
+                )
+        return replace(self, mean=mean, anomaly_std=anomaly_std, lowest=lowest)
 
     def save(self, path: Path) -> None:
         """Write as CF NetCDF, from which `load` makes an equal one."""

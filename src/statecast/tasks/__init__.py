@@ -4,9 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from statecast.tasks.fill import Fill
 from statecast.tasks.forecast import Forecast
+from statecast.tasks.interpolate import Interpolate
 from statecast.tasks.masked import Masked
+from statecast.tasks.translate import Translate
 
-Task = Annotated[Masked | Forecast, Field(discriminator="kind")]
+Task = Annotated[Masked | Forecast | Interpolate | Translate | Fill, Field(discriminator="kind")]
 
-__all__ = ["Forecast", "Masked", "Task"]
+__all__ = ["Fill", "Forecast", "Interpolate", "Masked", "Task", "Translate"]

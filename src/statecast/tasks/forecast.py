@@ -37,11 +37,9 @@ class Forecast(BaseModel):
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
         """A question with the same number of tokens in every sample of a step."""
-        question = self.complete(window)
-        queries = {name: random_share(tokens, self.asked, sample) for name, tokens in question.queries.items()}
-        return Question(question.context, queries)
+        return ask_a_share(self.complete(window), self.asked, sample)
 
-    def complete(self, window: Window) -> Question:
+    def complete(self, window: Window, seed: int = 0) -> Question:
         """All of the future asked, nothing drawn at random."""
         context, queries = {}, {}
         for name, tokens in window.items():
@@ -69,3 +67,9 @@ def random_share(tokens: Tokens, share: float, generator: np.random.Generator) -
     """A share of the tokens of one sample, at least one, at random; all in their order if the share is 1."""
     count = max(1, round(share * len(tokens)))
     return tokens if count == len(tokens) else tokens[torch.from_numpy(generator.permutation(len(tokens))[:count])]
+
+
+def ask_a_share(question: Question, share: float, generator: np.random.Generator) -> Question:
+    """The same question about a share of what is asked of each stream, at random."""
+    queries = {name: random_share(tokens, share, generator) for name, tokens in question.queries.items()}
+    return Question(question.context, queries)

@@ -4,6 +4,7 @@ import copy
 import logging
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -46,6 +47,7 @@ def fit(
     options: TrainingOptions,
     out: Path,
     *,
+    shares: Mapping[str, float] | None = None,
     devices: Devices = ONE_DEVICE,
     resume: bool = False,
     title: str = "training",
@@ -53,6 +55,7 @@ def fit(
 ) -> float:
     """Train `model` in place on `questions`, in their order; write `logs/` and `checkpoints/` into `out`. Returns the wall time in s.
 
+    shares  of the learning rate, for each parameter by name (see `adaptation.learning_rate_shares`)
     resume  go on from the last readable checkpoint in `out`, if there is one: the result is that of a run that was not stopped
     Raises LossError if the loss stops being finite or explodes, RunStopped after a signal, CheckpointError if a checkpoint can't be
     written or none can be read, BatchError if the batch can't be shared evenly.
@@ -65,9 +68,9 @@ def fit(
     start = last_checkpoint(directory) if resume else None
     first_step = checkpoint_step(start) if start else 0
     if devices.shards:
-        fitting: Fitting = ShardedFitting(copy.deepcopy(model), questions, validation, options, first_step)
+        fitting: Fitting = ShardedFitting(copy.deepcopy(model), questions, validation, options, first_step, shares)
     else:
-        fitting = Fitting(model, questions, validation, options, first_step)
+        fitting = Fitting(model, questions, validation, options, first_step, shares)
     callbacks: list[Callback] = [RandomStates()]
     callbacks += [TrainingProgress(title, model, options, first_step)] if progress else []
     callbacks += [EMAWeightAveraging(decay=options.ema)] if options.ema else []

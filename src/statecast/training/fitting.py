@@ -1,5 +1,6 @@
 """What Lightning asks for: the steps of a training, its batches and its optimiser."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,8 +33,10 @@ class Fitting(LightningModule):
         validation: QuestionDataset | None,
         options: TrainingOptions,
         first_step: int,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        self.shares = shares
         self.model, self.questions, self.validation = model, questions, validation
         self.options, self.first_step = options, first_step
         self.answer = torch.compile(self._answer, dynamic=True) if options.compile else self._answer
@@ -116,7 +119,7 @@ class Fitting(LightningModule):
         )  # also for sharded gradients
 
     def configure_optimizers(self) -> Any:
-        optimiser, schedule = make_optimiser(self.model, self.options)
+        optimiser, schedule = make_optimiser(self.model, self.options, self.shares)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Question, device: torch.device, dataloader_idx: int) -> Question:

@@ -1,6 +1,7 @@
 """AdamW with the usual exclusions from weight decay, warm-up and cosine."""
 
 import math
+from collections.abc import Mapping
 
 from torch import nn
 from torch.optim import AdamW
@@ -11,18 +12,32 @@ from statecast.training.options import TrainingOptions
 BETAS = (0.9, 0.95)  # the usual choice for transformers on short schedules
 
 
-def make_optimiser(model: nn.Module, options: TrainingOptions) -> tuple[AdamW, LambdaLR]:
-    """The optimiser and its schedule, which advances with every step."""
-    decayed = decayed_parameters(model)
-    groups = [
-        {
-            "params": [p for p in model.parameters() if p.requires_grad and id(p) in decayed],
-            "weight_decay": options.weight_decay,
-        },
-        {"params": [p for p in model.parameters() if p.requires_grad and id(p) not in decayed], "weight_decay": 0.0},
-    ]
+def make_optimiser(
+    model: nn.Module, options: TrainingOptions, shares: Mapping[str, float] | None = None
+) -> tuple[AdamW, LambdaLR]:
+    """The optimiser of what may change, and its schedule, which advances with every step.
+
+    shares  of the learning rate, for each parameter by name; 1 for those that are not named
+    """
+    decayed, shares = decayed_parameters(model), shares or {}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((id(parameter) in decayed, shares.get(name, 1.0)), []).append(parameter)
     fused = options.precision != "16-mixed"  # a fused step unscales by itself, and then Lightning can't clip
-    optimiser = AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=fused)
+    optimiser = AdamW(
+        [
+            {
+                "params": parameters,
+                "weight_decay": options.weight_decay * decays,
+                "lr": options.learning_rate * share,
+            }
+            for (decays, share), parameters in groups.items()
+        ],
+        lr=options.learning_rate,
+        betas=BETAS,
+        fused=fused,
+    )
     return optimiser, LambdaLR(optimiser, lambda step: learning_rate_factor(step, options))
 
 

@@ -1,0 +1,118 @@
+"""Which weights a fine-tuning may change: all, some blocks, the heads, low-rank updates, or those of new streams alone."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from statecast.adaptation.transfer import NOTHING_TAKEN, Transferred
+from statecast.models import StateModel
+
+ATTENTION_AND_PERCEPTRON = r"(encoder|decoder)\.\d+\.(attention\.(to_query|to_key|to_value|output)|mlp\.[13])"
+
+
+class AdaptationError(ValueError):
+    """A change that the model has no place for, or that needs a package that is missing."""
+
+
+class AdaptationOptions(BaseModel):
+    """What fine-tuning may change. Weights that the model has not learned yet, such as those of a new stream, are always free."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    change: Literal["all", "heads", "last_blocks", "lora", "new"] = Field(
+        "all",
+        description="all weights; heads: the maps to the answers; last_blocks: the heads and the last `blocks`; "
+        "lora: low-rank updates of the blocks (Hu et al. 2021), merged at the end, and the heads; "
+        "new: only what is new, so that old answers stay as they were",
+    )
+    blocks: int = Field(1, ge=1, description="blocks of `last_blocks`, counted from the end of the decoder")
+    rank: int = Field(8, ge=1, description="of the updates of `lora`")
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="learning rate of a block over that of the block after it; heads learn at the full rate",
+    )
+
+
+@contextmanager
+def free(
+    model: StateModel, options: AdaptationOptions, taken: Transferred = NOTHING_TAKEN, seed: int = 0
+) -> Iterator[None]:
+    """Inside the block only what `options` allow takes part in training, and what is new in it; after it, all is free again.
+
+    Low-rank updates are put in at the start of the block, drawn from `seed`, and merged into the weights at its end, also if it fails.
+    Raises AdaptationError for more blocks than the model has, for new channels among old ones where only what is new may change, or if
+    `lora` lacks its package.
+    """
+    if options.change == "all":
+        yield
+        return
+    blocks = [*model.encoder, *model.decoder]
+    if options.change == "last_blocks" and options.blocks > len(blocks):
+        raise AdaptationError(
+            f"adaptation.blocks is {options.blocks}, the model has {len(blocks)}. Choose at most that many."
+        )
+    if options.change == "new" and (not taken.new or taken.mixed):
+        what = f"{taken.mixed[0]} holds old channels beside new ones" if taken.mixed else "there is nothing new"
+        raise AdaptationError(
+            f"adaptation.change is new, but {what}. Add new variables or levels as a stream of their own, or choose another change."
+        )
+    model.requires_grad_(False)
+    merge: Callable[[], None] = lambda: None  # noqa: E731
+    try:
+        if options.change == "lora":
+            merge = _add_updates(model, options.rank, seed)
+        if options.change != "new":
+            model.heads.requires_grad_(True)
+            model.decoder_norm.requires_grad_(True)
+        if options.change == "last_blocks":
+            nn.ModuleList(blocks[-options.blocks :]).requires_grad_(True)
+        for name, parameter in model.named_parameters():
+            if name in (*taken.new, *taken.mixed):
+                parameter.requires_grad_(True)
+        yield
+    finally:
+        merge()
+        model.requires_grad_(True)
+
+
+def _add_updates(model: StateModel, rank: int, seed: int) -> Callable[[], None]:
+    """Puts low-rank updates into the maps of the blocks; returns what merges them and takes them out."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora import LoraLayer
+    except ModuleNotFoundError:
+        raise AdaptationError(
+            "adaptation.change: lora needs the package peft. Install it with `pip install 'statecast[lora]'`, or choose another change."
+        ) from None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ATTENTION_AND_PERCEPTRON), model)
+
+    def merge() -> None:
+        for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)]:
+            layer.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer.get_base_layer())
+        del model.peft_config
+
+    return merge
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def learning_rate_shares(model: StateModel, layer_decay: float) -> dict[str, float]:
+    """For each parameter, by name, the share of the learning rate: `layer_decay` to the power of the layers above it.
+
+    Heads have none above them, the last block one, and so on; embeddings lie below all blocks (Bao et al. 2022, BEiT).
+    """
+    layers = [nn.ModuleList([model.heads, model.decoder_norm]), *reversed(model.decoder), *reversed(model.encoder)]
+    shares = {id(p): layer_decay**above for above, layer in enumerate(layers) for p in layer.parameters()}
+    return {name: shares.get(id(p), layer_decay ** len(layers)) for name, p in model.named_parameters()}

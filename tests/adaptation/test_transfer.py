@@ -1,0 +1,96 @@
+"""What a model takes over: matched by name, variable and level, never by position."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from statecast.adaptation import transfer
+from statecast.models import ModelOptions
+from statecast.sources import Record, fit_climatology, open_fields
+from statecast.streams import Stream, stack_questions
+from statecast.tasks import Forecast
+from statecast.tokenizers import FieldTokenizer
+from statecast.tokenizers.windows import whole_domain
+from statecast.trained import ModelError, TrainedModel, build
+
+OPTIONS = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4)
+
+
+@pytest.fixture
+def trained(make_store):
+    """Makes a model of the streams that are given, with weights from a seed."""
+    dataset = open_fields(make_store(steps=40))
+
+    def make(seed: int, **streams: Stream) -> tuple[TrainedModel, dict[str, Record]]:
+        records = {name: Record.open(dataset, stream) for name, stream in streams.items()}
+        tokenizers = {name: FieldTokenizer(streams[name], fit_climatology(r)) for name, r in records.items()}
+        return TrainedModel(build(OPTIONS, tokenizers, seed), tokenizers, {}), records
+
+    return make
+
+
+def answers(trained: TrainedModel, records, stream: str = "air", hidden: tuple[str, ...] = ()):
+    """Members of a forecast of `stream` by channel; the channels named in `hidden` are not observed."""
+    tokenizer, place = trained.tokenizers[stream], whole_domain(records[stream].grid, 0, 4)
+    question = stack_questions(
+        [Forecast(history=1, leads=1).complete({stream: tokenizer.tokenize(records[stream], place)})]
+    )
+    context = question.context[stream]
+    names = list(map(str, tokenizer.climatology.channels))
+    observed = context.observed.unflatten(-1, (len(names), -1)).clone()
+    for name in hidden:
+        observed[:, :, names.index(name)] = False
+    context = replace(context, observed=observed.flatten(-2), values=context.values * observed.flatten(-2))
+    with torch.no_grad():
+        members = trained.model({stream: context}, question.queries)[stream].unflatten(-1, (len(names), -1))
+    return {name: members[..., index, :] for index, name in enumerate(names)}
+
+
+AIR = Stream(variables=("t", "u", "msl"), levels=(500, 850), patch=(2, 3, 4))
+
+
+def test_streams_in_another_order_keep_their_weights(trained):
+    base, records = trained(0, air=AIR)
+    other = AIR.model_copy(update={"variables": ("msl", "t", "u"), "levels": (850.0, 500.0)})
+    new, new_records = trained(1, surface=Stream(variables=("t2m",), patch=(2, 3, 4)), air=other)
+    taken = transfer(base, new.model, new.tokenizers)
+    assert all(".surface" in name for name in taken.new) and not taken.mixed and len(taken.new) == 6
+    before, after = answers(base, records), answers(new, new_records)
+    assert list(before) != list(after)
+    for name, members in before.items():
+        torch.testing.assert_close(after[name], members, rtol=1e-4, atol=1e-5)
+
+
+def test_a_level_that_is_new_in_a_token_changes_no_answer_until_it_is_shown(trained):
+    base, records = trained(0, air=AIR)
+    new, new_records = trained(1, air=AIR.model_copy(update={"levels": (500.0, 700.0, 850.0)}))
+    taken = transfer(base, new.model, new.tokenizers)
+    assert not taken.new and set(taken.mixed) == {
+        "values.air.weight",
+        "heads.air.weight",
+        "heads.air.bias",
+        "log_damping.air",
+    }
+    before, after = answers(base, records), answers(new, new_records, hidden=("t@700", "u@700"))
+    for name, members in before.items():
+        torch.testing.assert_close(after[name], members, rtol=0, atol=2e-3)  # the token's mean pressure has moved
+    assert after["t@700"].isfinite().all()
+
+
+def test_a_level_with_tokens_of_its_own_needs_no_new_weights(trained):
+    apart = Stream(variables=("t", "u"), levels=(500, 850), levels_share_token=False, patch=(2, 3, 4))
+    base, _ = trained(0, air=apart)
+    new, _ = trained(1, air=apart.model_copy(update={"levels": (500.0, 700.0, 850.0)}))
+    taken = transfer(base, new.model, new.tokenizers)
+    assert not taken.new and not taken.mixed
+    assert all(torch.equal(v, base.model.state_dict()[name]) for name, v in new.model.state_dict().items())
+
+
+@pytest.mark.parametrize("change", [{"patch": (2, 6, 4)}, {"levels_share_token": False}])
+def test_other_tokens_need_another_name(trained, change):
+    stream = Stream(variables=("t", "u"), levels=(500, 850), patch=(2, 3, 4))
+    base, _ = trained(0, air=stream)
+    new, _ = trained(1, air=stream.model_copy(update=change))
+    with pytest.raises(ModelError, match=r"stream air: the model knows it with tokens of \[2, 3, 4\].*name of its own"):
+        transfer(base, new.model, new.tokenizers)

@@ -1,0 +1,115 @@
+"""One model, other questions: fine-tuned, verified beside the baselines of each, old answers kept."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import statecast
+from statecast.adaptation.changes import AdaptationError
+from statecast.config import RecipeError
+from statecast.inference import answer
+from statecast.sources import Record, open_fields
+from statecast.streams import Question
+from statecast.tokenizers.windows import whole_domain
+from statecast.trained import ModelError
+
+TRAINING = {"steps": 3, "batch_size": 2, "validation_samples": 2, "footprint": False}
+APART = {
+    "fields": {"variables": ["t"], "levels": [500, 850], "patch": [2, 2, 2]},
+    "pressure": {"variables": ["msl"], "patch": [2, 2, 2]},
+}
+TASKS = {
+    "interpolate": ({"kind": "interpolate"}, None, "linear"),
+    "fill": ({"kind": "fill", "slab_h": 12.0}, None, "interpolation"),
+    "translate": ({"kind": "translate", "to": ["pressure"]}, APART, "regression"),
+}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_task_is_fine_tuned_and_verified_beside_its_baselines(runs, tmp_path, kind):
+    task, streams, baseline = TASKS[kind]
+    recipe = {"task": task, "training": TRAINING} | ({"streams": streams} if streams else {})
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
+    statecast.evaluate(tmp_path / "tuned", runs.store, runs.held_out, tmp_path / "scores", every_h=24.0, progress=False)
+    records = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert {r["forecast"] for r in records} == {"model", "climatology", baseline} and {r["task"] for r in records} == {
+        kind
+    }
+    assert {r["lead_time_h"] for r in records} == ({6.0, 12.0} if kind == "interpolate" else {None})
+    rmse = {r["forecast"]: r["value"] for r in records if r["metric"] == "rmse" and r["variable"] == "msl"}
+    assert rmse[baseline] < 0.7 * rmse["climatology"]  # waves that travel, and a pressure that follows the temperature
+    page = (tmp_path / "scores" / "report.html").read_text()
+    assert f"Task: {kind}" in page and page.count("data:image/png;base64,") >= 2
+
+
+def question_about_fields(trained, store) -> Question:
+    tokenizer = trained.tokenizers["fields"]
+    record = Record.open(open_fields(store), tokenizer.stream)
+    window = tokenizer.tokenize(record, whole_domain(record.grid, 0, 4))
+    return Question({"fields": window[torch.arange(0, 32)]}, {"fields": window[torch.arange(32, 64)]})
+
+
+def test_a_stream_that_is_added_to_a_frozen_model_leaves_old_answers_as_they_were_to_the_bit(runs, tmp_path):
+    base = statecast.load(runs.pretrained)
+    streams = {**runs.recipe["streams"], "warmth": {"variables": ["t"], "levels": [850], "patch": [2, 4, 4]}}
+    recipe = {"streams": streams, "task": {"kind": "translate", "to": ["warmth"]}, "training": TRAINING}
+    recipe["adaptation"] = {"change": "new"}
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
+    tuned = statecast.load(tmp_path / "tuned")
+    question = question_about_fields(base, runs.store)
+    before, after = answer(base, question)["fields"], answer(tuned, question)["fields"]
+    assert torch.equal(before, after)
+    facts = yaml.safe_load((tmp_path / "tuned" / "run.yaml").read_text())
+    new = sum(value.numel() for name, value in tuned.model.state_dict().items() if ".warmth" in name)
+    assert facts["changed_parameters"] == new < facts["parameters"]
+
+
+@pytest.mark.parametrize("change", ["heads", "last_blocks", "lora"])
+def test_what_may_change_is_counted_and_the_rest_stays(runs, tmp_path, change):
+    recipe = runs.tuning | {"adaptation": {"change": change}}
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
+    base, tuned = (statecast.load(path).model.state_dict() for path in (runs.pretrained, tmp_path / "tuned"))
+    facts = yaml.safe_load((tmp_path / "tuned" / "run.yaml").read_text())
+    assert 0 < facts["changed_parameters"] < facts["parameters"] == sum(v.numel() for v in base.values())
+    assert torch.equal(base["values.fields.weight"], tuned["values.fields.weight"])
+    assert not torch.equal(base["heads.fields.weight"], tuned["heads.fields.weight"])
+
+
+def test_a_fine_tuning_of_low_rank_goes_on_as_if_it_had_not_been_stopped(runs, tmp_path):
+    recipe = runs.tuning | {"adaptation": {"change": "lora"}, "training": TRAINING | {"checkpoint_every": 1}}
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "whole", progress=False)
+    unfinished = tmp_path / "again.unfinished"
+    (tmp_path / "whole").rename(unfinished)
+    (unfinished / "checkpoints" / "step-00000003.ckpt").unlink()
+    (unfinished / "model").rename(unfinished / "start")
+    whole = statecast.load(unfinished / "start").model.state_dict()
+    again = statecast.finetune(recipe, runs.pretrained, tmp_path / "again", resume=True, progress=False)
+    assert all(torch.equal(value, whole[name]) for name, value in again.model.state_dict().items())
+
+
+def test_training_a_new_model_changes_all_of_it(runs, tmp_path):
+    with pytest.raises(RecipeError, match=r"adaptation\.change is lora, but a new model has to learn all"):
+        statecast.pretrain(runs.recipe | {"adaptation": {"change": "lora"}}, tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_new_to_learn_is_refused(runs, tmp_path):
+    with pytest.raises(AdaptationError, match="there is nothing new"):
+        statecast.finetune(
+            runs.tuning | {"adaptation": {"change": "new"}}, runs.pretrained, tmp_path / "r", progress=False
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_in_other_units_is_refused(runs, tmp_path):
+    dataset = open_fields(runs.store).load()
+    dataset["t"] = (dataset.t - np.float32(273.15)).assign_attrs(units="degC")
+    dataset.to_zarr(tmp_path / "celsius.zarr", zarr_format=3, consolidated=False)
+    recipe = runs.tuning | {"data": {"store": str(tmp_path / "celsius.zarr")}}
+    with pytest.raises(
+        ModelError, match=r"stream fields: variable 't@500' is in 'degC' in the store, the model learned it in 'K'"
+    ):
+        statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
