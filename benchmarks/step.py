@@ -1,10 +1,11 @@
 """Cost of a training step, and what running the encoder on the shown tokens alone saves.
 
-    python benchmarks/step.py [--threads 2] [--seconds 8] [--smoke]
+    python benchmarks/step.py [--threads 2] [--seconds 8] [--profile] [--smoke]
 
 For a few sizes: samples/s, seconds a step, peak memory, FLOPs, share of this machine's measured f32 matmul peak; and the ratio to the
 same trunk as a BERT-style encoder that carries mask tokens through every layer (same width, layers, tokens, 80 % hidden, same heads and
-loss). Each pair is timed in turns in one process, so that the ratio holds on a noisy machine.
+loss). Each pair is timed in turns in one process, so that the ratio holds on a noisy machine. With `--profile` instead: what a step's time
+is spent on, by kind of operation, and the share of the peak of the matrix products alone.
 """
 
 import argparse
@@ -187,10 +188,41 @@ def only(size: str, which: int, steps: int) -> None:
     print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
+KINDS = {
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
+    "attention": ("aten::_scaled_dot_product", "_scaled_dot_product"),
+    "optimiser": ("aten::_fused_adamw",),
+    "anchors": ("aten::_cdist", "aten::argmin", "aten::min"),
+    "norms and activations": ("aten::gelu", "aten::_fused_rms_norm", "aten::rms_norm", "aten::native_layer_norm"),
+}
+
+
+def profile_step(size: str, steps: int = 4) -> dict[str, float]:
+    """Share of the CPU time of a step by kind of operation, and of the peak that the matrix products reach while they run."""
+    torch.manual_seed(0)
+    question, (model, _) = make_question(size), make_models(size)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    for _ in range(2):
+        step(model, question, optimiser)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_flops=True) as profiler:
+        for _ in range(steps):
+            step(model, question, optimiser)
+    own = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    flops = {event.key: event.flops for event in profiler.key_averages()}
+    total, shares, left = sum(own.values()), {}, sum(own.values())
+    for kind, names in KINDS.items():
+        spent = sum(time for key, time in own.items() if key.startswith(names))
+        shares[kind], left = spent / total, left - spent
+    products = [key for key in own if key.startswith(KINDS["matrix products"])]
+    rate = sum(flops[key] for key in products) / (1e-6 * sum(own[key] for key in products))
+    return shares | {"other": left / total, "peak share of the matrix products": rate / matmul_peak()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each timing")
+    parser.add_argument("--profile", action="store_true", help="what a step's time is spent on")
     parser.add_argument("--smoke", action="store_true", help="one size, a moment")
     parser.add_argument("--only", choices=SIZES, help=argparse.SUPPRESS)
     parser.add_argument("--which", type=int, default=0, help=argparse.SUPPRESS)
@@ -202,6 +234,9 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}, {arguments.threads} threads, {HIDDEN:.0%} hidden, ensemble of 16")
     for size in list(SIZES)[: 1 if arguments.smoke else None]:
+        if arguments.profile:
+            print(size, json.dumps({kind: round(share, 3) for kind, share in profile_step(size).items()}))
+            continue
         figures = measure(size, 0.5 if arguments.smoke else arguments.seconds)
         for name, which in (("memory_mib", 0), ("peer_memory_mib", 1)):
             figures[name] = peak_memory_mib(size, which, arguments.threads)

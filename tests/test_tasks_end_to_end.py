@@ -113,3 +113,40 @@ def test_data_in_other_units_is_refused(runs, tmp_path):
         ModelError, match=r"stream fields: variable 't@500' is in 'degC' in the store, the model learned it in 'K'"
     ):
         statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
+
+
+def test_a_stream_that_is_added_with_all_weights_free_reports_what_was_forgotten(runs, tmp_path):
+    streams = {**runs.recipe["streams"], "warmth": {"variables": ["t"], "levels": [850], "patch": [2, 4, 4]}}
+    recipe = {"streams": streams, "task": {"kind": "translate", "to": ["warmth"]}, "training": TRAINING}
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
+    records = json.loads((tmp_path / "tuned" / "forgetting" / "scores.json").read_text())
+    rmse = {
+        r["forecast"]: r["value"]
+        for r in records
+        if (r["task"], r["metric"], r["variable"]) == ("masked 75%", "rmse", "msl")
+    }
+    assert set(rmse) == {"model", "before", "climatology", "interpolation"} and rmse["model"] != rmse["before"]
+
+
+def test_two_models_are_asked_the_question_of_one(runs, tmp_path):
+    out = tmp_path / "scores"
+    statecast.evaluate(
+        runs.forecast, runs.store, runs.held_out, out, against=runs.pretrained, every_h=96, progress=False
+    )
+    records = json.loads((out / "scores.json").read_text())
+    assert {r["forecast"] for r in records} == {"model", "before", "climatology", "interpolation"}
+    assert {r["task"] for r in records} == {"masked 50%", "masked 75%", "masked 90%"}
+    alone = statecast.evaluate(
+        runs.pretrained, runs.store, runs.held_out, tmp_path / "alone", every_h=96, progress=False
+    )
+    before = [r["value"] for r in records if r["forecast"] == "before"]
+    assert before == [r["value"] for v in alone.verifications if v.forecast == "model" for r in v.records()]
+
+
+def test_a_question_about_streams_that_the_model_lacks_is_refused(runs, tmp_path):
+    recipe = {"streams": APART, "task": {"kind": "translate", "to": ["pressure"]}, "training": TRAINING}
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "apart", progress=False)
+    with pytest.raises(ModelError, match=r"stream fields: the model doesn't know it as .* Its streams: fields"):
+        statecast.evaluate(
+            runs.pretrained, runs.store, runs.held_out, tmp_path / "s", against=tmp_path / "apart", progress=False
+        )

@@ -224,6 +224,46 @@ def cost(
 
 
 @app.command()
+def update(
+    run: Annotated[str, typer.Argument(help="Run or model directory to go on from.")],
+    overrides: Overrides = None,
+    *,
+    store: Annotated[str, typer.Option("--data", help="The record that has grown.")],
+    since: Annotated[str, typer.Option(help="First time that is new.")],
+    out: Out,
+    replay: Annotated[float, typer.Option(help="Share of the windows that come from the old training period.")] = 0.5,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    devices: DeviceCount = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "ddp",
+    quiet: Quiet = False,
+) -> None:
+    """Go on with data that were appended to the record; tells the skill on old and new months before and after."""
+    from statecast.continual import update as run_update
+    from statecast.evaluation.report import relative_table
+    from statecast.training import Devices
+
+    result = run_update(
+        run,
+        store,
+        since,
+        out,
+        replay=replay,
+        overrides=overrides or (),
+        overwrite=overwrite,
+        resume=resume,
+        devices=Devices(devices, nodes, strategy),
+        progress=not quiet,
+    )
+    for period, found in result.verifications.items():
+        for task in dict.fromkeys(v.task for v in found):
+            shown = [v for v in found if v.task == task]
+            Console().print(_table(f"{period} period, {task}, RMSE", relative_table(shown, shown[0].lead_time_h[-1:])))
+    _tell("model", out / "model")
+
+
+@app.command()
 def samples(
     run: Annotated[str, typer.Argument(help="Run directory, finished or not (RUN.unfinished).")],
     *,
@@ -248,6 +288,9 @@ def evaluate(
     store: Store,
     period: Annotated[tuple[str, str], typer.Option(help="First and last date, inclusive.")],
     out: Out,
+    against: Annotated[
+        str | None, typer.Option(help="Run or model to ask the same, by the question that it was trained for.")
+    ] = None,
     every_h: Annotated[float, typer.Option(help="Hours between starts.", min=0.0)] = 12.0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -256,7 +299,9 @@ def evaluate(
     from statecast import jobs
     from statecast.evaluation.report import relative_table
 
-    evaluation = jobs.evaluate(run, store, period, out, every_h=every_h, overwrite=overwrite, progress=not quiet)
+    evaluation = jobs.evaluate(
+        run, store, period, out, against=against, every_h=every_h, overwrite=overwrite, progress=not quiet
+    )
     for task in dict.fromkeys(v.task for v in evaluation.verifications):
         shown = [v for v in evaluation.verifications if v.task == task]
         Console().print(_table(f"{task}, RMSE", relative_table(shown, shown[0].lead_time_h[-1:])))

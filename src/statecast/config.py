@@ -40,6 +40,13 @@ class DataOptions(Strict):
         None, alias="validate", description="first and last date of validation; none: no validation"
     )
 
+    replay: Period | None = Field(
+        None, description="first and last date of an earlier period that is trained on again; none: no replay"
+    )
+    replayed: float = Field(
+        0.5, gt=0, lt=1, description="share of the windows that come from `replay`, if there is one"
+    )
+
 
 class WindowOptions(Strict):
     """The part of the domain that one sample sees."""

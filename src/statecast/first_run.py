@@ -14,7 +14,8 @@ from statecast.config import Recipe, read_recipe
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.reconstruction import verify_reconstruction
 from statecast.evaluation.report import RunFacts, write_report
-from statecast.jobs import finetune, pretrain, progress_bar, verify
+from statecast.evaluation.verify import progress_bar, verify
+from statecast.jobs import finetune, pretrain
 from statecast.outputs import new_output
 from statecast.sources import Record, open_fields
 

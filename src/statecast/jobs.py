@@ -1,22 +1,20 @@
 """The jobs behind the commands: from a recipe and a store to a run directory."""
 
-import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 import yaml
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from statecast.adaptation import NOTHING_TAKEN, Transferred, free, learning_rate_shares, trainable_parameters, transfer
 from statecast.config import Recipe, RecipeError, read_recipe
-from statecast.evaluation import Verification, verify_forecast, verify_reconstruction, write_scores
+from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.report import RunFacts, write_report
-from statecast.evaluation.tasks import TASKS, verify_task
+from statecast.evaluation.verify import asked_like, verify
 from statecast.inference import forecast, write_forecast
 from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
@@ -81,7 +79,8 @@ def finetune(
     """Go on from a trained model with another task, other data or further streams; write the run directory `out`.
 
     What the recipe leaves out is inherited from the model's own: data, streams, window, model and seed. Streams that the model knows
-    keep their statistics and weights, others are added with new ones; which is which is printed in `run.yaml`.
+    keep their statistics and weights, others are added with new ones; which is which is printed in `run.yaml`. If old weights may change
+    where streams are added, `forgetting/scores.json` tells the skill in the old question before and after.
 
     Resumes as `pretrain` does. Raises as it does, and ModelError for a directory that holds no model.
     """
@@ -105,7 +104,27 @@ def finetune(
         trained = TrainedModel(model, tokenizers, recipe.as_dict())
         training = Training(directory, title, progress, resume=resume, devices=devices, taken=taken)
         _train(trained, recipe, dataset, sources, training)
+        if taken.new and recipe.adaptation.change != "new" and is_first_process():
+            _report_forgetting(base, trained, recipe, directory, progress=progress)
     return trained
+
+
+def _report_forgetting(
+    base: TrainedModel, trained: TrainedModel, recipe: Recipe, directory: Path, *, progress: bool
+) -> None:
+    """Where streams were added to weights that were free: the skill in the old question before and after, into `forgetting/`.
+
+    On the validation period, if there is one; left out if the old streams are not all there as they were.
+    """
+    kept = all(name in recipe.streams and recipe.streams[name] == t.stream for name, t in base.tokenizers.items())
+    if recipe.data.validate_on is None or not kept:
+        return
+    dataset = open_fields(recipe.data.store)
+    records = {n: Record.open(dataset, t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
+    models = {"model": asked_like(trained, base), "before": base}
+    found = verify(models, records, None, every_h=24.0, progress=progress, title="old question, before and after")
+    (directory / "forgetting").mkdir(exist_ok=True)
+    write_scores(found, directory / "forgetting")
 
 
 def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel | None:
@@ -155,7 +174,7 @@ def _train(
             for name, s in sources.items()
         }
         whole_batches = -(-options.validation_samples // options.batch_size) * options.batch_size
-        validation = make_questions(recipe, held_out, whole_batches, recipe.seed + 1)
+        validation = make_questions(recipe, held_out, whole_batches, recipe.seed + 1, held_out=True)
     if is_first and not (directory / START).exists():
         trained.save(directory / START)
     parameters = trained.parameters
@@ -203,6 +222,7 @@ def evaluate(
     period: tuple[str, str],
     out: str | Path,
     *,
+    against: str | Path | TrainedModel | None = None,
     every_h: float = 12.0,
     overwrite: bool = False,
     progress: bool = True,
@@ -210,17 +230,24 @@ def evaluate(
     """Verify a model on a period that its training did not see; write `scores.json`, `scores.nc` and `report.html` into `out`.
 
     The model is asked what it was trained for: a pre-trained one to fill in what is hidden, one fine-tuned to forecast, to forecast.
+    With a model to hold it `against`, both are asked what that one was trained for: has fine-tuning forgotten what it knew?
     Raises StoreError if the period overlaps the training period of the same store or holds no data.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
+    models = {"model": trained}
+    if against is not None:
+        before = against if isinstance(against, TrainedModel) else load(against)
+        models = {"model": asked_like(trained, before), "before": before}
     dataset = open_fields(data)
+    for each in (trained, *models.values()):
+        require_unseen(each, data, dataset, period)
+    trained = models["model"]
     records = {name: Record.open(dataset, t.stream, period) for name, t in trained.tokenizers.items()}
-    require_unseen(trained, data, dataset, period)
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         began = time.monotonic()
         training = dataset if str(data) == trained.recipe["data"]["store"] else None
-        verifications = verify({"model": trained}, records, training, every_h=every_h, progress=progress)
+        verifications = verify(models, records, training, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
         facts = RunFacts(
             "Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run)
@@ -270,45 +297,3 @@ def require_unseen(trained: TrainedModel, data: str | xr.Dataset, dataset: xr.Da
 def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:
     """The run directory whose training curves a report can draw, by its name."""
     return {} if isinstance(run, TrainedModel) else {Path(run).name: Path(run)}
-
-
-def verify(
-    models: Mapping[str, TrainedModel],
-    records: Mapping[str, Record],
-    dataset: xr.Dataset | None,
-    *,
-    every_h: float,
-    progress: bool,
-    title: str = "evaluation",
-) -> list[Verification]:
-    """Verify models of one task by what their task asks; `dataset` holds their training period, for baselines that learn from it."""
-    first = next(iter(models.values()))
-    kind, record = first.recipe["task"]["kind"], next(iter(records.values()))
-    learned_from = tuple(first.recipe["data"]["train"])
-    training = (
-        {name: Record.open(dataset, t.stream, learned_from) for name, t in first.tokenizers.items()}
-        if dataset is not None
-        else None
-    )
-    with progress_bar(title, progress) as tell:
-        if kind == "masked":
-            return verify_reconstruction(first, record, every_h=max(every_h, 48.0), progress=tell)
-        if kind in TASKS:
-            return verify_task(models, records, training, every_h=every_h, progress=tell)
-        of_first = next(iter(training.values())) if training else None
-        return verify_forecast(models, record, training=of_first, every_h=every_h, progress=tell)
-
-
-@contextlib.contextmanager
-def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
-    """A bar that is told the share that is done."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        disable=not shown,
-    ) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda done: bar.update(task, completed=done)

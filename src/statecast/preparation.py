@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import xarray as xr
 
 from statecast.config import Recipe, RecipeError
-from statecast.sources import Record, StoreError, fit_climatology
+from statecast.sources import Record, fit_climatology
+from statecast.sources.record import select_period
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer, WindowSampler
 from statecast.tokenizers.patches import check_patch
@@ -17,7 +19,7 @@ def stream_sources(recipe: Recipe, dataset: xr.Dataset, known: Mapping[str, Fiel
     """The training record of each stream with its tokenizer; statistics from the training period, unless the stream is known already."""
     sources = {}
     for name, stream in recipe.streams.items():
-        record = Record.open(dataset, stream, recipe.data.train)
+        record = Record.open(learned_from(dataset, recipe), stream)
         tokenizer = _tokenizer(name, stream, record, known.get(name))
         rows, columns = recipe.window.extent or record.grid.shape
         try:
@@ -26,6 +28,33 @@ def stream_sources(recipe: Recipe, dataset: xr.Dataset, known: Mapping[str, Fiel
             raise RecipeError(f"streams.{name}.{error}") from None
         sources[name] = StreamSource(record, tokenizer)
     return sources
+
+
+def learned_from(dataset: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+    """The training period of the recipe, with the one that is replayed."""
+    if recipe.data.replay is None:
+        return select_period(dataset, recipe.data.train)
+    periods = (recipe.data.replay, recipe.data.train)
+    index = dataset.indexes["time"]
+    steps = [index.get_indexer(select_period(dataset, period).indexes["time"]) for period in periods]
+    return dataset.isel(time=np.unique(np.concatenate(steps)))
+
+
+def _starts(recipe: Recipe, record: Record, steps: int) -> np.ndarray:
+    """Where windows may start: each as often as the other, or, with a replay, as often as its share asks for."""
+    starts = record.starts(steps)
+    if recipe.data.replay is None:
+        return starts
+    is_old = np.isin(
+        record.dataset.indexes["time"][starts], select_period(record.dataset, recipe.data.replay).indexes["time"]
+    )
+    old, new = starts[is_old], starts[~is_old]
+    if len(old) == 0 or len(new) == 0:
+        what = "data.replay" if len(old) == 0 else "data.train"
+        raise RecipeError(f"{what}: holds no window of {steps} time steps without a gap. Name a longer period.")
+    times_new = max(1.0, len(old) / len(new) * (1 - recipe.data.replayed) / recipe.data.replayed)
+    times_old = max(1.0, len(new) / len(old) * recipe.data.replayed / (1 - recipe.data.replayed))
+    return np.concatenate([np.resize(old, round(times_old * len(old))), np.resize(new, round(times_new * len(new)))])
 
 
 def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer | None) -> FieldTokenizer:
@@ -56,13 +85,15 @@ def window_steps(recipe: Recipe) -> int:
     return recipe.task.slabs * max(stream.patch[0] for stream in recipe.streams.values())
 
 
-def make_questions(recipe: Recipe, sources: dict[str, StreamSource], samples: int, seed: int) -> QuestionDataset:
+def make_questions(
+    recipe: Recipe, sources: dict[str, StreamSource], samples: int, seed: int, *, held_out: bool = False
+) -> QuestionDataset:
+    """Of the training, or of a `held_out` period, which is never replayed. Raises RecipeError for a window that exceeds the grid."""
     record = next(iter(sources.values())).record
     steps = window_steps(recipe)
+    starts = record.starts(steps) if held_out else _starts(recipe, record, steps)
     try:
-        windows = WindowSampler(record.grid, record.starts(steps), steps, recipe.window.extent)
-    except StoreError:
-        raise
+        windows = WindowSampler(record.grid, starts, steps, recipe.window.extent)
     except ValueError as error:
         raise RecipeError(f"window.extent: {error}") from None
     return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples)

@@ -20,10 +20,13 @@ from statecast.training.logs import read_metrics
 STYLE = {  # colour and line of each forecast; unknown names take the model's
     "model": ("#1f5fbf", "-"),
     "scratch": ("#d9822b", "-"),
+    "before": ("#8e44ad", "-"),
     "persistence": ("#7f7f7f", "--"),
     "climatology": ("#7f7f7f", ":"),
     "climatology_distribution": ("#7f7f7f", ":"),
     "interpolation": ("#2a9d6f", "--"),
+    "linear": ("#2a9d6f", "--"),
+    "regression": ("#2a9d6f", "--"),
 }
 SEQUENTIAL, DIVERGING, SPREAD = "viridis", "RdBu_r", "magma"
 MAP_WIDTH = 3.1  # inches a panel

@@ -1,0 +1,99 @@
+"""Continual learning: a model goes on with data that were appended to its record, and is held against what it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from statecast.config import Recipe, RecipeError, read_recipe
+from statecast.evaluation import Verification, write_scores
+from statecast.evaluation.verify import verify
+from statecast.jobs import finetune
+from statecast.sources import Record, StoreError, open_fields
+from statecast.sources.record import select_period
+from statecast.trained import TrainedModel, load
+from statecast.training import ONE_DEVICE, Devices, is_first_process
+
+HELD_OUT = 0.2  # of the new data, at their end: what skill on the new period is told from
+PERIODS = ("old", "new")
+
+
+@dataclass(frozen=True)
+class Update:
+    """A model that went on, and its skill beside what it was: verifications of each period, `before` among them."""
+
+    trained: TrainedModel
+    verifications: dict[str, list[Verification]]
+
+
+def update(
+    run: str | Path | TrainedModel,
+    data: str,
+    since: str,
+    out: str | Path,
+    *,
+    replay: float = 0.5,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    resume: bool = False,
+    devices: Devices = ONE_DEVICE,
+    progress: bool = True,
+) -> Update:
+    """Train on the record from `since` on, with a share `replay` of windows from the old training period; write the run directory `out`.
+
+    The last fifth of the new data is held out. On it, and on the old validation period if there is one, the model is verified before and
+    after: `out/update/new/scores.json` and `out/update/old/scores.json`. The statistics of the streams stay what they were.
+    Raises StoreError if nothing of the record lies after `since`, RecipeError if `since` lies in the old training period.
+    """
+    base = run if isinstance(run, TrainedModel) else load(run)
+    dataset = open_fields(data)
+    recipe = read_recipe(_recipe(base, data, dataset, since, replay), overrides)
+    trained = finetune(
+        recipe, base, out, overwrite=overwrite, resume=resume, devices=devices, progress=progress, title="update"
+    )
+    verifications: dict[str, list[Verification]] = {}
+    if is_first_process():
+        verifications = _before_and_after(base, trained, recipe, dataset, progress=progress)
+        for period, found in verifications.items():
+            (Path(out) / "update" / period).mkdir(parents=True, exist_ok=True)
+            write_scores(found, Path(out) / "update" / period)
+    return Update(trained, verifications)
+
+
+def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, replay: float) -> dict[str, Any]:
+    """The base's own recipe with the new period to learn from and to be held out, and the old one to be replayed."""
+    before = dict(base.recipe["data"])
+    index = select_period(dataset, (since, str(dataset.indexes["time"][-1]))).indexes["time"]
+    learned = select_period(dataset, before["train"]).indexes["time"]
+    if index[0] <= learned[-1]:
+        raise RecipeError(
+            f"--since {since}: the model has learned from the record up to {learned[-1]}. Name a later time, from which it is new."
+        )
+    first_held_out = int(len(index) * (1 - HELD_OUT))
+    if first_held_out < 2:
+        raise StoreError(
+            f"--since {since}: holds {len(index)} time steps, too few to learn from. Name an earlier time."
+        )
+    text = [
+        pd.Timestamp(str(time)).isoformat()
+        for time in (index[0], index[first_held_out - 1], index[first_held_out], index[-1])
+    ]
+    period = {"train": text[:2], "validate": text[2:], "replay": before["train"], "replayed": replay}
+    return {**base.recipe, "data": {**before, "store": data, **period}}
+
+
+def _before_and_after(
+    base: TrainedModel, trained: TrainedModel, recipe: Recipe, dataset: xr.Dataset, *, progress: bool
+) -> dict[str, list[Verification]]:
+    models = {"model": TrainedModel(trained.model, trained.tokenizers, base.recipe), "before": base}
+    periods = dict(zip(PERIODS, (base.recipe["data"].get("validate"), recipe.data.validate_on), strict=True))
+    found = {}
+    for name, period in periods.items():
+        if period is not None:
+            records = {n: Record.open(dataset, t.stream, period) for n, t in base.tokenizers.items()}
+            title = f"{name} period, before and after"
+            found[name] = verify(models, records, None, every_h=24.0, progress=progress, title=title)
+    return found

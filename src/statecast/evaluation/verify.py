@@ -1,0 +1,85 @@
+"""Verification of models by what they were trained for, and of one model by the question of another."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import xarray as xr
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from statecast.evaluation.reconstruction import verify_reconstruction
+from statecast.evaluation.tasks import TASKS, verify_task
+from statecast.evaluation.verification import Verification, verify_forecast
+from statecast.sources import Record
+from statecast.trained import ModelError, TrainedModel
+
+
+def verify(
+    models: Mapping[str, TrainedModel],
+    records: Mapping[str, Record],
+    dataset: xr.Dataset | None,
+    *,
+    every_h: float,
+    progress: bool,
+    title: str = "evaluation",
+) -> list[Verification]:
+    """Verify models of one task by what their task asks; `dataset` holds their training period, for baselines that learn from it."""
+    first = next(iter(models.values()))
+    kind, record = first.recipe["task"]["kind"], next(iter(records.values()))
+    learned_from = tuple(first.recipe["data"]["train"])
+    training = (
+        {name: Record.open(dataset, t.stream, learned_from) for name, t in first.tokenizers.items()}
+        if dataset is not None
+        else None
+    )
+    with progress_bar(title, progress) as tell:
+        if kind == "masked":
+            found = [
+                verify_reconstruction(m, record, every_h=max(every_h, 48.0), progress=tell) for m in models.values()
+            ]
+            return _named(dict(zip(models, found, strict=True)))
+        if kind in TASKS:
+            return verify_task(models, records, training, every_h=every_h, progress=tell)
+        of_first = next(iter(training.values())) if training else None
+        return verify_forecast(models, record, training=of_first, every_h=every_h, progress=tell)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
+    """A bar that is told the share that is done."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=not shown,
+    ) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _named(found: Mapping[str, list[Verification]]) -> list[Verification]:
+    """Verifications of several models, each one's own under its name, and their baselines once, task by task."""
+    first = next(iter(found))
+    named = [
+        replace(v, forecast=name) if v.forecast == "model" else v
+        for name, verifications in found.items()
+        for v in verifications
+        if v.forecast == "model" or name == first
+    ]
+    return sorted(named, key=lambda v: [*dict.fromkeys(v.task for v in named)].index(v.task))
+
+
+def asked_like(trained: TrainedModel, other: TrainedModel) -> TrainedModel:
+    """The model with the question and the streams of another one, which it must know as that one does.
+
+    Raises ModelError for a stream that it lacks or knows otherwise.
+    """
+    for name, tokenizer in other.tokenizers.items():
+        if name not in trained.tokenizers or trained.tokenizers[name].stream != tokenizer.stream:
+            raise ModelError(
+                f"stream {name}: the model doesn't know it as the one that it is held against does, which is asked about it. "
+                f"Its streams: {', '.join(trained.tokenizers)}."
+            )
+    return TrainedModel(trained.model, {name: trained.tokenizers[name] for name in other.tokenizers}, other.recipe)

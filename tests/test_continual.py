@@ -1,0 +1,74 @@
+"""Going on with data that were appended: what is learned from, what is replayed, what is told."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import statecast
+from statecast.config import RecipeError, read_recipe
+from statecast.continual import update
+from statecast.preparation import learned_from, make_questions, stream_sources
+from statecast.sources import open_fields
+
+SINCE = "2000-02-06"
+
+
+@pytest.mark.parametrize("model", ["pretrained", "forecast"])
+def test_a_model_goes_on_and_tells_its_skill_before_and_after(runs, tmp_path, model):
+    result = update(getattr(runs, model), runs.store, SINCE, tmp_path / "run", progress=False)
+    base = statecast.load(getattr(runs, model))
+    assert not torch.equal(result.trained.model.encoder_norm.weight, base.model.encoder_norm.weight)
+    np.testing.assert_array_equal(
+        result.trained.tokenizers["fields"].climatology.mean, base.tokenizers["fields"].climatology.mean
+    )
+    for period in ("old", "new"):
+        records = json.loads((tmp_path / "run" / "update" / period / "scores.json").read_text())
+        rmse = {r["forecast"]: r["value"] for r in records if r["metric"] == "rmse" and r["variable"] == "msl"}
+        assert {"model", "before", "climatology"} <= set(rmse) and rmse["model"] != rmse["before"]
+
+
+def test_the_end_of_the_new_data_is_held_out(runs, tmp_path):
+    update(runs.forecast, runs.store, SINCE, tmp_path / "run", progress=False)
+    data = statecast.load(tmp_path / "run").recipe["data"]
+    assert data["train"][0] == "2000-02-06T00:00:00" and data["replay"] == ["2000-01-01", "2000-01-31"]
+    days = np.diff(np.array([*data["train"], *data["validate"]], dtype="datetime64[h]")).astype(float) / 24
+    assert days[2] / days.sum() == pytest.approx(0.2, abs=0.02)
+    assert "2000-02-24" in data["validate"][1]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_windows_are_replayed_as_often_as_is_asked_and_never_cross_from_old_to_new(runs, share):
+    period = {"train": ["2000-02-06", "2000-02-20"], "replay": ["2000-01-01", "2000-01-31"], "replayed": share}
+    recipe = read_recipe(runs.recipe | {"data": {"store": runs.store, **period}})
+    sources = stream_sources(recipe, open_fields(runs.store), {})
+    times = sources["fields"].record.dataset.indexes["time"]
+    questions = make_questions(recipe, sources, 2000, seed=0)
+    starts = np.array([questions.place(i).start for i in range(2000)])
+    is_old = times[starts] < np.datetime64("2000-02-01")
+    assert is_old.mean() == pytest.approx(share, abs=0.04)
+    ends = times[starts + 3]
+    assert ((ends < np.datetime64("2000-02-01")) == is_old).all() and not (
+        (times >= "2000-02-01") & (times < "2000-02-06")
+    ).any()
+
+
+def test_without_a_replay_the_training_period_is_all(runs):
+    recipe = read_recipe(runs.recipe)
+    assert learned_from(open_fields(runs.store), recipe).sizes["time"] == 31 * 4
+
+
+def test_what_was_learned_from_is_not_new(runs, tmp_path):
+    with pytest.raises(
+        RecipeError, match=r"--since 2000-01-20: the model has learned from the record up to 2000-01-31"
+    ):
+        update(runs.forecast, runs.store, "2000-01-20", tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_that_is_new_is_refused(runs, tmp_path):
+    from statecast.sources import StoreError
+
+    with pytest.raises(StoreError, match="too few to learn from"):
+        update(runs.forecast, runs.store, "2000-02-24T18", tmp_path / "run", progress=False)
