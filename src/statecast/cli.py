@@ -189,7 +189,6 @@ def cost(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """What a training would cost: operations, hours, energy, emissions and money, with every assumption."""
-    from dataclasses import asdict
     from json import dumps
 
     from statecast.config import read_recipe
@@ -218,7 +217,7 @@ def cost(
         flops = size.training_flops(samples) if size else training_flops(params or 0, tokens or 0)
     result = estimate(assumptions, flops, device_hours)
     if json:
-        print(dumps({"estimate": result.as_dict(), "size": asdict(size) if size else None}, indent=2))
+        print(dumps({"estimate": result.as_dict(), "size": size.as_dict() if size else None}, indent=2))
     else:
         Console().print(cost_tables(result, size))
 

@@ -28,6 +28,7 @@ def test_the_model_has_the_parameters_and_tokens_of_the_one_that_is_trained(reci
     model, size = build(recipe.model, {"atmosphere": source.tokenizer}, seed=0), size_of(recipe)
     assert size.parameters == sum(p.numel() for p in model.parameters())
     assert size.tokens_per_sample == 3 * 12 * 24
+    assert size.as_dict()["parameters"] == size.parameters > size.as_dict()["largest_block"]
     spec = layouts_of(recipe)[0]["atmosphere"].spec
     assert spec.size == source.tokenizer.values_per_token
     assert spec.channels == token_spec(source.tokenizer).channels

@@ -5,8 +5,9 @@ Axes: N token, P value in a token, C coordinate.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,12 @@ class ModelSize:
         """Of a whole training; of the recipe's number of samples if none is given. Raises CostError for one that can't be."""
         require_sane("samples", samples)
         return self.flops_per_sample * (self.samples if samples is None else samples)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = asdict(self)
+        weights = values.pop("weights")
+        return {"parameters": weights["all"], "largest_block": weights["largest_block"], **values}
 
     def memory_gib(self, devices: int, *, shards: bool) -> float:
         """Of one device, with the samples that it takes at once; see `memory` for what is counted."""
