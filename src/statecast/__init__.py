@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statecast.config import Recipe, read_recipe
+    from statecast.continual import update
     from statecast.first_run import quickstart
-    from statecast.jobs import evaluate, finetune, predict, pretrain
+    from statecast.jobs import complete, evaluate, finetune, predict, pretrain
     from statecast.sources.fields import open_fields
     from statecast.trained import TrainedModel, load
 
 __all__ = [
     "Recipe",
     "TrainedModel",
+    "complete",
     "evaluate",
     "finetune",
     "load",
@@ -21,12 +23,14 @@ __all__ = [
     "pretrain",
     "quickstart",
     "read_recipe",
+    "update",
 ]
 
 _HOMES = {
     "statecast.config": ("Recipe", "read_recipe"),
-    "statecast.jobs": ("evaluate", "finetune", "predict", "pretrain"),
+    "statecast.jobs": ("complete", "evaluate", "finetune", "predict", "pretrain"),
     "statecast.first_run": ("quickstart",),
+    "statecast.continual": ("update",),
     "statecast.sources.fields": ("open_fields",),
     "statecast.trained": ("TrainedModel", "load"),
 }

@@ -327,6 +327,26 @@ def predict(
     print(f"forecast: {out}")
 
 
+@app.command()
+def complete(
+    run: str,
+    *,
+    store: Store,
+    period: Annotated[tuple[str, str], typer.Option(help="First and last date, inclusive.")],
+    members: Annotated[
+        int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")],
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
+    from statecast import jobs
+
+    jobs.complete(run, store, period, members=members, out=out, overwrite=overwrite, progress=not quiet)
+    print(f"completed: {out}")
+
+
 @data.command()
 def describe(
     store: Annotated[str, typer.Argument(help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")],

@@ -14,7 +14,8 @@ from statecast.adaptation import NOTHING_TAKEN, Transferred, free, learning_rate
 from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.report import RunFacts, write_report
-from statecast.evaluation.verify import asked_like, verify
+from statecast.evaluation.verify import asked_like, progress_bar, verify
+from statecast.inference import complete as fill_in
 from statecast.inference import forecast, write_forecast
 from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
@@ -274,6 +275,30 @@ def predict(
     fields = forecast(
         trained, open_fields(data), init, steps, trained.model.head.members if members is None else members
     )
+    if out is not None:
+        with new_output(out, overwrite=overwrite) as path:
+            write_forecast(fields, path)
+    return fields
+
+
+def complete(
+    run: str | Path | TrainedModel,
+    data: str | xr.Dataset,
+    period: tuple[str, str],
+    *,
+    members: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Fill what a period of a store lacks; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
+
+    See `inference.complete` for what comes back and what is raised; OutputError if `out` exists.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    members = trained.model.head.members if members is None else members
+    with progress_bar("filling", progress) as tell:
+        fields = fill_in(trained, open_fields(data), period, members, progress=tell)
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:
             write_forecast(fields, path)

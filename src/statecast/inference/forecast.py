@@ -19,12 +19,12 @@ from statecast.sources import Record, StoreError
 from statecast.sources.record import stream_channels
 from statecast.streams import Channel, Question, Tokens, Window
 from statecast.tasks import Forecast
-from statecast.tokenizers import Place
+from statecast.tokenizers import FieldTokenizer, Place
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
 TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
-COORDINATE_ATTRIBUTES = {
+AXIS_ATTRIBUTES = {
     "init_time": {"standard_name": "forecast_reference_time"},
     "number": {"standard_name": "realization", "units": "1", "long_name": "ensemble member"},
     "level": {"standard_name": "air_pressure", "units": "hPa", "positive": "down"},
@@ -57,18 +57,27 @@ def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, 
     task = forecast_task(trained)
     if steps < 1:
         raise ModelError(f"steps is {steps}, expected at least 1.")
-    if not 1 <= members <= trained.model.head.members:
-        raise ModelError(
-            f"members is {members}, expected 1 to {trained.model.head.members}: the head of the model has no more."
-        )
+    check_members(trained, members)
     depth, step_h = slab_depth(trained), next(iter(trained.tokenizers.values())).climatology.step_h
     history = task.history * depth
     needed = -(-steps // (task.leads * depth)) * task.leads * depth
     times = _times_around(dataset, init, history, needed, step_h)
     records = {name: _record_at(dataset, t, times, history) for name, t in trained.tokenizers.items()}
     anomalies = _roll_out(trained, task, records, needed, members)
-    parts = [_labelled(trained, name, records[name], anomalies[name][:, :steps], history) for name in records]
+    parts = []
+    for name, tokenizer in trained.tokenizers.items():
+        place = whole_domain(records[name].grid, history, steps)
+        fields = tokenizer.to_fields(anomalies[name][:, :steps], tokenizer.usual(records[name], place))
+        parts.append(labelled(tokenizer, records[name], fields, "lead_time"))
     return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
+
+
+def check_members(trained: TrainedModel, members: int) -> None:
+    """Raises ModelError for more members than the model's head has, or fewer than one."""
+    if not 1 <= members <= trained.model.head.members:
+        raise ModelError(
+            f"members is {members}, expected 1 to {trained.model.head.members}: the head of the model has no more."
+        )
 
 
 def slab_depth(trained: TrainedModel) -> int:
@@ -173,10 +182,10 @@ def _members_of(
     return {name: torch.stack([a[name] for a in answers]) for name in answers[0]}
 
 
-def _labelled(trained: TrainedModel, name: str, record: Record, anomalies: np.ndarray, history: int) -> xr.Dataset:
-    tokenizer = trained.tokenizers[name]
-    place = whole_domain(record.grid, history, anomalies.shape[1])
-    fields = tokenizer.to_fields(anomalies, tokenizer.usual(record, place))
+def labelled(
+    tokenizer: FieldTokenizer, record: Record, fields: Float[np.ndarray, "E T V H W"], time: str
+) -> xr.Dataset:
+    """Fields of a stream as variables on (number, `time`, [level,] lat, lon), with the attributes that they have in the store."""
     variables: dict[str, Any] = {}
     for variable in tokenizer.stream.variables:
         index = [i for i, c in enumerate(record.channels) if c.variable == variable]
@@ -185,9 +194,9 @@ def _labelled(trained: TrainedModel, name: str, record: Record, anomalies: np.nd
             k: v for k, v in record.dataset[variable].attrs.items() if k in ("standard_name", "long_name", "units")
         }
         if channel.pressure_hpa is None:
-            variables[variable] = (("number", "lead_time", "lat", "lon"), fields[:, :, index[0]], attributes)
+            variables[variable] = (("number", time, "lat", "lon"), fields[:, :, index[0]], attributes)
         else:
-            variables[variable] = (("number", "lead_time", "level", "lat", "lon"), fields[:, :, index], attributes)
+            variables[variable] = (("number", time, "level", "lat", "lon"), fields[:, :, index], attributes)
     levels = {"level": list(tokenizer.stream.levels)} if tokenizer.stream.levels else {}
     return xr.Dataset(variables, coords={**levels, "lat": record.grid.lat, "lon": record.grid.lon})
 
@@ -201,7 +210,7 @@ def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, 
     )
     fields = fields.expand_dims(init_time=[start])
     fields = fields.assign_coords(valid_time=(("init_time", "lead_time"), np.array([valid]), {"standard_name": "time"}))
-    for axis, attributes in COORDINATE_ATTRIBUTES.items():
+    for axis, attributes in AXIS_ATTRIBUTES.items():
         if axis in fields.coords:
             fields[axis].attrs = attributes
     fields.attrs = {
