@@ -2,8 +2,8 @@
 
     python benchmarks/resume.py [--kills 20] [--seed 0] [--smoke]
 
-Each trial starts `statecast pretrain`, sends SIGKILL at a random moment between its first checkpoint and its end, resumes it to the
-end and compares the weights; every second trial reads its data in a worker process. Prints how many of the trials ended with the same bits.
+Each trial starts `statecast pretrain`, sends SIGKILL at a random moment after a random one of its checkpoints, resumes it to the end and
+compares the weights; every second trial reads its data in a worker process. Prints how many of the trials ended with the same bits.
 """
 
 import argparse
@@ -38,33 +38,34 @@ def run(out: Path, workers: int, *options: str) -> None:
     subprocess.run([*command(out, workers), *options], check=True, capture_output=True)
 
 
-def start(out: Path, workers: int) -> subprocess.Popen[bytes]:
-    """The command, as soon as it has begun to write its first checkpoint."""
+def start(out: Path, workers: int, number: int) -> subprocess.Popen[bytes]:
+    """The command, as soon as it has begun to write its checkpoint of that number."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([*command(out, workers), "--resume"], start_new_session=True, **quiet)
     checkpoints = out.with_name(f"{out.name}.unfinished") / "checkpoints"
-    while process.poll() is None and not any(checkpoints.glob("*")):
+    wanted = f"step-{number * EVERY:08d}"
+    while process.poll() is None and not any(checkpoints.glob(f"{wanted}.*")):
         time.sleep(0.001)
     return process
 
 
-def time_after_first_checkpoint(out: Path) -> float:
-    """Seconds from the first checkpoint of a run to its end."""
-    process = start(out, 0)
+def seconds_between_checkpoints(out: Path) -> float:
+    """Of a whole run, from its first checkpoint to its end."""
+    process = start(out, 0, 1)
     began = time.monotonic()
     assert process.wait() == 0
-    return time.monotonic() - began
+    return (time.monotonic() - began) * EVERY / STEPS
 
 
-def killed_after(seconds: float, out: Path, workers: int) -> str:
-    """Where the run stood when it was killed."""
-    process = start(out, workers)
+def killed_after(seconds: float, number: int, out: Path, workers: int) -> str:
+    """Where the run stood when it was killed, so long after it began to write its checkpoint of that number."""
+    process = start(out, workers, number)
     time.sleep(seconds)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # with its data workers
     process.wait()
     written = sorted(p.name for p in out.with_name(f"{out.name}.unfinished").glob("checkpoints/*"))
-    return "finished before" if out.exists() else f"after {seconds:.2f} s with {', '.join(written) or 'no checkpoint'}"
+    return "finished before" if out.exists() else f"killed with {', '.join(written) or 'no checkpoint'}"
 
 
 def main() -> None:
@@ -76,10 +77,11 @@ def main() -> None:
     moments, same, kills = random.Random(arguments.seed), 0, 1 if arguments.smoke else arguments.kills
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
-        seconds = time_after_first_checkpoint(whole)
+        seconds = seconds_between_checkpoints(whole)
         for trial in range(kills):
             out, workers = Path(folder) / f"trial-{trial}", trial % 2
-            where = killed_after(moments.uniform(0.0, 1.0) * seconds, out, workers)
+            number = moments.randint(1, STEPS // EVERY)
+            where = killed_after(moments.uniform(0.0, 1.0) * seconds, number, out, workers)
             run(out, workers, "--resume")
             equal = all(torch.equal(value, weights(out)[name]) for name, value in weights(whole).items())
             same += equal
