@@ -23,6 +23,7 @@ from statecast.trained import TrainedModel, load
 
 TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-02-28")
 LEADS_H = (6.0, 24.0, 72.0)
+BASELINES = ("climatology", "persistence", "interpolation", "climatology_distribution", "linear", "regression")
 FORECAST_EVERY_H, MASKED_EVERY_H = 42.0, 192.0  # 42 h: all hours of the day in turn
 
 
@@ -74,7 +75,7 @@ def mean_ratios(records: list[dict[str, Any]], metric: str) -> dict[tuple[str, s
     }
     ratios = defaultdict(list)
     for (task, forecast, lead, *channel), value in values.items():
-        for base in ("climatology", "persistence", "interpolation", "climatology_distribution"):
+        for base in BASELINES:
             reference = values.get((task, base, lead, *channel))
             if reference:
                 ratios[task, forecast, lead, base].append(value / reference)

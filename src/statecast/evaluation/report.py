@@ -177,14 +177,15 @@ def _task_sections(
         c = mapped_channels(records[name])[0]
         times = case.asked.any(axis=(1, 2, 3))
         drawn = [figures.skill_by_lead_time(scored)] if scored[0].lead_time_h[0] is not None else []
+        truth, asked = case.truth[times][:, c], case.asked[times][:, c]
         mean = answers[name]["model"].mean(axis=0)[times][:, c]
         maps = figures.reconstruction_maps(
             records[name].grid,
             records[name].channels[c],
             records[name].units[c],
-            case.truth[times][:, c],
-            case.asked[times][:, c],
-            mean,
+            truth,
+            asked,
+            np.where(asked, mean, truth),
         )
         text = f"Area-weighted scores over {len(scored[0].starts_h)} windows where it was asked; the maps show one of them."
         table = relative_table(scored, scored[0].lead_time_h)
