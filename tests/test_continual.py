@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import statecast
 from statecast.config import RecipeError, read_recipe
@@ -57,6 +58,17 @@ def test_windows_are_replayed_as_often_as_is_asked_and_never_cross_from_old_to_n
 def test_without_a_replay_the_training_period_is_all(runs):
     recipe = read_recipe(runs.recipe)
     assert learned_from(open_fields(runs.store), recipe).sizes["time"] == 31 * 4
+
+
+def test_a_calendar_of_equal_months_has_its_own_days(runs, tmp_path):
+    dataset = open_fields(runs.store).load().drop_vars("nothing")
+    days = xr.date_range("2000-01-01", periods=dataset.sizes["time"], freq="6h", calendar="360_day", use_cftime=True)
+    dataset.assign_coords(time=days).to_zarr(tmp_path / "equal.zarr", zarr_format=3, consolidated=False)
+    store = str(tmp_path / "equal.zarr")
+    recipe = runs.recipe | {"data": {"store": store, "train": ["2000-01-01", "2000-01-30"]}}
+    base = statecast.pretrain(recipe, tmp_path / "base", progress=False)
+    update(base, store, "2000-02-01", tmp_path / "run", progress=False)
+    assert statecast.load(tmp_path / "run").recipe["data"]["validate"][1] == "2000-02-25T18:00:00"
 
 
 def test_what_was_learned_from_is_not_new(runs, tmp_path):

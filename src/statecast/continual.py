@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import xarray as xr
 
 from statecast.config import Recipe, RecipeError, read_recipe
@@ -18,6 +17,9 @@ from statecast.trained import TrainedModel, load
 from statecast.training import ONE_DEVICE, Devices, is_first_process
 
 HELD_OUT = 0.2  # of the new data, at their end: what skill on the new period is told from
+GENTLE = (
+    0.1  # of the learning rate that the model was trained at: the whole of it undoes more than a short update learns
+)
 PERIODS = ("old", "new")
 
 
@@ -45,7 +47,8 @@ def update(
     """Train on the record from `since` on, with a share `replay` of windows from the old training period; write the run directory `out`.
 
     The last fifth of the new data is held out. On it, and on the old validation period if there is one, the model is verified before and
-    after: `out/update/new/scores.json` and `out/update/old/scores.json`. The statistics of the streams stay what they were.
+    after: `out/update/new/scores.json` and `out/update/old/scores.json`. The statistics of the streams stay what they were. The rest of the
+    recipe is the model's own, but for a tenth of its learning rate, unless `overrides` say otherwise.
     Raises StoreError if nothing of the record lies after `since`, RecipeError if `since` lies in the old training period.
     """
     base = run if isinstance(run, TrainedModel) else load(run)
@@ -66,7 +69,7 @@ def update(
 def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, replay: float) -> dict[str, Any]:
     """The base's own recipe with the new period to learn from and to be held out, and the old one to be replayed."""
     before = dict(base.recipe["data"])
-    index = select_period(dataset, (since, str(dataset.indexes["time"][-1]))).indexes["time"]
+    index = select_period(dataset, (since, dataset.indexes["time"][-1].isoformat())).indexes["time"]
     learned = select_period(dataset, before["train"]).indexes["time"]
     if index[0] <= learned[-1]:
         raise RecipeError(
@@ -77,12 +80,12 @@ def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, repl
         raise StoreError(
             f"--since {since}: holds {len(index)} time steps, too few to learn from. Name an earlier time."
         )
-    text = [
-        pd.Timestamp(str(time)).isoformat()
-        for time in (index[0], index[first_held_out - 1], index[first_held_out], index[-1])
-    ]
+    ends = (index[0], index[first_held_out - 1], index[first_held_out], index[-1])
+    text = [time.isoformat() for time in ends]
     period = {"train": text[:2], "validate": text[2:], "replay": before["train"], "replayed": replay}
-    return {**base.recipe, "data": {**before, "store": data, **period}}
+    training = base.recipe["training"]
+    gentle = {**training, "learning_rate": GENTLE * training["learning_rate"]}
+    return {**base.recipe, "data": {**before, "store": data, **period}, "training": gentle}
 
 
 def _before_and_after(
