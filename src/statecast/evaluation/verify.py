@@ -26,22 +26,22 @@ def verify(
     """Verify models of one task by what their task asks; `dataset` holds their training period, for baselines that learn from it."""
     first = next(iter(models.values()))
     kind, record = first.recipe["task"]["kind"], next(iter(records.values()))
-    learned_from = tuple(first.recipe["data"]["train"])
-    training = (
-        {name: Record.open(dataset, t.stream, learned_from) for name, t in first.tokenizers.items()}
-        if dataset is not None
-        else None
-    )
     with progress_bar(title, progress) as tell:
         if kind == "masked":
             found = [
                 verify_reconstruction(m, record, every_h=max(every_h, 48.0), progress=tell) for m in models.values()
             ]
             return _named(dict(zip(models, found, strict=True)))
+        training = _training_records(first, dataset) if dataset is not None else None
         if kind in TASKS:
             return verify_task(models, records, training, every_h=every_h, progress=tell)
         of_first = next(iter(training.values())) if training else None
         return verify_forecast(models, record, training=of_first, every_h=every_h, progress=tell)
+
+
+def _training_records(trained: TrainedModel, dataset: xr.Dataset) -> dict[str, Record]:
+    period = tuple(trained.recipe["data"]["train"])
+    return {name: Record.open(dataset, t.stream, period) for name, t in trained.tokenizers.items()}
 
 
 @contextlib.contextmanager
