@@ -11,6 +11,7 @@ import statecast
 from statecast.adaptation.changes import AdaptationError
 from statecast.config import RecipeError
 from statecast.inference import answer
+from statecast.inspection import look_at_samples
 from statecast.sources import Record, open_fields
 from statecast.streams import Question
 from statecast.tokenizers.windows import whole_domain
@@ -85,6 +86,7 @@ def test_a_fine_tuning_of_low_rank_goes_on_as_if_it_had_not_been_stopped(runs, t
     (tmp_path / "whole").rename(unfinished)
     (unfinished / "checkpoints" / "step-00000003.ckpt").unlink()
     (unfinished / "model").rename(unfinished / "start")
+    assert np.isfinite([facts.loss for facts in look_at_samples(unfinished, 2)]).all()
     whole = statecast.load(unfinished / "start").model.state_dict()
     again = statecast.finetune(recipe, runs.pretrained, tmp_path / "again", resume=True, progress=False)
     assert all(torch.equal(value, whole[name]) for name, value in again.model.state_dict().items())

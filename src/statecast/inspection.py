@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from statecast.adaptation import AdaptationOptions, free
 from statecast.config import RecipeError, read_recipe
 from statecast.models.state_model import question_losses
 from statecast.outputs import START
@@ -43,7 +44,9 @@ def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
     if not 0 <= step < recipe.training.steps:
         raise RecipeError(f"step {step}: the run has steps 0 to {recipe.training.steps - 1}. Name one of them.")
     if checkpoint := last_checkpoint(run / "checkpoints", up_to=step):
-        trained.model.load_state_dict(checkpoint_weights(checkpoint))
+        updates = recipe.adaptation if recipe.adaptation.change == "lora" else AdaptationOptions()
+        with free(trained.model, updates):  # whose checkpoints hold the updates beside the weights
+            trained.model.load_state_dict(checkpoint_weights(checkpoint))
     sources = stream_sources(recipe, open_fields(recipe.data.store), known=trained.tokenizers)
     size = recipe.training.batch_size
     questions = make_questions(recipe, sources, recipe.training.steps * size, recipe.seed)
