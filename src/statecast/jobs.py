@@ -181,7 +181,7 @@ def _train(
     parameters = trained.parameters
     with free(trained.model, recipe.adaptation, training.taken, recipe.seed):
         changing = trainable_parameters(trained.model)
-        if training.progress and is_first:
+        if training.progress and is_first and training.taken is not NOTHING_TAKEN:
             print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}")
         seconds = fit(
             trained.model,

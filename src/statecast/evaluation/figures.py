@@ -100,7 +100,7 @@ def reliability(verification: Verification) -> Figure:
         right.plot(verification.lead_time_h, ratio[:, v], marker=".", linewidth=1, label=str(channel))
     right.axhline(1, color="k", linewidth=0.6)
     right.set(xlabel="lead time (h)", ylabel="spread / RMSE", title="Spread over skill (1 is reliable)")
-    right.legend(fontsize=6, frameon=False, ncols=2)
+    right.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
