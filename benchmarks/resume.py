@@ -35,7 +35,9 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 def run(out: Path, workers: int, *options: str) -> None:
-    subprocess.run([*command(out, workers), *options], check=True, capture_output=True)
+    ended = subprocess.run([*command(out, workers), *options], capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{' '.join(ended.args)}\nended with {ended.returncode}:\n{ended.stderr}")
 
 
 def start(out: Path, workers: int, number: int) -> subprocess.Popen[bytes]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -157,3 +158,23 @@ def test_what_was_trained_before_a_job_failed_is_kept(tmp_path):
         (path / "model.safetensors").write_text("weights")
         raise RuntimeError
     assert [p.name for p in tmp_path.iterdir()] == ["run.failed"]
+
+
+@pytest.mark.parametrize(
+    "killed", ["while the model was written", "after it was written", "while the start was removed"]
+)
+def test_a_run_that_was_killed_at_its_very_end_goes_on(runs, tmp_path, killed):
+    recipe = runs.recipe | {"training": runs.recipe["training"] | {"checkpoint_every": 1}}
+    whole = statecast.pretrain(recipe, tmp_path / "run", progress=False)
+    unfinished = tmp_path / "run.unfinished"
+    (tmp_path / "run").rename(unfinished)
+    start = unfinished / ("start.part" if killed == "while the start was removed" else "start")
+    shutil.copytree(unfinished / "model", start)
+    if killed == "while the model was written":
+        (unfinished / "model").rename(unfinished / "model.part")
+        (unfinished / "model.part" / "model.safetensors").unlink()
+    if start.name == "start.part":
+        (start / "model.json").unlink()
+    again = statecast.pretrain(recipe, tmp_path / "run", resume=True, progress=False)
+    assert all(torch.equal(v, whole.model.state_dict()[name]) for name, v in again.model.state_dict().items())
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"checkpoints", "logs", "model", "run.yaml"}

@@ -132,3 +132,12 @@ def test_what_is_no_model_directory_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "file", tmp_path / "absent", "nothing"):
         with pytest.raises(ModelError, match="is no model directory"):
             load(path)
+
+
+def test_a_model_that_was_being_written_when_its_process_was_killed_is_written_again(runs, tmp_path):
+    trained = load(runs.forecast)
+    (tmp_path / "model.part" / "streams").mkdir(parents=True)
+    trained.save(tmp_path / "model")
+    assert [p.name for p in tmp_path.iterdir()] == ["model"] and load(tmp_path / "model").parameters
+    with pytest.raises(FileExistsError):
+        trained.save(tmp_path / "model")

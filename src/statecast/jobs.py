@@ -132,7 +132,7 @@ def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedMo
     """What the run at `directory` started from, None if there is none. Raises RecipeError if it had another recipe."""
     if not holds_checkpoint(directory):
         return None
-    begun = load(directory / START)
+    begun = load(directory / START if (directory / START).exists() else directory / "model")  # killed at the very end
     before, now = flat(begun.recipe), flat(recipe.as_dict())
     if differing := [key for key in now | before if now.get(key) != before.get(key)]:
         changes = ", ".join(f"{key} ({before.get(key)} before, {now.get(key)} now)" for key in differing)
@@ -197,6 +197,8 @@ def _train(
         )
     if is_first:
         footprint = load_footprint(directory)
+        if (directory / "model").exists():  # of a process that was killed right after it
+            shutil.rmtree(directory / "model")
         trained.save(directory / "model", str(footprint or "not measured"))
         facts = {
             "wall_time_s": round(seconds, 1),
@@ -206,7 +208,9 @@ def _train(
             "footprint": str(footprint or "not measured"),
         }
         (directory / "run.yaml").write_text(yaml.safe_dump(facts))
-        shutil.rmtree(directory / START)
+        shutil.rmtree(directory / f"{START}.part", ignore_errors=True)
+        removed = (directory / START).rename(directory / f"{START}.part")  # at once: a half of it would not load
+        shutil.rmtree(removed)
 
 
 @dataclass(frozen=True)

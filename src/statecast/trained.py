@@ -5,6 +5,7 @@ A model directory holds `recipe.yaml` (resolved), `model.safetensors`, `streams/
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -63,10 +64,18 @@ class TrainedModel:
         return sum(p.numel() for p in self.model.parameters())
 
     def save(self, directory: Path, footprint: str = "not measured") -> None:
-        """Write the model directory (see the module); `footprint` stands in the model card.
+        """Write the model directory (see the module), aside and then renamed; `footprint` stands in the model card.
 
         Raises FileExistsError if `directory` exists already.
         """
+        if directory.exists():
+            raise FileExistsError(f"{directory} exists already.")
+        part = directory.with_name(f"{directory.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        self._write(part, footprint)
+        part.rename(directory)
+
+    def _write(self, directory: Path, footprint: str) -> None:
         directory.mkdir(parents=True)
         (directory / "streams").mkdir()
         (directory / "recipe.yaml").write_text(yaml.safe_dump(dict(self.recipe), sort_keys=False))

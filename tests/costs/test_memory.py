@@ -1,5 +1,6 @@
 """Memory: what is modelled against what autograd keeps and what is alive in a real step."""
 
+from functools import cache
 from itertools import accumulate
 
 import pytest
@@ -18,6 +19,7 @@ COUNTS = Counts({"fields": 150, "rain": 60}, {"fields": 200, "rain": 90})
 OPTIONS = ModelOptions(width=96, encoder_layers=4, decoder_layers=2, heads=4)
 
 
+@cache
 def modelled(*, low_precision: bool = False, recomputes: bool = False) -> float:
     return activation_bytes(OPTIONS, SPECS, COUNTS, low_precision=low_precision, recomputes=recomputes)
 

@@ -55,7 +55,7 @@ def test_sizes_grow_from_recipe_to_recipe(name, parameters):
 
 @pytest.mark.timeout(400)
 def test_the_largest_recipe_has_the_window_of_atmorep_and_fits_where_it_should(few_draws):
-    size = size_of(read_recipe("3.5B", ["training.accumulate=128"]))  # one sample at a time
+    size = size_of(read_recipe("3.5B", ["training.accumulate=128"]))
     assert size.tokens_per_sample == 12 * 6 * 12 * (5 * 5 + 1)
     assert size.memory_gib(1, shards=False) > 16 * size.parameters / 2**30 > size.memory_gib(8, shards=True)
     assert size.memory_gib(64, shards=True) < size.memory_gib(8, shards=True) < size.memory_gib(8, shards=False)

@@ -103,6 +103,8 @@ def fit(
         )
         trainer.fit(fitting, ckpt_path=start, weights_only=True)
     weights = fitting.weights
+    if start and first_step >= options.steps:  # killed after its last step: nothing was left to train
+        weights = checkpoint_weights(start)
     if options.result == "best" and validation is not None:
         weights = checkpoint_weights(directory / BEST_NAME)
     if trainer.is_global_zero:
