@@ -11,7 +11,7 @@ import statecast
 from statecast.config import RecipeError, read_recipe
 from statecast.continual import update
 from statecast.preparation import learned_from, make_questions, stream_sources
-from statecast.sources import open_fields
+from statecast.sources import StoreError, open_fields
 
 SINCE = "2000-02-06"
 
@@ -71,6 +71,12 @@ def test_a_calendar_of_equal_months_has_its_own_days(runs, tmp_path):
     assert statecast.load(tmp_path / "run").recipe["data"]["validate"][1] == "2000-02-25T18:00:00"
 
 
+def test_what_was_replayed_can_not_be_evaluated_on(runs, tmp_path):
+    update(runs.forecast, runs.store, SINCE, tmp_path / "run", progress=False)
+    with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
+        statecast.evaluate(tmp_path / "run", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False)
+
+
 def test_what_was_learned_from_is_not_new(runs, tmp_path):
     with pytest.raises(
         RecipeError, match=r"--since 2000-01-20: the model has learned from the record up to 2000-01-31"
@@ -80,7 +86,5 @@ def test_what_was_learned_from_is_not_new(runs, tmp_path):
 
 
 def test_too_little_that_is_new_is_refused(runs, tmp_path):
-    from statecast.sources import StoreError
-
     with pytest.raises(StoreError, match="too few to learn from"):
         update(runs.forecast, runs.store, "2000-02-24T18", tmp_path / "run", progress=False)

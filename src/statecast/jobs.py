@@ -310,17 +310,20 @@ def complete(
 
 
 def require_unseen(trained: TrainedModel, data: str | xr.Dataset, dataset: xr.Dataset, period: tuple[str, str]) -> None:
-    """Raises StoreError if `period` shares a time step with the period that the model was trained on in the same store."""
+    """Raises StoreError if `period` shares a time step with a period that the model was trained on in the same store, or replayed."""
     trained_on = trained.recipe["data"]
     if str(data) != trained_on["store"]:
         return
-    seen = select_period(dataset, trained_on["train"]).indexes["time"]
     asked = select_period(dataset, period).indexes["time"]
-    if seen[0] <= asked[-1] and asked[0] <= seen[-1]:
-        raise StoreError(
-            f"period {period[0]} to {period[1]}: overlaps the training period {trained_on['train'][0]} to {trained_on['train'][1]}. "
-            "Scores would flatter the model. Name a period outside it."
-        )
+    for learned in (trained_on["train"], trained_on.get("replay")):
+        if learned is None:
+            continue
+        seen = select_period(dataset, learned).indexes["time"]
+        if seen[0] <= asked[-1] and asked[0] <= seen[-1]:
+            raise StoreError(
+                f"period {period[0]} to {period[1]}: overlaps the training period {learned[0]} to {learned[1]}. "
+                "Scores would flatter the model. Name a period outside it."
+            )
 
 
 def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:

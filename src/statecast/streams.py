@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
@@ -133,3 +133,14 @@ def concatenate(parts: Sequence[Tokens]) -> Tokens:
         torch.cat([p.coords for p in parts], dim=-2),
         torch.cat([p.observed for p in parts], dim=-2),
     )
+
+
+def token_counts(window: Window) -> dict[str, int]:
+    """Number of tokens of each stream."""
+    return {name: len(tokens) for name, tokens in window.items()}
+
+
+def positions(tokens: Tokens, among: Tokens) -> Int[Tensor, " N"]:
+    """Where the tokens of one sample stand among others that hold them, by their coordinates. Raises KeyError for one that isn't there."""
+    position = {row.tobytes(): i for i, row in enumerate(among.coords.numpy())}
+    return torch.tensor([position[row.tobytes()] for row in tokens.coords.numpy()])

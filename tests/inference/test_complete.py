@@ -52,6 +52,22 @@ def test_times_that_the_store_skips_are_answered(tuned, gappy):
     assert filled.sizes["time"] == 16
 
 
+def test_every_step_of_a_period_is_there_also_one_that_ends_in_the_middle_of_a_token(tuned, gappy):
+    odd = ("2000-02-10", "2000-02-12T12")  # 11 steps, tokens of two; the last time lacks t
+    filled = complete(tuned, gappy, odd, 2)
+    assert filled.sizes["time"] == 11 and bool(np.isfinite(filled.t).all())
+
+
+def test_a_variable_on_levels_is_answered_for_a_store_that_has_no_levels_or_others(runs, tmp_path):
+    recipe = {"streams": APART, "task": {"kind": "translate", "to": ["fields"]}, "training": TRAINING}
+    model = statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
+    flat = open_fields(runs.store).load()[["msl"]]
+    other = flat.assign(w=flat.msl.expand_dims(level=[300.0, 500.0, 700.0]))
+    for store in (flat.drop_vars("level", errors="ignore"), other):
+        filled = complete(model, store, PERIOD, 2)
+        assert list(filled.level.values) == [500, 850] and bool(np.isfinite(filled.t).all())
+
+
 def test_values_that_are_missing_are_not_read(tuned, gappy, runs):
     """The truth under the gap plays no part: another one gives the same answer."""
     other = open_fields(runs.store).load().drop_vars("nothing")

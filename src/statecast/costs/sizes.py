@@ -18,7 +18,7 @@ from statecast.costs.memory import GIB, Counts, Weights, activation_bytes
 from statecast.models import StateModel, TokenSpec
 from statecast.models.operations import sample_flops
 from statecast.sources import MissingStoreError, Record, open_fields
-from statecast.streams import COORDINATES, Stream, Tokens, Window
+from statecast.streams import COORDINATES, Stream, Tokens, token_counts
 
 DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known to some 5 %
 DEFAULT_STEP_H = 6.0
@@ -134,12 +134,8 @@ def draw_counts(recipe: Recipe, layouts: Mapping[str, Layout]) -> list[Counts]:
     for step in range(DRAWS):
         sample, of_step = (np.random.default_rng([recipe.seed, part, step]) for part in (0, 1))
         question = recipe.task(window, sample, of_step)
-        counts.append(Counts(_lengths(question.context), _lengths(question.queries)))
+        counts.append(Counts(token_counts(question.context), token_counts(question.queries)))
     return counts
-
-
-def _lengths(window: Window) -> dict[str, int]:
-    return {name: len(tokens) for name, tokens in window.items()}
 
 
 def layouts_of(recipe: Recipe) -> tuple[dict[str, Layout], list[str]]:

@@ -13,7 +13,7 @@ from statecast.evaluation.verification import Verification, every, stack_starts
 from statecast.inference.answer import answer
 from statecast.inference.forecast import check_grid
 from statecast.sources import Record
-from statecast.streams import Tokens
+from statecast.streams import Tokens, positions
 from statecast.tasks import Masked
 from statecast.tokenizers import FieldTokenizer, Place
 from statecast.tokenizers.windows import whole_domain
@@ -131,8 +131,7 @@ def on_grid(
     tokenizer: FieldTokenizer, window: Tokens, queries: Tokens, members: Float[torch.Tensor, "E N P"], place: Place
 ) -> tuple[Float[np.ndarray, "E T V H W"], Bool[np.ndarray, "T V H W"]]:
     """Answers to some of the tokens of `window` as anomalies on its grid (0 elsewhere), and where they were asked."""
-    position = {row.tobytes(): i for i, row in enumerate(window.coords.numpy())}
-    index = torch.tensor([position[row.tobytes()] for row in queries.coords.numpy()])
+    index = positions(queries, window)
     filled = torch.zeros(len(members), *window.values.shape)
     filled[:, index] = members
     asked = torch.zeros(1, *window.values.shape)

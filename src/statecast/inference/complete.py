@@ -5,24 +5,23 @@ Axes: E member, T time, V channel, H row, W column, N token, P value.
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float
+from pydantic import TypeAdapter
 
 from statecast.inference.answer import answer
-from statecast.inference.forecast import AXIS_ATTRIBUTES, check_grid, check_members, labelled, slab_depth
+from statecast.inference.forecast import check_grid, check_members, labelled, slab_depth, with_attributes
 from statecast.sources import Record, StoreError
 from statecast.sources.record import select_period, stream_channels
-from statecast.streams import Question, Tokens, Window
+from statecast.streams import Question, Tokens, Window, positions
+from statecast.tasks import Forecast, Task, Translate
 from statecast.tokenizers import FieldTokenizer
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
-
-UNANSWERABLE = ("forecast",)
 
 
 def complete(
@@ -43,15 +42,15 @@ def complete(
     (number, time, [level,] lat, lon) in the units of the store.
     Raises ModelError for a model that forecasts or too many members, StoreError for a period that is shorter than a window.
     """
-    task = trained.recipe["task"]
-    if task["kind"] in UNANSWERABLE:
+    task = _task(trained)
+    if isinstance(task, Forecast):
         raise ModelError(
             "the model was trained for the task 'forecast'. Use `statecast predict`, or a model that was trained to fill gaps."
         )
     check_members(trained, members)
-    records, times = _records(trained, dataset, period, asked=tuple(task.get("to", ())))
-    asked_streams = task.get("to") or tuple(trained.tokenizers)
-    depth, slabs = slab_depth(trained), _slabs(trained)
+    asked_streams = task.to if isinstance(task, Translate) else tuple(trained.tokenizers)
+    records, times = _records(trained, dataset, period, asked_streams if isinstance(task, Translate) else ())
+    depth, slabs = slab_depth(trained), task.slabs
     if len(times) < slabs * depth:
         raise StoreError(
             f"period {period[0]} to {period[1]}: has {len(times)} time steps, expected at least the {slabs * depth} of a window. "
@@ -60,25 +59,29 @@ def complete(
     filled = {
         name: np.full((members, len(times), *_shape(records[name])), np.nan, np.float32) for name in asked_streams
     }
-    total = len(times) // depth
-    for slab in range(total):
-        first = min(max(0, slab - slabs // 2), total - slabs) * depth
-        now = slice(slab * depth, (slab + 1) * depth)
-        for name, fields in _answers(trained, records, first, now, asked_streams, members).items():
+    firsts = sorted({*range(0, len(times) - depth + 1, depth), len(times) - depth})  # the last slab may overlap
+    for done, first in enumerate(firsts):
+        before = min(
+            max(slabs // 2, slabs - (len(times) - first) // depth), first // depth
+        )  # slabs of the window before it
+        now = slice(first, first + depth)
+        for name, fields in _answers(trained, records, first - before * depth, now, asked_streams, members).items():
             filled[name][:, now] = fields
-        progress((slab + 1) / total)
+        progress((done + 1) / len(firsts))
     parts = []
     for name in asked_streams:
         known = records[name].read(slice(0, len(times)))
         parts.append(
             labelled(trained.tokenizers[name], records[name], np.where(np.isfinite(known), known, filled[name]), "time")
         )
-    return _with_attributes(xr.merge(parts).assign_coords(time=times, number=np.arange(members)), period)
+    return with_attributes(
+        xr.merge(parts).assign_coords(time=times, number=np.arange(members)),
+        f"{period[0]} to {period[1]}, what was missing filled",
+    )
 
 
-def _slabs(trained: TrainedModel) -> int:
-    task = trained.recipe["task"]
-    return int(task["slabs"]) if "slabs" in task else int(task["before"] + task["between"] + task["after"])
+def _task(trained: TrainedModel) -> Task:
+    return TypeAdapter(Task).validate_python(trained.recipe["task"])
 
 
 def _shape(record: Record) -> tuple[int, int, int]:
@@ -92,9 +95,7 @@ def _records(
     selected = select_period(dataset, period)
     index = selected.indexes["time"]
     step = timedelta(hours=next(iter(trained.tokenizers.values())).climatology.step_h)
-    depth = slab_depth(trained)
     times = [index[0] + k * step for k in range(round((index[-1] - index[0]) / step) + 1)]
-    times = times[: len(times) // depth * depth]
     records = {}
     for name, tokenizer in trained.tokenizers.items():
         fields = _with_missing(selected, tokenizer) if name in asked else selected
@@ -105,18 +106,20 @@ def _records(
 
 
 def _with_missing(dataset: xr.Dataset, tokenizer: FieldTokenizer) -> xr.Dataset:
-    """The dataset with NaN for variables of an asked stream that it lacks."""
-    climatology, missing = tokenizer.climatology, {}
-    for variable in tokenizer.stream.variables:
-        if variable not in dataset:
-            levels = [c.pressure_hpa for c in climatology.channels if c.variable == variable and c.pressure_hpa]
-            dims = ("time", "level", "lat", "lon") if levels else ("time", "lat", "lon")
-            shape = [len(levels) if d == "level" else dataset.sizes[d] for d in dims]
-            units = next(
-                u for c, u in zip(climatology.channels, climatology.units, strict=True) if c.variable == variable
-            )
-            missing[variable] = (dims, np.full(shape, np.nan, np.float32), {"units": units})
-    return dataset.assign(missing) if missing else dataset
+    """The dataset with NaN for variables of an asked stream that it lacks, on the stream's own levels."""
+    known, sizes, missing = tokenizer.climatology, dataset.sizes, {}
+    plain = {name: dataset[name] for name in ("time", "lat", "lon")}
+    for variable in set(tokenizer.stream.variables) - set(map(str, dataset.data_vars)):
+        levels, units = zip(
+            *[(c.pressure_hpa, u) for c, u in zip(known.channels, known.units, strict=True) if c.variable == variable],
+            strict=True,
+        )
+        axes = plain if levels == (None,) else {"time": plain["time"], "level": sorted(levels), **plain}
+        shape = [sizes[name] if name in plain else len(levels) for name in axes]
+        missing[variable] = xr.DataArray(
+            np.full(shape, np.nan, np.float32), axes, tuple(axes), attrs={"units": units[0]}
+        )
+    return xr.merge([dataset, missing], join="outer") if missing else dataset
 
 
 def _answers(
@@ -128,18 +131,18 @@ def _answers(
     members: int,
 ) -> dict[str, Float[np.ndarray, "E T V H W"]]:
     """Members of what is asked in the steps `now`, from the window that begins at step `first`; NaN where nothing was missing."""
-    steps = _slabs(trained) * slab_depth(trained)
+    task = _task(trained)
+    steps = task.slabs * slab_depth(trained)
     places = {name: whole_domain(record.grid, first, steps) for name, record in records.items()}
     window = {name: trained.tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
-    translates = trained.recipe["task"]["kind"] == "translate"
     context: Window = {}
     queries: Window = {}
     for name, tokens in window.items():
         seen = tokens.observed.any(dim=-1)
-        if seen.any() and not (translates and name in asked_streams):
+        if seen.any() and not (isinstance(task, Translate) and name in asked_streams):
             context[name] = tokens[seen.nonzero()[:, 0]]
         if name in asked_streams:
-            missing = ~tokens.observed.all(dim=-1) & _within(trained, records[name], name, tokens, first, now)
+            missing = ~tokens.observed.all(dim=-1) & _within(tokens, records[name].step_h, first, now)
             queries |= {name: tokens[missing.nonzero()[:, 0]]} if missing.any() else {}
     if not context:
         raise StoreError(
@@ -148,34 +151,15 @@ def _answers(
     filled = {}
     for name, values in (answer(trained, Question(context, queries)) if queries else {}).items():
         tokenizer, place = trained.tokenizers[name], places[name]
-        position = {row.tobytes(): i for i, row in enumerate(window[name].coords.numpy())}
-        index = torch.tensor([position[row.tobytes()] for row in queries[name].coords.numpy()])
         whole = torch.full((members, *window[name].values.shape), torch.nan)
-        whole[:, index] = values[:members]
+        whole[:, positions(queries[name], window[name])] = values[:members]
         anomalies = tokenizer.to_anomalies(whole, place)
         inside = slice(now.start - first, now.stop - first)
         filled[name] = tokenizer.to_fields(anomalies, tokenizer.usual(records[name], place))[:, inside]
     return filled
 
 
-def _within(
-    trained: TrainedModel, record: Record, name: str, tokens: Tokens, first: int, now: slice
-) -> Bool[torch.Tensor, " N"]:
-    """True for the tokens whose centre lies in the steps `now`."""
-    offset = tokens.coordinate("offset_h")
-    begin, end = ((step - first) * record.step_h for step in (now.start, now.stop))
-    half_step = record.step_h / 2
-    return (offset > begin - half_step) & (offset < end - half_step)
-
-
-def _with_attributes(fields: xr.Dataset, period: tuple[str, str]) -> xr.Dataset:
-    fields["time"].attrs = {"standard_name": "time"}
-    for axis, attributes in AXIS_ATTRIBUTES.items():
-        if axis in fields.coords:
-            fields[axis].attrs = attributes
-    fields.attrs = {
-        "Conventions": "CF-1.11",
-        "source": f"statecast {version('statecast')}",
-        "title": f"{period[0]} to {period[1]}, what was missing filled",
-    }
-    return fields
+def _within(tokens: Tokens, step_h: float, first: int, now: slice) -> Bool[torch.Tensor, " N"]:
+    """True for the tokens whose centre lies in the steps `now` of a window that begins at step `first`."""
+    step = tokens.coordinate("offset_h") / step_h + first
+    return (step > now.start - 0.5) & (step < now.stop - 0.5)

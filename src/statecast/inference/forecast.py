@@ -25,6 +25,7 @@ from statecast.trained import ModelError, TrainedModel
 
 TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 AXIS_ATTRIBUTES = {
+    "time": {"standard_name": "time"},
     "init_time": {"standard_name": "forecast_reference_time"},
     "number": {"standard_name": "realization", "units": "1", "long_name": "ensemble member"},
     "level": {"standard_name": "air_pressure", "units": "hPa", "positive": "down"},
@@ -210,14 +211,15 @@ def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, 
     )
     fields = fields.expand_dims(init_time=[start])
     fields = fields.assign_coords(valid_time=(("init_time", "lead_time"), np.array([valid]), {"standard_name": "time"}))
+    return with_attributes(fields, f"Forecast from {start}")
+
+
+def with_attributes(fields: xr.Dataset, title: str) -> xr.Dataset:
+    """The attributes that CF asks for, of the coordinates and of the whole."""
     for axis, attributes in AXIS_ATTRIBUTES.items():
         if axis in fields.coords:
             fields[axis].attrs = attributes
-    fields.attrs = {
-        "Conventions": "CF-1.11",
-        "source": f"statecast {version('statecast')}",
-        "title": f"Forecast from {start}",
-    }
+    fields.attrs = {"Conventions": "CF-1.11", "source": f"statecast {version('statecast')}", "title": title}
     return fields
 
 

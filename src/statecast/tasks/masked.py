@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from statecast.streams import Question, Tokens, Window, concatenate
+from statecast.tasks.fill import unit_vectors
 from statecast.tasks.forecast import Slabs, is_within, random_share
 
 Chooser = Callable[[Tokens, int, np.random.Generator], np.ndarray]
@@ -120,8 +121,8 @@ def _single_tokens(tokens: Tokens, count: int, generator: np.random.Generator) -
 
 def _blocks(tokens: Tokens, count: int, generator: np.random.Generator) -> np.ndarray:
     """Four neighbourhoods at all times: the `count` tokens that are nearest to one of four random centres."""
-    lat, lon = (np.deg2rad(tokens.coordinate(name).numpy()) for name in ("latitude_deg", "longitude_deg"))
-    place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    lat, lon = (tokens.coordinate(name).numpy() for name in ("latitude_deg", "longitude_deg"))
+    place = unit_vectors(lat, lon)
     centres = place[generator.integers(len(tokens), size=4)]
     nearness = (place @ centres.T).max(axis=1)
     nearest_first = np.lexsort((lon, lat, -nearness))  # place by place, so that the count cuts the times of one only

@@ -7,20 +7,16 @@ from lightning.fabric.utilities.throughput import get_available_flops
 
 from statecast.models import StateModel
 from statecast.models.operations import sample_flops
-from statecast.streams import Question, Window
+from statecast.streams import Question, token_counts
 
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def question_flops(model: StateModel, question: Question) -> int:
     """Operations of a step on all samples of a question, see `models.operations.sample_flops`."""
-    shown, asked = _lengths(question.context), _lengths(question.queries)
+    shown, asked = token_counts(question.context), token_counts(question.queries)
     samples = len(next(iter(question.queries.values())).values)
     return samples * sample_flops(model.options, model.specs, shown, asked, recomputes=model.recomputes)
-
-
-def _lengths(window: Window) -> dict[str, int]:
-    return {name: len(tokens) for name, tokens in window.items()}
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
