@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from statecast.models import ModelOptions, TokenSpec
-from statecast.models.state_model import nearest_shown, question_loss
+from statecast.models.state_model import question_loss
 from statecast.streams import COORDINATES, Question, Tokens
 
 OFFSET, PRESSURE = COORDINATES.index("offset_h"), COORDINATES.index("pressure_hpa")
@@ -25,15 +25,6 @@ def zero_heads(model) -> None:
     for head in model.heads.values():
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-
-
-def places(*rows: tuple[float, float, float, float]) -> torch.Tensor:
-    """Coordinates of tokens from (latitude, longitude, offset_h, pressure) as one sample."""
-    coords = torch.zeros(1, len(rows), len(COORDINATES))
-    for i, (lat, lon, offset, pressure) in enumerate(rows):
-        coords[0, i, [0, 1, OFFSET, PRESSURE]] = torch.tensor([lat, lon, offset, pressure])
-    coords[..., -1] = 1.0
-    return coords
 
 
 def test_a_token_has_a_value_for_each_channel_and_point():
@@ -175,32 +166,6 @@ def test_a_token_that_is_shown_as_noise_is_not_its_own_anchor(make_model, make_t
     with_noise, without = (answers(model, Question({"air": t}, {"air": asked}))["air"] for t in (both, true))
     assert torch.equal(with_noise, without) and without.any()
     assert not answers(model, Question({"air": asked}, {"air": asked}))["air"].any()
-
-
-def test_the_nearest_shown_token_is_of_the_same_place_then_the_nearest_in_time():
-    here = (40.0, 10.0)
-    shown = places((*here, 0, 500), (*here, 12, 500), (*here, 48, 500), (40.0, 17.5, 24, 500), (*here, 24, 850))
-    asked = places((*here, 24, 500), (*here, 60, 500), (*here, 36, 500), (*here, -5, 500), (40.0, 20.0, 24, 500))
-    index, same_place, gap_h = nearest_shown(asked, shown)
-    assert index.tolist() == [[1, 2, 2, 0, 3]]
-    assert same_place.tolist() == [[True, True, True, True, False]]
-    assert gap_h.tolist() == [[12.0, 12.0, -12.0, -5.0, 0.0]]
-
-
-@pytest.mark.parametrize(("lat", "lon_step"), [(85.3, 7.5), (0.0, 1.0), (89.5, 1.0)])
-def test_a_close_neighbour_is_no_substitute_for_the_same_place(lat, lon_step):
-    """Near the poles, and on fine grids, the next token is close; the same place days ago is the anchor all the same."""
-    shown = places((lat, 10.0, 0, 500), (lat, 10.0 + lon_step, 120, 500))
-    index, same_place, gap_h = nearest_shown(places((lat, 10.0, 120, 500)), shown)
-    assert (index.item(), same_place.item(), gap_h.item()) == (0, True, 120.0)
-
-
-def test_a_shown_token_at_the_asked_place_and_time_is_passed_over():
-    here = (40.0, 10.0)
-    index, same_place, gap_h = nearest_shown(places((*here, 24, 500)), places((*here, 24, 500), (*here, 0, 500)))
-    assert (index.item(), same_place.item(), gap_h.item()) == (1, True, 24.0)
-    _, same_place, _ = nearest_shown(places((*here, 24, 500)), places((*here, 24, 500)))
-    assert not same_place.item()
 
 
 def test_a_stream_of_which_nothing_is_shown_can_be_asked(make_model, question):

@@ -8,21 +8,19 @@ from itertools import accumulate
 from typing import Any, Literal, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from statecast.models.anchors import Neighbours
 from statecast.models.attention import GEOMETRY_SIZE, Geometry
 from statecast.models.blocks import Block
-from statecast.models.embedding import CoordinateEmbedding, duration_features, unit_vectors
+from statecast.models.embedding import CoordinateEmbedding, duration_features
 from statecast.models.heads import FAIRNESS, EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
 from statecast.streams import Question, Tokens, Window
 
 DEFAULT_REACH_DEG = 15.0  # where the size of a token is not known: `trained.build` sets it from the data
-SAME_PLACE = (
-    1e-11  # squared chord between tokens of one place, 20 m: float32 rounding, below any grid, at the poles too
-)
 
 
 class TokenSpec(BaseModel):
@@ -78,11 +76,12 @@ class ModelOptions(BaseModel):
 class StateModel(nn.Module):
     """p(y | x, α): `model(context, queries)` gives members for each asked token.
 
-    An answer is a departure from its anchor: the nearest shown value of the same stream and place, damped by the time between,
+    An answer is a departure from its anchor: what the nearest shown values of the same stream and place, before and after, let expect,
 
-        y = exp(-r_channel |Δt|) · anchor + f(encoder(context), α)        (anchor 0, the climatology, if the place is not shown)
+        y = anchor(x_before, x_after; r_channel) + f(encoder(context), α)        (`anchors.Neighbours.damped`; 0 if neither is shown)
 
-    with r learned for each channel: it starts better than persistence and climatology, and the same holds in every task.
+    with the rate of damping r learned for each channel: it starts better than persistence, climatology and linear interpolation, and
+    the same holds in every task.
     The decoder reads the coordinates of the queries, never their values, and asked tokens don't see one another: the answer to one
     doesn't depend on what else is asked.
     """
@@ -149,55 +148,19 @@ class StateModel(nn.Module):
         tokens, at = self.coordinates(coords) + self.asked[name], Geometry.of(coords)
         base: Tensor | float = 0.0
         if shown is not None and len(shown):
-            index, same_place, gap_h = nearest_shown(coords, shown.coords)
-            near = encoded[:, span].gather(1, index[..., None].expand(-1, -1, encoded.shape[-1]))
-            lead = torch.cat([duration_features(gap_h), same_place[..., None].to(coords.dtype)], dim=-1)
-            tokens = tokens + self.anchor(near) + self.lead(lead)
-            base = self._damped_anchor(name, shown, index, same_place, gap_h).unsqueeze(-2)
+            neighbours = Neighbours.of(coords, shown.coords)
+            tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span])) + self.lead(neighbours.lead_features())
+            base = self._damped_anchor(name, shown, neighbours).unsqueeze(-2)
         tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
         for block in self.decoder:
             tokens = self._run(block, tokens, at, encoded, where)
         departures = self.heads[name](self.decoder_norm(tokens)).unflatten(-1, (self.head.members, -1))
         return base + departures.to(coords.dtype)
 
-    def _damped_anchor(
-        self, name: str, shown: Tokens, index: Tensor, same_place: Tensor, gap_h: Tensor
-    ) -> Float[Tensor, "B Q P"]:
-        """The nearest step of the nearest shown token of the same place, damped by the time to each step of the asked token."""
+    def _damped_anchor(self, name: str, shown: Tokens, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
-        depth = spec.patch[0]
-        values = (shown.values * shown.observed).gather(1, index[..., None].expand(-1, -1, spec.size))
-        values = values.unflatten(-1, (spec.channels, depth, -1))
-        is_past = (gap_h > 0)[..., None, None, None]
-        nearest_step = torch.where(is_past, values[..., -1:, :], values[..., :1, :])
-        step = torch.arange(depth, device=values.device, dtype=values.dtype) * spec.step_h
-        from_past, from_future = gap_h[..., None] - step[-1] + step, -gap_h[..., None] - step
-        hours = torch.where(gap_h[..., None] > 0, from_past, from_future).abs()
-        damping = torch.exp(-hours[..., None, :] * self.log_damping[name].exp()[:, None])
-        return (nearest_step * damping[..., None] * same_place[..., None, None, None]).flatten(-3)
-
-
-def nearest_shown(
-    asked: Float[Tensor, "B Q C"], shown: Float[Tensor, "B N C"]
-) -> tuple[Int[Tensor, "B Q"], Float[Tensor, "B Q"], Float[Tensor, "B Q"]]:
-    """For each asked token the shown token of the same stream that is nearest: the same place and level first, then time.
-
-    A token at the asked place and time is passed over: it was shown as noise or climatology. Returns its index, whether it is at the
-    same place and level, and the hours from it to the asked token.
-    """
-    day_h, far = 24.0, 1e3
-    place = (
-        torch.cat([unit_vectors(asked), asked[..., 5:6].log()], dim=-1),
-        torch.cat([unit_vectors(shown), shown[..., 5:6].log()], dim=-1),
-    )
-    chord = torch.cdist(*place, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-    hours = asked[..., 2, None] - shown[..., None, :, 2]
-    is_here = chord < SAME_PLACE
-    is_itself = is_here & (hours.abs() < 1e-3)
-    distance = far * chord + (hours / day_h).abs() - far * is_here + far**2 * is_itself
-    index = distance.argmin(dim=-1)
-    same_place = (is_here & ~is_itself).gather(-1, index[..., None]).squeeze(-1)
-    return index, same_place, hours.gather(-1, index[..., None]).squeeze(-1)
+        values = (shown.values * shown.observed).unflatten(-1, (spec.channels, spec.patch[0], -1))
+        return neighbours.damped(values, self.log_damping[name].exp(), spec.step_h).flatten(-3)
 
 
 def question_losses(head: Head, prediction: Prediction, question: Question) -> dict[str, Float[Tensor, ""]]:
