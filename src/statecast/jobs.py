@@ -19,8 +19,8 @@ from statecast.inference import complete as fill_in
 from statecast.inference import forecast, write_forecast
 from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
-from statecast.preparation import make_questions, stream_sources
-from statecast.sources import Record, StoreError, open_fields
+from statecast.preparation import make_questions, recipe_stores, stream_sources
+from statecast.sources import Record, StoreError, Stores, open_fields, open_stores
 from statecast.sources.record import select_period
 from statecast.trained import TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, StreamSource, fit, is_first_process
@@ -55,12 +55,12 @@ def pretrain(
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        dataset = open_fields(recipe.data.store)
-        sources = stream_sources(recipe, dataset, known=begun.tokenizers if begun else {})
+        stores = recipe_stores(recipe)
+        sources = stream_sources(recipe, stores, known=begun.tokenizers if begun else {})
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         trained = TrainedModel(build(recipe.model, tokenizers, recipe.seed), tokenizers, recipe.as_dict())
         training = Training(directory, title, progress, resume=resume, devices=devices)
-        _train(trained, recipe, dataset, sources, training)
+        _train(trained, recipe, stores, sources, training)
     return trained
 
 
@@ -97,14 +97,14 @@ def finetune(
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        dataset = open_fields(recipe.data.store)
-        sources = stream_sources(recipe, dataset, known=begun.tokenizers if begun else base.tokenizers)
+        stores = recipe_stores(recipe)
+        sources = stream_sources(recipe, stores, known=begun.tokenizers if begun else base.tokenizers)
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         model = build(base.model.options, tokenizers, recipe.seed)
         taken = transfer(base, model, tokenizers)
         trained = TrainedModel(model, tokenizers, recipe.as_dict())
         training = Training(directory, title, progress, resume=resume, devices=devices, taken=taken)
-        _train(trained, recipe, dataset, sources, training)
+        _train(trained, recipe, stores, sources, training)
         if taken.new and recipe.adaptation.change != "new" and is_first_process():
             _report_forgetting(base, trained, recipe, directory, progress=progress)
     return trained
@@ -120,8 +120,8 @@ def _report_forgetting(
     kept = all(name in recipe.streams and recipe.streams[name] == t.stream for name, t in base.tokenizers.items())
     if recipe.data.validate_on is None or not kept:
         return
-    dataset = open_fields(recipe.data.store)
-    records = {n: Record.open(dataset, t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
+    stores = recipe_stores(recipe)
+    records = {n: Record.open(stores[n], t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
     models = {"model": asked_like(trained, base), "before": base}
     found = verify(models, records, None, every_h=24.0, progress=progress, title="old question, before and after")
     (directory / "forgetting").mkdir(exist_ok=True)
@@ -164,14 +164,14 @@ class Training:
 
 
 def _train(
-    trained: TrainedModel, recipe: Recipe, dataset: xr.Dataset, sources: dict[str, StreamSource], training: Training
+    trained: TrainedModel, recipe: Recipe, stores: Stores, sources: dict[str, StreamSource], training: Training
 ) -> None:
     options, directory, is_first = recipe.training, training.directory, is_first_process()
     questions = make_questions(recipe, sources, options.steps * options.batch_size, recipe.seed)
     validation = None
     if recipe.data.validate_on is not None:
         held_out = {
-            name: StreamSource(Record.open(dataset, s.tokenizer.stream, recipe.data.validate_on), s.tokenizer)
+            name: StreamSource(Record.open(stores[name], s.tokenizer.stream, recipe.data.validate_on), s.tokenizer)
             for name, s in sources.items()
         }
         whole_batches = -(-options.validation_samples // options.batch_size) * options.batch_size
@@ -227,6 +227,7 @@ def evaluate(
     period: tuple[str, str],
     out: str | Path,
     *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
     against: str | Path | TrainedModel | None = None,
     every_h: float = 12.0,
     overwrite: bool = False,
@@ -236,6 +237,7 @@ def evaluate(
 
     The model is asked what it was trained for: a pre-trained one to fill in what is hidden, one fine-tuned to forecast, to forecast.
     With a model to hold it `against`, both are asked what that one was trained for: has fine-tuning forgotten what it knew?
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
     Raises StoreError if the period overlaps the training period of the same store or holds no data.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
@@ -243,16 +245,17 @@ def evaluate(
     if against is not None:
         before = against if isinstance(against, TrainedModel) else load(against)
         models = {"model": asked_like(trained, before), "before": before}
-    dataset = open_fields(data)
+    own = trained.recipe["data"].get("stores", {}) | dict(stores or {})
+    opened = open_stores(data, trained.tokenizers, {name: own[name] for name in own if name in trained.tokenizers})
     for each in (trained, *models.values()):
-        require_unseen(each, data, dataset, period)
+        require_unseen(each, data, next(iter(opened.values())), period)
     trained = models["model"]
-    records = {name: Record.open(dataset, t.stream, period) for name, t in trained.tokenizers.items()}
+    records = {name: Record.open(opened[name], t.stream, period) for name, t in trained.tokenizers.items()}
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         began = time.monotonic()
-        training = dataset if str(data) == trained.recipe["data"]["store"] else None
-        verifications = verify(models, records, training, every_h=every_h, progress=progress)
+        learned = opened if str(data) == trained.recipe["data"]["store"] else None
+        verifications = verify(models, records, learned, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
         facts = RunFacts(
             "Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run)

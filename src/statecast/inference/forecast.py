@@ -127,9 +127,7 @@ def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) ->
 def check_grid(tokenizer: Any, record: Record) -> None:
     """Raises ModelError unless the record lies on the grid that the stream's climatology lies on."""
     mine, theirs = tokenizer.climatology.grid, record.grid
-    if mine.shape != theirs.shape or not (
-        np.allclose(mine.lat, theirs.lat, atol=1e-3) and np.allclose(mine.lon, theirs.lon, atol=1e-3)
-    ):
+    if not mine.is_like(theirs):
         raise ModelError(
             f"the model's grid is {mine.shape[0]} x {mine.shape[1]}, "
             f"the store's is {theirs.shape[0]} x {theirs.shape[1]} or has other points. "
@@ -162,8 +160,7 @@ def _observed_anomalies(
     trained: TrainedModel, name: str, record: Record, history: int, members: int
 ) -> Float[np.ndarray, "E T V H W"]:
     """The history as every member sees it, NaN where nothing was observed."""
-    usual = trained.tokenizers[name].usual(record, whole_domain(record.grid, 0, history))
-    anomalies = record.read(slice(0, history)) - usual
+    anomalies = trained.tokenizers[name].anomalies(record, whole_domain(record.grid, 0, history))
     return np.broadcast_to(anomalies, (members, *anomalies.shape))
 
 
