@@ -133,7 +133,11 @@ def write_region(source: str, folder: Path) -> None:
     }
     rain = observe(region).rename("tprate").assign_attrs(region.tprate.attrs)
     radar = rain.to_dataset().assign_attrs(
-        europe.attrs | {"title": "Rain of sample:europe as weather radars might have seen it", "comment": " ".join(observe.__doc__.split())}
+        europe.attrs
+        | {
+            "title": "Rain of sample:europe as weather radars might have seen it",
+            "comment": " ".join(observe.__doc__.split()),
+        }
     )
     for name, fields in (("europe.nc", europe), ("radar.nc", radar)):
         fields = fields.transpose("time", "level", "lat", "lon", missing_dims="ignore")

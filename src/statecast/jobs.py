@@ -245,8 +245,7 @@ def evaluate(
     if against is not None:
         before = against if isinstance(against, TrainedModel) else load(against)
         models = {"model": asked_like(trained, before), "before": before}
-    own = trained.recipe["data"].get("stores", {}) | dict(stores or {})
-    opened = open_stores(data, trained.tokenizers, {name: own[name] for name in own if name in trained.tokenizers})
+    opened = model_stores(trained, data, stores)
     for each in (trained, *models.values()):
         require_unseen(each, data, next(iter(opened.values())), period)
     trained = models["model"]
@@ -293,6 +292,7 @@ def complete(
     data: str | xr.Dataset,
     period: tuple[str, str],
     *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
     members: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -305,11 +305,31 @@ def complete(
     trained = run if isinstance(run, TrainedModel) else load(run)
     members = trained.model.head.members if members is None else members
     with progress_bar("filling", progress) as tell:
-        fields = fill_in(trained, open_fields(data), period, members, progress=tell)
+        fields = fill_in(
+            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=tell
+        )
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:
             write_forecast(fields, path)
     return fields
+
+
+def model_stores(
+    trained: TrainedModel,
+    data: str | xr.Dataset,
+    given: Mapping[str, str | xr.Dataset] | None = None,
+    *,
+    needs_asked: bool = True,
+) -> dict[str, xr.Dataset]:
+    """The store of each stream of a model: the one that is `given`, else the one of its training if it had its own there, else `data`.
+
+    Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given.
+    """
+    own = dict(trained.recipe["data"].get("stores", {}))
+    if not needs_asked:
+        own = {name: store for name, store in own.items() if name not in trained.recipe["task"].get("to", ())}
+    own = {name: store for name, store in own.items() if name in trained.tokenizers}
+    return open_stores(data, trained.tokenizers, own | dict(given or {}))
 
 
 def require_unseen(trained: TrainedModel, data: str | xr.Dataset, dataset: xr.Dataset, period: tuple[str, str]) -> None:
