@@ -95,7 +95,7 @@ def test_the_grid_of_a_window_across_the_date_line_goes_on_rising():
     ],
 )
 def test_a_guess_from_what_is_not_there_is_refused(pair, guess, message):
-    tokenizers, records = pair
+    tokenizers, _ = pair
     stream = tokenizers["fine"].stream.model_copy(update={"first_guess": {"t2m": guess}})
     with pytest.raises(StoreError, match=message):
         guessed_channels("fine", tokenizers | {"fine": FieldTokenizer(stream, tokenizers["fine"].climatology)})

@@ -64,7 +64,7 @@ class Regression:
         """From windows that are spread evenly over the training period."""
         products: np.ndarray | float = 0.0
         moments: np.ndarray | float = 0.0
-        for places in _windows(training, steps):
+        for places in windows(training, steps):
             x = _predictors(tokenizers, shown, name, training, places)
             y = _read(training[name], places[name]) - tokenizers[name].usual(training[name], places[name])
             seen = np.isfinite(y)
@@ -116,7 +116,7 @@ class QuantileMapping:
     def fit(cls, guess: Guess, training: Mapping[str, Record], steps: int) -> "QuantileMapping":
         """From windows that are spread evenly over the training period."""
         record, guesses, truths, months = training[guess.name], [], [], []
-        for places in _windows(training, steps):
+        for places in windows(training, steps):
             place = places[guess.name]
             truth = _read(record, place)
             truths.append(truth)
@@ -149,10 +149,10 @@ def _quantiles(values: Float[np.ndarray, "T V H W"], chosen: np.ndarray) -> Floa
     return np.where(never, np.nan, np.nanquantile(np.where(never, 0.0, taken), QUANTILES, axis=0))
 
 
-def _windows(training: Mapping[str, Record], steps: int) -> Iterator[dict[str, Place]]:
-    """At most `WINDOWS` of them, evenly over the period, on every grid."""
+def windows(training: Mapping[str, Record], steps: int, most: int = WINDOWS) -> Iterator[dict[str, Place]]:
+    """At most that many of them, evenly over the period, on every grid."""
     starts = next(iter(training.values())).starts(steps)
-    for start in starts[np.unique(np.linspace(0, len(starts) - 1, WINDOWS).astype(int))]:
+    for start in starts[np.unique(np.linspace(0, len(starts) - 1, most).astype(int))]:
         yield {name: whole_domain(record.grid, int(start), steps) for name, record in training.items()}
 
 

@@ -78,13 +78,15 @@ def contingency(
     threshold: Float[np.ndarray, " V"],
     area: Float[np.ndarray, "H W"],
     name: str,
+    least: Float[np.ndarray, " V"] | float = 0.5,
 ) -> dict[str, Float[np.ndarray, "*grid V"]]:
     """Shares of the observed area with hits, misses and false alarms of values above a threshold, named `hits_NAME` and so on.
 
-    An ensemble says that it comes about if at least half of its members do.
+    An ensemble says that it comes about if at least the share `least` of its members do.
     """
     observed, limit = np.isfinite(truth), threshold[:, None, None]
-    is_forecast, is_true = (members > limit).mean(axis=0) >= 0.5, np.nan_to_num(truth, nan=-np.inf) > limit
+    needed = np.broadcast_to(least, threshold.shape)[:, None, None] - 1e-6
+    is_forecast, is_true = (members > limit).mean(axis=0) >= needed, np.nan_to_num(truth, nan=-np.inf) > limit
     tables = {"hits": is_forecast & is_true, "misses": ~is_forecast & is_true, "false_alarms": is_forecast & ~is_true}
     return {f"{key}_{name}": area_mean(table.astype(float), area, observed) for key, table in tables.items()}
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from statecast.evaluation.baselines import interpolate_in_time, interpolate_shown
 from statecast.evaluation.reconstruction import fold_time, on_grid
-from statecast.evaluation.references import Guess, Places, QuantileMapping, Regression
+from statecast.evaluation.references import Guess, Places, QuantileMapping, Regression, windows
 from statecast.evaluation.scores import contingency, statistics
 from statecast.evaluation.verification import Verification, every, stack_starts
 from statecast.inference.answer import answer
@@ -27,7 +27,7 @@ TASKS: Mapping[str, type[Interpolate] | type[Translate] | type[Fill]] = {
     "fill": Fill,
 }
 EVENTS = (0.9, 0.99)  # quantiles of the training period above which a value is an event: often, and extreme
-EVENT_STEPS = 500  # time steps that their quantiles are told from
+EVENT_WINDOWS = 60  # of the training period, that thresholds are told from
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 
 
@@ -79,7 +79,8 @@ def verify_task(
     starts = every(record, record.starts(steps), every_h)
     asked_streams = task.to if isinstance(task, Translate) else tuple(first.tokenizers)
     baselines = {name: _baselines(task, first, name, records, training) for name in asked_streams}
-    events = {name: _events(task, name, training) for name in asked_streams}
+    learned = training if isinstance(task, Translate) else None
+    events = {name: None if learned is None else Events.of(models, learned, name, steps) for name in asked_streams}
     collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
     members: dict[str, int] = {}
     for done, start in enumerate(starts):
@@ -90,7 +91,9 @@ def verify_task(
             for key, fields in forecasts.items():
                 members[key] = len(fields)
                 area, by_time = records[name].grid.cell_area, isinstance(task, Interpolate)
-                collected.setdefault((name, key), []).append(_score(case, fields, area, events[name], by_time=by_time))
+                collected.setdefault((name, key), []).append(
+                    _score(case, fields, key, area, events[name], by_time=by_time)
+                )
         progress((done + 1) / len(starts))
     found = [
         Verification(
@@ -125,16 +128,59 @@ def _by_season(found: list[Verification], months: Int[np.ndarray, " S"]) -> list
     ]
 
 
-def _events(
-    task: Interpolate | Translate | Fill, name: str, training: Mapping[str, Record] | None
-) -> Float[np.ndarray, "K V"] | None:
-    """Thresholds of each channel; none where another task is asked, or nothing is there to tell what is rare."""
-    if training is None or not isinstance(task, Translate):
-        return None
-    record = training[name]
-    chosen = np.linspace(0, len(record) - 1, min(len(record), EVENT_STEPS)).astype(int)
-    seen = np.stack([record.read(slice(step, step + 1))[0] for step in chosen])
-    return np.nanquantile(np.moveaxis(seen, 1, -1).reshape(-1, seen.shape[1]), EVENTS, axis=0)
+@dataclass(frozen=True)
+class Events:
+    """Values that are rare in the training period, and when an ensemble is taken to forecast one.
+
+    thresholds  quantiles `EVENTS` of each channel
+    least       for each model the share of its members above the threshold from which it says so: the one with which it did so as often
+                as it came about in the training period. One that forecasts a single value says so if that is above
+    """
+
+    thresholds: Float[np.ndarray, "K V"]
+    least: Mapping[str, Float[np.ndarray, "K V"]]
+
+    @classmethod
+    def of(cls, models: Mapping[str, TrainedModel], training: Mapping[str, Record], name: str, steps: int) -> "Events":
+        """Told from windows that are spread evenly over the training period."""
+        truths, answers = [], []
+        for places in windows(training, steps, EVENT_WINDOWS):
+            cases, found = ask(models, training, places)
+            truths.append(cases[name].truth)
+            answers.append(found[name])
+        truth = np.moveaxis(np.concatenate(truths), 1, -1)  # T H W V
+        observed = np.isfinite(truth)
+        thresholds = np.nanquantile(truth.reshape(-1, truth.shape[-1]), EVENTS, axis=0)
+        least = {}
+        for key in models:
+            members = np.moveaxis(np.concatenate([a[key] for a in answers], axis=1), 2, -1)  # E T H W V
+            least[key] = np.stack([_least(members > limit, truth > limit, observed) for limit in thresholds])
+        return cls(thresholds, least)
+
+    def tables(
+        self,
+        key: str,
+        members: Float[np.ndarray, "E V H W"],
+        truth: Float[np.ndarray, "V H W"],
+        area: Float[np.ndarray, "H W"],
+    ) -> dict[str, Float[np.ndarray, " V"]]:
+        """Contingency tables of all events, see `scores.contingency`."""
+        found: dict[str, np.ndarray] = {}
+        for k, quantile in enumerate(EVENTS):
+            least = self.least[key][k] if key in self.least else 0.5
+            found |= contingency(members, truth, self.thresholds[k], area, f"q{100 * quantile:g}", least)
+        return found
+
+
+def _least(
+    above: Bool[np.ndarray, "E T H W V"], true: Bool[np.ndarray, "T H W V"], observed: Bool[np.ndarray, "T H W V"]
+) -> Float[np.ndarray, " V"]:
+    """The share of members with which an event is forecast as often as it is true, or as nearly as can be."""
+    places = (0, 1, 2)
+    share = above.mean(axis=0)
+    shares = np.arange(1, len(above) + 1) / len(above)
+    often = np.stack([((share >= s - 1e-6) & observed).sum(axis=places) for s in shares])
+    return shares[np.abs(often - (true & observed).sum(axis=places)).argmin(axis=0)]
 
 
 def ask(
@@ -170,8 +216,9 @@ def _lead_times(
 def _score(
     case: Case,
     fields: Float[np.ndarray, "E T V H W"],
+    key: str,
     area: Float[np.ndarray, "H W"],
-    events: Float[np.ndarray, "K V"] | None,
+    events: "Events | None",
     *,
     by_time: bool,
 ) -> dict[str, np.ndarray]:
@@ -183,8 +230,7 @@ def _score(
     area = np.tile(area, (len(truth), 1))
     means = statistics(fold_time(fields), fold_time(truth), fold_time(case.usual), area)
     if events is not None:
-        for quantile, threshold in zip(EVENTS, events, strict=True):
-            means |= contingency(fold_time(fields), fold_time(truth), threshold, area, f"q{100 * quantile:g}")
+        means |= events.tables(key, fold_time(fields), fold_time(truth), area)
     return {name: mean[None] for name, mean in means.items()}
 
 
