@@ -109,10 +109,10 @@ def make_questions(
     grids, patches = _grids_and_patches(sources)
     drawn_on = smallest_domain(grids)
     record, steps = sources[drawn_on].record, window_steps(recipe)
-    extent = recipe.window.extent and window_shapes(recipe.window.extent, grids, patches)[drawn_on]
+    shapes = window_shapes(recipe.window.extent, grids, patches)
     starts = record.starts(steps) if held_out else _starts(recipe, record, steps)
     try:
-        windows = WindowSampler(record.grid, starts, steps, extent)
+        windows = WindowSampler(record.grid, starts, steps, shapes[drawn_on] if recipe.window.extent else None)
     except ValueError as error:
         raise RecipeError(f"window.extent: {error}") from None
-    return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples)
+    return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples, shapes)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from statecast.inference.answer import answer
 from statecast.inference.forecast import check_grid, check_members, labelled, slab_depth, with_attributes
 from statecast.sources import Grid, Record, StoreError, Stores
-from statecast.sources.record import select_period, stream_channels
+from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Question, Tokens, Window, positions
 from statecast.tasks import Forecast, Task, Translate
 from statecast.tokenizers import FieldTokenizer, read_window
@@ -110,7 +110,7 @@ def _records(
     for name, tokenizer in trained.tokenizers.items():
         fields = _on_its_grid(selected[name], tokenizer, times) if name in asked else selected[name]
         stream_channels(fields, tokenizer.stream)
-        records[name] = Record.open(fields[list(tokenizer.stream.variables)].reindex(time=times), tokenizer.stream)
+        records[name] = Record.open(variables_of(fields, tokenizer.stream).reindex(time=times), tokenizer.stream)
         check_grid(tokenizer, records[name])
     return records, times
 

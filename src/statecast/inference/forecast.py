@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from statecast.inference.answer import answer
 from statecast.sources import Record, StoreError
-from statecast.sources.record import stream_channels
+from statecast.sources.record import stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window
 from statecast.tasks import Forecast
 from statecast.tokenizers import FieldTokenizer, Place
@@ -114,7 +114,7 @@ def _as_index(init: str, index: Any) -> Any:
 
 def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
     stream_channels(dataset, tokenizer.stream)
-    record = Record.open(dataset[list(tokenizer.stream.variables)].reindex(time=times), tokenizer.stream)
+    record = Record.open(variables_of(dataset, tokenizer.stream).reindex(time=times), tokenizer.stream)
     check_grid(tokenizer, record)
     if not np.isfinite(record.read(slice(0, history))).any(axis=(1, 2, 3)).all():
         raise StoreError(

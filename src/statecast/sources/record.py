@@ -40,7 +40,7 @@ class Record:
         """
         channels = stream_channels(dataset, stream)
         static = tuple(name for name in stream.variables if "time" not in dataset[name].dims)
-        fields = dataset[list(stream.variables)].assign(
+        fields = variables_of(dataset, stream).assign(
             {name: dataset[name].expand_dims(time=dataset["time"]) for name in static}
         )
         if period is not None:
@@ -186,6 +186,11 @@ def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]
                 "Name one of these, or interpolate when you prepare the store."
             )
     return [Channel(variable, float(p)) for p in stream.levels]
+
+
+def variables_of(dataset: xr.Dataset, stream: Stream) -> xr.Dataset:
+    """The stream's variables, with the times of the dataset also where none of them has time."""
+    return dataset[list(stream.variables)].assign_coords(time=dataset["time"])
 
 
 def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:

@@ -26,28 +26,26 @@ def whole_domain(grid: Grid, start: int, steps: int) -> Place:
     return Place(start, steps, slice(0, len(grid.lat)), np.arange(len(grid.lon)))
 
 
-def window_around(place: Place, of: Grid, grid: Grid, patch: Patch) -> Place:
-    """The window of `grid` around the centre of the window `place` of the grid `of`, with the same size in degrees.
+def window_around(place: Place, of: Grid, grid: Grid, shape: tuple[int, int]) -> Place:
+    """The window of another grid of `shape` (rows, columns) around the centre of `place`, a window of the grid `of`.
 
-    Rounded to whole tokens; the whole domain if `place` is. Where it would cross an edge it ends there.
+    Where it would cross an edge it ends there.
     """
-    extent = len(of.lat[place.rows]), len(place.columns)
-    if extent == of.shape:
+    if shape == grid.shape:
         return whole_domain(grid, place.start, place.steps)
-    height, width = same_size(extent, of, grid, patch)
+    rows, columns = shape
     lat = of.lat[place.rows].mean()
     lon = np.unwrap(of.lon[place.columns], period=360.0).mean()
-    first_row = int(np.clip(np.abs(grid.lat - lat).argmin() - height // 2, 0, grid.shape[0] - height))
-    nearest = int(np.abs((grid.lon - lon + 180.0) % 360.0 - 180.0).argmin())
-    first_column = nearest - width // 2
+    centres = np.convolve(grid.lat, np.full(rows, 1 / rows), mode="valid")
+    first_row = int(np.abs(centres - lat).argmin())
+    middle = grid.lon[0] + (columns - 1) / 2 * grid.column_spacing_deg  # of a window that begins at the first column
+    turn = lon - middle
+    turn = turn % 360.0 if grid.is_periodic else (turn + 180.0) % 360.0 - 180.0
+    first_column = round(turn / grid.column_spacing_deg)
     if not grid.is_periodic:
-        first_column = min(max(first_column, 0), grid.shape[1] - width)
-    return Place(
-        place.start,
-        place.steps,
-        slice(first_row, first_row + height),
-        (first_column + np.arange(width)) % grid.shape[1],
-    )
+        first_column = min(max(first_column, 0), grid.shape[1] - columns)
+    of_window = (first_column + np.arange(columns)) % grid.shape[1]
+    return Place(place.start, place.steps, slice(first_row, first_row + rows), of_window)
 
 
 def same_size(extent: tuple[int, int], of: Grid, grid: Grid, patch: Patch) -> tuple[int, int]:

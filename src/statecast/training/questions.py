@@ -1,7 +1,7 @@
 """Questions for training: sample i is a pure function of (seed, i)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +34,7 @@ class QuestionDataset(Dataset[Question]):
     is the global one: the order is the same on any number of processes.
 
     windows  drawn on the grid of one of the streams; those of streams on other grids lie around the same centre
+    shapes   rows and columns of the window of each stream; may be left out where all share one grid
     """
 
     sources: Mapping[str, StreamSource]
@@ -42,6 +43,7 @@ class QuestionDataset(Dataset[Question]):
     seed: int
     batch_size: int
     samples: int
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.samples
@@ -62,7 +64,7 @@ class QuestionDataset(Dataset[Question]):
         return {
             name: place
             if source.record.grid.is_like(of)
-            else window_around(place, of, source.record.grid, source.tokenizer.stream.patch)
+            else window_around(place, of, source.record.grid, self.shapes[name])
             for name, source in self.sources.items()
         }
 
