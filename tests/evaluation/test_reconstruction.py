@@ -10,8 +10,9 @@ from statecast.evaluation import verify_reconstruction, write_scores
 from statecast.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
 from statecast.sources import Record
 from statecast.streams import Stream
+from statecast.tokenizers import FieldTokenizer
 from statecast.tokenizers.windows import whole_domain
-from statecast.trained import ModelError
+from statecast.trained import ModelError, TrainedModel, build
 
 
 def test_each_share_is_verified_beside_climatology_and_interpolation(make_trained, held_out, tmp_path):
@@ -35,7 +36,7 @@ def test_climatology_of_noise_errs_by_its_spread(make_trained, held_out):
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_what_is_shown_stays_the_truth_and_the_share_is_hidden(make_trained, held_out, share):
-    case = reconstruct(make_trained(kind="masked"), held_out, whole_domain(held_out.grid, 0, 6), plain_mask(share))
+    case = reconstruct(make_trained(kind="masked"), {"air": held_out}, 0, plain_mask(share, 3))["air"]
     shown = np.broadcast_to(~case.hidden, case.members.shape)
     truth = np.broadcast_to(case.truth, case.members.shape)
     np.testing.assert_array_equal(case.members[shown], truth[shown])
@@ -69,3 +70,20 @@ def test_a_model_of_another_task_is_refused(make_trained, held_out):
     with pytest.raises(ModelError, match="expected masked: give the pre-trained model"):
         verify_reconstruction(make_trained(kind="forecast"), held_out)
     assert masked_task(make_trained(kind="masked", slabs=5)).slabs == 5
+
+
+def test_of_several_streams_each_is_hidden_and_scored(make_trained, training, held_out):
+    streams = {
+        "air": Stream(variables=("t",), levels=(500,), patch=(2, 6, 6)),
+        "sea": Stream(variables=("msl",), patch=(1, 6, 6)),
+    }
+    tokenizers = {n: FieldTokenizer.fit(s, Record.open(training.dataset, s)) for n, s in streams.items()}
+    one = make_trained(kind="masked")
+    both = TrainedModel(build(one.model.options, tokenizers, 0), tokenizers, one.recipe)
+    records = {n: Record.open(held_out.dataset, stream) for n, stream in streams.items()}
+    found = verify_reconstruction(both, records, hidden=(0.75,), every_h=1000, interpolation=False)
+    assert [(v.forecast, v.task, len(v.channels)) for v in found] == [
+        (name, f"masked 75% {stream}", 1) for stream in ("air", "sea") for name in ("model", "climatology")
+    ]
+    cases = reconstruct(both, records, 0, plain_mask(0.75, 3))
+    assert all(case.hidden.mean() == pytest.approx(0.75, abs=0.05) for case in cases.values())

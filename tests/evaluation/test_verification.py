@@ -9,8 +9,10 @@ import xarray as xr
 
 from statecast.evaluation import Verification, verify_forecast, write_scores
 from statecast.evaluation.verification import every
+from statecast.sources import Record
 from statecast.streams import Channel, Stream
-from statecast.trained import ModelError
+from statecast.tokenizers import FieldTokenizer
+from statecast.trained import ModelError, TrainedModel, build
 
 KEYS = {"forecast", "task", "variable", "level_hpa", "lead_time_h", "metric", "value", "low", "high", "n"}
 
@@ -113,3 +115,27 @@ def test_the_model_is_scored_by_its_own_answer(make_trained, held_out):
     torch.nn.init.constant_(trained.model.log_damping["air"], -30.0)
     model, persistence = (v.value("rmse") for v in verify_forecast({"model": trained}, held_out)[:2])
     np.testing.assert_allclose(model, persistence, rtol=0.08)  # anomalies persist here, values there
+
+
+def test_every_stream_of_a_model_is_verified_by_answers_that_saw_all_of_them(make_trained, training, held_out):
+    streams = {
+        "air": Stream(variables=("t",), levels=(500, 850), patch=(2, 6, 6)),
+        "sea": Stream(variables=("msl",), patch=(1, 6, 6)),
+    }
+    records = {n: Record.open(held_out.dataset, stream) for n, stream in streams.items()}
+    learned = {n: Record.open(training.dataset, stream) for n, stream in streams.items()}
+    tokenizers = {n: FieldTokenizer.fit(stream, learned[n]) for n, stream in streams.items()}
+    one = make_trained(kind="forecast", history=1, leads=1)
+    both = TrainedModel(build(one.model.options, tokenizers, 0), tokenizers, one.recipe)
+    found = verify_forecast({"model": both}, records, training=learned)
+    assert {v.task for v in found} == {"forecast air", "forecast sea"}
+    assert {v.forecast for v in found if v.task == "forecast sea"} == {
+        v.forecast for v in found if v.task == "forecast air"
+    }
+    sea = next(v for v in found if v.task == "forecast sea" and v.forecast == "model")
+    assert [str(c) for c in sea.channels] == ["msl"] and sea.lead_time_h == (6.0, 12.0)
+    without_air = {"air": Record.open(held_out.dataset * np.nan, streams["air"]), "sea": records["sea"]}
+    blind = next(
+        v for v in verify_forecast({"model": both}, without_air) if v.task == "forecast sea" and v.forecast == "model"
+    )
+    assert not np.allclose(blind.value("rmse"), sea.value("rmse"))

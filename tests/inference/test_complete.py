@@ -104,7 +104,7 @@ def test_a_model_that_forecasts_is_sent_to_the_right_command(runs, gappy):
 @pytest.mark.parametrize(
     ("period", "members", "error", "message"),
     [
-        (PERIOD, 5, ModelError, "members is 5, expected 1 to 4"),
+        (PERIOD, 0, ModelError, "members is 0, expected at least 1"),
         (("2000-02-10T00", "2000-02-10T06"), 2, StoreError, "has 2 time steps, expected at least the 4 of a window"),
         (("2010-01-01", "2010-02-01"), 2, StoreError, "holds no data"),
     ],

@@ -96,7 +96,6 @@ def test_what_cannot_be_forecast_is_refused_in_one_line(make_trained, global_sto
     trained = make_trained()
     for steps, members, message in (
         (0, 1, "steps is 0"),
-        (2, 5, "members is 5, expected 1 to 4"),
         (2, 0, "members is 0"),
     ):
         with pytest.raises(ModelError, match=message):
@@ -130,3 +129,18 @@ def test_what_was_written_opens_again_with_lead_times_in_hours(make_trained, glo
         assert opened.lead_time.attrs["units"] == "hours"
         np.testing.assert_array_equal(opened.t, fields.t)
         np.testing.assert_array_equal(opened.valid_time, fields.valid_time)
+
+
+def test_forty_steps_of_roll_out_stay_finite(make_trained, global_store):
+    fields = forecast(make_trained(), global_store, INIT, 40, 2)
+    assert fields.sizes["lead_time"] == 40 and float(fields.lead_time[-1]) == 240.0
+    assert np.isfinite(fields.t).all() and np.isfinite(fields.msl).all()
+
+
+def test_more_members_than_heads_keep_the_first_and_go_their_own_ways(make_trained, global_store):
+    trained = make_trained()
+    few, many = (forecast(trained, global_store, INIT, 6, members) for members in (3, 7))
+    xr.testing.assert_equal(few.t, many.t.sel(number=slice(0, 2)))
+    assert np.isfinite(many.t).all() and many.sizes["number"] == 7
+    last = many.t.isel(lead_time=-1, init_time=0)
+    assert float(np.abs(last - last.sel(number=0)).mean(["level", "lat", "lon"])[1:].min()) > 0

@@ -1,6 +1,6 @@
 """Verification of masked reconstruction beside climatology and interpolation. Axes: S start, V channel, N token, P value, T H W window."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +9,13 @@ from jaxtyping import Bool, Float
 
 from statecast.evaluation.baselines import interpolate_shown
 from statecast.evaluation.scores import statistics
-from statecast.evaluation.verification import Verification, every, stack_starts
+from statecast.evaluation.verification import Verification, by_stream, every, stack_starts
 from statecast.inference.answer import answer
-from statecast.inference.forecast import check_grid
+from statecast.inference.forecast import check_grid, slab_depth
 from statecast.sources import Record
 from statecast.streams import Tokens, positions
 from statecast.tasks import Masked
-from statecast.tokenizers import FieldTokenizer, Place
+from statecast.tokenizers import FieldTokenizer, Place, read_window
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
@@ -42,19 +42,27 @@ class Reconstruction:
     members: Float[np.ndarray, "E T V H W"]
 
 
-def reconstruct(trained: TrainedModel, record: Record, place: Place, task: Masked) -> Reconstruction:
-    """Hide a part of the window at `place` as `task` says, ask for all of it."""
-    name, tokenizer = next(iter(trained.tokenizers.items()))
-    window = tokenizer.tokenize(record, place)
-    question = task.complete({name: window}, seed=place.start)
-    anomalies, hidden = on_grid(tokenizer, window, question.queries[name], answer(trained, question)[name], place)
-    truth, usual = record.read(slice(place.start, place.start + place.steps)), tokenizer.usual(record, place)
-    return Reconstruction(truth, usual, hidden, np.where(hidden, tokenizer.to_fields(anomalies, usual), truth))
+def reconstruct(
+    trained: TrainedModel, records: Mapping[str, Record], start: int, task: Masked
+) -> dict[str, Reconstruction]:
+    """Hide a part of the window that begins at step `start` as `task` says, ask for all of it; each stream by its name."""
+    steps = task.slabs * slab_depth(trained)
+    places = {name: whole_domain(record.grid, start, steps) for name, record in records.items()}
+    window = read_window({name: trained.tokenizers[name] for name in records}, records, places)
+    question = task.complete(window, seed=start)
+    found, answers = {}, answer(trained, question)
+    for name, queries in question.queries.items():
+        tokenizer, place = trained.tokenizers[name], places[name]
+        anomalies, hidden = on_grid(tokenizer, window[name], queries, answers[name], place)
+        truth, usual = records[name].read(slice(start, start + steps)), tokenizer.usual(records[name], place)
+        members = np.where(hidden, tokenizer.to_fields(anomalies, usual), truth)
+        found[name] = Reconstruction(truth, usual, hidden, members)
+    return found
 
 
-def plain_mask(share: float) -> Masked:
-    """Single tokens hidden at random, none of them shown as noise or climatology."""
-    return Masked(hidden=(share, share), noise=0, climatology=0, later_slabs=0, blocks=0)
+def plain_mask(share: float, slabs: int) -> Masked:
+    """Single tokens of a window of so many slabs hidden at random, none of them shown as noise or climatology."""
+    return Masked(slabs=slabs, hidden=(share, share), noise=0, climatology=0, later_slabs=0, blocks=0)
 
 
 def fold_time(fields: Float[np.ndarray, "*B T V H W"]) -> Float[np.ndarray, "*B V TH W"]:
@@ -77,7 +85,7 @@ def _interpolated(record: Record, case: Reconstruction) -> Float[np.ndarray, "T 
 
 def verify_reconstruction(
     trained: TrainedModel,
-    record: Record,
+    records: Record | Mapping[str, Record],
     *,
     hidden: Sequence[float] = SHARES,
     every_h: float = 48.0,
@@ -86,45 +94,51 @@ def verify_reconstruction(
 ) -> list[Verification]:
     """Hide a share of single tokens at random, fully, and score what the model makes of them, for each share of `hidden`.
 
-    The baselines are climatology and, if asked, linear interpolation in time and space between the shown points.
+    The baselines are climatology and, if asked, linear interpolation in time and space between the shown points. Of a model of several
+    streams the same share of each is hidden; their tasks are `masked SHARE STREAM`. Of one stream its record alone will do.
     Raises ModelError for another grid, StoreError if the period has no window without a gap.
     """
-    tokenizer = next(iter(trained.tokenizers.values()))
-    check_grid(tokenizer, record)
-    steps = masked_task(trained).slabs * tokenizer.stream.patch[0]
-    starts = every(record, record.starts(steps), every_h)
+    of_streams = by_stream(records, tuple(trained.tokenizers))
+    for name, record in of_streams.items():
+        check_grid(trained.tokenizers[name], record)
+    slabs, leading = masked_task(trained).slabs, next(iter(of_streams.values()))
+    steps = slabs * slab_depth(trained)
+    starts = every(leading, leading.starts(steps), every_h)
     verifications = []
     for number, share in enumerate(hidden):
-        task = plain_mask(share)
-        collected: dict[str, list[dict[str, np.ndarray]]] = {}
+        collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
+        sizes: dict[tuple[str, str], int] = {}
         for done, start in enumerate(starts):
-            place = whole_domain(record.grid, int(start), steps)
-            case = reconstruct(trained, record, place, task)
-            forecasts = {"model": case.members, "climatology": case.usual[None]}
-            if interpolation:
-                forecasts["interpolation"] = _interpolated(record, case)[None]
-            scored = case.hidden & np.isfinite(case.usual)  # where nothing is usual nothing can be said
-            truth, usual = fold_time(np.where(scored, case.truth, np.nan)), fold_time(case.usual)
-            area = np.tile(record.grid.cell_area, (steps, 1))
-            for key, values in forecasts.items():
-                means = statistics(fold_time(values), truth, usual, area)
-                collected.setdefault(key, []).append({name: mean[None] for name, mean in means.items()})
+            for name, case in reconstruct(trained, of_streams, int(start), plain_mask(share, slabs)).items():
+                forecasts = {"model": case.members, "climatology": case.usual[None]}
+                if interpolation:
+                    forecasts["interpolation"] = _interpolated(of_streams[name], case)[None]
+                for key, values in forecasts.items():
+                    sizes[name, key] = len(values)
+                    collected.setdefault((name, key), []).append(_score(case, values, of_streams[name]))
             progress((number + (done + 1) / len(starts)) / len(hidden))
-        sizes = {key: len(values) for key, values in forecasts.items()}
         verifications += [
             Verification(
                 key,
-                f"masked {share:.0%}",
-                record.channels,
-                record.units,
+                f"masked {share:.0%}" + ("" if len(of_streams) == 1 else f" {name}"),
+                of_streams[name].channels,
+                of_streams[name].units,
                 (None,),
-                sizes[key],
-                record.hours[starts],
+                sizes[name, key],
+                leading.hours[starts],
                 stack_starts(parts),
             )
-            for key, parts in collected.items()
+            for (name, key), parts in collected.items()
         ]
     return verifications
+
+
+def _score(case: Reconstruction, values: Float[np.ndarray, "E T V H W"], record: Record) -> dict[str, np.ndarray]:
+    """Over all times as one, where it was hidden; where nothing is usual nothing can be said."""
+    truth = np.where(case.hidden & np.isfinite(case.usual), case.truth, np.nan)
+    area = np.tile(record.grid.cell_area, (len(truth), 1))
+    means = statistics(fold_time(values), fold_time(truth), fold_time(case.usual), area)
+    return {name: mean[None] for name, mean in means.items()}
 
 
 def on_grid(

@@ -14,11 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from statecast.evaluation import figures
-from statecast.evaluation.reconstruction import plain_mask, reconstruct
+from statecast.evaluation.reconstruction import masked_task, plain_mask, reconstruct
 from statecast.evaluation.tasks import TASKS, ask, task_of
 from statecast.evaluation.verification import Verification, forecast_case
-from statecast.inference.answer import answer
-from statecast.inference.forecast import forecast_task
+from statecast.inference.forecast import forecast_block, forecast_task, slab_depth
 from statecast.sources import Record
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
@@ -45,13 +44,13 @@ def write_report(
 ) -> None:
     """Write the report on `verifications`, whose period is that of `records`, one a stream, to the file `out`."""
     record = next(iter(records.values()))
-    forecasts = [v for v in verifications if v.task == "forecast"]
     sections: list[dict[str, Any]] = []
-    if forecasts:
-        sections += _forecast_sections(facts, record, forecasts)
+    for task in dict.fromkeys(v.task for v in verifications if v.task.split()[0] == "forecast"):
+        name = task.removeprefix("forecast").strip() or next(iter(records))
+        sections += _forecast_sections(facts, records, name, [v for v in verifications if v.task == task])
     masked = [v for v in verifications if v.task.startswith("masked")]
     if masked:
-        sections += _masked_sections(facts.pretrained or facts.trained, record, masked)
+        sections += _masked_sections(facts.pretrained or facts.trained, records, masked)
     if others := [v for v in verifications if v.task.split()[0] in TASKS]:
         sections += _task_sections(facts.trained, records, others)
     curves = figures.training_curves(facts.runs)
@@ -96,17 +95,20 @@ def _lead(lead: float | None) -> str:
     return "" if lead is None else f" +{lead:g} h"
 
 
-def _forecast_sections(facts: RunFacts, record: Record, forecasts: Sequence[Verification]) -> list[dict[str, Any]]:
+def _forecast_sections(
+    facts: RunFacts, records: Mapping[str, Record], name: str, forecasts: Sequence[Verification]
+) -> list[dict[str, Any]]:
+    of = forecasts[0].task.removeprefix("forecast")
     leads: list[float | None] = [lead for lead in forecasts[0].lead_time_h if lead in TABLE_LEADS_H]
     leads = leads or [forecasts[0].lead_time_h[-1]]
     starts = len(forecasts[0].starts_h)
     text = f"Area-weighted scores over {starts} starts; bands are 95 % intervals from resampling the starts in blocks of five days."
     sections = [
         _section(
-            "Forecast skill", text, [figures.skill_by_lead_time(forecasts)], table=relative_table(forecasts, leads)
+            f"Forecast skill{of}", text, [figures.skill_by_lead_time(forecasts)], table=relative_table(forecasts, leads)
         ),
         _section(
-            "Ensemble",
+            f"Ensemble{of}",
             "Fair continuous ranked probability score of the members, beside the distribution of the training period; lower is better.",
             [
                 figures.skill_by_lead_time(forecasts, "crps"),
@@ -114,19 +116,18 @@ def _forecast_sections(facts: RunFacts, record: Record, forecasts: Sequence[Veri
             ],
         ),
     ]
-    return [*sections, _forecast_maps(facts.trained, record)]
+    return [*sections, _forecast_maps(facts.trained, records, name)]
 
 
-def _forecast_maps(trained: TrainedModel, record: Record) -> dict[str, Any]:
-    task = forecast_task(trained)
-    name, tokenizer = next(iter(trained.tokenizers.items()))
-    depth = tokenizer.stream.patch[0]
+def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: str) -> dict[str, Any]:
+    task, tokenizer, record = forecast_task(trained), trained.tokenizers[name], records[name]
+    depth = slab_depth(trained)
     steps = task.slabs * depth
     starts = record.starts(steps)
     place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
     case = forecast_case(tokenizer, record, place, task.history * depth)
-    question = task.complete({name: tokenizer.tokenize(record, place)})
-    members = tokenizer.to_fields(tokenizer.to_anomalies(answer(trained, question)[name], case.ahead), case.usual)
+    block = forecast_block(trained, task, records, place.start, trained.model.head.members)
+    members = tokenizer.to_fields(block[name], case.usual)
     rows = [
         (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)
     ]
@@ -137,29 +138,34 @@ def _forecast_maps(trained: TrainedModel, record: Record) -> dict[str, Any]:
     )
 
 
-def _masked_sections(trained: TrainedModel, record: Record, masked: Sequence[Verification]) -> list[dict[str, Any]]:
+def _masked_sections(
+    trained: TrainedModel, records: Mapping[str, Record], masked: Sequence[Verification]
+) -> list[dict[str, Any]]:
     tables = []
     for task in dict.fromkeys(v.task for v in masked):
         table = relative_table([v for v in masked if v.task == task], [None])
         table[0][0] = f"RMSE, {task} hidden".replace("masked ", "")
         tables.append(table)
-    tokenizer = next(iter(trained.tokenizers.values()))
-    steps = int(trained.recipe["task"]["slabs"]) * tokenizer.stream.patch[0]
-    starts = record.starts(steps)
-    case = reconstruct(
-        trained, record, whole_domain(record.grid, int(starts[len(starts) // 2]), steps), plain_mask(0.75)
-    )
-    c = mapped_channels(record)[0]
-    maps = figures.reconstruction_maps(
-        record.grid,
-        record.channels[c],
-        record.units[c],
-        case.truth[:, c],
-        case.hidden[:, c],
-        case.members.mean(axis=0)[:, c],
-    )
+    slabs = masked_task(trained).slabs
+    of_streams = {name: records[name] for name in trained.tokenizers}
+    starts = next(iter(of_streams.values())).starts(slabs * slab_depth(trained))
+    cases = reconstruct(trained, of_streams, int(starts[len(starts) // 2]), plain_mask(0.75, slabs))
+    maps = []
+    for name, case in cases.items():
+        record = of_streams[name]
+        c = mapped_channels(record)[0]
+        maps.append(
+            figures.reconstruction_maps(
+                record.grid,
+                record.channels[c],
+                record.units[c],
+                case.truth[:, c],
+                case.hidden[:, c],
+                case.members.mean(axis=0)[:, c],
+            )
+        )
     text = "Single tokens hidden at random, fully; scored where they were hidden. The maps show one window with 75 % hidden."
-    return [_section("Masked reconstruction", text, [maps], tables=tables)]
+    return [_section("Masked reconstruction", text, maps, tables=tables)]
 
 
 def _task_sections(

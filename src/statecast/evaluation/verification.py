@@ -13,8 +13,7 @@ from jaxtyping import Float
 
 from statecast.evaluation.baselines import ClimatologicalEnsemble, persistence
 from statecast.evaluation.scores import METRICS, OF_EVENTS, block_bootstrap, rank_counts, score, statistics
-from statecast.inference.answer import answer
-from statecast.inference.forecast import check_grid, forecast_task
+from statecast.inference.forecast import check_grid, forecast_block, forecast_task, slab_depth
 from statecast.sources import Record
 from statecast.streams import Channel
 from statecast.tasks import Forecast
@@ -129,63 +128,73 @@ class ForecastCase:
 
 def verify_forecast(
     models: Mapping[str, TrainedModel],
-    record: Record,
+    records: Record | Mapping[str, Record],
     *,
-    training: Record | None = None,
+    training: Record | Mapping[str, Record] | None = None,
     every_h: float = 12.0,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[Verification]:
     """Verify models that answer the same forecast question, beside persistence, climatology and climatology's own distribution.
 
-    record    the period to verify on, which no training may have seen
-    training  the training period, from which climatology's distribution is drawn; without it that baseline is left out
+    records   each stream over the period to verify on, which no training may have seen; of a model of one stream its record will do
+    training  the same over the training period, from which climatology's distribution is drawn; without it that baseline is left out
     every_h   hours between starts
     progress  is told the share that is done
 
-    Raises ModelError if a model is for another task, stream or grid, StoreError if the period has no window without a gap.
+    A model of several streams is verified on each: their tasks are `forecast STREAM`. One that was trained on neighbourhoods is asked tile
+    by tile. Raises ModelError if a model is for another task, stream or grid, StoreError if the period has no window without a gap.
     """
     first = next(iter(models.values()))
     task = forecast_task(first)
-    name, tokenizer = next(iter(first.tokenizers.items()))
-    for key, other in models.items():
-        _require_same_question(key, other, task, name, tokenizer)
-    check_grid(tokenizer, record)
-    depth = tokenizer.stream.patch[0]
+    names = tuple(first.tokenizers)
+    of_streams = by_stream(records, names)
+    learned = {} if training is None else by_stream(training, names)
+    for name, record in of_streams.items():
+        for key, other in models.items():
+            _require_same_question(key, other, task, name, first.tokenizers[name])
+        check_grid(first.tokenizers[name], record)
+    depth = slab_depth(first)
     history, steps = task.history * depth, task.slabs * depth
-    starts = every(record, record.starts(steps), every_h)
-    ensemble = ClimatologicalEnsemble(training) if training is not None else None
-    collected: dict[str, list[dict[str, np.ndarray]]] = {}
-    ranks: dict[str, np.ndarray] = {}
+    leading = next(iter(of_streams.values()))
+    starts = every(leading, leading.starts(steps), every_h)
+    ensembles = {name: ClimatologicalEnsemble(record) for name, record in learned.items()}
+    collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
+    ranks: dict[tuple[str, str], np.ndarray] = {}
+    sizes: dict[tuple[str, str], int] = {}
     for done, start in enumerate(starts):
-        place = whole_domain(record.grid, int(start), steps)
-        case = forecast_case(tokenizer, record, place, history)
-        question = task.complete({name: tokenizer.tokenize(record, place)})
-        forecasts = {
-            key: tokenizer.to_fields(tokenizer.to_anomalies(answer(m, question)[name], case.ahead), case.usual)
-            for key, m in models.items()
+        blocks = {
+            key: forecast_block(model, task, of_streams, int(start), model.model.head.members)
+            for key, model in models.items()
         }
-        forecasts |= _baselines(case, record, ensemble)
-        for key, members in forecasts.items():
-            collected.setdefault(key, []).append(statistics(members, case.truth, case.usual, record.grid.cell_area))
-            if len(members) > 1:
-                ranks[key] = ranks.get(key, 0) + rank_counts(members, case.truth)
+        for name, record in of_streams.items():
+            case = forecast_case(first.tokenizers[name], record, whole_domain(record.grid, int(start), steps), history)
+            answers = {key: first.tokenizers[name].to_fields(block[name], case.usual) for key, block in blocks.items()}
+            for key, members in (answers | _baselines(case, record, ensembles.get(name))).items():
+                found = statistics(members, case.truth, case.usual, record.grid.cell_area)
+                collected.setdefault((name, key), []).append(found)
+                sizes[name, key] = len(members)
+                if len(members) > 1:
+                    ranks[name, key] = ranks.get((name, key), 0) + rank_counts(members, case.truth)
         progress((done + 1) / len(starts))
-    leads = tuple(float(h) for h in record.step_h * np.arange(1, steps - history + 1))
-    sizes = {key: len(members) for key, members in forecasts.items()}
     return [
         Verification(
             key,
-            "forecast",
-            record.channels,
-            record.units,
-            leads,
-            sizes[key],
-            record.hours[starts],
+            "forecast" if len(of_streams) == 1 else f"forecast {name}",
+            of_streams[name].channels,
+            of_streams[name].units,
+            tuple(float(h) for h in leading.step_h * np.arange(1, steps - history + 1)),
+            sizes[name, key],
+            leading.hours[starts],
             stack_starts(parts),
-            ranks.get(key),
+            ranks.get((name, key)),
         )
-        for key, parts in collected.items()
+        for (name, key), parts in collected.items()
     ]
+
+
+def by_stream(records: Record | Mapping[str, Record], names: Sequence[str]) -> dict[str, Record]:
+    """The record of each stream; a single one is that of the first."""
+    return {names[0]: records} if isinstance(records, Record) else {name: records[name] for name in names}
 
 
 def _require_same_question(key: str, model: TrainedModel, task: Forecast, name: str, tokenizer: FieldTokenizer) -> None:

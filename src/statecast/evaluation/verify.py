@@ -24,18 +24,17 @@ def verify(
 ) -> list[Verification]:
     """Verify models of one task by what their task asks; `stores` hold their training period, for baselines that learn from it."""
     first = next(iter(models.values()))
-    kind, record = first.recipe["task"]["kind"], next(iter(records.values()))
+    kind = first.recipe["task"]["kind"]
     with progress_bar(title, progress) as tell:
         if kind == "masked":
             found = [
-                verify_reconstruction(m, record, every_h=max(every_h, 48.0), progress=tell) for m in models.values()
+                verify_reconstruction(m, records, every_h=max(every_h, 48.0), progress=tell) for m in models.values()
             ]
             return _named(dict(zip(models, found, strict=True)))
         training = _training_records(first, stores) if stores is not None else None
         if kind in TASKS:
             return verify_task(models, records, training, every_h=every_h, progress=tell)
-        of_first = next(iter(training.values())) if training else None
-        return verify_forecast(models, record, training=of_first, every_h=every_h, progress=tell)
+        return verify_forecast(models, records, training=training, every_h=every_h, progress=tell)
 
 
 def _training_records(trained: TrainedModel, stores: Stores) -> dict[str, Record]:

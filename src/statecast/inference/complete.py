@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 from pydantic import TypeAdapter
 
 from statecast.inference.answer import answer
-from statecast.inference.forecast import check_grid, check_members, labelled, slab_depth, with_attributes
+from statecast.inference.forecast import check_grid, labelled, slab_depth, with_attributes
+from statecast.inference.members import as_members, check_members
 from statecast.sources import Grid, Record, StoreError, Stores
 from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Question, Tokens, Window, positions
@@ -35,12 +36,13 @@ def complete(
     """The period of a store with what is missing in it filled by the model; what was observed stays as it is.
 
     stores    of each stream, see `sources.open_stores`; times that they lack between those they have are asked too
-    members   at most as many as the model's head has; all hold the same where something was observed
+    members   any number, see `members.member_weights`; all hold the same where something was observed
 
     Of a model that was fine-tuned to translate, only the streams that it was tuned to answer are asked, and returned. Each slab of time is
     answered from the window of the model's length in which it lies nearest to the middle. An asked stream needs no store: where `stores`
     have none of it on its grid, all of it is answered. Returns variables on (number, time, [level,] lat, lon) in the units of the store.
-    Raises ModelError for a model that forecasts or too many members, StoreError for a period that is shorter than a window.
+    Raises ModelError for a model that forecasts or for several members of a deterministic one, StoreError for a period that is shorter than
+    a window.
     """
     task = _task(trained)
     if isinstance(task, Forecast):
@@ -170,7 +172,7 @@ def _answers(
     for name, values in (answer(trained, Question(context, queries)) if queries else {}).items():
         tokenizer, place = trained.tokenizers[name], places[name]
         whole = torch.full((members, *window[name].values.shape), torch.nan)
-        whole[:, positions(queries[name], window[name])] = values[:members]
+        whole[:, positions(queries[name], window[name])] = as_members(values, members)
         anomalies = tokenizer.to_anomalies(whole, place)
         inside = slice(now.start - first, now.stop - first)
         filled[name] = tokenizer.to_fields(anomalies, tokenizer.usual(records[name], place))[:, inside]

@@ -15,11 +15,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from statecast.inference.answer import answer
+from statecast.inference.members import as_members, check_members
+from statecast.inference.tiles import blend, tiles
 from statecast.sources import Record, StoreError
 from statecast.sources.record import stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window
 from statecast.tasks import Forecast
-from statecast.tokenizers import FieldTokenizer, Place
+from statecast.tokenizers import FieldTokenizer, Place, read_window
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
@@ -49,11 +51,11 @@ def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, 
     """Forecast `steps` time steps from `init`, the last time that is shown.
 
     dataset   as `sources.open_fields` gives it; it must hold the history that the model is shown, up to `init`
-    members   at most as many as the model's head has
+    members   any number, see `members.member_weights`; one of a deterministic model
 
     Returns variables on (init_time, number, lead_time, [level,] lat, lon) in the units of the store. More steps than the model was
     fine-tuned for are reached by roll-out: each member goes on from its own last steps.
-    Raises StoreError for an `init` without its history, ModelError for a wrong model or too many members.
+    Raises StoreError for an `init` without its history, ModelError for a wrong model or too many members of a deterministic one.
     """
     task = forecast_task(trained)
     if steps < 1:
@@ -71,14 +73,6 @@ def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, 
         fields = tokenizer.to_fields(anomalies[name][:, :steps], tokenizer.usual(records[name], place))
         parts.append(labelled(tokenizer, records[name], fields, "lead_time"))
     return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
-
-
-def check_members(trained: TrainedModel, members: int) -> None:
-    """Raises ModelError for more members than the model's head has, or fewer than one."""
-    if not 1 <= members <= trained.model.head.members:
-        raise ModelError(
-            f"members is {members}, expected 1 to {trained.model.head.members}: the head of the model has no more."
-        )
 
 
 def slab_depth(trained: TrainedModel) -> int:
@@ -143,17 +137,54 @@ def _roll_out(
     history, leads = task.history * depth, task.leads * depth
     known = {name: _observed_anomalies(trained, name, record, history, members) for name, record in records.items()}
     for first in range(0, needed, leads):
-        places = {name: whole_domain(record.grid, first, history + leads) for name, record in records.items()}
-        window = {name: trained.tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
-        question = task.complete(window)
         shown = {name: fields[:, first:] for name, fields in known.items()} if first else None
-        values = _members_of(trained, question, shown, members)
-        for name, record in records.items():
-            ahead = Place(first + history, leads, places[name].rows, places[name].columns)
-            has_usual = np.isfinite(trained.tokenizers[name].usual(record, ahead))
-            answers = np.where(has_usual, trained.tokenizers[name].to_anomalies(values[name], ahead), np.nan)
+        for name, answers in forecast_block(trained, task, records, first, members, shown).items():
             known[name] = np.concatenate([known[name], answers], axis=1)
     return {name: fields[:, history:] for name, fields in known.items()}
+
+
+def forecast_block(
+    trained: TrainedModel,
+    task: Forecast,
+    records: Mapping[str, Record],
+    first: int,
+    members: int,
+    shown: Mapping[str, Float[np.ndarray, "E T V H W"]] | None = None,
+) -> dict[str, Float[np.ndarray, "E T V H W"]]:
+    """Members' anomalies of the steps that are asked of the window that begins at step `first`, on the whole grid.
+
+    A model that was trained on neighbourhoods is asked tile by tile, see `tiles`. What is `shown` (each member's own history, as anomalies)
+    stands in for what the records hold. NaN where nothing is usual. Raises ModelError for tiles of streams on different grids.
+    """
+    depth, first_name = slab_depth(trained), next(iter(records))
+    history, leads = task.history * depth, task.leads * depth
+    grid, extent = records[first_name].grid, trained.recipe["window"]["extent"]
+    if extent is not None and not all(record.grid.is_like(grid) for record in records.values()):
+        raise ModelError(
+            "the model was trained on neighbourhoods of streams on different grids, which can't be put together to a whole. "
+            "Train one with window.extent null, or forecast one stream."
+        )
+    placed = tiles(grid, extent and tuple(extent), trained.tokenizers[first_name].stream.patch)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
+    for tile in placed:
+        whole = len(placed) == 1
+        places = {
+            name: whole_domain(record.grid, first, history + leads) if whole else tile.place(first, history + leads)
+            for name, record in records.items()
+        }
+        window = read_window({name: trained.tokenizers[name] for name in records}, records, places)
+        here = None if shown is None else {name: _cut(fields, places[name]) for name, fields in shown.items()}
+        values = _members_of(trained, task.complete(window), here, members)
+        for name, record in records.items():
+            tokenizer, place = trained.tokenizers[name], places[name]
+            ahead = Place(first + history, leads, place.rows, place.columns)
+            has_usual = np.isfinite(tokenizer.usual(record, ahead))
+            parts[name].append(np.where(has_usual, tokenizer.to_anomalies(values[name], ahead), np.nan))
+    return {name: blend(zip(placed, found, strict=True), records[name].grid.shape) for name, found in parts.items()}
+
+
+def _cut(fields: Float[np.ndarray, "E T V H W"], place: Place) -> Float[np.ndarray, "E T V I J"]:
+    return fields[..., place.rows, :][..., place.columns]
 
 
 def _observed_anomalies(
@@ -165,18 +196,19 @@ def _observed_anomalies(
 
 
 def _members_of(
-    trained: TrainedModel, question: Question, shown: dict[str, np.ndarray] | None, members: int
+    trained: TrainedModel, question: Question, shown: Mapping[str, np.ndarray] | None, members: int
 ) -> dict[str, torch.Tensor]:
     """The first block asks once for all members; in later ones each member sees its own past and answers with its own head."""
     if shown is None:
-        return {name: values[:members] for name, values in answer(trained, question).items()}
+        return {name: as_members(values, members) for name, values in answer(trained, question).items()}
     answers = []
     for member in range(members):
         context: Window = {}
         for name, tokens in question.context.items():
             values = trained.tokenizers[name].from_anomalies(shown[name][member])
             context[name] = Tokens(values.nan_to_num(), tokens.coords, values.isfinite())
-        answers.append({name: v[member] for name, v in answer(trained, Question(context, question.queries)).items()})
+        found = answer(trained, Question(context, question.queries))
+        answers.append({name: as_members(values, member + 1)[member] for name, values in found.items()})
     return {name: torch.stack([a[name] for a in answers]) for name in answers[0]}
 
 
