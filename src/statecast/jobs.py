@@ -321,7 +321,7 @@ def explain(
     overwrite: bool = False,
     **options: Any,
 ) -> xr.Dataset:
-    """What an answer at one point comes from; write `explain.nc` and `report.html` into the directory `out` if given.
+    """What an answer at one point comes from; write `explain.nc`, `report.html` and its figures into the directory `out` if given.
 
     See `explain.explain` for the options, what comes back and what is raised; OutputError if `out` exists.
     """

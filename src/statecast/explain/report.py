@@ -1,9 +1,9 @@
-"""An explanation written out: labelled arrays as NetCDF, maps as one self-contained page."""
+"""An explanation written out: labelled arrays as NetCDF, maps as one self-contained page and as files."""
 
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
+from matplotlib.figure import Figure
 
 from statecast.evaluation.report import section, write_page
 from statecast.explain import figures
@@ -26,10 +26,15 @@ COUNTERFACTUAL = (
 
 
 def write_explanation(explained: xr.Dataset, model: str, store: str, out: Path) -> None:
-    """Write `explain.nc` and `report.html` into the directory `out`."""
+    """Write `explain.nc`, `report.html` and each figure of it as a PNG file of its own into the directory `out`."""
     explained.to_netcdf(out / "explain.nc")
+    sections = []
+    for title, text, drawn in _parts(explained):
+        sections.append(section(title, text, list(drawn.values())))
+        for name, figure in drawn.items():
+            figure.savefig(out / f"{name}.png", dpi=110)
     title = f"What the answer for {explained.attrs['query']} comes from"
-    write_page(title, _facts(explained, model, store), _sections(explained), out / "report.html")
+    write_page(title, _facts(explained, model, store), sections, out / "report.html")
 
 
 def streams_of(explained: xr.Dataset) -> list[str]:
@@ -38,18 +43,20 @@ def streams_of(explained: xr.Dataset) -> list[str]:
     return [str(name).removesuffix(suffix) for name in explained.data_vars if str(name).endswith(suffix)]
 
 
-def _sections(explained: xr.Dataset) -> list[dict[str, Any]]:
+def _parts(explained: xr.Dataset) -> list[tuple[str, str, dict[str, Figure]]]:
+    """Heading, text and figures by their names."""
     streams = streams_of(explained)
-    sections = [
-        section("Sensitivity", SENSITIVITY, [figures.sensitivity_maps(explained)]),
-        section("Attention roll-out", ROLLOUT, [figures.rollout_maps(explained, streams)]),
+    parts = [
+        ("Sensitivity", SENSITIVITY, {"sensitivity": figures.sensitivity_maps(explained)}),
+        ("Attention roll-out", ROLLOUT, {"rollout": figures.rollout_maps(explained, streams)}),
     ]
     for part, text in (("decoder", DECODER), ("encoder", ENCODER)):
-        maps = [figures.head_maps(explained, stream, f"{part}_attention") for stream in streams]
-        sections.append(section(f"Attention of the {part}", text, maps))
+        name = f"{part}_attention"
+        drawn = {f"{stream}_{name}": figures.head_maps(explained, stream, name) for stream in streams}
+        parts.append((f"Attention of the {part}", text, drawn))
     if {"season", "hour_utc"} & set(explained.attrs):
-        sections.append(section("Another α", COUNTERFACTUAL, [figures.counterfactual_maps(explained)]))
-    return sections
+        parts.append(("Another α", COUNTERFACTUAL, {"counterfactual": figures.counterfactual_maps(explained)}))
+    return parts
 
 
 def _facts(explained: xr.Dataset, model: str, store: str) -> list[tuple[str, str]]:
