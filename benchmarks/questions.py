@@ -2,9 +2,9 @@
 
     python benchmarks/questions.py --out runs/questions [--seeds 0 1 2] [--smoke]
 
-For each seed: pre-train the quickstart, fine-tune it to interpolate, to fill the gaps of a satellite and to tell the rain, verify each on
-months that no training saw. Prints RMSE over each baseline's: mean over the channels, its spread over the seeds, the worst channel. What a
-stopped run left is used again.
+For each seed: pre-train the quickstart, fine-tune it to interpolate, to fill the gaps of a satellite, to tell the rain, to downscale and
+to correct rain towards radars, verify each on months that no training saw. Prints RMSE and CRPS over each baseline's: mean over the
+channels, its spread over the seeds, the worst channel; and the scores of events. What a stopped run left is used again.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 from skill import HELD_OUT, mean_ratios, once, worst_ratio
 from statecast import evaluate, finetune, pretrain
 
-QUESTIONS = ("interpolate", "fill", "rain")
+QUESTIONS = ("interpolate", "fill", "rain", "downscale", "radar")
 
 
 def run_seed(seed: int, out: Path, overrides: list[str]) -> list[dict[str, Any]]:
@@ -33,21 +33,38 @@ def run_seed(seed: int, out: Path, overrides: list[str]) -> list[dict[str, Any]]
         model = once(run, lambda run=run, recipe=recipe: finetune(recipe, base, run, overrides=overrides))
         if not scores.is_dir():
             evaluate(model, "sample:atmosphere", HELD_OUT, scores)
-        records += json.loads((scores / "scores.json").read_text())
+        found = json.loads((scores / "scores.json").read_text())
+        records += [record | {"task": f"{question} {record['task']}"} for record in found]
     return records
 
 
-def print_table(runs: list[list[dict[str, Any]]]) -> None:
-    seeds = [mean_ratios(run, "rmse") for run in runs]
-    print(f"RMSE over the baseline's, mean over variables and levels, mean ± standard deviation over {len(runs)} seeds")
+def print_ratios(runs: list[list[dict[str, Any]]], metric: str) -> None:
+    seeds = [mean_ratios(run, metric) for run in runs]
+    print(
+        f"\n{metric.upper()} over the baseline's, mean over variables and levels, mean ± standard deviation over {len(runs)} seeds"
+    )
     for key in seeds[0]:
         task, forecast, lead, base = key
         if forecast == "model" and base != forecast:
             values = np.array([seed[key] for seed in seeds])
-            spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-            worst, channel = max(worst_ratio(run, task, lead, base) for run in runs)
+            worst, channel = max(worst_ratio(run, task, lead, base, metric) for run in runs)
             when = "" if lead is None else f"+{lead:g} h"
-            print(f"{task:12s} {when:6s} / {base:14s} {values.mean():.3f}{spread}  worst {worst:.3f} ({channel})")
+            print(f"{task:24s} {when:6s} / {base:16s} {_spread(values)}  worst {worst:.3f} ({channel})")
+
+
+def print_events(runs: list[list[dict[str, Any]]]) -> None:
+    """Scores of events, whose best value is 1."""
+    print(f"\nscores of events, mean ± standard deviation over {len(runs)} seeds")
+    found: dict[tuple[str, ...], list[float]] = {}
+    for record in (r for run in runs for r in run if r["metric"].startswith(("ets", "csi", "frequency_bias"))):
+        key = (record["task"], record["metric"], f"{record['variable']}@{record['level_hpa']}", record["forecast"])
+        found.setdefault(key, []).append(record["value"])
+    for (task, metric, channel, forecast), values in sorted(found.items()):
+        print(f"{task:24s} {metric:20s} {channel:12s} {forecast:18s} {_spread(np.array(values))}")
+
+
+def _spread(values: np.ndarray) -> str:
+    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
 
 
 def main() -> None:
@@ -58,7 +75,10 @@ def main() -> None:
     arguments = parser.parse_args()
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
     seeds = [0] if arguments.smoke else arguments.seeds
-    print_table([run_seed(seed, arguments.out, overrides) for seed in seeds])
+    runs = [run_seed(seed, arguments.out, overrides) for seed in seeds]
+    for metric in ("rmse", "crps"):
+        print_ratios(runs, metric)
+    print_events(runs)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,16 @@ from statecast.trained import TrainedModel, load
 
 TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-02-28")
 LEADS_H = (6.0, 24.0, 72.0)
-BASELINES = ("climatology", "persistence", "interpolation", "climatology_distribution", "linear", "regression")
+BASELINES = (
+    "climatology",
+    "persistence",
+    "interpolation",
+    "climatology_distribution",
+    "linear",
+    "bilinear",
+    "regression",
+    "quantile_mapping",
+)
 FORECAST_EVERY_H, MASKED_EVERY_H = 42.0, 192.0  # 42 h: all hours of the day in turn
 
 
@@ -82,17 +91,19 @@ def mean_ratios(records: list[dict[str, Any]], metric: str) -> dict[tuple[str, s
     return {key: float(np.mean(r)) for key, r in ratios.items()}
 
 
-def worst_ratio(records: list[dict[str, Any]], task: str, lead: float | None, base: str) -> tuple[float, str]:
-    """The channel where the model comes closest to a baseline, or falls behind it: RMSE over the baseline's."""
-    rmse = {
+def worst_ratio(
+    records: list[dict[str, Any]], task: str, lead: float | None, base: str, metric: str = "rmse"
+) -> tuple[float, str]:
+    """The channel where the model comes closest to a baseline, or falls behind it: a score over the baseline's."""
+    of = {
         (r["forecast"], r["variable"], r["level_hpa"]): r["value"]
         for r in records
-        if r["metric"] == "rmse" and r["task"] == task and r["lead_time_h"] == lead
+        if r["metric"] == metric and r["task"] == task and r["lead_time_h"] == lead
     }
     ratios = [
-        (v / rmse[base, *key[1:]], f"{key[1]}@{key[2]}")
-        for key, v in rmse.items()
-        if key[0] == "model" and (base, *key[1:]) in rmse
+        (v / of[base, *key[1:]], f"{key[1]}@{key[2]}")
+        for key, v in of.items()
+        if key[0] == "model" and (base, *key[1:]) in of
     ]
     return max(ratios)
 

@@ -16,8 +16,7 @@ import time
 from pathlib import Path
 
 from statecast.config import Recipe, read_recipe
-from statecast.preparation import make_questions, stream_sources
-from statecast.sources import open_fields
+from statecast.preparation import make_questions, recipe_stores, stream_sources
 
 FEW, MANY = 40, 160
 PLAIN = ["data.validate=null", "training.footprint=false", "training.loggers=[]"]
@@ -25,7 +24,7 @@ PLAIN = ["data.validate=null", "training.footprint=false", "training.loggers=[]"
 
 def loader_seconds(recipe: Recipe, samples: int) -> float:
     """Mean time of reading, normalising and splitting a sample."""
-    questions = make_questions(recipe, stream_sources(recipe, open_fields(recipe.data.store), {}), samples, recipe.seed)
+    questions = make_questions(recipe, stream_sources(recipe, recipe_stores(recipe), {}), samples, recipe.seed)
     began = time.perf_counter()
     for sample in range(samples):
         questions[sample]

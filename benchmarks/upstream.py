@@ -59,7 +59,8 @@ def offsets(trained: TrainedModel, dataset: xr.Dataset, lead_time_h: float, smok
     for variable, hemisphere, lat, lon, start in cases(smoke):
         asked = ask_point(trained, dataset, start, (lat, lon, variable), lead_time_h)
         found = sensitivity(trained.model, as_batch(asked.question, trained.model), value_in_token(asked))
-        field = sensitivity_fields(asked, trained.tokenizers, found)
+        own = trained.tokenizers[asked.stream].climatology.anomaly_std[asked.index[1]]
+        field = sensitivity_fields(asked, trained.tokenizers, found, float(own))
         point = float(asked.grid.lat[asked.index[2]]), float(asked.grid.lon[asked.index[3]])
         centres = [offset_deg(field, *point, without_point=without) for without in (False, True)]
         rows.append((variable, hemisphere, start, *centres))

@@ -10,7 +10,7 @@ import xarray as xr
 import statecast
 from statecast.config import RecipeError, read_recipe
 from statecast.continual import update
-from statecast.preparation import learned_from, make_questions, stream_sources
+from statecast.preparation import learned_from, make_questions, recipe_stores, stream_sources
 from statecast.sources import StoreError, open_fields
 
 SINCE = "2000-02-06"
@@ -43,7 +43,7 @@ def test_the_end_of_the_new_data_is_held_out(runs, tmp_path):
 def test_windows_are_replayed_as_often_as_is_asked_and_never_cross_from_old_to_new(runs, share):
     period = {"train": ["2000-02-06", "2000-02-20"], "replay": ["2000-01-01", "2000-01-31"], "replayed": share}
     recipe = read_recipe(runs.recipe | {"data": {"store": runs.store, **period}})
-    sources = stream_sources(recipe, open_fields(runs.store), {})
+    sources = stream_sources(recipe, recipe_stores(recipe), {})
     times = sources["fields"].record.dataset.indexes["time"]
     questions = make_questions(recipe, sources, 2000, seed=0)
     starts = np.array([questions.place(i).start for i in range(2000)])

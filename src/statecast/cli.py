@@ -25,6 +25,12 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stand
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Out = Annotated[Path, typer.Option(help="Directory to write, which must not exist yet.")]
 Store = Annotated[str, typer.Option("--data", help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")]
+OwnStores = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--store", help="STREAM=STORE of a stream that lies elsewhere than --data, if not where it lay in training."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, for example training.steps=500."),
@@ -287,6 +293,7 @@ def evaluate(
     store: Store,
     period: Annotated[tuple[str, str], typer.Option(help="First and last date, inclusive.")],
     out: Out,
+    stores: OwnStores = None,
     against: Annotated[
         str | None, typer.Option(help="Run or model to ask the same, by the question that it was trained for.")
     ] = None,
@@ -299,12 +306,27 @@ def evaluate(
     from statecast.evaluation.report import relative_table
 
     evaluation = jobs.evaluate(
-        run, store, period, out, against=against, every_h=every_h, overwrite=overwrite, progress=not quiet
+        run,
+        store,
+        period,
+        out,
+        stores=_by_stream(stores),
+        against=against,
+        every_h=every_h,
+        overwrite=overwrite,
+        progress=not quiet,
     )
     for task in dict.fromkeys(v.task for v in evaluation.verifications):
         shown = [v for v in evaluation.verifications if v.task == task]
         Console().print(_table(f"{task}, RMSE", relative_table(shown, shown[0].lead_time_h[-1:])))
     print(f"report: {out / 'report.html'}")
+
+
+def _by_stream(stores: list[str] | None) -> dict[str, str]:
+    parted = [text.partition("=") for text in stores or ()]
+    if bad := ["".join(parts) for parts in parted if not (parts[0] and parts[2])]:
+        raise CommandError(f"--store {bad[0]}: expected STREAM=STORE, for example europe=sample:europe.")
+    return {stream: store for stream, _, store in parted}
 
 
 @app.command()
@@ -333,6 +355,7 @@ def complete(
     *,
     store: Store,
     period: Annotated[tuple[str, str], typer.Option(help="First and last date, inclusive.")],
+    stores: OwnStores = None,
     members: Annotated[
         int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")
     ] = None,
@@ -343,7 +366,8 @@ def complete(
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
     from statecast import jobs
 
-    jobs.complete(run, store, period, members=members, out=out, overwrite=overwrite, progress=not quiet)
+    own = _by_stream(stores)
+    jobs.complete(run, store, period, stores=own, members=members, out=out, overwrite=overwrite, progress=not quiet)
     print(f"completed: {out}")
 
 
@@ -357,6 +381,7 @@ def explain(
         tuple[float, float, str],
         typer.Option(metavar="LAT LON VARIABLE[@LEVEL]", help="The point whose answer is explained; the level in hPa."),
     ],
+    stores: OwnStores = None,
     lead_time_h: Annotated[
         float | None, typer.Option(help="Hours from --at to the answer; 24 if not given, or what the model reaches.")
     ] = None,
@@ -379,6 +404,7 @@ def explain(
         at,
         query,
         out,
+        stores=_by_stream(stores),
         overwrite=overwrite,
         lead_time_h=lead_time_h,
         members=read_members(members),

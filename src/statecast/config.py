@@ -39,7 +39,9 @@ class DataOptions(Strict):
     validate_on: Period | None = Field(
         None, alias="validate", description="first and last date of validation; none: no validation"
     )
-
+    stores: dict[str, str] = Field(
+        {}, description="stores of streams that lie elsewhere, on a grid of their own, by the stream's name"
+    )
     replay: Period | None = Field(
         None, description="first and last date of an earlier period that is trained on again; none: no replay"
     )
@@ -79,6 +81,18 @@ class Recipe(Strict):
     def _the_task_has_its_streams(self) -> Self:
         if isinstance(self.task, Translate):
             self.task.require(self.streams)
+        return self
+
+    @model_validator(mode="after")
+    def _stores_and_first_guesses_are_of_streams_that_there_are(self) -> Self:
+        if unknown := [name for name in self.data.stores if name not in self.streams]:
+            raise ValueError(f"data.stores: there is no stream {unknown[0]}. Streams: {', '.join(self.streams)}.")
+        asked = self.task.to if isinstance(self.task, Translate) else ()
+        for name, stream in self.streams.items():
+            if stream.first_guess and name not in asked:
+                raise ValueError(
+                    f"streams.{name}.first_guess: is for a stream that is asked of others (task translate, to: [{name}]). Leave it out."
+                )
         return self
 
     def as_dict(self) -> dict[str, Any]:

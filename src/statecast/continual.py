@@ -11,7 +11,7 @@ from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.verify import verify
 from statecast.jobs import finetune
-from statecast.sources import Record, StoreError, open_fields
+from statecast.sources import Record, StoreError, Stores, open_stores
 from statecast.sources.record import select_period
 from statecast.trained import TrainedModel, load
 from statecast.training import ONE_DEVICE, Devices, is_first_process
@@ -52,14 +52,14 @@ def update(
     Raises StoreError if nothing of the record lies after `since`, RecipeError if `since` lies in the old training period.
     """
     base = run if isinstance(run, TrainedModel) else load(run)
-    dataset = open_fields(data)
-    recipe = read_recipe(_recipe(base, data, dataset, since, replay), overrides)
+    stores = open_stores(data, base.tokenizers, base.recipe["data"].get("stores", {}))
+    recipe = read_recipe(_recipe(base, data, next(iter(stores.values())), since, replay), overrides)
     trained = finetune(
         recipe, base, out, overwrite=overwrite, resume=resume, devices=devices, progress=progress, title="update"
     )
     verifications: dict[str, list[Verification]] = {}
     if is_first_process():
-        verifications = _before_and_after(base, trained, recipe, dataset, progress=progress)
+        verifications = _before_and_after(base, trained, recipe, stores, progress=progress)
         for period, found in verifications.items():
             (Path(out) / "update" / period).mkdir(parents=True, exist_ok=True)
             write_scores(found, Path(out) / "update" / period)
@@ -89,14 +89,14 @@ def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, repl
 
 
 def _before_and_after(
-    base: TrainedModel, trained: TrainedModel, recipe: Recipe, dataset: xr.Dataset, *, progress: bool
+    base: TrainedModel, trained: TrainedModel, recipe: Recipe, stores: Stores, *, progress: bool
 ) -> dict[str, list[Verification]]:
     models = {"model": TrainedModel(trained.model, trained.tokenizers, base.recipe), "before": base}
     periods = dict(zip(PERIODS, (base.recipe["data"].get("validate"), recipe.data.validate_on), strict=True))
     found = {}
     for name, period in periods.items():
         if period is not None:
-            records = {n: Record.open(dataset, t.stream, period) for n, t in base.tokenizers.items()}
+            records = {n: Record.open(stores[n], t.stream, period) for n, t in base.tokenizers.items()}
             title = f"{name} period, before and after"
             found[name] = verify(models, records, None, every_h=24.0, progress=progress, title=title)
     return found

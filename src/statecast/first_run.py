@@ -71,7 +71,7 @@ def quickstart(
             verifications = verify(
                 {"model": model, "scratch": scratch},
                 {next(iter(base.streams)): record},
-                dataset,
+                {next(iter(base.streams)): dataset},
                 every_h=18.0,
                 progress=progress,
                 title="forecasts",

@@ -10,8 +10,7 @@ from statecast.adaptation import AdaptationOptions, free
 from statecast.config import RecipeError, read_recipe
 from statecast.models.state_model import question_losses
 from statecast.outputs import START
-from statecast.preparation import make_questions, stream_sources
-from statecast.sources import open_fields
+from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.streams import stack_questions
 from statecast.trained import load
 from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
@@ -47,7 +46,7 @@ def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
         updates = recipe.adaptation if recipe.adaptation.change == "lora" else AdaptationOptions()
         with free(trained.model, updates):  # whose checkpoints hold the updates beside the weights
             trained.model.load_state_dict(checkpoint_weights(checkpoint))
-    sources = stream_sources(recipe, open_fields(recipe.data.store), known=trained.tokenizers)
+    sources = stream_sources(recipe, recipe_stores(recipe), known=trained.tokenizers)
     size = recipe.training.batch_size
     questions = make_questions(recipe, sources, recipe.training.steps * size, recipe.seed)
     facts = []

@@ -21,8 +21,8 @@ from statecast.inference import complete as fill_in
 from statecast.inference import forecast, write_forecast
 from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
-from statecast.preparation import make_questions, stream_sources
-from statecast.sources import Record, StoreError, open_fields
+from statecast.preparation import make_questions, recipe_stores, stream_sources
+from statecast.sources import Record, StoreError, Stores, open_fields, open_stores
 from statecast.sources.record import select_period
 from statecast.trained import TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, StreamSource, fit, is_first_process
@@ -57,12 +57,12 @@ def pretrain(
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        dataset = open_fields(recipe.data.store)
-        sources = stream_sources(recipe, dataset, known=begun.tokenizers if begun else {})
+        stores = recipe_stores(recipe)
+        sources = stream_sources(recipe, stores, known=begun.tokenizers if begun else {})
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         trained = TrainedModel(build(recipe.model, tokenizers, recipe.seed), tokenizers, recipe.as_dict())
         training = Training(directory, title, progress, resume=resume, devices=devices)
-        _train(trained, recipe, dataset, sources, training)
+        _train(trained, recipe, stores, sources, training)
     return trained
 
 
@@ -99,14 +99,14 @@ def finetune(
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        dataset = open_fields(recipe.data.store)
-        sources = stream_sources(recipe, dataset, known=begun.tokenizers if begun else base.tokenizers)
+        stores = recipe_stores(recipe)
+        sources = stream_sources(recipe, stores, known=begun.tokenizers if begun else base.tokenizers)
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         model = build(base.model.options, tokenizers, recipe.seed)
         taken = transfer(base, model, tokenizers)
         trained = TrainedModel(model, tokenizers, recipe.as_dict())
         training = Training(directory, title, progress, resume=resume, devices=devices, taken=taken)
-        _train(trained, recipe, dataset, sources, training)
+        _train(trained, recipe, stores, sources, training)
         if taken.new and recipe.adaptation.change != "new" and is_first_process():
             _report_forgetting(base, trained, recipe, directory, progress=progress)
     return trained
@@ -122,8 +122,8 @@ def _report_forgetting(
     kept = all(name in recipe.streams and recipe.streams[name] == t.stream for name, t in base.tokenizers.items())
     if recipe.data.validate_on is None or not kept:
         return
-    dataset = open_fields(recipe.data.store)
-    records = {n: Record.open(dataset, t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
+    stores = recipe_stores(recipe)
+    records = {n: Record.open(stores[n], t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
     models = {"model": asked_like(trained, base), "before": base}
     found = verify(models, records, None, every_h=24.0, progress=progress, title="old question, before and after")
     (directory / "forgetting").mkdir(exist_ok=True)
@@ -166,14 +166,14 @@ class Training:
 
 
 def _train(
-    trained: TrainedModel, recipe: Recipe, dataset: xr.Dataset, sources: dict[str, StreamSource], training: Training
+    trained: TrainedModel, recipe: Recipe, stores: Stores, sources: dict[str, StreamSource], training: Training
 ) -> None:
     options, directory, is_first = recipe.training, training.directory, is_first_process()
     questions = make_questions(recipe, sources, options.steps * options.batch_size, recipe.seed)
     validation = None
     if recipe.data.validate_on is not None:
         held_out = {
-            name: StreamSource(Record.open(dataset, s.tokenizer.stream, recipe.data.validate_on), s.tokenizer)
+            name: StreamSource(Record.open(stores[name], s.tokenizer.stream, recipe.data.validate_on), s.tokenizer)
             for name, s in sources.items()
         }
         whole_batches = -(-options.validation_samples // options.batch_size) * options.batch_size
@@ -229,6 +229,7 @@ def evaluate(
     period: tuple[str, str],
     out: str | Path,
     *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
     against: str | Path | TrainedModel | None = None,
     every_h: float = 12.0,
     overwrite: bool = False,
@@ -238,6 +239,7 @@ def evaluate(
 
     The model is asked what it was trained for: a pre-trained one to fill in what is hidden, one fine-tuned to forecast, to forecast.
     With a model to hold it `against`, both are asked what that one was trained for: has fine-tuning forgotten what it knew?
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
     Raises StoreError if the period overlaps the training period of the same store or holds no data.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
@@ -245,16 +247,16 @@ def evaluate(
     if against is not None:
         before = against if isinstance(against, TrainedModel) else load(against)
         models = {"model": asked_like(trained, before), "before": before}
-    dataset = open_fields(data)
+    opened = model_stores(trained, data, stores)
     for each in (trained, *models.values()):
-        require_unseen(each, data, dataset, period)
+        require_unseen(each, data, next(iter(opened.values())), period)
     trained = models["model"]
-    records = {name: Record.open(dataset, t.stream, period) for name, t in trained.tokenizers.items()}
+    records = {name: Record.open(opened[name], t.stream, period) for name, t in trained.tokenizers.items()}
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         began = time.monotonic()
-        training = dataset if str(data) == trained.recipe["data"]["store"] else None
-        verifications = verify(models, records, training, every_h=every_h, progress=progress)
+        learned = opened if str(data) == trained.recipe["data"]["store"] else None
+        verifications = verify(models, records, learned, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
         facts = RunFacts(
             "Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run)
@@ -292,6 +294,7 @@ def complete(
     data: str | xr.Dataset,
     period: tuple[str, str],
     *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
     members: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -304,7 +307,9 @@ def complete(
     trained = run if isinstance(run, TrainedModel) else load(run)
     members = trained.model.head.members if members is None else members
     with progress_bar("filling", progress) as tell:
-        fields = fill_in(trained, open_fields(data), period, members, progress=tell)
+        fields = fill_in(
+            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=tell
+        )
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:
             write_forecast(fields, path)
@@ -318,6 +323,7 @@ def explain(
     query: tuple[float, float, str],
     out: str | Path | None = None,
     *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
     overwrite: bool = False,
     **options: Any,
 ) -> xr.Dataset:
@@ -326,7 +332,7 @@ def explain(
     See `explain.explain` for the options, what comes back and what is raised; OutputError if `out` exists.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
-    explained = explain_point(trained, open_fields(data), at, query, **options)
+    explained = explain_point(trained, model_stores(trained, data, stores), at, query, **options)
     if out is not None:
         with new_output(out, overwrite=overwrite) as directory:
             directory.mkdir()
@@ -334,6 +340,24 @@ def explain(
                 explained, str(run) if not isinstance(run, TrainedModel) else "given", str(data), directory
             )
     return explained
+
+
+def model_stores(
+    trained: TrainedModel,
+    data: str | xr.Dataset,
+    given: Mapping[str, str | xr.Dataset] | None = None,
+    *,
+    needs_asked: bool = True,
+) -> dict[str, xr.Dataset]:
+    """The store of each stream of a model: the one that is `given`, else the one of its training if it had its own there, else `data`.
+
+    Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given.
+    """
+    own = dict(trained.recipe["data"].get("stores", {}))
+    if not needs_asked:
+        own = {name: store for name, store in own.items() if name not in trained.recipe["task"].get("to", ())}
+    own = {name: store for name, store in own.items() if name in trained.tokenizers}
+    return open_stores(data, trained.tokenizers, own | dict(given or {}))
 
 
 def require_unseen(trained: TrainedModel, data: str | xr.Dataset, dataset: xr.Dataset, period: tuple[str, str]) -> None:

@@ -6,28 +6,45 @@ import numpy as np
 import xarray as xr
 
 from statecast.config import Recipe, RecipeError
-from statecast.sources import Record, fit_climatology
+from statecast.sources import Grid, Record, Stores, open_stores
 from statecast.sources.record import select_period
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer, WindowSampler
-from statecast.tokenizers.patches import check_patch
+from statecast.tokenizers.first_guess import guessed_channels
+from statecast.tokenizers.patches import Patch, check_patch
+from statecast.tokenizers.windows import smallest_domain, window_shapes
 from statecast.trained import ModelError
 from statecast.training import QuestionDataset, StreamSource
 
 
-def stream_sources(recipe: Recipe, dataset: xr.Dataset, known: Mapping[str, FieldTokenizer]) -> dict[str, StreamSource]:
+def recipe_stores(recipe: Recipe) -> dict[str, xr.Dataset]:
+    """The store of each stream."""
+    return open_stores(recipe.data.store, recipe.streams, recipe.data.stores)
+
+
+def stream_sources(recipe: Recipe, stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, StreamSource]:
     """The training record of each stream with its tokenizer; statistics from the training period, unless the stream is known already."""
     sources = {}
     for name, stream in recipe.streams.items():
-        record = Record.open(learned_from(dataset, recipe), stream)
-        tokenizer = _tokenizer(name, stream, record, known.get(name))
-        rows, columns = recipe.window.extent or record.grid.shape
+        record = Record.open(learned_from(stores[name], recipe), stream)
+        sources[name] = StreamSource(record, _tokenizer(name, stream, record, known.get(name)))
+    tokenizers = {name: source.tokenizer for name, source in sources.items()}
+    shapes = window_shapes(recipe.window.extent, *_grids_and_patches(sources))
+    for name, (record, tokenizer) in ((n, (s.record, s.tokenizer)) for n, s in sources.items()):
+        shape = (window_steps(recipe), len(record.channels), *shapes[name])
         try:
-            check_patch((window_steps(recipe), len(record.channels), rows, columns), stream.patch, tokenizer.groups)
+            check_patch(shape, tokenizer.stream.patch, tokenizer.groups)
         except ValueError as error:
             raise RecipeError(f"streams.{name}.{error}") from None
-        sources[name] = StreamSource(record, tokenizer)
+        guessed_channels(name, tokenizers)
     return sources
+
+
+def _grids_and_patches(sources: Mapping[str, StreamSource]) -> tuple[dict[str, Grid], dict[str, Patch]]:
+    return (
+        {name: source.record.grid for name, source in sources.items()},
+        {name: source.tokenizer.stream.patch for name, source in sources.items()},
+    )
 
 
 def learned_from(dataset: xr.Dataset, recipe: Recipe) -> xr.Dataset:
@@ -60,15 +77,15 @@ def _starts(recipe: Recipe, record: Record, steps: int) -> np.ndarray:
 def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer | None) -> FieldTokenizer:
     """Of a stream that is known the statistics that the model learned with, also of each channel that it had before."""
     if known is None:
-        return FieldTokenizer(stream, fit_climatology(record))
-    if known.climatology.grid.shape != record.grid.shape:
+        return FieldTokenizer.fit(stream, record)
+    if not known.climatology.grid.is_like(record.grid):
         raise ModelError(
             f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it."
         )
     _require_same_units(name, known, record)
     if known.stream == stream:
         return known
-    return FieldTokenizer(stream, fit_climatology(record).with_known(known.climatology))
+    return FieldTokenizer(stream, FieldTokenizer.fit(stream, record).climatology.with_known(known.climatology))
 
 
 def _require_same_units(name: str, known: FieldTokenizer, record: Record) -> None:
@@ -89,11 +106,13 @@ def make_questions(
     recipe: Recipe, sources: dict[str, StreamSource], samples: int, seed: int, *, held_out: bool = False
 ) -> QuestionDataset:
     """Of the training, or of a `held_out` period, which is never replayed. Raises RecipeError for a window that exceeds the grid."""
-    record = next(iter(sources.values())).record
-    steps = window_steps(recipe)
+    grids, patches = _grids_and_patches(sources)
+    drawn_on = smallest_domain(grids)
+    record, steps = sources[drawn_on].record, window_steps(recipe)
+    shapes = window_shapes(recipe.window.extent, grids, patches)
     starts = record.starts(steps) if held_out else _starts(recipe, record, steps)
     try:
-        windows = WindowSampler(record.grid, starts, steps, recipe.window.extent)
+        windows = WindowSampler(record.grid, starts, steps, shapes[drawn_on] if recipe.window.extent else None)
     except ValueError as error:
         raise RecipeError(f"window.extent: {error}") from None
-    return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples)
+    return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples, shapes)

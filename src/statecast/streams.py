@@ -6,8 +6,8 @@ the one data type that passes between the parts; a `Question` is what is shown a
 Axes: B sample, N token, P value inside a token, C coordinate.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ step, the hour of the day, the share of the year that has passed (0 to 1, in the
 SURFACE_PRESSURE_HPA = 1013.25  # of the standard atmosphere at sea level
 
 PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class Channel(NamedTuple):
@@ -50,12 +51,35 @@ class Stream(BaseModel):
         description="true: one token holds all levels (cheap); "
         "false: a token a level, told apart by its pressure (AtmoRep's way)",
     )
+    log_scale: dict[str, PositiveFloat] = Field(
+        {},
+        description="for skewed variables that are never negative, such as rain: enter as log(1 + x / scale), the scale in their units",
+    )
+    first_guess: dict[str, str] = Field(
+        {},
+        description="for a stream that is asked of others: its variables and whose interpolated anomalies they start from, "
+        "as STREAM.VARIABLE",
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Stream":
         for name, values in (("variables", self.variables), ("levels", self.levels)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} are named twice: {list(values)}. Name each once.")
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_of_its_variables(self) -> "Stream":
+        for option, names in (("log_scale", self.log_scale), ("first_guess", self.first_guess)):
+            if unknown := [name for name in names if name not in self.variables]:
+                raise ValueError(
+                    f"{option} names '{unknown[0]}', which is none of the variables ({', '.join(self.variables)}). Name one of these."
+                )
+        for variable, guess in self.first_guess.items():
+            if len(guess.split(".")) != 2:
+                raise ValueError(
+                    f"first_guess of {variable} is '{guess}', expected STREAM.VARIABLE, as in atmosphere.t2m."
+                )
         return self
 
 
@@ -66,18 +90,20 @@ class Tokens:
     values    normalised anomalies, dimensionless; 0 where nothing was observed
     coords    physical units, see `COORDINATES`
     observed  False where the source had no value (NaN): never scored, never shown
+    guess     of a stream with a first guess: what other streams let expect, like `values`; an answer starts from it
     """
 
     values: Float[Tensor, "*B N P"]
     coords: Float[Tensor, "*B N C"]
     observed: Bool[Tensor, "*B N P"]
+    guess: Float[Tensor, "*B N P"] | None = None
 
     def __len__(self) -> int:
         return self.values.shape[-2]
 
     def __getitem__(self, index: Tensor | slice) -> "Tokens":
         """The tokens of `index` (along N) of one sample or of every sample of a batch."""
-        return Tokens(self.values[..., index, :], self.coords[..., index, :], self.observed[..., index, :])
+        return self._each(lambda part: part[..., index, :])
 
     def coordinate(self, name: str) -> Float[Tensor, "*B N"]:
         """One of the axes `COORDINATES`."""
@@ -85,10 +111,14 @@ class Tokens:
 
     def replace(self, values: Tensor) -> "Tokens":
         """The same tokens with other values."""
-        return Tokens(values, self.coords, self.observed)
+        return replace(self, values=values)
 
     def to(self, device: torch.device | str) -> "Tokens":
-        return Tokens(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return self._each(lambda part: part.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Tokens":
+        guess = None if self.guess is None else change(self.guess)
+        return Tokens(change(self.values), change(self.coords), change(self.observed), guess)
 
 
 Window = dict[str, Tokens]
@@ -111,14 +141,7 @@ class Question:
 
 def stack(windows: Sequence[Window]) -> Window:
     """Samples with equal numbers of tokens, stacked along a new first axis B."""
-    return {
-        name: Tokens(
-            torch.stack([w[name].values for w in windows]),
-            torch.stack([w[name].coords for w in windows]),
-            torch.stack([w[name].observed for w in windows]),
-        )
-        for name in windows[0]
-    }
+    return {name: _joined([w[name] for w in windows], torch.stack) for name in windows[0]}
 
 
 def stack_questions(questions: Sequence[Question]) -> Question:
@@ -128,10 +151,16 @@ def stack_questions(questions: Sequence[Question]) -> Question:
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
     """Tokens of several parts, one after the other along N."""
+    return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2))
+
+
+def _joined(parts: Sequence[Tokens], join: Callable[[list[Tensor]], Tensor]) -> Tokens:
+    guesses = [p.guess for p in parts if p.guess is not None]
     return Tokens(
-        torch.cat([p.values for p in parts], dim=-2),
-        torch.cat([p.coords for p in parts], dim=-2),
-        torch.cat([p.observed for p in parts], dim=-2),
+        join([p.values for p in parts]),
+        join([p.coords for p in parts]),
+        join([p.observed for p in parts]),
+        join(guesses) if guesses else None,
     )
 
 

@@ -127,7 +127,10 @@ def build(options: ModelOptions, tokenizers: Mapping[str, FieldTokenizer], seed:
 
 def token_spec(tokenizer: FieldTokenizer) -> TokenSpec:
     channels = len(tokenizer.climatology.channels) // tokenizer.groups
-    return TokenSpec(channels=channels, patch=tokenizer.stream.patch, step_h=tokenizer.climatology.step_h)
+    stream = tokenizer.stream
+    return TokenSpec(
+        channels=channels, patch=stream.patch, step_h=tokenizer.climatology.step_h, guessed=bool(stream.first_guess)
+    )
 
 
 def load(path_or_hub_id: str | Path) -> TrainedModel:

@@ -3,10 +3,21 @@
 import numpy as np
 import pytest
 import xarray as xr
+from scores.categorical import BinaryContingencyManager
 from scores.continuous import additive_bias, mae, rmse
 from scores.probability import crps_for_ensemble
 
-from statecast.evaluation.scores import METRICS, area_mean, block_bootstrap, crps_fair, rank_counts, score, statistics
+from statecast.evaluation.scores import (
+    METRICS,
+    OF_EVENTS,
+    area_mean,
+    block_bootstrap,
+    contingency,
+    crps_fair,
+    rank_counts,
+    score,
+    statistics,
+)
 from statecast.sources import Grid
 
 GRID = Grid(np.linspace(-82.5, 82.5, 12), np.arange(24) * 15.0)
@@ -122,3 +133,26 @@ def test_the_bootstrap_draws_whole_blocks_and_is_deterministic():
     np.testing.assert_array_equal(np.diff(draws[:, :9].reshape(50, 3, 3), axis=-1) % 10, 1)  # circular
     np.testing.assert_array_equal(draws, block_bootstrap(10, 3, 50, np.random.default_rng(0)))
     assert (block_bootstrap(1, 40, 5, np.random.default_rng(0)) == 0).all()
+
+
+def test_scores_of_events_are_those_of_the_package_scores(case):
+    members, truth, _ = case
+    even = np.full(GRID.shape, 1 / (GRID.shape[0] * GRID.shape[1]))
+    threshold = np.array([0.3, 0.8, 5.0])
+    shares = contingency(members, truth, threshold, even, "q90")
+    events = ((members > threshold[:, None, None]).mean(axis=0) >= 0.5, truth > threshold[:, None, None])
+    for v in range(2):
+        table = BinaryContingencyManager(*(xr.DataArray(e[v].astype(float)) for e in events)).transform()
+        found = {kind: score(f"{kind}_q90", {k: s[v] for k, s in shares.items()}, 6) for kind in OF_EVENTS}
+        assert found["frequency_bias"] == pytest.approx(float(table.frequency_bias()))
+        assert found["csi"] == pytest.approx(float(table.critical_success_index()))
+        assert found["ets"] == pytest.approx(float(table.equitable_threat_score()))
+    assert np.isnan(score("ets_q90", {k: s[2] for k, s in shares.items()}, 6))  # never above five spreads
+
+
+def test_what_was_not_observed_is_no_event(case):
+    members, truth, _ = case
+    half = np.where(np.arange(24) < 12, truth, np.nan)
+    seen = contingency(members[..., :12], truth[..., :12], np.full(3, 0.5), GRID.cell_area[:, :12], "x")
+    for key, share in contingency(members, half, np.full(3, 0.5), GRID.cell_area, "x").items():
+        np.testing.assert_allclose(share, seen[key])

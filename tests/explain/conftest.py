@@ -11,7 +11,7 @@ from statecast.explain import PointQuestion, ask_point
 from statecast.explain.attention import Trace, trace
 from statecast.explain.sensitivity import as_batch
 from statecast.models import ModelOptions
-from statecast.sources import Record, fit_climatology, open_fields
+from statecast.sources import Record, open_fields
 from statecast.streams import Question, Stream
 from statecast.tokenizers import FieldTokenizer
 from statecast.trained import TrainedModel, build
@@ -33,8 +33,12 @@ def store(make_store) -> xr.Dataset:
 def make_trained(store) -> MakeTrained:
     """With every parameter of attention's geometry and of the encoder away from its start."""
 
-    def make(streams=STREAMS, head: str = "ensemble", dtype: torch.dtype = torch.float32, **task) -> TrainedModel:
-        tokenizers = {n: FieldTokenizer(s, fit_climatology(Record.open(store, s))) for n, s in streams.items()}
+    def make(
+        streams=STREAMS, head: str = "ensemble", dtype: torch.dtype = torch.float32, data=None, **task
+    ) -> TrainedModel:
+        tokenizers = {
+            n: FieldTokenizer.fit(s, Record.open(store if data is None else data, s)) for n, s in streams.items()
+        }
         options = ModelOptions(width=48, heads=3, encoder_layers=2, decoder_layers=2, members=4, head=head)
         recipe = {
             "data": {"store": "a.zarr", "train": ["2001", "2002"]},

@@ -6,9 +6,11 @@ import torch
 
 from statecast.explain import ask_point, explain
 from statecast.explain.chain import chained_sensitivity
+from statecast.explain.labelled import point_fields, slope
 from statecast.explain.point import value_in_token
 from statecast.explain.sensitivity import as_batch, sensitivity
 from statecast.inference import forecast
+from statecast.streams import Stream
 from statecast.trained import ModelError
 
 from .conftest import AT, QUERY
@@ -76,6 +78,17 @@ def test_the_path_of_the_anchor_is_included(make_trained, store):
     std = float(field.channel_std.sel(channel="t@500"))
     assert float(here) == pytest.approx(std * np.exp(-rate * 6), rel=1e-5)
     assert float(np.abs(field).sum()) == pytest.approx(float(here))
+
+
+def test_the_slope_of_a_logarithmic_variable_is_that_of_its_field(make_trained, store):
+    """∂y / ∂z of y = s (exp(std z + log(1 + usual / s)) - 1), by finite differences."""
+    wet = store.assign(msl=(store.msl - 9.0e4).clip(min=0).assign_attrs(units="mm"))
+    streams = {"surface": Stream(variables=("msl",), patch=(1, 6, 6), log_scale={"msl": 500.0})}
+    trained = make_trained(streams, data=wet)
+    asked, tokenizer = ask_point(trained, wet, AT, (47.0, -33.0, "msl")), trained.tokenizers["surface"]
+    low, high = point_fields(asked, tokenizer, np.array([0.495, 0.505])).astype(float)
+    assert slope(asked, tokenizer, 0.5) == pytest.approx((high - low) / 0.01, rel=1e-3)
+    assert explain(trained, wet, AT, (47.0, -33.0, "msl"), hour_utc=0).msl_difference.attrs["units"] == "1"
 
 
 def test_a_chain_within_reach_is_the_sensitivity_of_one_question(trained, store):

@@ -35,7 +35,7 @@ def gappy(runs) -> xr.Dataset:
 
 def test_what_is_missing_is_answered_and_the_rest_stays(tuned, gappy):
     told = []
-    filled = complete(tuned, gappy, PERIOD, 3, progress=told.append)
+    filled = complete(tuned, {"fields": gappy}, PERIOD, 3, progress=told.append)
     assert filled.t.dims == ("number", "time", "level", "lat", "lon") and filled.sizes["number"] == 3
     assert bool(np.isfinite(filled.t).all()) and told[-1] == 1.0
     known = gappy.t.sel(time=filled.time)
@@ -47,14 +47,14 @@ def test_what_is_missing_is_answered_and_the_rest_stays(tuned, gappy):
 
 def test_times_that_the_store_skips_are_answered(tuned, gappy):
     skipped = gappy.drop_sel(time=np.datetime64("2000-02-11T12", "ns"))
-    filled = complete(tuned, skipped, PERIOD, 2)
+    filled = complete(tuned, {"fields": skipped}, PERIOD, 2)
     assert np.datetime64("2000-02-11T12") in filled.time.values and bool(np.isfinite(filled.msl).all())
     assert filled.sizes["time"] == 16
 
 
 def test_every_step_of_a_period_is_there_also_one_that_ends_in_the_middle_of_a_token(tuned, gappy):
     odd = ("2000-02-10", "2000-02-12T12")  # 11 steps, tokens of two; the last time lacks t
-    filled = complete(tuned, gappy, odd, 2)
+    filled = complete(tuned, {"fields": gappy}, odd, 2)
     assert filled.sizes["time"] == 11 and bool(np.isfinite(filled.t).all())
 
 
@@ -64,7 +64,7 @@ def test_a_variable_on_levels_is_answered_for_a_store_that_has_no_levels_or_othe
     flat = open_fields(runs.store).load()[["msl"]]
     other = flat.assign(w=flat.msl.expand_dims(level=[300.0, 500.0, 700.0]))
     for store in (flat.drop_vars("level", errors="ignore"), other):
-        filled = complete(model, store, PERIOD, 2)
+        filled = complete(model, dict.fromkeys(APART, store), PERIOD, 2)
         assert list(filled.level.values) == [500, 850] and bool(np.isfinite(filled.t).all())
 
 
@@ -72,14 +72,16 @@ def test_values_that_are_missing_are_not_read(tuned, gappy, runs):
     """The truth under the gap plays no part: another one gives the same answer."""
     other = open_fields(runs.store).load().drop_vars("nothing")
     other["t"] = (other.t + 5).where(gappy.t.isnull(), other.t).where(gappy.t.notnull())
-    xr.testing.assert_equal(complete(tuned, gappy, PERIOD, 1), complete(tuned, other, PERIOD, 1))
+    xr.testing.assert_equal(
+        complete(tuned, {"fields": gappy}, PERIOD, 1), complete(tuned, {"fields": other}, PERIOD, 1)
+    )
 
 
 def test_a_variable_that_was_never_measured_is_answered_by_a_model_that_translates(runs, tmp_path):
     recipe = {"streams": APART, "task": {"kind": "translate", "to": ["pressure"]}, "training": TRAINING}
     model = statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
     store = open_fields(runs.store).load()[["t"]]
-    filled = complete(model, store, PERIOD, 4)
+    filled = complete(model, dict.fromkeys(APART, store), PERIOD, 4)
     assert set(filled.data_vars) == {"msl"} and filled.msl.dims == ("number", "time", "lat", "lon")
     assert bool(np.isfinite(filled.msl).all()) and abs(float(filled.msl.mean()) - 1.025e5) < 1e3
     assert filled.msl.attrs["units"] == "Pa"
@@ -96,7 +98,7 @@ def test_it_is_written_with_its_ending(runs, tuned, gappy, tmp_path):
 
 def test_a_model_that_forecasts_is_sent_to_the_right_command(runs, gappy):
     with pytest.raises(ModelError, match="Use `statecast predict`"):
-        complete(statecast.load(runs.forecast), gappy, PERIOD, 2)
+        complete(statecast.load(runs.forecast), {"fields": gappy}, PERIOD, 2)
 
 
 @pytest.mark.parametrize(
@@ -109,9 +111,9 @@ def test_a_model_that_forecasts_is_sent_to_the_right_command(runs, gappy):
 )
 def test_what_cannot_be_filled_is_refused(tuned, gappy, period, members, error, message):
     with pytest.raises(error, match=message):
-        complete(tuned, gappy, period, members)
+        complete(tuned, {"fields": gappy}, period, members)
 
 
 def test_nothing_to_go_by_is_refused(tuned, gappy):
     with pytest.raises(StoreError, match="nothing was observed from 2000-02-1"):
-        complete(tuned, gappy.where(gappy.time < np.datetime64("2000-02-11T12")), PERIOD, 2)
+        complete(tuned, {"fields": gappy.where(gappy.time < np.datetime64("2000-02-11T12"))}, PERIOD, 2)

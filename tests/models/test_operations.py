@@ -10,11 +10,13 @@ from statecast.models.operations import count_flops, sample_flops
 SPECS = {
     "a": TokenSpec(channels=2, patch=(1, 2, 3), step_h=6.0),
     "b": TokenSpec(channels=1, patch=(2, 2, 2), step_h=6.0),
+    "guessed": TokenSpec(channels=3, patch=(1, 2, 2), step_h=6.0, guessed=True),
 }
 SPLITS = (
     Counts({"a": 7, "b": 5}, {"a": 3, "b": 11}),
     Counts({"a": 9}, {"b": 4}),  # one stream from the other
     Counts({"b": 6}, {"b": 2}),
+    Counts({"a": 9, "b": 3}, {"guessed": 5}),
 )
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from statecast.models import ModelOptions, TokenSpec
+from statecast.models import ModelOptions, StateModel, TokenSpec
 from statecast.models.state_model import question_loss
 from statecast.streams import COORDINATES, Question, Tokens
 
 OFFSET, PRESSURE = COORDINATES.index("offset_h"), COORDINATES.index("pressure_hpa")
 STEP_H, DEPTH = 6.0, 2
+SMALL = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4, reach_deg=30.0)
 
 
 def answers(model, question: Question) -> dict[str, torch.Tensor]:
@@ -198,3 +199,37 @@ def test_the_loss_weighs_by_cell_area_and_averages_streams(make_model, question)
 def test_heads_without_room_for_content_are_refused_with_the_options(options):
     with pytest.raises(ValidationError, match="expected a multiple of the heads, with more than 8 a head"):
         ModelOptions(**options)
+
+
+@pytest.fixture
+def guided(make_tokens):
+    """A question about a stream that isn't shown, with a first guess, and a model that knows it."""
+    spec = TokenSpec(channels=2, patch=(DEPTH, 1, 2), step_h=STEP_H, guessed=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = StateModel(SMALL, {"air": TokenSpec(channels=2, patch=(DEPTH, 1, 2), step_h=STEP_H), "fine": spec})
+    asked = replace(make_tokens(8, (0,), seed=3), guess=make_tokens(8, (0,), seed=4).values)
+    return model, Question({"air": make_tokens(8, (0,), seed=1)}, {"fine": asked})
+
+
+def test_zero_heads_give_the_first_guess_times_its_gain(guided):
+    model, question = guided
+    zero_heads(model)
+    with torch.no_grad():
+        model.guess_gain["fine"].copy_(torch.tensor([1.0, 0.5]))
+    guess = question.queries["fine"].guess
+    expected = guess * torch.tensor([1.0, 0.5]).repeat_interleave(DEPTH * 2)
+    for member in range(4):
+        torch.testing.assert_close(answers(model, question)["fine"][:, :, member], expected)
+
+
+def test_the_first_guess_is_read_and_all_that_reads_it_learns(guided):
+    model, question = guided
+    asked = question.queries["fine"]
+    other = Question(question.context, {"fine": replace(asked, guess=asked.guess + 1.0)})
+    zero_gain = {"guess_gain.fine": torch.zeros(2)}
+    model.load_state_dict(model.state_dict() | zero_gain)
+    assert not torch.allclose(answers(model, question)["fine"], answers(model, other)["fine"])
+    question_loss(model, model(question.context, question.queries), question).backward()
+    for name in ("guess_gain.fine", "guesses.fine.weight", "guesses.fine.bias"):
+        assert model.get_parameter(name).grad.abs().max() > 0

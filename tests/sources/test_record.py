@@ -141,8 +141,16 @@ def test_levels_must_be_named(global_store):
     refused("has levels and the stream names none. Levels: 500", Record.open, global_store, Stream(variables=("t",)))
 
 
-def test_a_static_variable_is_refused(global_store):
-    refused("'lsm' has no time, expected", Record.open, global_store, Stream(variables=("lsm",)))
+def test_a_static_variable_is_the_same_at_each_step(global_store):
+    record = Record.open(global_store, Stream(variables=("lsm", "msl")))
+    assert record.static == ("lsm",)
+    mask = record.read(slice(3, 7), slice(2, 5), np.array([22, 23, 0]))[:, 0]
+    np.testing.assert_array_equal(mask, np.broadcast_to(global_store.lsm.values[2:5][:, [22, 23, 0]], mask.shape))
+
+
+def test_a_variable_without_places_is_refused(global_store):
+    series = global_store.assign(index=("time", np.arange(40.0)))
+    refused("'index' has no lat and no lon, expected", Record.open, series, Stream(variables=("index",)))
 
 
 def test_a_further_dimension_is_refused(global_store):

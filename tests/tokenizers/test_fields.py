@@ -150,3 +150,54 @@ def test_members_without_negative_values_keep_their_mean():
     kept = non_negative(members)
     assert (kept >= 0).all()
     np.testing.assert_allclose(kept.mean(axis=0), np.maximum(members.mean(axis=0), 0.0), atol=1e-3)
+
+
+@pytest.fixture
+def rain(make_store):
+    """Skewed and never negative, beside a pressure."""
+    store = make_store(steps=60)
+    dry = np.random.default_rng(0).uniform(size=store.t2m.shape) < 0.3
+    amount = np.exp(np.random.default_rng(1).standard_normal(store.t2m.shape)).astype(np.float32)
+    amount[dry] = 0.0
+    return Record.open(
+        open_fields(store.assign(rain=(("time", "lat", "lon"), amount, {"units": "mm"}))),
+        Stream(variables=("rain", "msl"), patch=(2, 3, 4), log_scale={"rain": 0.1}),
+    )
+
+
+def test_what_has_a_log_scale_enters_as_its_logarithm_with_a_spread_of_one(rain):
+    stream = Stream(variables=("rain", "msl"), patch=(2, 3, 4), log_scale={"rain": 0.1})
+    tokenizer = FieldTokenizer.fit(stream, rain)
+    place = whole_domain(rain.grid, 0, 60)
+    fields, usual = rain.read(slice(0, 60)), tokenizer.usual(rain, place)
+    anomalies = tokenizer.anomalies(rain, place)
+    np.testing.assert_allclose(
+        anomalies[:, 0], np.log1p(fields[:, 0] / 0.1) - np.log1p(usual[:, 0] / 0.1), rtol=1e-5, atol=1e-6
+    )
+    scaled = anomalies / tokenizer.climatology.anomaly_std[:, None, None]
+    spread = np.sqrt((scaled**2 * rain.grid.cell_area).sum(axis=(2, 3)).mean(axis=0))
+    np.testing.assert_allclose(spread, 1.0, rtol=1e-3)
+    plain = fit_climatology(rain).anomaly_std
+    assert tokenizer.climatology.anomaly_std[1] == plain[1] and tokenizer.climatology.anomaly_std[0] != plain[0]
+    np.testing.assert_allclose(tokenizer.to_fields(anomalies[None], usual)[0], fields, rtol=1e-3, atol=1e-4)
+
+
+def test_whatever_is_answered_for_a_log_scale_is_a_number_and_not_negative(rain):
+    stream = Stream(variables=("rain", "msl"), patch=(2, 3, 4), log_scale={"rain": 0.1})
+    tokenizer = FieldTokenizer.fit(stream, rain)
+    usual = tokenizer.usual(rain, whole_domain(rain.grid, 0, 4))
+    for size in (-1e3, 1e3):
+        fields = tokenizer.to_fields(np.full_like(usual, size)[None], usual)
+        assert np.isfinite(fields).all() and fields[:, :, 0].min() >= 0
+
+
+def test_a_static_field_is_read_as_its_departure_from_its_mean_over_the_area(global_store):
+    stream = Stream(variables=("lsm",), patch=(2, 3, 4))
+    record = Record.open(global_store, stream)
+    tokenizer = FieldTokenizer.fit(stream, record)
+    anomalies = tokenizer.anomalies(record, whole_domain(record.grid, 0, 4))[:, 0]
+    area = record.grid.cell_area / record.grid.cell_area.sum()
+    mask = global_store.lsm.values
+    np.testing.assert_allclose(anomalies, np.broadcast_to(mask - (mask * area).sum(), anomalies.shape), atol=1e-6)
+    spread = np.sqrt(((mask - (mask * area).sum()) ** 2 * area).sum())
+    assert tokenizer.climatology.anomaly_std[0] == pytest.approx(spread, rel=1e-5)

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import chisquare
 
 from statecast.sources import Grid
-from statecast.tokenizers import WindowSampler
-from statecast.tokenizers.windows import whole_domain
+from statecast.tokenizers import WindowSampler, window_around
+from statecast.tokenizers.windows import same_size, smallest_domain, whole_domain, window_shapes
 
 GLOBAL = Grid(np.linspace(-85, 85, 18), np.arange(36) * 10.0)
 WITH_POLES = Grid(np.linspace(-90, 90, 19), np.arange(36) * 10.0)
@@ -78,3 +78,36 @@ def test_an_extent_larger_than_the_grid_is_refused(extent):
 def test_equal_generators_draw_equal_windows():
     for a, b in zip(drawn(GLOBAL, (5, 4), seed=7), drawn(GLOBAL, (5, 4), seed=7), strict=True):
         assert (a.start, a.rows) == (b.start, b.rows) and (a.columns == b.columns).all()
+
+
+@pytest.mark.parametrize("extent", [(4, 6), (6, 36), (2, 2)])
+def test_a_window_on_a_finer_grid_lies_around_the_same_centre_and_covers_as_many_degrees(extent):
+    fine = Grid(np.linspace(-88.75, 88.75, 72), np.arange(144) * 2.5)
+    sizes = set()
+    for place in drawn(GLOBAL, extent, count=50):
+        there = window_around(place, GLOBAL, fine, same_size(extent, GLOBAL, fine, (1, 4, 4)))
+        rows, columns = fine.lat[there.rows], fine.lon[there.columns]
+        sizes.add((len(rows), len(columns)))
+        assert (there.start, there.steps) == (place.start, place.steps)
+        assert abs(rows.mean() - GLOBAL.lat[place.rows].mean()) <= 1.25  # half a fine row
+        if extent[1] < 36:
+            east, west = np.deg2rad(GLOBAL.lon[place.columns]), np.deg2rad(columns)
+            turn = np.angle(np.exp(1j * east).sum() * np.exp(-1j * west).sum())
+            assert abs(np.rad2deg(turn)) < 3
+    assert sizes == {(4 * extent[0], min(4 * extent[1], 144))}
+
+
+def test_a_window_on_a_region_ends_at_its_edge_and_the_whole_goes_with_the_whole():
+    fine = Grid(np.linspace(31, 59, 57), np.linspace(101, 149, 97))
+    for place in drawn(REGIONAL, (3, 3), count=40):
+        there = window_around(place, REGIONAL, fine, same_size((3, 3), REGIONAL, fine, (1, 5, 5)))
+        assert there.rows.stop - there.rows.start == 30 and np.diff(there.columns).tolist() == [1] * 29
+        assert there.rows.start >= 0 and there.columns[-1] < 97
+    assert window_around(whole_domain(REGIONAL, 3, 6), REGIONAL, fine, fine.shape).rows == slice(0, 57)
+
+
+def test_windows_are_drawn_on_the_grid_that_covers_the_least():
+    assert smallest_domain({"a": GLOBAL, "b": REGIONAL}) == "b"
+    assert smallest_domain({"a": WITH_POLES, "b": GLOBAL}) == "a"
+    shapes = window_shapes((4, 6), {"a": GLOBAL, "b": REGIONAL}, {"a": (1, 1, 1), "b": (1, 2, 2)})
+    assert shapes == {"a": (4, 6), "b": (6, 10)}  # 40 and 60 degrees of 5; its 11 columns hold five tokens

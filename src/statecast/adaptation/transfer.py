@@ -56,7 +56,7 @@ def token_channels(tokenizer: FieldTokenizer) -> tuple[str, ...]:
     return tuple(channel.variable for channel in channels[: len(channels) // tokenizer.groups])
 
 
-CHANNEL_AXES = {"values": 2, "heads": 1, "log_damping": 0}
+CHANNEL_AXES = {"values": 2, "heads": 1, "log_damping": 0, "guesses": 1, "guess_gain": 0}
 """Modules with weights of each channel, and which axis V is, once `_split` has parted the axes."""
 
 
@@ -64,7 +64,8 @@ def _stream_of(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> str | Non
     """The stream of weights whose shape depends on its channels."""
     module, _, rest = name.partition(".")
     stream = rest.split(".")[0]
-    return stream if module in CHANNEL_AXES and stream in tokenizers and name != f"values.{stream}.bias" else None
+    is_bias = name in (f"values.{stream}.bias", f"guesses.{stream}.bias")
+    return stream if module in CHANNEL_AXES and stream in tokenizers and not is_bias else None
 
 
 def _by_channel(
@@ -75,7 +76,7 @@ def _by_channel(
         return _same_shape(name, old, fresh)
     kind = name.split(".")[0]
     source, result = _split(kind, old, len(before), members), _split(kind, fresh.clone(), len(now), members)
-    if kind == "values":
+    if kind in ("values", "guesses"):
         result.zero_()
     for position, channel in enumerate(now):
         if channel in before:
@@ -86,6 +87,8 @@ def _by_channel(
 def _split(kind: str, weights: Tensor, channels: int, members: int) -> Tensor:
     if kind == "values":
         return weights.unflatten(1, (2, channels, -1))  # W S V P
+    if kind == "guesses":
+        return weights.unflatten(1, (channels, -1))  # W V P
     if kind == "heads":
         return weights.unflatten(0, (members, channels, -1))  # E V P, and W unless it is a bias
     return weights  # V

@@ -136,9 +136,9 @@ def blank_question(specs: Mapping[str, TokenSpec], counts: Counts, samples: int 
 
     def blank(name: str, n: int) -> Tokens:
         shape = (samples, n, specs[name].size)
-        return Tokens(
-            torch.zeros(shape), torch.ones((samples, n, len(COORDINATES))), torch.ones(shape, dtype=torch.bool)
-        )
+        guess = torch.zeros(shape) if specs[name].guessed else None
+        coords = torch.ones((samples, n, len(COORDINATES)))
+        return Tokens(torch.zeros(shape), coords, torch.ones(shape, dtype=torch.bool), guess)
 
     sides = ({name: blank(name, n) for name, n in side.items()} for side in (counts.shown, counts.asked))
     return Question(*sides)

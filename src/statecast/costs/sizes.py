@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 
 from statecast.config import Recipe, RecipeError
 from statecast.costs.estimate import require_sane
@@ -19,6 +20,7 @@ from statecast.models import StateModel, TokenSpec
 from statecast.models.operations import sample_flops
 from statecast.sources import MissingStoreError, Record, open_fields
 from statecast.streams import COORDINATES, Stream, Tokens, token_counts
+from statecast.tokenizers.windows import window_shapes
 
 DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known to some 5 %
 DEFAULT_STEP_H = 6.0
@@ -32,6 +34,7 @@ class Layout:
     groups: int
     grid: tuple[int, int, int]
     patch: tuple[int, int, int]
+    guessed: bool = False
 
     @property
     def tokens(self) -> int:
@@ -39,7 +42,7 @@ class Layout:
 
     @property
     def spec(self) -> TokenSpec:
-        return TokenSpec(channels=self.channels, patch=self.patch, step_h=DEFAULT_STEP_H)
+        return TokenSpec(channels=self.channels, patch=self.patch, step_h=DEFAULT_STEP_H, guessed=self.guessed)
 
 
 @dataclass(frozen=True)
@@ -141,21 +144,42 @@ def draw_counts(recipe: Recipe, layouts: Mapping[str, Layout]) -> list[Counts]:
 def layouts_of(recipe: Recipe) -> tuple[dict[str, Layout], list[str]]:
     """The layout of each stream in the recipe's window, and what had to be assumed for it."""
     assumed = []
-    try:
-        dataset = open_fields(recipe.data.store)
-    except MissingStoreError:
-        dataset = None
-        assumed.append(f"store {recipe.data.store} is not there: every variable has all levels of its stream")
+    stores = {name: recipe.data.stores.get(name, recipe.data.store) for name in recipe.streams}
+    datasets: dict[str, xr.Dataset | None] = {}
+    for store in dict.fromkeys(stores.values()):
+        try:
+            datasets[store] = open_fields(store)
+        except MissingStoreError:
+            datasets[store] = None
+            assumed.append(f"store {store} is not there: every variable has all levels of its stream")
+            if store in recipe.data.stores.values():
+                assumed.append(f"a window has as many tokens of {store} as of {recipe.data.store}")
     steps = recipe.task.slabs * max(stream.patch[0] for stream in recipe.streams.values())
+    records = {n: Record.open(d, recipe.streams[n]) for n, s in stores.items() if (d := datasets[s]) is not None}
+    shapes = _window_shapes(recipe, records)
     layouts = {}
     for name, stream in recipe.streams.items():
-        record = None if dataset is None else Record.open(dataset, stream)
-        extent = recipe.window.extent or (record.grid.shape if record else None)
-        if extent is None:
-            raise RecipeError(f"window.extent: is needed for a cost where store {recipe.data.store} is not there.")
+        record = records.get(name)
         channels = len(record.channels) if record else len(stream.variables) * max(1, len(stream.levels))
-        layouts[name] = _layout(name, stream, channels, (steps, *extent))
+        layouts[name] = _layout(name, stream, channels, (steps, *shapes[name]))
     return layouts, assumed
+
+
+def _window_shapes(recipe: Recipe, records: Mapping[str, Record]) -> dict[str, tuple[int, int]]:
+    """Rows and columns of each stream's window. Of a stream whose own store is not there as many tokens as of the first."""
+    first, patches = next(iter(recipe.streams)), {name: stream.patch for name, stream in recipe.streams.items()}
+    extent = recipe.window.extent or (records[first].grid.shape if first in records else None)
+    if extent is None:
+        raise RecipeError(f"window.extent: is needed for a cost where store {recipe.data.store} is not there.")
+    shapes = dict.fromkeys(recipe.streams, extent)
+    if first in records:  # its grid says how many degrees a window covers
+        grids = {name: records[name].grid for name in recipe.streams if name in records}
+        shapes |= window_shapes(recipe.window.extent, grids, patches)
+    for name in recipe.data.stores:
+        if name not in records:
+            tokens = (extent[0] // patches[first][1], extent[1] // patches[first][2])
+            shapes[name] = (tokens[0] * patches[name][1], tokens[1] * patches[name][2])
+    return shapes
 
 
 def _layout(name: str, stream: Stream, channels: int, window: tuple[int, ...]) -> Layout:
@@ -163,7 +187,7 @@ def _layout(name: str, stream: Stream, channels: int, window: tuple[int, ...]) -
         raise RecipeError(f"streams.{name}.patch {list(stream.patch)} doesn't divide the window {list(window)}.")
     time, rows, columns = (size // patch for size, patch in zip(window, stream.patch, strict=True))
     groups = 1 if stream.levels_share_token else max(1, len(stream.levels))
-    return Layout(channels // groups, groups, (time, rows, columns), stream.patch)
+    return Layout(channels // groups, groups, (time, rows, columns), stream.patch, bool(stream.first_guess))
 
 
 def _places(stream: Stream, layout: Layout) -> Tokens:

@@ -84,7 +84,7 @@ def relative_table(verifications: Sequence[Verification], leads: Sequence[float 
     rows = [header]
     for c, channel in enumerate(first.channels):
         rows.append([str(channel), first.units[c]] + [f"{v.value('rmse')[i, c]:.4g}" for i in wanted for v in shown])
-    for base in ("persistence", "climatology", "linear", "interpolation", "regression"):
+    for base in ("persistence", "climatology", "linear", "interpolation", "bilinear", "regression", "quantile_mapping"):
         reference = next((v for v in verifications if v.forecast == base), None)
         if reference is not None:
             ratios = [f"{mean_ratio(v, reference)[i]:.3f}" for i in wanted for v in shown]
@@ -174,10 +174,11 @@ def _task_sections(
     record, depth = next(iter(records.values())), max(t.stream.patch[0] for t in trained.tokenizers.values())
     steps = task_of(trained).slabs * depth
     starts = record.starts(steps)
-    place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
-    _, cases, answers = ask({"model": trained}, records, place)
+    start = int(starts[len(starts) // 2])
+    places = {name: whole_domain(r.grid, start, steps) for name, r in records.items()}
+    cases, answers = ask({"model": trained}, records, places)
     sections = []
-    for (name, case), task in zip(cases.items(), dict.fromkeys(v.task for v in verifications), strict=True):
+    for (name, case), task in zip(cases.items(), dict.fromkeys(v.task for v in verifications), strict=False):
         scored = [v for v in verifications if v.task == task]
         c = mapped_channels(records[name])[0]
         times = case.asked.any(axis=(1, 2, 3))

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from statecast.models.heads import almost_fair_crps
 
 METRICS = ("rmse", "mae", "bias", "acc", "crps", "spread", "spread_skill")
+OF_EVENTS = ("frequency_bias", "csi", "ets")
 
 
 def area_mean(
@@ -71,6 +72,43 @@ def statistics(
     return means
 
 
+def contingency(
+    members: Float[np.ndarray, "E *grid V H W"],
+    truth: Float[np.ndarray, "*grid V H W"],
+    threshold: Float[np.ndarray, " V"],
+    area: Float[np.ndarray, "H W"],
+    name: str,
+    least: Float[np.ndarray, " V"] | float = 0.5,
+) -> dict[str, Float[np.ndarray, "*grid V"]]:
+    """Shares of the observed area with hits, misses and false alarms of values above a threshold, named `hits_NAME` and so on.
+
+    An ensemble says that it comes about if at least the share `least` of its members do.
+    """
+    observed, limit = np.isfinite(truth), threshold[:, None, None]
+    needed = np.broadcast_to(least, threshold.shape)[:, None, None] - 1e-6
+    is_forecast, is_true = (members > limit).mean(axis=0) >= needed, np.nan_to_num(truth, nan=-np.inf) > limit
+    tables = {"hits": is_forecast & is_true, "misses": ~is_forecast & is_true, "false_alarms": is_forecast & ~is_true}
+    return {f"{key}_{name}": area_mean(table.astype(float), area, observed) for key, table in tables.items()}
+
+
+def event_score(
+    kind: str,
+    hits: Float[np.ndarray, "*grid"],
+    misses: Float[np.ndarray, "*grid"],
+    false_alarms: Float[np.ndarray, "*grid"],
+) -> Float[np.ndarray, "*grid"]:
+    """A score of a contingency table whose four shares sum to 1; NaN where it has no event (WMO-No. 485; Wilks 2019, chapter 9.2).
+
+    frequency_bias  (hits + false alarms) / (hits + misses): 1 is unbiased
+    csi             hits / (hits + misses + false alarms), the critical success index or threat score: 1 is perfect
+    ets             the same less what chance hits, (hits + misses) (hits + false alarms), above and below: 0 is chance, 1 perfect
+    """
+    true, forecast = hits + misses, hits + false_alarms
+    chance = true * forecast if kind == "ets" else 0.0
+    above, below = (forecast, true) if kind == "frequency_bias" else (hits - chance, true + false_alarms - chance)
+    return np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0)
+
+
 def score(metric: str, means: dict[str, Float[np.ndarray, "*grid"]], members: int) -> Float[np.ndarray, "*grid"]:
     """A score from statistics that were averaged over starts.
 
@@ -79,9 +117,14 @@ def score(metric: str, means: dict[str, Float[np.ndarray, "*grid"]], members: in
     crps      fair, see `crps_fair`
     spread    sqrt((E + 1) / E · mean ensemble variance), so that it equals the RMSE of the mean for a reliable ensemble (Fortin 2014)
     spread_skill  spread / rmse: 1 for a reliable ensemble, below 1 for one that is too sure
+    frequency_bias_NAME, csi_NAME, ets_NAME  see `event_score`, of the events that `contingency` has named so
 
     Raises KeyError for an unknown metric.
     """
+    for kind in OF_EVENTS:
+        if metric.startswith(f"{kind}_"):
+            name = metric.removeprefix(f"{kind}_")
+            return event_score(kind, *(means[f"{key}_{name}"] for key in ("hits", "misses", "false_alarms")))
     direct = {"mae": "absolute_error", "bias": "error", "acc": "acc", "crps": "crps"}
     if metric in direct:
         return means[direct[metric]]

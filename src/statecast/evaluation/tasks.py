@@ -1,23 +1,23 @@
 """Verification of what a task other than forecasting asks: the middle of a window, another stream, what lies between swaths.
 
-Axes: E member, S start, L asked time, T time of a window, V channel, H row, W column, X shown value, N point.
+Axes: E member, S start, L asked time, T time of a window, V channel, H row, W column, K threshold.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from statecast.evaluation.baselines import interpolate_in_time, interpolate_shown
 from statecast.evaluation.reconstruction import fold_time, on_grid
-from statecast.evaluation.scores import statistics
+from statecast.evaluation.references import Guess, Places, QuantileMapping, Regression, windows
+from statecast.evaluation.scores import contingency, statistics
 from statecast.evaluation.verification import Verification, every, stack_starts
 from statecast.inference.answer import answer
 from statecast.sources import Record
-from statecast.streams import Window
 from statecast.tasks import Fill, Interpolate, Translate
-from statecast.tokenizers import Place
+from statecast.tokenizers import read_window
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
@@ -26,8 +26,9 @@ TASKS: Mapping[str, type[Interpolate] | type[Translate] | type[Fill]] = {
     "translate": Translate,
     "fill": Fill,
 }
-RIDGE = 1e-3  # of the mean variance of what is shown, so that channels that repeat one another don't blow weights up
-REGRESSION_WINDOWS = 400
+EVENTS = (0.9, 0.99)  # quantiles of the training period above which a value is an event: often, and extreme
+EVENT_WINDOWS = 60  # of the training period, that thresholds are told from
+SEASONS = ("DJF", "MAM", "JJA", "SON")
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Case:
     asked: Bool[np.ndarray, "T V H W"]
 
 
-Baseline = Callable[[Case, Window, Place], Float[np.ndarray, "T V H W"]]
-"""A deterministic answer to a case, in physical units; it may look at the window's tokens as far as they were shown."""
+Baseline = Callable[[Case, Places], Float[np.ndarray, "T V H W"]]
+"""A deterministic answer to a case, in physical units; it may look at what was shown at these places."""
 
 
 def task_of(trained: TrainedModel) -> Interpolate | Translate | Fill:
@@ -63,9 +64,10 @@ def verify_task(
 
     interpolate  linear interpolation in time, at each asked time
     fill         linear interpolation in time and space between what is shown
-    translate    linear regression on the shown channels at the same place and time, fitted to `training`
+    translate    linear regression on the shown channels at the same place and time; for channels with a first guess also bilinear
+                 interpolation and quantile mapping. Both are fitted to `training`, from which the thresholds of events come too
 
-    records   each stream of the models over the period to verify on, all on one grid
+    records   each stream of the models over the period to verify on, each on its grid, at the same times
     Raises ModelError if a model was trained for another task, StoreError if the period has no window without a gap.
     """
     first = next(iter(models.values()))
@@ -76,19 +78,24 @@ def verify_task(
     record = next(iter(records.values()))
     starts = every(record, record.starts(steps), every_h)
     asked_streams = task.to if isinstance(task, Translate) else tuple(first.tokenizers)
-    baselines = {name: _baselines(task, first, name, training) for name in asked_streams}
+    baselines = {name: _baselines(task, first, name, records, training) for name in asked_streams}
+    learned = training if isinstance(task, Translate) else None
+    events = {name: None if learned is None else Events.of(models, learned, name, steps) for name in asked_streams}
     collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
     members: dict[str, int] = {}
     for done, start in enumerate(starts):
-        place = whole_domain(record.grid, int(start), steps)
-        window, cases, answers = ask(models, records, place)
+        places = {name: whole_domain(r.grid, int(start), steps) for name, r in records.items()}
+        cases, answers = ask(models, records, places)
         for name, case in cases.items():
-            forecasts = answers[name] | {k: made(case, window, place)[None] for k, made in baselines[name].items()}
+            forecasts = answers[name] | {k: made(case, places)[None] for k, made in baselines[name].items()}
             for key, fields in forecasts.items():
                 members[key] = len(fields)
-                collected.setdefault((name, key), []).append(_score(case, fields, record, by_time=_has_leads(task)))
+                area, by_time = records[name].grid.cell_area, isinstance(task, Interpolate)
+                collected.setdefault((name, key), []).append(
+                    _score(case, fields, key, area, events[name], by_time=by_time)
+                )
         progress((done + 1) / len(starts))
-    return [
+    found = [
         Verification(
             key,
             task.kind if len(asked_streams) == 1 else f"{task.kind} {name}",
@@ -101,30 +108,99 @@ def verify_task(
         )
         for (name, key), parts in collected.items()
     ]
+    return [*found, *_by_season(found, record.month[starts])]
+
+
+def _by_season(found: list[Verification], months: Int[np.ndarray, " S"]) -> list[Verification]:
+    """The same for the starts of each season, where there are several."""
+    season = months % 12 // 3
+    if len(np.unique(season)) == 1:
+        return []
+    return [
+        replace(
+            v,
+            task=f"{v.task} {SEASONS[number]}",
+            starts_h=v.starts_h[season == number],
+            statistics={name: values[season == number] for name, values in v.statistics.items()},
+        )
+        for number in np.unique(season)
+        for v in found
+    ]
+
+
+@dataclass(frozen=True)
+class Events:
+    """Values that are rare in the training period, and when an ensemble is taken to forecast one.
+
+    thresholds  quantiles `EVENTS` of each channel
+    least       for each model the share of its members above the threshold from which it says so: the one with which it did so as often
+                as it came about in the training period. One that forecasts a single value says so if that is above
+    """
+
+    thresholds: Float[np.ndarray, "K V"]
+    least: Mapping[str, Float[np.ndarray, "K V"]]
+
+    @classmethod
+    def of(cls, models: Mapping[str, TrainedModel], training: Mapping[str, Record], name: str, steps: int) -> "Events":
+        """Told from windows that are spread evenly over the training period."""
+        truths, answers = [], []
+        for places in windows(training, steps, EVENT_WINDOWS):
+            cases, found = ask(models, training, places)
+            truths.append(cases[name].truth)
+            answers.append(found[name])
+        truth = np.moveaxis(np.concatenate(truths), 1, -1)  # T H W V
+        observed = np.isfinite(truth)
+        thresholds = np.nanquantile(truth.reshape(-1, truth.shape[-1]), EVENTS, axis=0)
+        least = {}
+        for key in models:
+            members = np.moveaxis(np.concatenate([a[key] for a in answers], axis=1), 2, -1)  # E T H W V
+            least[key] = np.stack([_least(members > limit, truth > limit, observed) for limit in thresholds])
+        return cls(thresholds, least)
+
+    def tables(
+        self,
+        key: str,
+        members: Float[np.ndarray, "E V H W"],
+        truth: Float[np.ndarray, "V H W"],
+        area: Float[np.ndarray, "H W"],
+    ) -> dict[str, Float[np.ndarray, " V"]]:
+        """Contingency tables of all events, see `scores.contingency`."""
+        found: dict[str, np.ndarray] = {}
+        for k, quantile in enumerate(EVENTS):
+            least = self.least[key][k] if key in self.least else 0.5
+            found |= contingency(members, truth, self.thresholds[k], area, f"q{100 * quantile:g}", least)
+        return found
+
+
+def _least(
+    above: Bool[np.ndarray, "E T H W V"], true: Bool[np.ndarray, "T H W V"], observed: Bool[np.ndarray, "T H W V"]
+) -> Float[np.ndarray, " V"]:
+    """The share of members with which an event is forecast as often as it is true, or as nearly as can be."""
+    places = (0, 1, 2)
+    share = above.mean(axis=0)
+    shares = np.arange(1, len(above) + 1) / len(above)
+    often = np.stack([((share >= s - 1e-6) & observed).sum(axis=places) for s in shares])
+    return shares[np.abs(often - (true & observed).sum(axis=places)).argmin(axis=0)]
 
 
 def ask(
-    models: Mapping[str, TrainedModel], records: Mapping[str, Record], place: Place
-) -> tuple[Window, dict[str, Case], dict[str, dict[str, Float[np.ndarray, "E T V H W"]]]]:
-    """Put the models' question about the window at `place`: its tokens, and for each asked stream the case and each model's members."""
+    models: Mapping[str, TrainedModel], records: Mapping[str, Record], places: Places
+) -> tuple[dict[str, Case], dict[str, dict[str, Float[np.ndarray, "E T V H W"]]]]:
+    """Put the models' question about the window at `places`: for each asked stream the case and each model's members."""
     first = next(iter(models.values()))
-    window = {name: first.tokenizers[name].tokenize(records[name], place) for name in first.tokenizers}
-    question = task_of(first).complete(window, seed=place.start)
+    window = read_window(first.tokenizers, records, {name: places[name] for name in first.tokenizers})
+    question = task_of(first).complete(window, seed=next(iter(places.values())).start)
     values = {key: answer(model, question) for key, model in models.items()}
     cases, answers = {}, {}
     for name, queries in question.queries.items():
-        tokenizer = first.tokenizers[name]
+        tokenizer, place = first.tokenizers[name], places[name]
         usual = tokenizer.usual(records[name], place)
         on_grids = {k: on_grid(tokenizer, window[name], queries, v[name], place) for k, v in values.items()}
         answers[name] = {key: tokenizer.to_fields(anomalies, usual) for key, (anomalies, _) in on_grids.items()}
         truth = records[name].read(slice(place.start, place.start + place.steps))
         asked = next(iter(on_grids.values()))[1]
         cases[name] = Case(np.where(np.isfinite(usual), truth, np.nan), usual, asked)
-    return window, cases, answers
-
-
-def _has_leads(task: Interpolate | Translate | Fill) -> bool:
-    return isinstance(task, Interpolate)
+    return cases, answers
 
 
 def _lead_times(
@@ -138,87 +214,59 @@ def _lead_times(
 
 
 def _score(
-    case: Case, fields: Float[np.ndarray, "E T V H W"], record: Record, *, by_time: bool
+    case: Case,
+    fields: Float[np.ndarray, "E T V H W"],
+    key: str,
+    area: Float[np.ndarray, "H W"],
+    events: "Events | None",
+    *,
+    by_time: bool,
 ) -> dict[str, np.ndarray]:
     """Statistics where it was asked: of each time that was, or of all as one."""
     truth = np.where(case.asked, case.truth, np.nan)
     if by_time:
         times = case.asked.any(axis=(1, 2, 3))
-        return statistics(fields[:, times], truth[times], case.usual[times], record.grid.cell_area)
-    area = np.tile(record.grid.cell_area, (len(truth), 1))
+        return statistics(fields[:, times], truth[times], case.usual[times], area)
+    area = np.tile(area, (len(truth), 1))
     means = statistics(fold_time(fields), fold_time(truth), fold_time(case.usual), area)
+    if events is not None:
+        means |= events.tables(key, fold_time(fields), fold_time(truth), area)
     return {name: mean[None] for name, mean in means.items()}
 
 
 def _baselines(
-    task: Interpolate | Translate | Fill, trained: TrainedModel, name: str, training: Mapping[str, Record] | None
+    task: Interpolate | Translate | Fill,
+    trained: TrainedModel,
+    name: str,
+    records: Mapping[str, Record],
+    training: Mapping[str, Record] | None,
 ) -> dict[str, Baseline]:
-    made: dict[str, Baseline] = {"climatology": lambda case, window, place: case.usual}
+    made: dict[str, Baseline] = {"climatology": lambda case, places: case.usual}
     if isinstance(task, Interpolate):
-        made["linear"] = lambda case, window, place: (
+        made["linear"] = lambda case, places: (
             interpolate_in_time(_shown_anomalies(case), np.asarray(case.asked.any(axis=(1, 2, 3)))) + case.usual
         )
-    elif isinstance(task, Fill):
+        return made
+    if isinstance(task, Fill):
         periodic = trained.tokenizers[name].climatology.grid.is_periodic
-        made["interpolation"] = lambda case, window, place: (
+        made["interpolation"] = lambda case, places: (
             interpolate_shown(_shown_anomalies(case), ~case.asked[:, 0], periodic=periodic) + case.usual
         )
-    elif training is not None:
-        regression = Regression.fit(trained, task, name, training)
-        made["regression"] = lambda case, window, place: regression(window, place) + case.usual
+        return made
+    guess = Guess(trained.tokenizers, name)
+    if guess.is_whole:
+        made["bilinear"] = lambda case, places: guess(records, places)
+    if training is not None:
+        shown = tuple(n for n in trained.tokenizers if n not in task.to)
+        steps = task.slabs * max(t.stream.patch[0] for t in trained.tokenizers.values())
+        regression = Regression.fit(trained.tokenizers, shown, name, training, steps)
+        made["regression"] = lambda case, places: regression(records, places) + case.usual
+        if guess.is_whole:
+            mapping = QuantileMapping.fit(guess, training, steps)
+            made["quantile_mapping"] = lambda case, places: mapping(records, places)
     return made
 
 
 def _shown_anomalies(case: Case) -> Float[np.ndarray, "T V H W"]:
     """0 where nothing was observed or it was asked: a baseline can't peep."""
     return np.nan_to_num(np.where(case.asked, 0.0, case.truth - case.usual))
-
-
-@dataclass(frozen=True)
-class Regression:
-    """Linear regression of one stream's anomalies on those of the shown streams at the same place and time.
-
-    One set of weights for each band of latitude and each asked channel, by least squares with a small ridge.
-    """
-
-    trained: TrainedModel
-    shown: tuple[str, ...]
-    weights: Float[np.ndarray, "H X V"]
-
-    @classmethod
-    def fit(cls, trained: TrainedModel, task: Translate, name: str, training: Mapping[str, Record]) -> "Regression":
-        """From windows that are spread evenly over the training period."""
-        shown = tuple(n for n in trained.tokenizers if n not in task.to)
-        steps = task.slabs * max(t.stream.patch[0] for t in trained.tokenizers.values())
-        starts = training[name].starts(steps)
-        chosen = starts[np.unique(np.linspace(0, len(starts) - 1, REGRESSION_WINDOWS).astype(int))]
-        products: np.ndarray | float = 0.0
-        moments: np.ndarray | float = 0.0
-        for start in chosen:
-            place = whole_domain(training[name].grid, int(start), steps)
-            window = {n: trained.tokenizers[n].tokenize(training[n], place) for n in trained.tokenizers}
-            x = cls._channels(trained, shown, window, place)
-            y = trained.tokenizers[name].to_anomalies(window[name].values, place)
-            seen = trained.tokenizers[name].to_anomalies(window[name].observed.float(), place) > 0
-            x = np.where(seen.all(axis=1, keepdims=True), x, 0.0)
-            products = products + np.einsum("txhw,tvhw->hxv", x, np.where(seen, y, 0.0))
-            moments = moments + np.einsum("txhw,tyhw->hxy", x, x)
-        size = np.asarray(moments).shape[-1]
-        ridge = RIDGE * np.trace(moments, axis1=1, axis2=2)[:, None, None] / size * np.eye(size)
-        return cls(trained, shown, np.linalg.solve(moments + ridge, products))
-
-    def __call__(self, window: Window, place: Place) -> Float[np.ndarray, "T V H W"]:
-        """Anomalies of the asked stream."""
-        x = self._channels(self.trained, self.shown, window, place)
-        return np.einsum("txhw,hxv->tvhw", x, self.weights)
-
-    @staticmethod
-    def _channels(
-        trained: TrainedModel, shown: tuple[str, ...], window: Window, place: Place
-    ) -> Float[np.ndarray, "T X H W"]:
-        parts = [trained.tokenizers[n].to_anomalies(window[n].values, place) for n in shown]
-        scaled = [
-            part / trained.tokenizers[n].climatology.anomaly_std[:, None, None]
-            for part, n in zip(parts, shown, strict=True)
-        ]
-        return np.concatenate(scaled, axis=1)

@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from statecast.evaluation.baselines import ClimatologicalEnsemble, persistence
-from statecast.evaluation.scores import METRICS, block_bootstrap, rank_counts, score, statistics
+from statecast.evaluation.scores import METRICS, OF_EVENTS, block_bootstrap, rank_counts, score, statistics
 from statecast.inference.answer import answer
 from statecast.inference.forecast import check_grid, forecast_task
 from statecast.sources import Record
@@ -44,7 +44,9 @@ class Verification:
     @property
     def metrics(self) -> tuple[str, ...]:
         has_members = ("spread", "spread_skill")
-        return tuple(m for m in METRICS if self.members > 1 or m not in has_members)
+        events = [key.removeprefix("hits_") for key in self.statistics if key.startswith("hits_")]
+        of_events = [f"{kind}_{event}" for event in events for kind in OF_EVENTS]
+        return (*(m for m in METRICS if self.members > 1 or m not in has_members), *of_events)
 
     def value(self, metric: str, starts: np.ndarray | slice = slice(None)) -> Float[np.ndarray, "L V"]:
         """The score over all starts, or over some."""

@@ -4,26 +4,25 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-import xarray as xr
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from statecast.evaluation.reconstruction import verify_reconstruction
 from statecast.evaluation.tasks import TASKS, verify_task
 from statecast.evaluation.verification import Verification, verify_forecast
-from statecast.sources import Record
+from statecast.sources import Record, Stores
 from statecast.trained import ModelError, TrainedModel
 
 
 def verify(
     models: Mapping[str, TrainedModel],
     records: Mapping[str, Record],
-    dataset: xr.Dataset | None,
+    stores: Stores | None,
     *,
     every_h: float,
     progress: bool,
     title: str = "evaluation",
 ) -> list[Verification]:
-    """Verify models of one task by what their task asks; `dataset` holds their training period, for baselines that learn from it."""
+    """Verify models of one task by what their task asks; `stores` hold their training period, for baselines that learn from it."""
     first = next(iter(models.values()))
     kind, record = first.recipe["task"]["kind"], next(iter(records.values()))
     with progress_bar(title, progress) as tell:
@@ -32,16 +31,16 @@ def verify(
                 verify_reconstruction(m, record, every_h=max(every_h, 48.0), progress=tell) for m in models.values()
             ]
             return _named(dict(zip(models, found, strict=True)))
-        training = _training_records(first, dataset) if dataset is not None else None
+        training = _training_records(first, stores) if stores is not None else None
         if kind in TASKS:
             return verify_task(models, records, training, every_h=every_h, progress=tell)
         of_first = next(iter(training.values())) if training else None
         return verify_forecast(models, record, training=of_first, every_h=every_h, progress=tell)
 
 
-def _training_records(trained: TrainedModel, dataset: xr.Dataset) -> dict[str, Record]:
+def _training_records(trained: TrainedModel, stores: Stores) -> dict[str, Record]:
     period = tuple(trained.recipe["data"]["train"])
-    return {name: Record.open(dataset, t.stream, period) for name, t in trained.tokenizers.items()}
+    return {name: Record.open(stores[name], t.stream, period) for name, t in trained.tokenizers.items()}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from statecast.explain.labelled import point_coordinates, sensitivity_fields
+from statecast.explain.labelled import point_coordinates, sensitivity_fields, slope
 from statecast.explain.point import PointQuestion, ask_point, layout, value_in_token
 from statecast.explain.sensitivity import as_batch, gradients
 from statecast.inference.forecast import forecast_task, slab_depth
@@ -42,7 +42,8 @@ def chained_sensitivity(
         context = _go_on(trained, context, means, following)
     (members,) = trained.model(context, as_batch(blocks[-1].question, trained.model).queries).values()
     answer = members.mean(dim=-2)[0, 0, value_in_token(blocks[-1])]
-    field = sensitivity_fields(blocks[0], trained.tokenizers, gradients(answer, shown))
+    own = slope(blocks[-1], trained.tokenizers[blocks[-1].stream], float(answer.detach()))
+    field = sensitivity_fields(blocks[0], trained.tokenizers, gradients(answer, shown), own)
     start, end = point_coordinates(blocks[0]), point_coordinates(blocks[-1])
     return field.assign_coords(
         end | {"init_time": start["init_time"], "lead_time": ((), float(lead_time_h), end["lead_time"][2])}

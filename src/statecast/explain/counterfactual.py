@@ -8,12 +8,13 @@ Axes: N token, C coordinate.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
 
 from statecast.explain.point import QueryError
-from statecast.streams import COORDINATES, Question, Tokens, Window
+from statecast.streams import COORDINATES, Question, Window
 
 PERIODS = {"year_fraction": 1.0, "hour_utc": 24.0}
 
@@ -48,7 +49,7 @@ def _shifted(window: Window, changes: Mapping[str, float]) -> Window:
         for axis, change in changes.items():
             c = COORDINATES.index(axis)
             coords[..., c] = (coords[..., c] + change) % PERIODS[axis]
-        shifted[name] = Tokens(tokens.values, coords, tokens.observed)
+        shifted[name] = replace(tokens, coords=coords)
     return shifted
 
 

@@ -9,19 +9,26 @@ from jaxtyping import Float
 
 from statecast.explain.attention import CHUNK, decoder_rows, encoder_rows, nearest_shown, rollout, trace
 from statecast.explain.counterfactual import another_alpha, under
-from statecast.explain.labelled import anomaly_maps, on_token_grids, point_coordinates, sensitivity_fields
+from statecast.explain.labelled import (
+    anomaly_maps,
+    on_token_grids,
+    point_coordinates,
+    point_fields,
+    sensitivity_fields,
+    slope,
+)
 from statecast.explain.point import PointQuestion, QueryError, ask_point, value_in_token
 from statecast.explain.sensitivity import Members, as_batch, check_which, chosen, sensitivity
 from statecast.inference.answer import answer
 from statecast.inference.forecast import with_attributes
+from statecast.sources import Stores
 from statecast.streams import Question
-from statecast.tokenizers.fields import non_negative
 from statecast.trained import TrainedModel
 
 
 def explain(
     trained: TrainedModel,
-    dataset: xr.Dataset,
+    data: xr.Dataset | Stores,
     at: str,
     query: tuple[float, float, str],
     *,
@@ -33,7 +40,7 @@ def explain(
 ) -> xr.Dataset:
     """What the answer at one point comes from.
 
-    at, query, lead_time_h  see `ask_point`
+    data, at, query, lead_time_h  see `ask_point`
     members                 the answer whose sensitivity is meant: the mean of the ensemble, or one member by its number
     season, hour_utc        MONTH-DAY and hour of the day that everything is moved to, for a counterfactual: see `counterfactual`
     chunk                   tokens whose attention is held at a time: more is faster and takes more memory
@@ -53,14 +60,18 @@ def explain(
     check_which(members, trained.model)
     if chunk < 1:
         raise QueryError(f"chunk is {chunk}, expected at least 1 token.")
-    asked = ask_point(trained, dataset, at, query, lead_time_h)
-    changes = another_alpha(asked.at, dataset.indexes["time"], season, hour_utc)
+    asked = ask_point(trained, data, at, query, lead_time_h)
+    changes = another_alpha(asked.at, asked.records[asked.stream].dataset.indexes["time"], season, hour_utc)
     question, value = as_batch(asked.question, trained.model), value_in_token(asked)
+    values = answer(trained, asked.question)[asked.stream][:, 0, value]
+    meant = float(values.mean() if members == "mean" else values[members])
     found = sensitivity(trained.model, question, value, members)
     parts = [
         *_attention(trained, asked, question, chunk),
-        sensitivity_fields(asked, trained.tokenizers, found).to_dataset(),
-        _answer(trained, asked, value).to_dataset(name="answer"),
+        sensitivity_fields(
+            asked, trained.tokenizers, found, slope(asked, trained.tokenizers[asked.stream], meant)
+        ).to_dataset(),
+        _answer(trained, asked, values).to_dataset(name="answer"),
     ]
     if changes:
         parts.append(_counterfactual(trained, asked, changes, members))
@@ -92,16 +103,11 @@ def _attention(trained: TrainedModel, asked: PointQuestion, question: Question, 
     ]
 
 
-def _answer(trained: TrainedModel, asked: PointQuestion, value: int) -> xr.DataArray:
+def _answer(trained: TrainedModel, asked: PointQuestion, members: Float[torch.Tensor, " E"]) -> xr.DataArray:
     """Members at the point, in the units of the store: none of what was never negative is."""
-    tokenizer, (step, channel, row, column) = trained.tokenizers[asked.stream], asked.index
-    known = tokenizer.climatology
-    usual = tokenizer.usual(asked.records[asked.stream], asked.places[asked.stream])[step, channel, row, column]
-    members = answer(trained, asked.question)[asked.stream][:, 0, value].numpy() * known.anomaly_std[channel] + usual
-    if known.lowest[channel] >= 0:
-        members = non_negative(members)
+    fields = point_fields(asked, trained.tokenizers[asked.stream], members.numpy())
     attributes = {"units": asked.units, "long_name": f"{asked.channel} at the point"}
-    return xr.DataArray(members, {"number": np.arange(len(members))}, ("number",), attrs=attributes)
+    return xr.DataArray(fields, {"number": np.arange(len(fields))}, ("number",), attrs=attributes)
 
 
 def _counterfactual(

@@ -87,14 +87,13 @@ def on_fields(
 
 
 def sensitivity_fields(
-    asked: PointQuestion, tokenizers: Mapping[str, FieldTokenizer], gradients: Mapping[str, torch.Tensor]
+    asked: PointQuestion, tokenizers: Mapping[str, FieldTokenizer], gradients: Mapping[str, torch.Tensor], own: float
 ) -> xr.DataArray:
     """Gradients in normalised units as (time, channel, lat, lon): units of the answer for one standard deviation of an input's anomaly.
 
-    NaN where the model is shown nothing. The standard deviations stand beside the channels: divide by them for gradients in the units of
-    the inputs.
+    `own` is the `slope` of what was asked. NaN where the model is shown nothing. The standard deviations stand beside the channels: divide
+    by them for gradients in the units of the inputs.
     """
-    own = tokenizers[asked.stream].climatology.anomaly_std[asked.index[1]]
     parts = []
     for stream, tokens in asked.question.context.items():
         values = np.where(tokens.observed, gradients[stream][0].cpu().numpy() * own, np.nan)
@@ -111,10 +110,31 @@ def sensitivity_fields(
     return array.assign_coords(_channel_coordinates(asked, tokenizers))
 
 
+def slope(asked: PointQuestion, tokenizer: FieldTokenizer, answer: float) -> float:
+    """Change of the asked field for one unit of its normalised value, where that is `answer`: the standard deviation of its anomalies.
+
+    Of a channel whose anomalies are differences of logarithms, log(1 + y / s), that times y + s.
+    """
+    std = float(tokenizer.climatology.anomaly_std[asked.index[1]])
+    scale = tokenizer.stream.log_scale.get(asked.channel.variable)
+    return std if scale is None else std * (float(point_fields(asked, tokenizer, np.array([answer]))[0]) + scale)
+
+
+def point_fields(
+    asked: PointQuestion, tokenizer: FieldTokenizer, values: Float[np.ndarray, " E"]
+) -> Float[np.ndarray, " E"]:
+    """Normalised answers at the point as the tokenizer writes them, in the units of the store."""
+    step, channel, row, column = asked.index
+    usual = tokenizer.usual(asked.records[asked.stream], asked.places[asked.stream])[step, :, row, column]
+    anomalies = np.zeros((len(values), 1, len(usual), 1, 1), np.float32)
+    anomalies[:, 0, channel, 0, 0] = values * tokenizer.climatology.anomaly_std[channel]
+    return tokenizer.to_fields(anomalies, usual[None, :, None, None])[:, 0, channel, 0, 0]
+
+
 def _channel_coordinates(asked: PointQuestion, tokenizers: Mapping[str, FieldTokenizer]) -> dict[str, Any]:
     """VARIABLE@LEVEL of the channels that are shown, their stream, and units and standard deviation of their anomalies."""
     rows = [
-        (str(c), stream, unit, std)
+        (str(c), stream, "1" if c.variable in tokenizers[stream].stream.log_scale else unit, std)
         for stream in asked.question.context
         for c, unit, std in zip(
             asked.records[stream].channels, asked.records[stream].units, tokenizers[stream].climatology.anomaly_std, strict=True
@@ -146,8 +166,10 @@ def anomaly_maps(
         fields = labelled(tokenizer, record, anomaly[None, None], "time").isel(number=0, time=0)
         parts.append(fields.rename({name: f"{name}_{suffix}" for name in fields.data_vars}))
     merged = xr.merge(parts)
+    logarithms = {f"{v}_{suffix}" for stream in answers for v in tokenizers[stream].stream.log_scale}
     for name, array in merged.data_vars.items():
-        array.attrs = {"units": array.attrs.get("units", "unknown"), "long_name": f"{long_name}, {name}"}
+        units = "1" if name in logarithms else array.attrs.get("units", "unknown")
+        array.attrs = {"units": units, "long_name": f"{long_name}, {name}"}
     return merged
 
 

@@ -15,11 +15,11 @@ from jaxtyping import Int
 from pydantic import TypeAdapter
 
 from statecast.inference.forecast import check_grid, slab_depth
-from statecast.sources import Grid, Record, StoreError
-from statecast.sources.record import select_period, stream_channels
+from statecast.sources import Grid, Record, StoreError, Stores
+from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window, positions
 from statecast.tasks import Fill, Forecast, Interpolate, Masked, Task, Translate
-from statecast.tokenizers import FieldTokenizer, Place, split_patches
+from statecast.tokenizers import FieldTokenizer, Place, read_window, split_patches
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
@@ -86,33 +86,35 @@ class PointQuestion:
 
 def ask_point(
     trained: TrainedModel,
-    dataset: xr.Dataset,
+    data: xr.Dataset | Stores,
     at: str,
     query: tuple[float, float, str],
     lead_time_h: float | None = None,
 ) -> PointQuestion:
     """The question that `trained` was tuned for, about one point.
 
-    dataset      as `sources.open_fields` gives it
+    data         as `sources.open_fields` gives it, or one of them for each stream
     at           a time of the store, the last that is shown (before the gap, if the model interpolates); a date means its first time
     query        latitude and longitude in degrees, and VARIABLE or VARIABLE@LEVEL with the level in hPa
     lead_time_h  hours from `at` to what is asked; if it isn't given 24, or the longest that the model reaches, and 0 for tasks that ask
                  nothing later than what they show. Of those, layouts of what is shown are drawn until one leaves the point out.
 
     Raises StoreError for a time that the store lacks, QueryError for a point off the grid, an unknown variable, level or lead time,
-    ModelError for another grid or a task that can't be asked about a point.
+    ModelError for another grid, streams on several grids, an answer that starts from a first guess, or a task that asks about no point.
     """
     task: Task = TypeAdapter(Task).validate_python(trained.recipe["task"])
     depth, step_h = slab_depth(trained), next(iter(trained.tokenizers.values())).climatology.step_h
     known, reach = _known_steps(task, depth)
     ahead = _steps_ahead(lead_time_h, reach, step_h)
     stream, channel = find_channel(trained, task, query[2])
-    start = _time_of(dataset, at)
+    _require_one_path(trained, stream)
+    stores = dict.fromkeys(trained.tokenizers, data) if isinstance(data, xr.Dataset) else data
+    start = _time_of(stores[stream], at)
     times = [start + timedelta(hours=step_h) * k for k in range(1 - known, task.slabs * depth - known + 1)]
-    records = {n: _record(dataset, t, times) for n, t in trained.tokenizers.items()}
+    records = {n: _record(stores[n], t, times) for n, t in trained.tokenizers.items()}
     row, column = find_point(records[stream].grid, *query[:2])
     places = {n: whole_domain(record.grid, 0, len(times)) for n, record in records.items()}
-    window = {n: trained.tokenizers[n].tokenize(records[n], places[n]) for n in records}
+    window = read_window(trained.tokenizers, records, places)
     layouts = {n: layout(trained.tokenizers[n], len(times)) for n in records}
     index = (known - 1 + ahead, channel, row, column)
     token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]
@@ -169,6 +171,20 @@ def find_point(grid: Grid, lat_deg: float, lon_deg: float) -> tuple[int, int]:
     return row, column
 
 
+def _require_one_path(trained: TrainedModel, stream: str) -> None:
+    """Raises ModelError where what is shown reaches the answer by more than the tokens that are shown, or lies on several grids."""
+    grid = trained.tokenizers[stream].climatology.grid
+    if trained.tokenizers[stream].stream.first_guess:
+        raise ModelError(
+            f"the model answers stream {stream} from a first guess, through which no gradient is taken yet. "
+            "Explain a model of a stream without one."
+        )
+    if not all(t.climatology.grid.is_like(grid) for t in trained.tokenizers.values()):
+        raise ModelError(
+            "the model's streams lie on several grids, expected one. Explain a model of streams on one grid."
+        )
+
+
 def _known_steps(task: Task, depth: int) -> tuple[int, int]:
     """Steps of the window up to the last one that is shown (before the gap), and how many are asked after it."""
     match task:
@@ -205,7 +221,7 @@ def _time_of(dataset: xr.Dataset, at: str) -> Any:
 
 def _record(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any]) -> Record:
     stream_channels(dataset, tokenizer.stream)
-    record = Record.open(dataset[list(tokenizer.stream.variables)].reindex(time=list(times)), tokenizer.stream)
+    record = Record.open(variables_of(dataset, tokenizer.stream).reindex(time=list(times)), tokenizer.stream)
     check_grid(tokenizer, record)
     return record
 

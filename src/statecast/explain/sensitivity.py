@@ -3,6 +3,7 @@
 Axes: B sample (1), Q asked token, E member, P value in a token, N shown token.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -25,7 +26,7 @@ def as_batch(question: Question, model: StateModel) -> Question:
 
 
 def _cast(tokens: Tokens, dtype: torch.dtype) -> Tokens:
-    return Tokens(tokens.values.to(dtype), tokens.coords.to(dtype), tokens.observed)
+    return replace(tokens, values=tokens.values.to(dtype), coords=tokens.coords.to(dtype))
 
 
 def chosen(members: Float[Tensor, "B Q E P"], which: Members) -> Float[Tensor, "B Q P"]:

@@ -15,18 +15,18 @@ from pydantic import TypeAdapter
 
 from statecast.inference.answer import answer
 from statecast.inference.forecast import check_grid, check_members, labelled, slab_depth, with_attributes
-from statecast.sources import Record, StoreError
-from statecast.sources.record import select_period, stream_channels
+from statecast.sources import Grid, Record, StoreError, Stores
+from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Question, Tokens, Window, positions
 from statecast.tasks import Forecast, Task, Translate
-from statecast.tokenizers import FieldTokenizer
+from statecast.tokenizers import FieldTokenizer, read_window
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
 
 def complete(
     trained: TrainedModel,
-    dataset: xr.Dataset,
+    stores: Stores,
     period: tuple[str, str],
     members: int,
     *,
@@ -34,12 +34,12 @@ def complete(
 ) -> xr.Dataset:
     """The period of a store with what is missing in it filled by the model; what was observed stays as it is.
 
-    dataset   as `sources.open_fields` gives it; times that it lacks between those it has are asked too
+    stores    of each stream, see `sources.open_stores`; times that they lack between those they have are asked too
     members   at most as many as the model's head has; all hold the same where something was observed
 
     Of a model that was fine-tuned to translate, only the streams that it was tuned to answer are asked, and returned. Each slab of time is
-    answered from the window of the model's length in which it lies nearest to the middle. Returns variables on
-    (number, time, [level,] lat, lon) in the units of the store.
+    answered from the window of the model's length in which it lies nearest to the middle. An asked stream needs no store: where `stores`
+    have none of it on its grid, all of it is answered. Returns variables on (number, time, [level,] lat, lon) in the units of the store.
     Raises ModelError for a model that forecasts or too many members, StoreError for a period that is shorter than a window.
     """
     task = _task(trained)
@@ -49,7 +49,8 @@ def complete(
         )
     check_members(trained, members)
     asked_streams = task.to if isinstance(task, Translate) else tuple(trained.tokenizers)
-    records, times = _records(trained, dataset, period, asked_streams if isinstance(task, Translate) else ())
+    records, times = _records(trained, stores, period, asked_streams if isinstance(task, Translate) else ())
+    _require_one_grid(trained, asked_streams)
     depth, slabs = slab_depth(trained), task.slabs
     if len(times) < slabs * depth:
         raise StoreError(
@@ -80,6 +81,15 @@ def complete(
     )
 
 
+def _require_one_grid(trained: TrainedModel, asked: tuple[str, ...]) -> None:
+    first, *others = (trained.tokenizers[name].climatology.grid for name in asked)
+    if not all(grid.is_like(first) for grid in others):
+        raise ModelError(
+            f"the model answers streams on different grids ({', '.join(asked)}), expected one grid for one store. "
+            "Fine-tune it for one of them."
+        )
+
+
 def _task(trained: TrainedModel) -> Task:
     return TypeAdapter(Task).validate_python(trained.recipe["task"])
 
@@ -89,37 +99,45 @@ def _shape(record: Record) -> tuple[int, int, int]:
 
 
 def _records(
-    trained: TrainedModel, dataset: xr.Dataset, period: tuple[str, str], asked: tuple[str, ...]
+    trained: TrainedModel, stores: Stores, period: tuple[str, str], asked: tuple[str, ...]
 ) -> tuple[dict[str, Record], list[Any]]:
-    """Each stream at every time of the period, NaN where the store has none; of asked streams the store may lack variables."""
-    selected = select_period(dataset, period)
-    index = selected.indexes["time"]
+    """Each stream at every time of the period, NaN where its store has none; the stores may lack all of an asked stream."""
+    selected = {name: select_period(dataset, period) for name, dataset in stores.items()}
+    index = next(iter(selected.values())).indexes["time"]
     step = timedelta(hours=next(iter(trained.tokenizers.values())).climatology.step_h)
     times = [index[0] + k * step for k in range(round((index[-1] - index[0]) / step) + 1)]
     records = {}
     for name, tokenizer in trained.tokenizers.items():
-        fields = _with_missing(selected, tokenizer) if name in asked else selected
+        fields = _on_its_grid(selected[name], tokenizer, times) if name in asked else selected[name]
         stream_channels(fields, tokenizer.stream)
-        records[name] = Record.open(fields[list(tokenizer.stream.variables)].reindex(time=times), tokenizer.stream)
+        records[name] = Record.open(variables_of(fields, tokenizer.stream).reindex(time=times), tokenizer.stream)
         check_grid(tokenizer, records[name])
     return records, times
 
 
-def _with_missing(dataset: xr.Dataset, tokenizer: FieldTokenizer) -> xr.Dataset:
-    """The dataset with NaN for variables of an asked stream that it lacks, on the stream's own levels."""
-    known, sizes, missing = tokenizer.climatology, dataset.sizes, {}
-    plain = {name: dataset[name] for name in ("time", "lat", "lon")}
-    for variable in set(tokenizer.stream.variables) - set(map(str, dataset.data_vars)):
+def _on_its_grid(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: list[Any]) -> xr.Dataset:
+    """What the dataset has of an asked stream, NaN for all else, on the stream's own grid and levels."""
+    known = tokenizer.climatology
+    is_there = Grid(dataset.lat.values, dataset.lon.values).is_like(known.grid)
+    plain: dict[str, Any] = {"time": xr.DataArray(times, dims="time"), "lat": known.grid.lat, "lon": known.grid.lon}
+    if is_there:
+        plain |= {"lat": dataset.lat.values, "lon": dataset.lon.values}
+    variables = {}
+    for variable in tokenizer.stream.variables:
         levels, units = zip(
             *[(c.pressure_hpa, u) for c, u in zip(known.channels, known.units, strict=True) if c.variable == variable],
             strict=True,
         )
-        axes = plain if levels == (None,) else {"time": plain["time"], "level": sorted(levels), **plain}
-        shape = [sizes[name] if name in plain else len(levels) for name in axes]
-        missing[variable] = xr.DataArray(
-            np.full(shape, np.nan, np.float32), axes, tuple(axes), attrs={"units": units[0]}
+        axes: dict[str, Any] = plain if levels == (None,) else {"time": plain["time"], "level": sorted(levels), **plain}
+        nothing = xr.DataArray(
+            np.full([len(axis) for axis in axes.values()], np.nan, np.float32),
+            axes,
+            tuple(axes),
+            attrs={"units": units[0]},
         )
-    return xr.merge([dataset, missing], join="outer") if missing else dataset
+        has = is_there and variable in dataset and ("level" in dataset[variable].dims) == (levels != (None,))
+        variables[variable] = dataset[variable].reindex_like(nothing) if has else nothing
+    return xr.Dataset(variables)
 
 
 def _answers(
@@ -134,7 +152,7 @@ def _answers(
     task = _task(trained)
     steps = task.slabs * slab_depth(trained)
     places = {name: whole_domain(record.grid, first, steps) for name, record in records.items()}
-    window = {name: trained.tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
+    window = read_window(trained.tokenizers, records, places)
     context: Window = {}
     queries: Window = {}
     for name, tokens in window.items():

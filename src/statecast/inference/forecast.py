@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from statecast.inference.answer import answer
 from statecast.sources import Record, StoreError
-from statecast.sources.record import stream_channels
+from statecast.sources.record import stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window
 from statecast.tasks import Forecast
 from statecast.tokenizers import FieldTokenizer, Place
@@ -114,7 +114,7 @@ def _as_index(init: str, index: Any) -> Any:
 
 def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
     stream_channels(dataset, tokenizer.stream)
-    record = Record.open(dataset[list(tokenizer.stream.variables)].reindex(time=times), tokenizer.stream)
+    record = Record.open(variables_of(dataset, tokenizer.stream).reindex(time=times), tokenizer.stream)
     check_grid(tokenizer, record)
     if not np.isfinite(record.read(slice(0, history))).any(axis=(1, 2, 3)).all():
         raise StoreError(
@@ -127,9 +127,7 @@ def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) ->
 def check_grid(tokenizer: Any, record: Record) -> None:
     """Raises ModelError unless the record lies on the grid that the stream's climatology lies on."""
     mine, theirs = tokenizer.climatology.grid, record.grid
-    if mine.shape != theirs.shape or not (
-        np.allclose(mine.lat, theirs.lat, atol=1e-3) and np.allclose(mine.lon, theirs.lon, atol=1e-3)
-    ):
+    if not mine.is_like(theirs):
         raise ModelError(
             f"the model's grid is {mine.shape[0]} x {mine.shape[1]}, "
             f"the store's is {theirs.shape[0]} x {theirs.shape[1]} or has other points. "
@@ -162,8 +160,7 @@ def _observed_anomalies(
     trained: TrainedModel, name: str, record: Record, history: int, members: int
 ) -> Float[np.ndarray, "E T V H W"]:
     """The history as every member sees it, NaN where nothing was observed."""
-    usual = trained.tokenizers[name].usual(record, whole_domain(record.grid, 0, history))
-    anomalies = record.read(slice(0, history)) - usual
+    anomalies = trained.tokenizers[name].anomalies(record, whole_domain(record.grid, 0, history))
     return np.broadcast_to(anomalies, (members, *anomalies.shape))
 
 

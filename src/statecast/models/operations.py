@@ -50,6 +50,8 @@ def sample_flops(
         total += 6 * n * width * options.make_head().members * specs[name].size
         if shown.get(name):
             total += 6 * n * width**2 + 4 * n * LEAD_FEATURES * width
+        elif specs[name].guessed:
+            total += 4 * n * specs[name].size * width
     return total
 
 

@@ -31,6 +31,7 @@ class TokenSpec(BaseModel):
     channels: int = Field(ge=1)
     patch: tuple[int, int, int]
     step_h: float = Field(gt=0)
+    guessed: bool = False
 
     @property
     def size(self) -> int:
@@ -81,9 +82,9 @@ class StateModel(nn.Module):
         y = anchor(x_before, x_after; r_channel) + f(encoder(context), α)        (`anchors.Neighbours.damped`; 0 if neither is shown)
 
     with the rate of damping r learned for each channel: it starts better than persistence, climatology and linear interpolation, and
-    the same holds in every task.
-    The decoder reads the coordinates of the queries, never their values, and asked tokens don't see one another: the answer to one
-    doesn't depend on what else is asked.
+    the same holds in every task. A stream with a first guess starts from that instead, times a gain that is learned for each channel.
+    The decoder reads the coordinates of the queries and their first guess, never their values, and asked tokens don't see one another:
+    the answer to one doesn't depend on what else is asked.
     """
 
     def __init__(self, options: ModelOptions, specs: Mapping[str, TokenSpec]) -> None:
@@ -102,6 +103,9 @@ class StateModel(nn.Module):
         self.decoder = nn.ModuleList(self._block(crosses=True) for _ in range(options.decoder_layers))
         self.decoder_norm = nn.RMSNorm(width)
         self.heads = make_heads(width, {name: spec.size for name, spec in specs.items()}, self.head.members)
+        guessed = {name: spec for name, spec in specs.items() if spec.guessed}
+        self.guesses = nn.ModuleDict({name: nn.Linear(spec.size, width) for name, spec in guessed.items()})
+        self.guess_gain = nn.ParameterDict({name: nn.Parameter(torch.ones(s.channels)) for name, s in guessed.items()})
         self.log_damping = nn.ParameterDict(
             {name: nn.Parameter(torch.full((spec.channels,), -3.7)) for name, spec in specs.items()}
         )
@@ -126,7 +130,7 @@ class StateModel(nn.Module):
         answers = {}
         for name, tokens in queries.items():
             span = slice(firsts[name], firsts[name] + sizes[name]) if name in sizes else None
-            answers[name] = self._answer(name, tokens.coords, context.get(name), span, encoded, where)
+            answers[name] = self._answer(name, tokens, context.get(name), span, encoded, where)
         return answers
 
     def encode(self, context: Window) -> tuple[Float[Tensor, "B N W"], Geometry]:
@@ -143,14 +147,18 @@ class StateModel(nn.Module):
         return self.encoder_norm(encoded), where
 
     def _answer(
-        self, name: str, coords: Tensor, shown: Tokens | None, span: slice | None, encoded: Tensor, where: Geometry
+        self, name: str, asked: Tokens, shown: Tokens | None, span: slice | None, encoded: Tensor, where: Geometry
     ) -> Float[Tensor, "B Q E P"]:
+        coords = asked.coords
         tokens, at = self.coordinates(coords) + self.asked[name], Geometry.of(coords)
         base: Tensor | float = 0.0
         if shown is not None and len(shown):
             neighbours = Neighbours.of(coords, shown.coords)
             tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span])) + self.lead(neighbours.lead_features())
             base = self._damped_anchor(name, shown, neighbours).unsqueeze(-2)
+        elif asked.guess is not None:
+            tokens = tokens + self.guesses[name](asked.guess)
+            base = self._damped_guess(name, asked.guess).unsqueeze(-2)
         tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
         for block in self.decoder:
             tokens = self._run(block, tokens, at, encoded, where)
@@ -161,6 +169,10 @@ class StateModel(nn.Module):
         spec = self.specs[name]
         values = (shown.values * shown.observed).unflatten(-1, (spec.channels, spec.patch[0], -1))
         return neighbours.damped(values, self.log_damping[name].exp(), spec.step_h).flatten(-3)
+
+    def _damped_guess(self, name: str, guess: Float[Tensor, "B Q P"]) -> Float[Tensor, "B Q P"]:
+        gain = self.guess_gain[name][:, None]
+        return (gain * guess.unflatten(-1, (len(gain), -1))).flatten(-2)
 
 
 def question_losses(head: Head, prediction: Prediction, question: Question) -> dict[str, Float[Tensor, ""]]:

@@ -120,7 +120,7 @@ def fit_climatology(record: Record) -> Climatology:
 
     A month (or hour of a month) that the record never saw takes the mean of the nearest month that it did see. Sums are
     kept in float64 as departures from the first step, so that the spread of a large value (geopotential) survives the
-    subtraction.
+    subtraction. What never changes, such as the orography, has its area mean as its climatology and a spread in space.
     Raises StoreError for a channel without any value, for one that never departs from its climatology, and for a record
     too short to have one.
     """
@@ -144,11 +144,16 @@ def fit_climatology(record: Record) -> Climatology:
             total[axis_bins] += values
             count[axis_bins] += is_seen
         squares += (departures**2).sum(axis=0)
+    is_static = np.array([c.variable in record.static for c in record.channels])
     _require_values(record, count)
     _require_repetition(record, count)
     mean = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
     within = squares - (np.nan_to_num(mean) * total).sum(axis=(0, 1))
     magnitude = np.nanmax(np.abs(mean + origin), axis=(0, 1, 3, 4))
+    for v in np.flatnonzero(is_static):
+        area = record.grid.cell_area / record.grid.cell_area.sum()
+        departure = (area * origin[v]).sum() - origin[v]
+        mean[:, :, v], within[v] = departure, len(record) * departure**2
     anomaly_std = _area_mean_std(within, count.sum(axis=(0, 1)), magnitude, record)
     return Climatology(
         (_fill_months(mean) + origin).astype(np.float32),

@@ -18,11 +18,22 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         return len(self.lat), len(self.lon)
 
+    def is_like(self, other: "Grid") -> bool:
+        """True if both have the same points, to a thousandth of a degree."""
+        return self.shape == other.shape and all(
+            np.allclose(mine, theirs, atol=1e-3) for mine, theirs in ((self.lat, other.lat), (self.lon, other.lon))
+        )
+
     @property
     def spacing_deg(self) -> float:
         """Mean distance of neighbouring rows in degrees; of columns, if there is one row."""
         axis = self.lat if len(self.lat) > 1 else self.lon
         return float(np.diff(axis).mean()) if len(axis) > 1 else 1.0
+
+    @property
+    def column_spacing_deg(self) -> float:
+        """Mean distance of neighbouring columns in degrees; of rows, if there is one column."""
+        return float(np.diff(self.lon).mean()) if len(self.lon) > 1 else self.spacing_deg
 
     @cached_property
     def is_periodic(self) -> bool:

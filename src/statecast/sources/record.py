@@ -21,12 +21,16 @@ IN_MEMORY_GIB = 2.0  # a record up to this size is read once and kept; a larger 
 
 @dataclass(frozen=True)
 class Record:
-    """Channels of a stream along the time of a store. Make one with `Record.open`."""
+    """Channels of a stream along the time of a store. Make one with `Record.open`.
+
+    Variables without time, such as the orography, are the same at each step; `static` names them.
+    """
 
     dataset: xr.Dataset
     channels: tuple[Channel, ...]
     units: tuple[str, ...]
     in_memory: Float[np.ndarray, "T V H W"] | None = None
+    static: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, dataset: xr.Dataset, stream: Stream, period: tuple[str, str] | None = None) -> "Record":
@@ -35,13 +39,16 @@ class Record:
         Raises StoreError for a variable or level that the store lacks and for a period without data.
         """
         channels = stream_channels(dataset, stream)
-        fields = dataset[list(stream.variables)]
+        static = tuple(name for name in stream.variables if "time" not in dataset[name].dims)
+        fields = variables_of(dataset, stream).assign(
+            {name: dataset[name].expand_dims(time=dataset["time"]) for name in static}
+        )
         if period is not None:
             fields = select_period(fields, period)
         units = tuple(str(fields[c.variable].attrs.get("units", "unknown")) for c in channels)
         gib = fields.sizes["time"] * len(channels) * fields.sizes["lat"] * fields.sizes["lon"] * 4 / 2**30
         in_memory = _contiguous(fields, channels) if gib <= IN_MEMORY_GIB else None
-        return cls(fields, channels, units, in_memory)
+        return cls(fields, channels, units, in_memory, static)
 
     def __len__(self) -> int:
         return self.dataset.sizes["time"]
@@ -142,10 +149,10 @@ def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
                 "Name one of these."
             )
         array = dataset[variable]
-        missing = {"time", "lat", "lon"} - set(map(str, array.dims))
+        missing = {"lat", "lon"} - set(map(str, array.dims))
         if missing:
             raise StoreError(
-                f"variable '{variable}' has no {' and no '.join(sorted(missing))}, expected time, lat and lon. "
+                f"variable '{variable}' has no {' and no '.join(sorted(missing))}, expected lat and lon. "
                 "Leave it out of the stream."
             )
         if other := [str(d) for d in array.dims if d not in KNOWN_DIMENSIONS or d not in dataset.coords]:
@@ -179,6 +186,11 @@ def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]
                 "Name one of these, or interpolate when you prepare the store."
             )
     return [Channel(variable, float(p)) for p in stream.levels]
+
+
+def variables_of(dataset: xr.Dataset, stream: Stream) -> xr.Dataset:
+    """The stream's variables, with the times of the dataset also where none of them has time."""
+    return dataset[list(stream.variables)].assign_coords(time=dataset["time"])
 
 
 def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:

@@ -3,27 +3,62 @@
 Axes: T time, V channel, H row, W column, N token, P value in a token, C coordinate, B any leading axes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from statecast.sources import Climatology, Grid, Record
+from statecast.sources import Climatology, Grid, Record, fit_climatology
 from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA, Stream, Tokens
 from statecast.tokenizers.patches import check_patch, join_patches, split_patches
-from statecast.tokenizers.windows import Place
+from statecast.tokenizers.windows import Place, whole_domain
+
+STEPS_PER_CHUNK = 64
+LARGEST_LOG = 20.0  # e^20 scales: what an untrained model may answer stays a number
 
 
 @dataclass(frozen=True)
 class FieldTokenizer:
     """Reads windows of a record as tokens, and writes tokens as fields.
 
-    value = (field - climatology(month, hour, place)) / std of such anomalies in the training period
+    value = (f(field) - f(climatology(month, hour, place))) / std of such anomalies in the training period
+
+    with f(x) = x, or log(1 + x / scale) for what has a `log_scale`, whose anomalies are then differences of logarithms, without a unit.
     """
 
     stream: Stream
     climatology: Climatology
+
+    @classmethod
+    def fit(cls, stream: Stream, record: Record) -> "FieldTokenizer":
+        """With the statistics of a record: give it the training period only. Raises StoreError as `fit_climatology` does."""
+        tokenizer = cls(stream, fit_climatology(record))
+        if not stream.log_scale:
+            return tokenizer
+        std = np.where(tokenizer._is_log, tokenizer._spread(record), tokenizer.climatology.anomaly_std)
+        return cls(stream, replace(tokenizer.climatology, anomaly_std=std.astype(np.float32)))
+
+    def _spread(self, record: Record) -> Float[np.ndarray, " V"]:
+        """Standard deviation of the anomalies of each channel, averaged by cell area, a day or so at a time."""
+        total, weight = np.zeros(len(record.channels)), np.zeros(len(record.channels))
+        for start in range(0, len(record), STEPS_PER_CHUNK):
+            place = whole_domain(record.grid, start, min(STEPS_PER_CHUNK, len(record) - start))
+            anomalies = self.anomalies(record, place)
+            area = record.grid.cell_area * np.isfinite(anomalies)
+            total += (area * np.nan_to_num(anomalies) ** 2).sum(axis=(0, 2, 3))
+            weight += area.sum(axis=(0, 2, 3))
+        return np.sqrt(total / weight)
+
+    @cached_property
+    def _log_scale(self) -> Float[np.ndarray, "V 1 1"]:
+        scales = self.stream.log_scale
+        return np.array([scales.get(c.variable, np.inf) for c in self.climatology.channels], np.float32)[:, None, None]
+
+    @property
+    def _is_log(self) -> np.ndarray:
+        return np.isfinite(self._log_scale[:, 0, 0])
 
     @property
     def groups(self) -> int:
@@ -41,16 +76,28 @@ class FieldTokenizer:
 
     def tokenize(self, record: Record, place: Place) -> Tokens:
         """The tokens of the window at `place`. Raises ValueError if the patch does not divide it."""
-        steps = slice(place.start, place.start + place.steps)
-        anomalies = (record.read(steps, place.rows, place.columns) - self.usual(record, place)) / self._scale()
-        anomalies = anomalies[:, self.channel_order()]
+        anomalies = self.anomalies(record, place)
         observed = np.isfinite(anomalies)
-        values = np.where(observed, anomalies, np.float32(0))
         return Tokens(
-            torch.from_numpy(split_patches(values, self.stream.patch, self.groups)),
+            self.from_anomalies(np.where(observed, anomalies, np.float32(0))),
             torch.from_numpy(self.coordinates(record, place)),
-            torch.from_numpy(split_patches(observed, self.stream.patch, self.groups)),
+            torch.from_numpy(split_patches(observed[:, self.channel_order()], self.stream.patch, self.groups)),
         )
+
+    def anomalies(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+        """Departures from the climatology in the window at `place`; NaN where nothing was observed."""
+        steps = slice(place.start, place.start + place.steps)
+        return self.departures(record.read(steps, place.rows, place.columns), self.usual(record, place))
+
+    def departures(
+        self, fields: Float[np.ndarray, "*B V H W"], usual: Float[np.ndarray, "*B V H W"]
+    ) -> Float[np.ndarray, "*B V H W"]:
+        """f(fields) - f(usual); the inverse of `to_fields`."""
+        plain = fields - usual
+        if not self.stream.log_scale:
+            return plain
+        logs = np.log1p(np.maximum(fields, 0) / self._log_scale) - np.log1p(np.maximum(usual, 0) / self._log_scale)
+        return np.where(np.isfinite(self._log_scale), logs, plain)
 
     def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
         """The climatology of the window at `place`, in the units of the channels."""
@@ -71,6 +118,10 @@ class FieldTokenizer:
     ) -> Float[np.ndarray, "E T V H W"]:
         """Members' anomalies added to what is usual; no member of what was never negative in training is negative."""
         fields = anomalies + usual
+        if self.stream.log_scale:
+            logs = np.minimum(anomalies + np.log1p(np.maximum(usual, 0) / self._log_scale), LARGEST_LOG)
+            with np.errstate(invalid="ignore"):  # inf * 0, where it is not taken
+                fields = np.where(np.isfinite(self._log_scale), self._log_scale * np.expm1(logs), fields)
         for channel in np.flatnonzero(self.climatology.lowest >= 0):
             if (fields[:, :, channel] < 0).any():
                 fields[:, :, channel] = non_negative(fields[:, :, channel])

@@ -1,5 +1,6 @@
 """Where a window lies: the whole domain, or a random neighbourhood whose centre is uniform on the sphere."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from statecast.sources import Grid
+from statecast.tokenizers.patches import Patch
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,57 @@ class Place:
 def whole_domain(grid: Grid, start: int, steps: int) -> Place:
     """The window over every row and column, from step `start`."""
     return Place(start, steps, slice(0, len(grid.lat)), np.arange(len(grid.lon)))
+
+
+def window_around(place: Place, of: Grid, grid: Grid, shape: tuple[int, int]) -> Place:
+    """The window of another grid of `shape` (rows, columns) around the centre of `place`, a window of the grid `of`.
+
+    Where it would cross an edge it ends there.
+    """
+    if shape == grid.shape:
+        return whole_domain(grid, place.start, place.steps)
+    rows, columns = shape
+    lat = of.lat[place.rows].mean()
+    lon = np.unwrap(of.lon[place.columns], period=360.0).mean()
+    centres = np.convolve(grid.lat, np.full(rows, 1 / rows), mode="valid")
+    first_row = int(np.abs(centres - lat).argmin())
+    middle = grid.lon[0] + (columns - 1) / 2 * grid.column_spacing_deg  # of a window that begins at the first column
+    turn = lon - middle
+    turn = turn % 360.0 if grid.is_periodic else (turn + 180.0) % 360.0 - 180.0
+    first_column = round(turn / grid.column_spacing_deg)
+    if not grid.is_periodic:
+        first_column = min(max(first_column, 0), grid.shape[1] - columns)
+    of_window = (first_column + np.arange(columns)) % grid.shape[1]
+    return Place(place.start, place.steps, slice(first_row, first_row + rows), of_window)
+
+
+def same_size(extent: tuple[int, int], of: Grid, grid: Grid, patch: Patch) -> tuple[int, int]:
+    """Rows and columns of `grid` that cover as many degrees as `extent` does on the grid `of`: whole tokens, at least one."""
+    rows = extent[0] * of.spacing_deg / grid.spacing_deg
+    columns = extent[1] * of.column_spacing_deg / grid.column_spacing_deg
+    return _whole_tokens(rows, patch[1], grid.shape[0]), _whole_tokens(columns, patch[2], grid.shape[1])
+
+
+def _whole_tokens(points: float, size: int, most: int) -> int:
+    return max(1, min(round(points / size), most // size)) * size
+
+
+def window_shapes(
+    extent: tuple[int, int] | None, grids: Mapping[str, Grid], patches: Mapping[str, Patch]
+) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the window of each stream: `extent` is that of the first, those on other grids cover as many degrees."""
+    if extent is None:
+        return {name: grid.shape for name, grid in grids.items()}
+    first = next(iter(grids.values()))
+    return {
+        name: extent if grid.is_like(first) else same_size(extent, first, grid, patches[name])
+        for name, grid in grids.items()
+    }
+
+
+def smallest_domain(grids: Mapping[str, Grid]) -> str:
+    """The stream on whose grid windows are drawn: the one that covers the least of the sphere, the first of several."""
+    return min(grids, key=lambda name: round(float(grids[name].cell_area.sum()), 6))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from statecast.training.checkpoints import RunStopped
 from statecast.training.fit import fit
 from statecast.training.options import ONE_DEVICE, Devices, TrainingOptions, is_first_process
-from statecast.training.questions import QuestionDataset, StreamSource, read_window
+from statecast.training.questions import QuestionDataset, StreamSource
 
 __all__ = [
     "ONE_DEVICE",
@@ -14,5 +14,4 @@ __all__ = [
     "TrainingOptions",
     "fit",
     "is_first_process",
-    "read_window",
 ]

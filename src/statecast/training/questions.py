@@ -1,7 +1,7 @@
 """Questions for training: sample i is a pure function of (seed, i)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from statecast.sources import Record
 from statecast.streams import Question, Window
-from statecast.tokenizers import FieldTokenizer, Place, WindowSampler
+from statecast.tokenizers import FieldTokenizer, Place, WindowSampler, read_window, window_around
 
 
 class TrainingTask(Protocol):
@@ -26,17 +26,15 @@ class StreamSource:
     tokenizer: FieldTokenizer
 
 
-def read_window(sources: Mapping[str, StreamSource], place: Place) -> Window:
-    """The tokens of every stream at `place`."""
-    return {name: source.tokenizer.tokenize(source.record, place) for name, source in sources.items()}
-
-
 @dataclass(frozen=True)
 class QuestionDataset(Dataset[Question]):
     """Sample i of a training of `samples` samples: a window and a split of it that depend on (seed, i) alone.
 
     What must agree within a batch, such as the hidden share, is drawn from (seed, i // batch_size), where `batch_size`
     is the global one: the order is the same on any number of processes.
+
+    windows  drawn on the grid of one of the streams; those of streams on other grids lie around the same centre
+    shapes   rows and columns of the window of each stream; may be left out where all share one grid
     """
 
     sources: Mapping[str, StreamSource]
@@ -45,6 +43,7 @@ class QuestionDataset(Dataset[Question]):
     seed: int
     batch_size: int
     samples: int
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.samples
@@ -56,7 +55,18 @@ class QuestionDataset(Dataset[Question]):
             )
         place, sample = self._draw(index)
         step = np.random.default_rng([self.seed, 1, index // self.batch_size])
-        return self.task(read_window(self.sources, place), sample, step)
+        tokenizers = {name: source.tokenizer for name, source in self.sources.items()}
+        records = {name: source.record for name, source in self.sources.items()}
+        return self.task(read_window(tokenizers, records, self._places(place)), sample, step)
+
+    def _places(self, place: Place) -> dict[str, Place]:
+        of = self.windows.grid
+        return {
+            name: place
+            if source.record.grid.is_like(of)
+            else window_around(place, of, source.record.grid, self.shapes[name])
+            for name, source in self.sources.items()
+        }
 
     def place(self, index: int) -> Place:
         """Where and when the window of a sample lies."""

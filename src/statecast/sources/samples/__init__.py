@@ -1,9 +1,14 @@
-"""The two records that ship with statecast; their licence and provenance stand in README.md beside them."""
+"""The records that ship with statecast; their licence and provenance stand in README.md beside them."""
 
 from importlib.resources import files
 from pathlib import Path
 
-SAMPLES = {"sample:atmosphere": "atmosphere.zarr", "sample:storm1996": "storm1996.nc"}
+SAMPLES = {
+    "sample:atmosphere": "atmosphere.zarr",
+    "sample:europe": "europe.nc",
+    "sample:radar": "radar.nc",
+    "sample:storm1996": "storm1996.nc",
+}
 
 
 def sample_path(name: str) -> Path:

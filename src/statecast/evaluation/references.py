@@ -1,0 +1,160 @@
+"""What a specialist would try first where one stream is asked of others: interpolation, regression, quantile mapping.
+
+Axes: T time, V channel, H row, W column, X shown value, S season, Q quantile.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from statecast.sources import Record
+from statecast.tokenizers import FieldTokenizer, Place
+from statecast.tokenizers.first_guess import bilinear, first_guess, guessed_channels, part_of
+from statecast.tokenizers.windows import whole_domain
+
+RIDGE = 1e-3  # of the mean variance of what is shown, so that channels that repeat one another don't blow weights up
+WINDOWS = 400  # of the training period that a baseline is fitted to
+QUANTILES = np.linspace(0.0, 1.0, 51)
+FEWEST = 100  # values of a season that quantiles are told from; with fewer, those of all seasons
+
+Places = Mapping[str, Place]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Bilinear interpolation, as `tokenizers.first_guess` has it."""
+
+    tokenizers: Mapping[str, FieldTokenizer]
+    name: str
+
+    @property
+    def is_whole(self) -> bool:
+        """True if every channel of the stream has a first guess."""
+        guessed = sum(len(pairs) for pairs in guessed_channels(self.name, self.tokenizers).values())
+        return guessed == len(self.tokenizers[self.name].climatology.channels)
+
+    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
+        """The stream's fields, in its units."""
+        return first_guess(self.name, self.tokenizers, records, places)[0]
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Linear regression of one stream's anomalies on those of the shown streams, interpolated to the same place, at the same time.
+
+    One set of weights for each band of latitude and each asked channel, by least squares with a small ridge.
+    """
+
+    tokenizers: Mapping[str, FieldTokenizer]
+    shown: tuple[str, ...]
+    name: str
+    weights: Float[np.ndarray, "H X V"]
+
+    @classmethod
+    def fit(
+        cls,
+        tokenizers: Mapping[str, FieldTokenizer],
+        shown: tuple[str, ...],
+        name: str,
+        training: Mapping[str, Record],
+        steps: int,
+    ) -> "Regression":
+        """From windows that are spread evenly over the training period."""
+        products: np.ndarray | float = 0.0
+        moments: np.ndarray | float = 0.0
+        for places in windows(training, steps):
+            x = _predictors(tokenizers, shown, name, training, places)
+            y = _read(training[name], places[name]) - tokenizers[name].usual(training[name], places[name])
+            seen = np.isfinite(y)
+            x = np.where(seen.all(axis=1, keepdims=True), x, 0.0)
+            products = products + np.einsum("txhw,tvhw->hxv", x, np.where(seen, y, 0.0))
+            moments = moments + np.einsum("txhw,tyhw->hxy", x, x)
+        size = np.asarray(moments).shape[-1]
+        variance = np.trace(moments, axis1=1, axis2=2)[:, None, None] / size
+        ridge = (RIDGE * variance + np.finfo(np.float32).tiny) * np.eye(size)  # a band without values has none
+        return cls(tokenizers, shown, name, np.linalg.solve(moments + ridge, products))
+
+    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
+        """Anomalies of the asked stream, in its units."""
+        x = _predictors(self.tokenizers, self.shown, self.name, records, places)
+        return np.einsum("txhw,hxv->tvhw", x, self.weights)
+
+
+def _predictors(
+    tokenizers: Mapping[str, FieldTokenizer],
+    shown: tuple[str, ...],
+    name: str,
+    records: Mapping[str, Record],
+    places: Places,
+) -> Float[np.ndarray, "T X H W"]:
+    """Anomalies of the shown streams over their spread, at the points of the asked one; 0 where nothing was observed."""
+    target = part_of(records[name].grid, places[name])
+    parts = []
+    for other in shown:
+        scale = tokenizers[other].climatology.anomaly_std[:, None, None]
+        values = np.nan_to_num(tokenizers[other].anomalies(records[other], places[other]) / scale)
+        grid = part_of(records[other].grid, places[other])
+        parts.append(values if grid.is_like(target) else bilinear(values, grid, target))
+    return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class QuantileMapping:
+    """The first guess, its quantiles at each point and season replaced by those of what was observed there.
+
+    y = F_observed^-1(F_guess(x)), both empirical, by linear interpolation between quantiles; beyond the outermost the distance between
+    them is added (Panofsky & Brier 1968; Boe et al. 2007). Where a point was never observed, the guess.
+    """
+
+    guess: Guess
+    guessed: Float[np.ndarray, "S Q V H W"]
+    observed: Float[np.ndarray, "S Q V H W"]
+
+    @classmethod
+    def fit(cls, guess: Guess, training: Mapping[str, Record], steps: int) -> "QuantileMapping":
+        """From windows that are spread evenly over the training period."""
+        record, guesses, truths, months = training[guess.name], [], [], []
+        for places in windows(training, steps):
+            place = places[guess.name]
+            truth = _read(record, place)
+            truths.append(truth)
+            guesses.append(np.where(np.isfinite(truth), guess(training, places), np.nan))
+            months.append(record.month[place.start : place.start + place.steps])
+        season = np.concatenate(months) % 12 // 3
+        known = [np.concatenate(values) for values in (guesses, truths)]
+        return cls(guess, *(np.stack([_quantiles(values, season == s) for s in range(4)]) for values in known))
+
+    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
+        """The stream's fields, in its units."""
+        place, values = places[self.guess.name], self.guess(records, places)
+        season = records[self.guess.name].month[place.start : place.start + place.steps] % 12 // 3
+        mapped = values.copy()
+        for s in np.unique(season):
+            steps = season == s
+            for v, row, column in np.ndindex(values.shape[1:]):
+                x, y = self.guessed[s, :, v, row, column], self.observed[s, :, v, row, column]
+                if np.isfinite(y).all():
+                    wanted = values[steps, v, row, column]
+                    beyond = np.where(wanted > x[-1], wanted - x[-1], np.minimum(wanted - x[0], 0.0))
+                    mapped[steps, v, row, column] = np.interp(wanted, x, y) + beyond
+        lowest = self.guess.tokenizers[self.guess.name].climatology.lowest[:, None, None]
+        return np.where(lowest >= 0, np.maximum(mapped, 0), mapped)
+
+
+def _quantiles(values: Float[np.ndarray, "T V H W"], chosen: np.ndarray) -> Float[np.ndarray, "Q V H W"]:
+    taken = values[chosen] if chosen.sum() >= FEWEST else values
+    never = np.isnan(taken).all(axis=0)
+    return np.where(never, np.nan, np.nanquantile(np.where(never, 0.0, taken), QUANTILES, axis=0))
+
+
+def windows(training: Mapping[str, Record], steps: int, most: int = WINDOWS) -> Iterator[dict[str, Place]]:
+    """At most that many of them, evenly over the period, on every grid."""
+    starts = next(iter(training.values())).starts(steps)
+    for start in starts[np.unique(np.linspace(0, len(starts) - 1, most).astype(int))]:
+        yield {name: whole_domain(record.grid, int(start), steps) for name, record in training.items()}
+
+
+def _read(record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+    return record.read(slice(place.start, place.start + place.steps), place.rows, place.columns)

@@ -1,0 +1,125 @@
+"""What a stream that is asked of others starts from: their anomalies, interpolated to its points.
+
+Axes: T time, V channel, H row, W column, N token, P value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.interpolate import RegularGridInterpolator
+
+from statecast.sources import Grid, Record, StoreError
+from statecast.streams import Channel, Window
+from statecast.tokenizers.fields import FieldTokenizer
+from statecast.tokenizers.windows import Place
+
+
+def read_window(
+    tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
+) -> Window:
+    """The tokens of every stream at its place, with the first guess of those that have one."""
+    window = {name: tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
+    for name in window:
+        if tokenizers[name].stream.first_guess:
+            guess = first_guess(name, tokenizers, records, places)
+            tokens = tokenizers[name].from_anomalies(tokenizers[name].departures(*guess))
+            window[name] = replace(window[name], guess=torch.nan_to_num(tokens))
+    return window
+
+
+def first_guess(
+    name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
+) -> tuple[Float[np.ndarray, "T V H W"], Float[np.ndarray, "T V H W"]]:
+    """The guessed fields of a stream at its place and what is usual there, in its units.
+
+    guess = climatology there + bilinear interpolation of (field - climatology) of the other stream
+
+    so that a difference between the two climatologies, as mountains make it, is no error of the guess. Where nothing was observed, and for
+    channels without a first guess, the climatology.
+    """
+    tokenizer, place = tokenizers[name], places[name]
+    usual = tokenizer.usual(records[name], place)
+    guess = usual.copy()
+    target = part_of(records[name].grid, place)
+    for source, pairs in guessed_channels(name, tokenizers).items():
+        there = places[source]
+        fields = records[source].read(slice(there.start, there.start + there.steps), there.rows, there.columns)
+        anomalies = np.nan_to_num(fields - tokenizers[source].usual(records[source], there))
+        mine, theirs = np.array(pairs).T
+        guess[:, mine] += bilinear(anomalies[:, theirs], part_of(records[source].grid, there), target)
+    lowest = tokenizer.climatology.lowest[:, None, None]
+    return np.where(lowest >= 0, np.maximum(guess, 0), guess), usual
+
+
+def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dict[str, list[tuple[int, int]]]:
+    """For each stream that a first guess comes from: pairs of a channel of stream `name` and one of the other's.
+
+    Raises StoreError for a stream, variable or level that is guessed from and isn't there, and for other units.
+    """
+    climatology = tokenizers[name].climatology
+    pairs: dict[str, list[tuple[int, int]]] = {}
+    for mine, channel in enumerate(climatology.channels):
+        if (guess := tokenizers[name].stream.first_guess.get(channel.variable)) is None:
+            continue
+        source, variable = guess.split(".")
+        if source not in tokenizers or source == name:
+            others = ", ".join(other for other in tokenizers if other != name)
+            raise StoreError(f"streams.{name}.first_guess: there is no other stream '{source}'. Streams: {others}.")
+        theirs = tokenizers[source].climatology
+        wanted = Channel(variable, channel.pressure_hpa)
+        if wanted not in theirs.channels:
+            raise StoreError(
+                f"streams.{name}.first_guess: stream {source} has no {wanted}. It has {', '.join(map(str, theirs.channels))}."
+            )
+        position = theirs.channels.index(wanted)
+        if theirs.units[position] != climatology.units[mine]:
+            raise StoreError(
+                f"streams.{name}.first_guess: {channel} is in '{climatology.units[mine]}', {source}.{wanted} in "
+                f"'{theirs.units[position]}'. Convert one of them."
+            )
+        pairs.setdefault(source, []).append((mine, position))
+    return pairs
+
+
+def part_of(grid: Grid, place: Place) -> Grid:
+    """The grid of a window; longitudes go on rising where it crosses the date line."""
+    lon = grid.lon[place.columns]
+    return Grid(grid.lat[place.rows], np.unwrap(lon, period=360.0) if len(lon) else lon)
+
+
+def bilinear(fields: Float[np.ndarray, "*B H W"], grid: Grid, target: Grid) -> Float[np.ndarray, "*B I J"]:
+    """Fields at the points of another grid, linear in latitude and longitude; beyond the outermost rows and columns the nearest.
+
+    Raises StoreError for a target that lies outside of the grid by more than the distance of two points.
+    """
+    lat, lon = grid.lat, grid.lon
+    values = np.moveaxis(fields.reshape(-1, *fields.shape[-2:]), 0, -1)
+    wanted = lon[0] + (target.lon - lon[0]) % 360.0
+    if grid.is_periodic:
+        lon, values = np.append(lon, lon[0] + 360.0), np.concatenate([values, values[:, :1]], axis=1)
+    else:
+        wanted = np.where(wanted - lon[-1] > lon[0] + 360.0 - wanted, wanted - 360.0, wanted)  # beyond the nearer edge
+    _require_overlap(grid, target, wanted)
+    points = np.meshgrid(np.clip(target.lat, lat[0], lat[-1]), np.clip(wanted, lon[0], lon[-1]), indexing="ij")
+    found = RegularGridInterpolator((lat, lon), values)(np.stack(points, axis=-1))
+    return np.moveaxis(found, -1, 0).reshape(*fields.shape[:-2], *target.shape).astype(fields.dtype)
+
+
+def _require_overlap(grid: Grid, target: Grid, wanted: np.ndarray) -> None:
+    rows, columns = (float(np.diff(axis).max()) if len(axis) > 1 else 1.0 for axis in (grid.lat, grid.lon))
+    south, north = target.lat[0] < grid.lat[0] - 2 * rows, target.lat[-1] > grid.lat[-1] + 2 * rows
+    outside = not grid.is_periodic and (
+        wanted.min() < grid.lon[0] - 2 * columns or wanted.max() > grid.lon[-1] + 2 * columns
+    )
+    if south or north or outside:
+        raise StoreError(
+            f"the grids don't overlap: one covers {_box(target)}, the one that it is guessed from {_box(grid)}. "
+            "Give stores of the same region, or cut the finer one."
+        )
+
+
+def _box(grid: Grid) -> str:
+    return f"{grid.lat[0]:g} to {grid.lat[-1]:g} N, {grid.lon[0]:g} to {grid.lon[-1]:g} E"

@@ -1,0 +1,166 @@
+"""Streams with stores of their own: a finer, regional data set and an instrument are asked of a global model."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import statecast
+from statecast.config import RecipeError
+from statecast.costs.sizes import size_of
+from statecast.preparation import make_questions, recipe_stores, stream_sources
+from statecast.sources import StoreError, open_fields
+from statecast.trained import ModelError
+
+TRAINING = {"steps": 3, "batch_size": 2, "validation_samples": 2, "footprint": False}
+FINE = {"variables": ["t"], "levels": [850], "patch": [2, 2, 2], "first_guess": {"t": "fields.t"}}
+RELIEF = {"variables": ["orog"], "patch": [2, 2, 2]}
+
+
+@pytest.fixture(scope="module")
+def fine_store(runs, tmp_path_factory) -> str:
+    """6 × 8 points between those of the global store, 2 K warmer, with an orography, a tenth missing; from the third day on."""
+    coarse = open_fields(runs.store).load()
+    region = {"lat": np.linspace(-30, 30, 6), "lon": np.linspace(40, 110, 8)}
+    fine = (coarse[["t"]].interp(region) + 2.0).isel(time=slice(8, None))
+    fine["t"] = fine.t.where(np.random.default_rng(0).uniform(size=fine.t.shape) > 0.1).assign_attrs(coarse.t.attrs)
+    height = np.random.default_rng(1).uniform(0, 1000, (6, 8))
+    fine = fine.assign(orog=(("lat", "lon"), height, {"units": "m"}))
+    path = tmp_path_factory.mktemp("fine") / "fine.nc"
+    fine.to_netcdf(path)
+    return str(path)
+
+
+def recipe_of(runs, fine_store, **changes):
+    streams = {**runs.recipe["streams"], "relief": RELIEF, "fine": FINE}
+    task = {"kind": "translate", "to": ["fine"], "slabs": 2}
+    data = {"stores": {"relief": fine_store, "fine": fine_store}}
+    return {"data": data, "streams": streams, "task": task, "training": TRAINING} | changes
+
+
+@pytest.fixture(scope="module")
+def tuned(runs, fine_store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    statecast.finetune(recipe_of(runs, fine_store), runs.pretrained, out, progress=False)
+    return out
+
+
+def test_a_finer_grid_is_learned_and_verified_beside_what_a_specialist_would_try(runs, tuned, tmp_path):
+    statecast.evaluate(tuned, runs.store, runs.held_out, tmp_path / "scores", every_h=24.0, progress=False)
+    records = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    baselines = {"climatology", "bilinear", "regression", "quantile_mapping"}
+    assert {r["forecast"] for r in records} == {"model", *baselines} and {r["task"] for r in records} == {"translate"}
+    assert {"frequency_bias_q90", "csi_q90", "ets_q99"} <= {r["metric"] for r in records}
+    rmse = {r["forecast"]: r["value"] for r in records if r["metric"] == "rmse"}
+    assert rmse["bilinear"] < 0.3 * rmse["climatology"]  # which it is made of
+    assert rmse["model"] < 0.8 * rmse["climatology"]  # after three steps from new weights
+    assert "Task: translate" in (tmp_path / "scores" / "report.html").read_text()
+
+
+def test_the_old_question_is_answered_as_before_where_only_what_is_new_may_change(runs, fine_store, tmp_path):
+    recipe = recipe_of(runs, fine_store, adaptation={"change": "new"})
+    tuned = statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False).model.state_dict()
+    base = statecast.load(runs.pretrained).model.state_dict()
+    assert all(np.array_equal(value, tuned[name]) for name, value in base.items())
+    assert any(".fine" in name for name in tuned.keys() - base.keys())
+
+
+def test_a_finer_grid_is_answered_from_the_coarse_store_alone(runs, tuned, tmp_path):
+    out = tmp_path / "fine.nc"
+    found = statecast.complete(tuned, runs.store, ("2000-02-10", "2000-02-12"), members=3, out=out, progress=False)
+    assert found.t.dims == ("number", "time", "level", "lat", "lon")
+    assert found.t.shape == (3, 12, 1, 6, 8) and bool(np.isfinite(found.t).all())
+    truth = open_fields(runs.store).t.sel(level=[850.0]).interp(lat=found.lat, lon=found.lon) + 2.0
+    error = np.sqrt(((found.t.mean("number") - truth.sel(time=found.time)) ** 2).mean())
+    assert error < 0.5 * truth.sel(time=found.time).std()
+    assert xr.open_dataset(out).t.attrs["units"] == "K"
+
+
+def test_what_is_known_on_the_finer_grid_stays(runs, fine_store, tuned):
+    period = ("2000-02-10", "2000-02-12")
+    own = {"fine": fine_store}
+    found = statecast.complete(tuned, runs.store, period, stores=own, members=2, progress=False).t
+    known = open_fields(fine_store).t.sel(time=found.time, level=[850.0]).transpose(*found[0].dims)
+    assert bool(known.isnull().any()) and bool(np.isfinite(found).all())
+    np.testing.assert_allclose(found[1].where(known.notnull()), known, rtol=1e-6)
+
+
+def test_samples_and_windows_of_all_streams_lie_at_the_same_time_and_place(runs, fine_store):
+    recipe = statecast.read_recipe(
+        recipe_of(runs, fine_store, window={"extent": [4, 4]}), inherit=statecast.load(runs.pretrained).recipe
+    )
+    sources = stream_sources(recipe, recipe_stores(recipe), {})
+    assert sources["fields"].record.dataset.indexes["time"].equals(sources["fine"].record.dataset.indexes["time"])
+    questions = make_questions(recipe, sources, 20, seed=0)
+    for index in range(20):
+        question = questions[index]
+        assert {name: len(tokens) for name, tokens in question.context.items()} == {"fields": 8, "relief": 24}
+        fine, coarse = question.queries["fine"], question.context["fields"]
+        assert len(fine) == 24
+        middle = [tokens.coordinate("latitude_deg").mean().item() for tokens in (fine, coarse)]
+        assert abs(middle[0] - middle[1]) <= 11.25  # half a coarse row
+        assert np.array_equal(np.unique(fine.coordinate("hour_utc")), np.unique(coarse.coordinate("hour_utc")))
+
+
+def test_the_cost_of_a_recipe_knows_each_streams_own_grid(runs, fine_store):
+    inherit = statecast.load(runs.pretrained).recipe
+    size = size_of(statecast.read_recipe(recipe_of(runs, fine_store), inherit=inherit))
+    assert size.tokens_per_sample == 2 * (4 * 8 + 3 * 4 + 3 * 4) and size.assumed == ()
+    gone = recipe_of(runs, fine_store, data={"stores": {"relief": fine_store, "fine": "gone.nc"}})
+    size = size_of(statecast.read_recipe(gone, inherit=inherit))
+    assert size.tokens_per_sample == 2 * (4 * 8 + 3 * 4 + 4 * 8)
+    assert "a window has as many tokens of gone.nc as of" in size.assumed[1]
+
+
+def test_a_region_that_does_not_overlap_is_refused(runs, fine_store, tmp_path):
+    coarse = open_fields(runs.store).load().isel(lat=slice(0, 2))
+    coarse.drop_vars("nothing").to_netcdf(tmp_path / "south.nc")
+    data = {"store": str(tmp_path / "south.nc"), "stores": {"relief": fine_store, "fine": fine_store}}
+    base = runs.recipe | {"data": runs.recipe["data"] | {"store": str(tmp_path / "south.nc")}}
+    statecast.pretrain(base, tmp_path / "base", progress=False)
+    with pytest.raises(StoreError, match="the grids don't overlap: one covers -30 to 30 N"):
+        statecast.finetune(recipe_of(runs, fine_store, data=data), tmp_path / "base", tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (
+            {"first_guess": {"u": "fields.t"}},
+            r"streams\.fine: first_guess names 'u', which is none of the variables \(t\)",
+        ),
+        ({"first_guess": {"t": "t"}}, r"first_guess of t is 't', expected STREAM\.VARIABLE"),
+        ({"log_scale": {"rain": 1.0}}, r"log_scale names 'rain'"),
+    ],
+)
+def test_options_of_variables_that_a_stream_lacks_are_refused(runs, fine_store, stream, message):
+    recipe = recipe_of(runs, fine_store)
+    recipe["streams"] = {**recipe["streams"], "fine": {**FINE, **stream}}
+    with pytest.raises(RecipeError, match=message):
+        statecast.read_recipe(recipe, inherit=statecast.load(runs.pretrained).recipe)
+
+
+def test_stores_and_first_guesses_need_their_streams(runs, fine_store):
+    inherit = statecast.load(runs.pretrained).recipe
+    with pytest.raises(RecipeError, match=r"data\.stores: there is no stream snow"):
+        statecast.read_recipe(recipe_of(runs, fine_store, data={"stores": {"snow": fine_store}}), inherit=inherit)
+    with pytest.raises(RecipeError, match=r"streams\.fine\.first_guess: is for a stream that is asked of others"):
+        statecast.read_recipe(recipe_of(runs, fine_store, task={"kind": "masked", "slabs": 2}), inherit=inherit)
+
+
+def test_answers_on_different_grids_do_not_fit_into_one_store(runs, fine_store, tmp_path):
+    recipe = recipe_of(runs, fine_store)
+    recipe["streams"] = {
+        "fields": FINE | {"levels": [500], "first_guess": {}},
+        "pressure": {"variables": ["msl"], "patch": [2, 2, 2]},
+    }
+    recipe["streams"]["fine"] = FINE | {"first_guess": {}}
+    recipe |= {
+        "task": {"kind": "translate", "to": ["pressure", "fine"], "slabs": 2},
+        "data": {"stores": {"fine": fine_store}},
+    }
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
+    with pytest.raises(ModelError, match="answers streams on different grids"):
+        statecast.complete(tmp_path / "run", runs.store, ("2000-02-10", "2000-02-12"), progress=False)

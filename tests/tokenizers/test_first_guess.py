@@ -1,0 +1,117 @@
+"""First guesses: other streams' anomalies at the points of a stream, on its own grid. Axes as in the module."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from statecast.sources import Grid, Record, StoreError, open_fields
+from statecast.streams import Stream
+from statecast.tokenizers import FieldTokenizer, read_window
+from statecast.tokenizers.first_guess import bilinear, first_guess, guessed_channels, part_of
+from statecast.tokenizers.windows import Place, whole_domain
+
+COARSE = Grid(np.linspace(-75, 75, 6), np.arange(12) * 30.0)
+FINE = Grid(np.linspace(-60, 70, 14), np.arange(5.0, 355, 10))
+REGION = Grid(np.linspace(31, 59, 8), np.linspace(-20, 22, 7))
+
+
+@pytest.mark.parametrize("target", [FINE, REGION], ids=["global", "across Greenwich"])
+def test_what_is_linear_in_latitude_and_longitude_is_interpolated_exactly(target):
+    lat, lon = np.meshgrid(COARSE.lat, (COARSE.lon + 180) % 360 - 180, indexing="ij")
+    wanted = np.meshgrid(target.lat, (target.lon + 180) % 360 - 180, indexing="ij")
+    found = bilinear(np.stack([lat, 2 * lat + lon]), COARSE, target)
+    inside = np.abs(wanted[1]) < 145  # the seam of a linear function lies at 180 degrees
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-5)
+    np.testing.assert_allclose(found[1][inside], (2 * wanted[0] + wanted[1])[inside], atol=1e-4)
+
+
+def test_a_wave_round_the_globe_is_continuous_across_the_seam():
+    fields = np.broadcast_to(np.cos(np.deg2rad(COARSE.lon)), COARSE.shape)
+    between = bilinear(fields, COARSE, Grid(np.array([0.0]), np.array([345.0])))
+    assert between.item() == pytest.approx((1 + np.cos(np.deg2rad(30))) / 2)
+
+
+def test_beyond_the_outermost_rows_the_nearest_is_taken():
+    fields = np.arange(6.0)[:, None] * np.ones(12)
+    assert bilinear(fields, COARSE, Grid(np.array([-89.0, 89.0]), np.array([10.0]))).ravel().tolist() == [0.0, 5.0]
+
+
+@pytest.mark.parametrize("target", [Grid(REGION.lat, REGION.lon + 120), Grid(REGION.lat - 80, REGION.lon)])
+def test_grids_that_do_not_overlap_are_refused(target):
+    with pytest.raises(
+        StoreError, match=r"the grids don't overlap: one covers .* guessed from 31 to 59 N, -20 to 22 E"
+    ):
+        bilinear(np.zeros(REGION.shape), REGION, target)
+
+
+@pytest.fixture
+def pair(make_store):
+    """A coarse stream and a fine, regional one whose climatology is 3 K warmer, with the tokenizers of both."""
+    coarse = open_fields(make_store(steps=40))
+    fine = coarse[["t2m"]].interp(lat=np.arange(31.0, 47, 4), lon=np.arange(40.0, 72, 4)) + 3.0
+    fine.t2m.attrs = coarse.t2m.attrs
+    streams = {
+        "coarse": (coarse, Stream(variables=("msl", "t2m"), patch=(2, 2, 2))),
+        "fine": (fine, Stream(variables=("t2m",), patch=(2, 2, 4), first_guess={"t2m": "coarse.t2m"})),
+    }
+    records = {name: Record.open(dataset, stream) for name, (dataset, stream) in streams.items()}
+    return {n: FieldTokenizer.fit(streams[n][1], record) for n, record in records.items()}, records
+
+
+def test_a_guess_is_the_climatology_there_and_the_interpolated_anomaly(pair):
+    """The fine field is the interpolated coarse one plus a constant: a difference of climatologies, and so no error."""
+    tokenizers, records = pair
+    places = {name: whole_domain(record.grid, 6, 4) for name, record in records.items()}
+    guess, usual = first_guess("fine", tokenizers, records, places)
+    np.testing.assert_allclose(guess, records["fine"].read(slice(6, 10)), atol=2e-2)
+    np.testing.assert_array_equal(usual, tokenizers["fine"].usual(records["fine"], places["fine"]))
+    window = read_window(tokenizers, records, places)
+    assert window["coarse"].guess is None
+    np.testing.assert_allclose(window["fine"].guess, window["fine"].values, atol=5e-3)
+    assert window["fine"][:3].guess.shape == (3, tokenizers["fine"].values_per_token)
+
+
+def test_where_the_coarse_stream_has_no_value_the_guess_is_the_climatology(pair, make_store):
+    tokenizers, records = pair
+    nothing = open_fields(make_store(steps=40)) * np.nan
+    records = records | {"coarse": Record.open(nothing, tokenizers["coarse"].stream)}
+    places = {name: whole_domain(record.grid, 0, 2) for name, record in records.items()}
+    guess, usual = first_guess("fine", tokenizers, records, places)
+    np.testing.assert_array_equal(guess, usual)
+
+
+def test_the_grid_of_a_window_across_the_date_line_goes_on_rising():
+    part = part_of(COARSE, Place(0, 1, slice(2, 4), np.array([10, 11, 0, 1])))
+    assert part.lon.tolist() == [300.0, 330.0, 360.0, 390.0] and part.lat.tolist() == [-15.0, 15.0]
+
+
+@pytest.mark.parametrize(
+    ("guess", "message"),
+    [
+        ("ocean.t2m", "there is no other stream 'ocean'. Streams: coarse"),
+        ("fine.t2m", "there is no other stream 'fine'"),
+        ("coarse.sst", "stream coarse has no sst. It has msl, t2m"),
+        ("coarse.msl", "t2m is in 'K', coarse.msl in 'Pa'"),
+    ],
+)
+def test_a_guess_from_what_is_not_there_is_refused(pair, guess, message):
+    tokenizers, _ = pair
+    stream = tokenizers["fine"].stream.model_copy(update={"first_guess": {"t2m": guess}})
+    with pytest.raises(StoreError, match=message):
+        guessed_channels("fine", tokenizers | {"fine": FieldTokenizer(stream, tokenizers["fine"].climatology)})
+
+
+def test_a_guess_of_what_is_never_negative_is_not_negative(make_store):
+    rain = xr.Dataset({"rain": np.abs(make_store(steps=40).msl - 1e5).assign_attrs(units="mm")})
+    stream = Stream(variables=("rain",), patch=(2, 2, 2))
+    records = {"model": Record.open(open_fields(rain), stream)}
+    fine = open_fields(rain * 0.1).isel(lat=slice(2, 8))
+    fine.rain.attrs = rain.rain.attrs
+    guided = stream.model_copy(update={"first_guess": {"rain": "model.rain"}})
+    records["radar"] = Record.open(fine, guided)
+    tokenizers = {
+        "model": FieldTokenizer.fit(stream, records["model"]),
+        "radar": FieldTokenizer.fit(guided, records["radar"]),
+    }
+    places = {name: whole_domain(record.grid, 0, 2) for name, record in records.items()}
+    assert first_guess("radar", tokenizers, records, places)[0].min() == 0
