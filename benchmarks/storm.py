@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from statecast import load, open_fields
+from statecast import open_fields
 from statecast.evaluation.figures import MAP_WIDTH, draw_map
 from statecast.explain.chain import chained_sensitivity
 from statecast.explain.figures import mark
@@ -30,6 +30,7 @@ from statecast.sources import Grid, Record
 from statecast.sources.record import select_period
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
+from upstream import given_or_tiny
 
 HELD_OUT = ("2001-01-05", "2001-02-28")  # the chain needs three days and a history before the low
 STRIP_H, EVERY_H = (72.0, 48.0, 24.0), 6.0
@@ -91,7 +92,7 @@ def centre(size: xr.DataArray) -> tuple[float, float]:
 
 def strip(found: dict[float, xr.DataArray], states: dict[float, xr.DataArray], out: Path) -> None:
     """The maps of STRIP_H one beside the other."""
-    shown = [lead for lead in STRIP_H if lead in found]
+    shown = [lead for lead in STRIP_H if lead in found]  # one of them in a smoke test
     figure = Figure(figsize=(MAP_WIDTH * 1.35 * len(shown), 2.3), layout="constrained")
     for axis, lead in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown, strict=True):
         draw(axis, found[lead], states[lead], lead, float(found[lead].max()))
@@ -113,13 +114,15 @@ def animation(found: dict[float, xr.DataArray], states: dict[float, xr.DataArray
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", help="run or model that forecasts; may be left out with --smoke")
     parser.add_argument("--data", default="sample:atmosphere")
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     parser.add_argument("--smoke", action="store_true", help="two maps only")
     arguments = parser.parse_args()
+    if arguments.model is None and not arguments.smoke:
+        parser.error("give --model RUN, as `statecast quickstart` makes it, or --smoke.")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    trained, dataset = load(arguments.model), open_fields(arguments.data)
+    trained, dataset = given_or_tiny(arguments.model), open_fields(arguments.data)
     field = departures(trained, dataset)
     low = deepest(field.isel(time=slice(12, None)))
     when = field.indexes["time"][int(np.flatnonzero(field.time.values == low.time.values)[0])]
