@@ -371,6 +371,50 @@ def complete(
     print(f"completed: {out}")
 
 
+@app.command()
+def explain(
+    run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
+    *,
+    store: Store,
+    at: Annotated[str, typer.Option(help="Last time that the model is shown, for example 2001-01-15T00.")],
+    query: Annotated[
+        tuple[float, float, str],
+        typer.Option(metavar="LAT LON VARIABLE[@LEVEL]", help="The point whose answer is explained; the level in hPa."),
+    ],
+    stores: OwnStores = None,
+    lead_time_h: Annotated[
+        float | None, typer.Option(help="Hours from --at to the answer; 24 if not given, or what the model reaches.")
+    ] = None,
+    members: Annotated[str, typer.Option(help="Whose sensitivity: mean, or the number of one member.")] = "mean",
+    season: Annotated[
+        str | None, typer.Option(metavar="MONTH-DAY", help="Ask the same state as if it were that day of the year.")
+    ] = None,
+    hour: Annotated[float | None, typer.Option(help="Ask the same state as if it were that hour of the day.")] = None,
+    chunk: Annotated[int, typer.Option(help="Tokens whose attention is held at a time; fewer take less memory.")] = 256,
+    out: Out,
+    overwrite: Overwrite = False,
+) -> None:
+    """What an answer at one point comes from: attention maps, roll-out, sensitivities, and what it would be under another α."""
+    from statecast import jobs
+    from statecast.explain.sensitivity import read_members
+
+    jobs.explain(
+        run,
+        store,
+        at,
+        query,
+        out,
+        stores=_by_stream(stores),
+        overwrite=overwrite,
+        lead_time_h=lead_time_h,
+        members=read_members(members),
+        season=season,
+        hour_utc=hour,
+        chunk=chunk,
+    )
+    print(f"report: {out / 'report.html'}")
+
+
 @data.command()
 def describe(
     store: Annotated[str, typer.Argument(help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")],

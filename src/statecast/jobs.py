@@ -15,6 +15,8 @@ from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.report import RunFacts, write_report
 from statecast.evaluation.verify import asked_like, progress_bar, verify
+from statecast.explain import explain as explain_point
+from statecast.explain.report import write_explanation
 from statecast.inference import complete as fill_in
 from statecast.inference import forecast, write_forecast
 from statecast.models import ModelOptions
@@ -312,6 +314,32 @@ def complete(
         with new_output(out, overwrite=overwrite) as path:
             write_forecast(fields, path)
     return fields
+
+
+def explain(
+    run: str | Path | TrainedModel,
+    data: str | xr.Dataset,
+    at: str,
+    query: tuple[float, float, str],
+    out: str | Path | None = None,
+    *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> xr.Dataset:
+    """What an answer at one point comes from; write `explain.nc`, `report.html` and its figures into the directory `out` if given.
+
+    See `explain.explain` for the options, what comes back and what is raised; OutputError if `out` exists.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    explained = explain_point(trained, model_stores(trained, data, stores), at, query, **options)
+    if out is not None:
+        with new_output(out, overwrite=overwrite) as directory:
+            directory.mkdir()
+            write_explanation(
+                explained, str(run) if not isinstance(run, TrainedModel) else "given", str(data), directory
+            )
+    return explained
 
 
 def model_stores(

@@ -106,16 +106,16 @@ def reliability(verification: Verification) -> Figure:
 
 def forecast_maps(grid: Grid, rows: Sequence[tuple[Channel, str, np.ndarray, np.ndarray]]) -> Figure:
     """Truth, ensemble mean, its error and the spread. `rows` holds (channel, units, truth H W, members E H W) for each variable."""
-    figure, axes = _map_grid(len(rows), ("truth", "prediction (mean of members)", "error", "spread"), grid)
+    figure, axes = map_panels(len(rows), ("truth", "prediction (mean of members)", "error", "spread"), grid)
     for (channel, units, truth, members), panels in zip(rows, axes, strict=True):
         mean, spread = members.mean(axis=0), members.std(axis=0, ddof=1) if len(members) > 1 else np.zeros_like(truth)
         low, high = np.nanpercentile(truth, [1, 99])
         worst = max(np.nanpercentile(np.abs(mean - truth), 99), 1e-12)
         panels[0].set_ylabel(f"{channel}\n({units})", fontsize=9)
-        _map(panels[0], grid, truth, SEQUENTIAL, low, high)
-        _map(panels[1], grid, mean, SEQUENTIAL, low, high)
-        _map(panels[2], grid, mean - truth, DIVERGING, -worst, worst)
-        _map(panels[3], grid, spread, SPREAD, 0.0, worst)
+        draw_map(panels[0], grid, truth, SEQUENTIAL, low, high)
+        draw_map(panels[1], grid, mean, SEQUENTIAL, low, high)
+        draw_map(panels[2], grid, mean - truth, DIVERGING, -worst, worst)
+        draw_map(panels[3], grid, spread, SPREAD, 0.0, worst)
     return figure
 
 
@@ -129,15 +129,15 @@ def reconstruction_maps(
 ) -> Figure:
     """A masked cube at some of its times: what is shown, the reconstruction, the truth, the error where it was hidden."""
     steps = np.unique(np.linspace(0, len(truth) - 1, 4).round().astype(int))
-    figure, axes = _map_grid(len(steps), ("shown", "reconstruction", "truth", "error where hidden"), grid)
+    figure, axes = map_panels(len(steps), ("shown", "reconstruction", "truth", "error where hidden"), grid)
     low, high = np.nanpercentile(truth, [1, 99])
     worst = max(np.nanpercentile(np.abs(mean - truth), 99), 1e-12)
     for step, panels in zip(steps, axes, strict=True):
         panels[0].set_ylabel(f"step {step + 1} of {len(truth)}\n{channel} ({units})", fontsize=8)
-        _map(panels[0], grid, np.where(hidden[step], np.nan, truth[step]), SEQUENTIAL, low, high)
-        _map(panels[1], grid, mean[step], SEQUENTIAL, low, high)
-        _map(panels[2], grid, truth[step], SEQUENTIAL, low, high)
-        _map(panels[3], grid, np.where(hidden[step], mean[step] - truth[step], np.nan), DIVERGING, -worst, worst)
+        draw_map(panels[0], grid, np.where(hidden[step], np.nan, truth[step]), SEQUENTIAL, low, high)
+        draw_map(panels[1], grid, mean[step], SEQUENTIAL, low, high)
+        draw_map(panels[2], grid, truth[step], SEQUENTIAL, low, high)
+        draw_map(panels[3], grid, np.where(hidden[step], mean[step] - truth[step], np.nan), DIVERGING, -worst, worst)
     return figure
 
 
@@ -160,8 +160,11 @@ def training_curves(runs: Mapping[str, Path]) -> Figure | None:
     return figure if drawn else None
 
 
-def _map_grid(rows: int, titles: Sequence[str], grid: Grid) -> tuple[Figure, np.ndarray]:
-    aspect = np.ptp(grid.lat) / max(np.ptp(grid.lon), 1e-9)
+def map_panels(
+    rows: int, titles: Sequence[str], grid: Grid, *, height_deg: float | None = None, width_deg: float | None = None
+) -> tuple[Figure, np.ndarray]:
+    """A figure with rows of maps, one column a title, and its axes; each shows the whole grid if no height and width are given."""
+    aspect = (height_deg or np.ptp(grid.lat)) / max(width_deg or np.ptp(grid.lon), 1e-9)
     figure = Figure(figsize=(MAP_WIDTH * len(titles), (MAP_WIDTH * aspect + 0.15) * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, len(titles), squeeze=False)
     for axis, title in zip(axes[0], titles, strict=True):
@@ -169,15 +172,25 @@ def _map_grid(rows: int, titles: Sequence[str], grid: Grid) -> tuple[Figure, np.
     return figure, axes
 
 
-def _map(axis: Axes, grid: Grid, field: Float[np.ndarray, "H W"], colours: str, low: float, high: float) -> None:
-    """A field on a plain latitude-longitude map with coastlines; a global grid is turned so that Greenwich is in the middle."""
+def draw_map(
+    axis: Axes,
+    grid: Grid,
+    field: Float[np.ndarray, "H W"],
+    colours: str,
+    low: float,
+    high: float,
+    *,
+    centre_deg: float = 0.0,
+) -> None:
+    """A field on a plain latitude-longitude map with coastlines; a global grid is turned so that `centre_deg` is in the middle."""
     lon = grid.lon
     if grid.is_periodic:
-        order = np.argsort((lon + 180) % 360)
-        lon, field = (lon[order] + 180) % 360 - 180, field[:, order]
+        turned = (lon - centre_deg + 180) % 360
+        order = np.argsort(turned)
+        lon, field = turned[order] - 180 + centre_deg, field[:, order]
     mesh = axis.pcolormesh(lon, grid.lat, field, cmap=colours, vmin=low, vmax=high, shading="nearest", rasterized=True)
-    shift = 0.0 if lon.max() <= 180 else 360.0
-    lines = [line + np.array([offset, 0.0]) for line in coastlines() for offset in {0.0, shift}]
+    shifts = {360.0 * np.floor((edge + 180) / 360) for edge in (lon.min(), lon.max())}
+    lines = [line + np.array([shift, 0.0]) for line in coastlines() for shift in shifts]
     axis.add_collection(LineCollection(lines, colors="k", linewidths=0.4))
     axis.set(
         xlim=(lon.min() - grid.spacing_deg / 2, lon.max() + grid.spacing_deg / 2),

@@ -56,15 +56,20 @@ def write_report(
     curves = figures.training_curves(facts.runs)
     if curves is not None:
         sections.append(
-            _section(
+            section(
                 "Training", "Loss in normalised units; the thick line is the loss on the validation period.", [curves]
             )
         )
+    write_page(facts.title, _facts(facts, record), sections, out)
+
+
+def write_page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Write a self-contained page to the file `out`: a table of facts, then sections as `section` makes them."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(files("statecast.evaluation"))), autoescape=True
     )
     page = environment.get_template("report.html.j2").render(
-        facts=_facts(facts, record), sections=sections, title=facts.title, version=version("statecast")
+        facts=facts, sections=sections, title=title, version=version("statecast")
     )
     out.write_text(page, encoding="utf-8")
 
@@ -104,10 +109,10 @@ def _forecast_sections(
     starts = len(forecasts[0].starts_h)
     text = f"Area-weighted scores over {starts} starts; bands are 95 % intervals from resampling the starts in blocks of five days."
     sections = [
-        _section(
+        section(
             f"Forecast skill{of}", text, [figures.skill_by_lead_time(forecasts)], table=relative_table(forecasts, leads)
         ),
-        _section(
+        section(
             f"Ensemble{of}",
             "Fair continuous ranked probability score of the members, beside the distribution of the training period; lower is better.",
             [
@@ -133,7 +138,7 @@ def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: s
     ]
     lead_h = case.truth.shape[0] * record.step_h
     start = str(record.dataset["time"].values[place.start + task.history * depth - 1])[:16]
-    return _section(
+    return section(
         "Maps", f"One forecast from {start}, {lead_h:g} h ahead.", [figures.forecast_maps(record.grid, rows)]
     )
 
@@ -165,7 +170,7 @@ def _masked_sections(
             )
         )
     text = "Single tokens hidden at random, fully; scored where they were hidden. The maps show one window with 75 % hidden."
-    return [_section("Masked reconstruction", text, maps, tables=tables)]
+    return [section("Masked reconstruction", text, maps, tables=tables)]
 
 
 def _task_sections(
@@ -196,7 +201,7 @@ def _task_sections(
         )
         text = f"Area-weighted scores over {len(scored[0].starts_h)} windows where it was asked; the maps show one of them."
         table = relative_table(scored, scored[0].lead_time_h)
-        sections.append(_section(f"Task: {task}", text, [*drawn, maps], table=table))
+        sections.append(section(f"Task: {task}", text, [*drawn, maps], table=table))
     return sections
 
 
@@ -208,9 +213,10 @@ def mapped_channels(record: Record) -> list[int]:
     return (preferred + others)[:MAPPED]
 
 
-def _section(
+def section(
     title: str, text: str, shown: Sequence[Figure], table: Any = None, tables: Sequence[Any] = ()
 ) -> dict[str, Any]:
+    """One section of a page: a heading, a sentence or two, tables and figures."""
     return {
         "title": title,
         "text": text,

@@ -80,13 +80,19 @@ class GeometricAttention(nn.Module):
     def forward(
         self, queries: Float[Tensor, "B N W"], at: Geometry, context: Float[Tensor, "B M W"], where: Geometry
     ) -> Float[Tensor, "B N W"]:
-        content = self._split(self.to_query(queries)) / math.sqrt(self.content_size)
-        query = torch.cat([content, self._query_geometry(at)], dim=-1)
-        key = torch.cat([self._split(self.to_key(context)), self._key_geometry(where)], dim=-1)
-        value = self._split(self.to_value(context)).to(query.dtype)
+        query, key, value = self.project(queries, at, context, where)
         with _without_autocast(query.device):  # in 8 bits the inner products forget where tokens are
             mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
         return self.output(mixed.transpose(1, 2).flatten(2))
+
+    def project(
+        self, queries: Float[Tensor, "B N W"], at: Geometry, context: Float[Tensor, "B M W"], where: Geometry
+    ) -> tuple[Float[Tensor, "B H N D"], Float[Tensor, "B H M D"], Float[Tensor, "B H M D"]]:
+        """Query, key and value of each head: the softmax of query · key is how much a head takes of each value."""
+        content = self._split(self.to_query(queries)) / math.sqrt(self.content_size)
+        query = torch.cat([content, self._query_geometry(at)], dim=-1)
+        key = torch.cat([self._split(self.to_key(context)), self._key_geometry(where)], dim=-1)
+        return query, key, self._split(self.to_value(context)).to(query.dtype)
 
     def _split(self, tokens: Float[Tensor, "B N HD"]) -> Float[Tensor, "B H N D"]:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
