@@ -146,8 +146,9 @@ def test_a_recipe_cannot_be_changed():
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_recipe_that_ships_can_be_read(name):
-    """A fine-tuning recipe is named after the pre-training whose model it starts from."""
+    """A fine-tuning recipe is named after the pre-training whose model it starts from; AtmoRep's start from `base`."""
     base, _, tuning = name.partition("-")
+    base = "base" if base == "atmorep" else base
     read = read_recipe(name, inherit=read_recipe(base).as_dict()) if tuning else read_recipe(name)
     assert isinstance(read.task, Masked) is not bool(tuning)
 

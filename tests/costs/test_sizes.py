@@ -80,3 +80,10 @@ def test_a_number_of_samples_that_cannot_be_is_refused(recipe, few_draws):
     assert size.training_flops(10) == 10 * size.flops_per_sample
     with pytest.raises(CostError, match="samples -3"):
         size.training_flops(-3)
+
+
+@pytest.mark.parametrize("name", ["forecast", "interpolate", "cosmo-rea6", "radklim"])
+def test_atmoreps_applications_have_a_cost_without_their_archives_and_fit_a_gpu(name, few_draws):
+    size = size_of(read_recipe(f"atmorep-{name}", inherit=read_recipe("base").as_dict()))
+    assert any("era5.zarr is not there" in assumption for assumption in size.assumed)
+    assert 1e8 < size.parameters < 2.5e8 and size.memory_gib(64, shards=False) < 40
