@@ -264,7 +264,8 @@ def error_std(model: Departure, question: ForecastQuestion, data: Data) -> Float
         starts = question.starts(anomalies)[::stride]
         return np.nanmean([predict(model, question, anomalies, int(s))[1] ** 2 for s in starts], axis=0)
 
-    pattern, recent = mean_square(data.training_anomalies, 5), mean_square(data.validation_anomalies, 1)
+    stride = round(data.every_h / data.training.step_h)
+    pattern, recent = mean_square(data.training_anomalies, stride), mean_square(data.validation_anomalies, 1)
     area = data.training_anomalies.area
     size = np.nansum(recent * area, axis=(2, 3)) / np.nansum(pattern * area, axis=(2, 3))
     return np.sqrt(pattern * size[..., None, None])
@@ -416,14 +417,14 @@ def run_seed(
 ) -> Iterator[dict[str, Any]]:
     """All results of one seed, model by model."""
     for key in models:
-        path = out / f"seed-{seed}" / f"{key}-{seconds:g}s"
+        folder, name = out / f"seed-{seed}", f"{key}-{seconds:g}s"
         if key == "ours":
-            yield from kept(path.with_suffix(".json"), lambda: run_ours(data, seed, seconds, probe))
+            yield from kept(folder / f"{name}.json", lambda: run_ours(data, seed, seconds, probe))
             continue
-        yield from kept(path.with_suffix(".json"), lambda k=key: [run_forecast(PEERS[k], data, seed, seconds)])
+        yield from kept(folder / f"{name}.json", lambda k=key: [run_forecast(PEERS[k], data, seed, seconds)])
         if key == "unet":
             fill = partial(run_masked, PEERS[key], data, seed, PRETRAINING_SHARE * seconds)
-            yield from kept(path.with_name(f"{path.name}-masked.json"), lambda make=fill: [make()])
+            yield from kept(folder / f"{name}-masked.json", lambda make=fill: [make()])
 
 
 def print_table(results: list[dict[str, Any]]) -> None:
@@ -479,7 +480,7 @@ def main() -> None:
     models = available(arguments.models)
     data, seeds, seconds, probe = Data(arguments.store, 42.0), arguments.seeds, arguments.seconds, PROBE_STEPS
     if arguments.smoke:
-        data, seeds, seconds, probe = Data(arguments.store, 480.0), [0], 1.0, None
+        data, seeds, seconds, probe = Data(arguments.store, 720.0), [0], 1.0, None
     out = arguments.out / ("smoke" if arguments.smoke else "")
     results = [one for seed in seeds for one in run_seed(seed, models, data, seconds, probe, out)]
     print_table(results)
