@@ -1,0 +1,490 @@
+"""Ours beside trained peers: a U-Net and a spherical Fourier neural operator, on the same data, for the same time.
+
+    python benchmarks/peers.py --store sample:atmosphere --seconds 240 --out runs/peers [--seeds 0 1 2] [--models ours unet sfno] [--smoke]
+
+For each seed and on one thread: ours pre-trained and fine-tuned to forecast 72 h within the time, ours from scratch for all of it, and
+each peer for all of it; then the same for masked reconstruction with 75 % hidden, where a U-Net fills the gaps for as long as ours was
+pre-trained. Time is CPU time of one thread, so that other work on the machine doesn't decide. Prints RMSE over persistence's and
+climatology's and CRPS over that of climatology's distribution on months that no training saw, means over variables and levels ± standard
+deviation over the seeds, and what each training cost. A peer's CRPS is that of normal distributions around its forecast, as wide as its
+errors in the validation days. What a stopped run left is used again.
+
+The operator needs `pip install --no-deps torch-harmonics` (its declared dependencies would replace torch; 0.9.3 runs with torch 2.13).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from math import pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from skill import HELD_OUT, TRAIN, VALIDATE, recipes
+from statecast import finetune, pretrain, read_recipe
+from statecast.config import Recipe
+from statecast.evaluation import verify_forecast
+from statecast.evaluation.baselines import ClimatologicalEnsemble, persistence
+from statecast.evaluation.reconstruction import fold_time, on_grid, plain_mask, verify_reconstruction
+from statecast.evaluation.scores import area_mean, statistics
+from statecast.evaluation.verification import ForecastCase, Verification, every, forecast_case, stack_starts
+from statecast.models.operations import count_flops
+from statecast.preparation import make_questions, stream_sources
+from statecast.sources import Grid, Record, open_fields
+from statecast.sources.climatology import fit_climatology
+from statecast.streams import stack_questions
+from statecast.tokenizers import FieldTokenizer
+from statecast.tokenizers.windows import whole_domain
+from statecast.trained import TrainedModel
+from unet import Anomalies, Departure, FillQuestion, ForecastQuestion, Training, UNet, batches, train, zeroed
+
+LEADS_H = (6.0, 24.0, 72.0)
+PATCH, HIDDEN = 2, 0.75
+PRETRAINING_SHARE = 0.6  # of the time of ours
+PROBE_STEPS = (20, 60)  # what the second probe takes longer is the time of the steps between
+GUESSED_STEP_S = 0.25  # where the time doesn't matter
+BASELINES = {"rmse": ("persistence", "climatology", "interpolation"), "crps": ("climatology_distribution",)}
+NO_HARMONICS = "sfno: is left out, torch-harmonics is not installed. `pip install --no-deps torch-harmonics` adds it."
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three periods of a store, and how their fields become tokens."""
+
+    store: str
+    every_h: float
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return read_recipe(recipes(self.store, PATCH, 1.0)[0])
+
+    @cached_property
+    def training(self) -> Record:
+        return Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], TRAIN)
+
+    @cached_property
+    def held_out(self) -> Record:
+        return Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], HELD_OUT)
+
+    @cached_property
+    def tokenizer(self) -> FieldTokenizer:
+        return FieldTokenizer(self.recipe.streams["atmosphere"], fit_climatology(self.training))
+
+    @cached_property
+    def training_anomalies(self) -> Anomalies:
+        return Anomalies.read(self.training, self.tokenizer.climatology)
+
+    @cached_property
+    def validation_anomalies(self) -> Anomalies:
+        record = Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], VALIDATE)
+        return Anomalies.read(record, self.tokenizer.climatology)
+
+    @cached_property
+    def held_out_anomalies(self) -> Anomalies:
+        return Anomalies.read(self.held_out, self.tokenizer.climatology)
+
+
+# Ours
+
+
+def our_recipes(data: Data, seed: int) -> tuple[Recipe, Recipe]:
+    """Pre-training and fine-tuning, without anything beside the training."""
+    base, tuned = recipes(data.store, PATCH, 1.0)
+    base["data"] = base["data"] | {"validate": None}
+    plain = {"footprint": False, "loggers": []}
+    base["training"] |= plain
+    tuned["training"] |= plain
+    pretraining = read_recipe(base | {"seed": seed})
+    return pretraining, read_recipe(tuned, inherit=pretraining.as_dict())
+
+
+def with_steps(recipe: Recipe, steps: int) -> Recipe:
+    training = recipe.training.model_copy(update={"steps": steps, "checkpoint_every": steps})
+    return recipe.model_copy(update={"training": training})
+
+
+def step_seconds(recipe: Recipe, probe: tuple[int, int] | None) -> float:
+    """CPU time of a step of training; a guess without a probe."""
+    if probe is None:
+        return GUESSED_STEP_S
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        for steps in probe:
+            began = time.process_time()
+            pretrain(with_steps(recipe, steps), Path(folder) / str(steps), progress=False)
+            times.append(time.process_time() - began)
+    return (times[1] - times[0]) / (probe[1] - probe[0])
+
+
+def trained_for(
+    recipe: Recipe, step_s: float, seconds: float, start: TrainedModel | None = None
+) -> tuple[TrainedModel, Training]:
+    """Ours after as many steps as take that time, and what they took: all of it, with reading the store and writing the model."""
+    steps = max(2, round(seconds / step_s))
+    began, began_wall = time.process_time(), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        fit, out = with_steps(recipe, steps), Path(folder) / "run"
+        trained = finetune(fit, start, out, progress=False) if start else pretrain(fit, out, progress=False)
+    taken, wall = time.process_time() - began, time.monotonic() - began_wall
+    samples = steps * recipe.training.batch_size
+    return trained, Training(steps, samples, taken, wall, trained.parameters, our_flops(trained, recipe))
+
+
+def our_flops(trained: TrainedModel, recipe: Recipe, samples: int = 4) -> int:
+    """Operations of a training sample's forward and backward pass, mean over some: what is hidden differs."""
+    questions = make_questions(recipe, stream_sources(recipe, open_fields(recipe.data.store), {}), samples, recipe.seed)
+    total = sum(count_flops(trained.model, stack_questions([questions[i]])) for i in range(samples))
+    return total // samples
+
+
+def run_ours(data: Data, seed: int, seconds: float, probe: tuple[int, int] | None) -> list[dict[str, Any]]:
+    """Forecasts of ours, pre-trained and from scratch, and the masked reconstruction of what was pre-trained."""
+    pretraining, tuning = our_recipes(data, seed)
+    pretraining_s, tuning_s = step_seconds(pretraining, probe), step_seconds(tuning, probe)
+    pretrained, first = trained_for(pretraining, pretraining_s, PRETRAINING_SHARE * seconds)
+    model, second = trained_for(tuning, tuning_s, (1 - PRETRAINING_SHARE) * seconds, pretrained)
+    scratch, alone = trained_for(tuning, tuning_s, seconds)
+    forecasts = at_leads(
+        verify_forecast(
+            {"ours": model, "ours from scratch": scratch}, data.held_out, training=data.training, every_h=data.every_h
+        )
+    )
+    masked = verify_reconstruction(pretrained, data.held_out, hidden=(HIDDEN,), every_h=masked_every(data))
+    renamed = {"ours" if v.forecast == "model" else v.forecast: v for v in masked}
+    return [
+        result("ours", "forecast", forecasts, added(first, second)),
+        result("ours from scratch", "forecast", forecasts, alone),
+        result("ours", "masked", renamed, first),
+    ]
+
+
+def added(first: Training, second: Training) -> Training:
+    """Pre-training and fine-tuning as one; a sample takes the mean of both."""
+    total = {k: getattr(first, k) + getattr(second, k) for k in ("steps", "samples", "cpu_s", "wall_s")}
+    flops = (first.flops * first.samples + second.flops * second.samples) // total["samples"]
+    return Training(**total, parameters=second.parameters, flops=flops)
+
+
+def at_leads(verifications: list[Verification]) -> dict[str, Verification]:
+    """The same at the lead times that are printed."""
+    found = {}
+    for v in verifications:
+        kept = [v.lead_time_h.index(lead) for lead in LEADS_H]
+        selected = {name: s[:, kept] for name, s in v.statistics.items()}
+        found[v.forecast] = Verification(
+            v.forecast, v.task, v.channels, v.units, LEADS_H, v.members, v.starts_h, selected
+        )
+    return found
+
+
+# Peers
+
+
+def make_unet(inputs: int, outputs: int, grid: Grid) -> nn.Module:
+    return UNet(inputs, outputs, (32, 64, 128), periodic=grid.is_periodic)
+
+
+def make_sfno(inputs: int, outputs: int, grid: Grid) -> nn.Module:
+    """Bonev et al. 2023 as torch-harmonics has it; the sample's rows lie within 0.6 degrees of a Gauss-Legendre grid's.
+
+    Its last map starts at zero, like the U-Net's. Raises ModuleNotFoundError without torch-harmonics.
+    """
+    from torch_harmonics.examples.models.sfno import SphericalFourierNeuralOperator
+
+    network = SphericalFourierNeuralOperator(
+        img_size=grid.shape,
+        grid="legendre-gauss",
+        scale_factor=1,
+        in_chans=inputs,
+        out_chans=outputs,
+        embed_dim=64,
+        num_layers=4,
+        residual_prediction=True,
+        bias=True,
+    )
+    zeroed(network.decoder[-1])
+    return network
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A network with the settings that docs/experiments.md found best for it."""
+
+    name: str
+    make: Callable[[int, int, Grid], nn.Module]
+    learning_rate: float
+    batch_size: int
+
+
+PEERS = {"unet": Peer("U-Net", make_unet, 4e-3, 2), "sfno": Peer("SFNO", make_sfno, 5e-3, 2)}
+
+
+def trained_peer(
+    peer: Peer, question: ForecastQuestion | FillQuestion, data: Data, seed: int, seconds: float
+) -> tuple[Departure, Training]:
+    anomalies = data.training_anomalies
+    torch.manual_seed(seed)
+    network = peer.make(question.inputs, len(question.scale), anomalies.grid)
+    model = Departure(network, torch.from_numpy(np.asarray(question.scale, np.float32)))
+    drawn = batches(question, anomalies, question.starts(anomalies), peer.batch_size, seed)
+    return model, train(model, drawn, seconds, learning_rate=peer.learning_rate)
+
+
+def run_forecast(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, Any]:
+    step_h, history = data.training.step_h, data.tokenizer.stream.patch[0]
+    leads = tuple(round(h / step_h) for h in LEADS_H)
+    question = ForecastQuestion.fit(data.training_anomalies, leads, history)
+    model, training = trained_peer(peer, question, data, seed, seconds)
+    return result(peer.name, "forecast", verify_peer(peer.name, model, question, data), training)
+
+
+@torch.inference_mode()
+def predict(
+    model: Departure, question: ForecastQuestion, anomalies: Anomalies, last: int
+) -> tuple[Float[np.ndarray, "L V H W"], Float[np.ndarray, "L V H W"]]:
+    """The forecast from one last known step, and how far the truth lies from it (NaN: unknown), in normalised units."""
+    batch = question.batch(anomalies, np.array([last]))
+    shape = (len(question.leads), -1, *anomalies.grid.shape)
+    error = torch.where(batch.weight > 0, batch.target - model(batch.inputs, batch.base), torch.nan)
+    return tuple(x[0].reshape(shape).numpy() for x in (model(batch.inputs, batch.base), error))
+
+
+def error_std(model: Departure, question: ForecastQuestion, data: Data) -> Float[np.ndarray, "L V H W"]:
+    """Its pattern is that of the errors in the training period, its size at each lead time and channel that of the validation days."""
+
+    def mean_square(anomalies: Anomalies, stride: int) -> np.ndarray:
+        starts = question.starts(anomalies)[::stride]
+        return np.nanmean([predict(model, question, anomalies, int(s))[1] ** 2 for s in starts], axis=0)
+
+    stride = round(data.every_h / data.training.step_h)
+    pattern, recent = mean_square(data.training_anomalies, stride), mean_square(data.validation_anomalies, 1)
+    area = data.training_anomalies.area
+    size = np.nansum(recent * area, axis=(2, 3)) / np.nansum(pattern * area, axis=(2, 3))
+    return np.sqrt(pattern * size[..., None, None])
+
+
+def verify_peer(name: str, model: Departure, question: ForecastQuestion, data: Data) -> dict[str, Verification]:
+    """A peer beside the baselines, at the starts and on the truth that `verify_forecast` scores ours on."""
+    record, anomalies, tokenizer = data.held_out, data.held_out_anomalies, data.tokenizer
+    scale = tokenizer.climatology.anomaly_std[:, None, None]
+    std = error_std(model, question, data) * scale
+    ensemble, at = ClimatologicalEnsemble(data.training), [lead - 1 for lead in question.leads]
+    collected: dict[str, list[dict[str, np.ndarray]]] = {}
+    starts = forecast_starts(data, question)
+    for start in starts:
+        place = whole_domain(record.grid, int(start), question.history + max(question.leads))
+        case = forecast_case(tokenizer, record, place, question.history)
+        truth, usual = case.truth[at], case.usual[at]
+        mean = predict(model, question, anomalies, int(start) + question.history - 1)[0] * scale + usual
+        fields = tokenizer.to_fields((mean - usual)[None], usual)
+        found = statistics(fields, truth, usual, record.grid.cell_area)
+        censored = tokenizer.climatology.lowest >= 0
+        found["crps"] = area_mean(
+            crps_normal(mean, std, truth, censored[:, None, None]), record.grid.cell_area, np.isfinite(truth)
+        )
+        collected.setdefault(name, []).append(found)
+        for key, members in baselines(case, record, ensemble, at).items():
+            collected.setdefault(key, []).append(statistics(members, truth, usual, record.grid.cell_area))
+    hours = record.hours[starts]
+    return {
+        key: Verification(key, "forecast", record.channels, record.units, LEADS_H, 1, hours, stack_starts(parts))
+        for key, parts in collected.items()
+    }
+
+
+def forecast_starts(data: Data, question: ForecastQuestion) -> np.ndarray:
+    return every(data.held_out, data.held_out.starts(question.history + max(question.leads)), data.every_h)
+
+
+def baselines(
+    case: ForecastCase, record: Record, ensemble: ClimatologicalEnsemble, at: list[int]
+) -> dict[str, np.ndarray]:
+    times = case.ahead.start + np.array(at)
+    return {
+        "persistence": persistence(case.last, len(at)),
+        "climatology": case.usual[None, at],
+        "climatology_distribution": ensemble.for_times(record.month[times], record.hour_utc[times]),
+    }
+
+
+def crps_normal(mean: np.ndarray, std: np.ndarray, truth: np.ndarray, censored: np.ndarray) -> np.ndarray:
+    """CRPS of normal distributions, of which `censored` have what is negative moved to 0, as rain needs it.
+
+    σ (z (2 Φ(z) - 1) + 2 φ(z) - 1 / sqrt π),  z = (y - μ) / σ          Gneiting et al. 2005, eq. 5
+    less  σ (t Φ(t)² + 2 Φ(t) φ(t) - Φ(t sqrt 2) / sqrt π),  t = -μ / σ: the integral of Φ² below 0, where the truth never is
+    """
+    cdf = lambda x: torch.special.ndtr(torch.from_numpy(x)).numpy()  # noqa: E731
+    density = lambda x: np.exp(-(x**2) / 2) / np.sqrt(2 * pi)  # noqa: E731
+    z, t = (truth - mean) / std, -mean / std
+    whole = z * (2 * cdf(z) - 1) + 2 * density(z) - 1 / np.sqrt(pi)
+    below = t * cdf(t) ** 2 + 2 * cdf(t) * density(t) - cdf(np.sqrt(2) * t) / np.sqrt(pi)
+    return std * (whole - np.where(censored, below, 0.0))
+
+
+# Masked reconstruction
+
+
+def masked_every(data: Data) -> float:
+    return max(192.0, data.every_h)
+
+
+def hide_tokens(shape: tuple[int, int, int], patch: tuple[int, int, int]) -> Callable[[np.random.Generator], Any]:
+    """Masks of single tokens at random, a share of 50 to 90 %, as pre-training hides them."""
+
+    def hide(generator: np.random.Generator) -> np.ndarray:
+        tokens = tuple(n // p for n, p in zip(shape, patch, strict=True))
+        count = round(generator.uniform(0.5, 0.9) * int(np.prod(tokens)))
+        hidden = np.zeros(int(np.prod(tokens)), bool)
+        hidden[generator.permutation(len(hidden))[:count]] = True
+        return np.kron(hidden.reshape(tokens), np.ones(patch, bool))
+
+    return hide
+
+
+def run_masked(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, Any]:
+    """A network that fills gaps, scored on the masks that ours is scored on."""
+    patch = data.tokenizer.stream.patch
+    steps = data.recipe.task.slabs * patch[0]
+    shape = (steps, *data.held_out.grid.shape)
+    question = FillQuestion(steps, len(data.held_out.channels), hide_tokens(shape, patch))
+    model, training = trained_peer(peer, question, data, seed, seconds)
+    return result(peer.name, "masked", verify_masked(peer.name, model, question, data), training)
+
+
+@torch.inference_mode()
+def verify_masked(name: str, model: Departure, question: FillQuestion, data: Data) -> dict[str, Verification]:
+    record, tokenizer, steps = data.held_out, data.tokenizer, question.steps
+    starts, task = every(record, record.starts(steps), masked_every(data)), plain_mask(HIDDEN)
+    task = task.model_copy(update={"slabs": data.recipe.task.slabs})
+    collected: dict[str, list[dict[str, np.ndarray]]] = {name: [], "climatology": []}
+    area = np.tile(record.grid.cell_area, (steps, 1))
+    for start in starts:
+        place = whole_domain(record.grid, int(start), steps)
+        window = tokenizer.tokenize(record, place)
+        asked = task.complete({"atmosphere": window}, seed=place.start).queries["atmosphere"]
+        hidden = on_grid(tokenizer, window, asked, torch.zeros(1, *asked.values.shape), place)[1]
+        batch = question.masked(data.held_out_anomalies, np.array([start]), hidden[None, :, 0])
+        usual = tokenizer.usual(record, place)
+        filled = model(batch.inputs, batch.base).reshape(usual.shape).numpy()
+        fields = tokenizer.to_fields((filled * tokenizer.climatology.anomaly_std[:, None, None])[None], usual)
+        truth = record.read(slice(place.start, place.start + steps))
+        scored = fold_time(np.where(hidden & np.isfinite(usual), truth, np.nan))
+        for key, members in ((name, fields), ("climatology", usual[None])):
+            found = statistics(fold_time(members), scored, fold_time(usual), area)
+            collected[key].append({metric: mean[None] for metric, mean in found.items()})
+    hours = record.hours[starts]
+    return {
+        key: Verification(key, "masked", record.channels, record.units, (None,), 1, hours, stack_starts(parts))
+        for key, parts in collected.items()
+    }
+
+
+# Results
+
+
+def result(name: str, task: str, found: dict[str, Verification], training: Training) -> dict[str, Any]:
+    """What is kept of a training: its costs, and each score over each baseline's by lead time, mean over the channels."""
+    ratios: dict[str, list[float]] = {}
+    for metric, bases in BASELINES.items():
+        for base in bases:
+            if base in found:
+                ratio = found[name].value(metric) / found[base].value(metric)
+                ratios[f"{metric} / {base}"] = [float(r) for r in np.nanmean(ratio, axis=1)]
+    return {"name": name, "task": task, "ratios": ratios, **asdict(training)}
+
+
+def kept(path: Path, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The results in a file, which is written if it isn't there yet."""
+    if not path.is_file():
+        results = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(results, indent=1))
+        part.rename(path)
+    return json.loads(path.read_text())
+
+
+def run_seed(
+    seed: int, models: list[str], data: Data, seconds: float, probe: tuple[int, int] | None, out: Path
+) -> Iterator[dict[str, Any]]:
+    """All results of one seed, model by model."""
+    for key in models:
+        folder, name = out / f"seed-{seed}", f"{key}-{seconds:g}s"
+        if key == "ours":
+            yield from kept(folder / f"{name}.json", lambda: run_ours(data, seed, seconds, probe))
+            continue
+        yield from kept(folder / f"{name}.json", lambda k=key: [run_forecast(PEERS[k], data, seed, seconds)])
+        if key == "unet":
+            fill = partial(run_masked, PEERS[key], data, seed, PRETRAINING_SHARE * seconds)
+            yield from kept(folder / f"{name}-masked.json", lambda make=fill: [make()])
+
+
+def print_table(results: list[dict[str, Any]]) -> None:
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in results:
+        runs.setdefault((one["task"], one["name"]), []).append(one)
+    print("\nscore over the baseline's, mean over variables and levels, mean ± standard deviation over the seeds")
+    for (task, name), seeds in runs.items():
+        for score in seeds[0]["ratios"]:
+            values = np.array([seed["ratios"][score] for seed in seeds])
+            cells = [spread(column) for column in values.T]
+            leads = [f"+{lead:g} h" for lead in LEADS_H] if task == "forecast" else [f"{HIDDEN:.0%} hidden"]
+            print(
+                f"{task:9s} {name:18s} {score:32s} "
+                + "  ".join(f"{lead} {c}" for lead, c in zip(leads, cells, strict=True))
+            )
+    print("\nwhat a training took, mean over the seeds; GFLOP a sample forward and backward")
+    for (task, name), seeds in runs.items():
+        mean = {
+            k: np.mean([s[k] for s in seeds]) for k in ("parameters", "flops", "steps", "samples", "cpu_s", "wall_s")
+        }
+        print(
+            f"{task:9s} {name:18s} {mean['parameters'] / 1e6:5.2f} M parameters  {mean['flops'] / 1e9:6.2f} GFLOP  "
+            f"{mean['steps']:6.0f} steps  {mean['samples']:6.0f} samples  {mean['cpu_s']:5.0f} s CPU  {mean['wall_s']:5.0f} s wall"
+        )
+
+
+def spread(values: Float[np.ndarray, " S"]) -> str:
+    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def available(models: list[str]) -> list[str]:
+    """The models but those whose library is not installed, which is said in a line."""
+    if "sfno" in models:
+        try:
+            import torch_harmonics  # noqa: F401
+        except ModuleNotFoundError:
+            print(NO_HARMONICS)
+            return [m for m in models if m != "sfno"]
+    return models
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", default="sample:atmosphere")
+    parser.add_argument("--out", type=Path, default=Path("runs/peers"))
+    parser.add_argument("--seconds", type=float, default=240.0, help="of CPU time that each model is trained for")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--models", nargs="+", choices=("ours", *PEERS), default=["ours", *PEERS])
+    parser.add_argument("--smoke", action="store_true", help="one seed, a moment each; into its own directory")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    models = available(arguments.models)
+    data, seeds, seconds, probe = Data(arguments.store, 42.0), arguments.seeds, arguments.seconds, PROBE_STEPS
+    if arguments.smoke:
+        data, seeds, seconds, probe = Data(arguments.store, 720.0), [0], 1.0, None
+    out = arguments.out / ("smoke" if arguments.smoke else "")
+    results = [one for seed in seeds for one in run_seed(seed, models, data, seconds, probe, out)]
+    print_table(results)
+
+
+if __name__ == "__main__":
+    main()
