@@ -37,7 +37,7 @@ from statecast.evaluation.reconstruction import fold_time, on_grid, plain_mask, 
 from statecast.evaluation.scores import area_mean, statistics
 from statecast.evaluation.verification import ForecastCase, Verification, every, forecast_case, stack_starts
 from statecast.models.operations import count_flops
-from statecast.preparation import make_questions, stream_sources
+from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.sources import Grid, Record, open_fields
 from statecast.sources.climatology import fit_climatology
 from statecast.streams import stack_questions
@@ -140,7 +140,7 @@ def trained_for(
 
 def our_flops(trained: TrainedModel, recipe: Recipe, samples: int = 4) -> int:
     """Operations of a training sample's forward and backward pass, mean over some: what is hidden differs."""
-    questions = make_questions(recipe, stream_sources(recipe, open_fields(recipe.data.store), {}), samples, recipe.seed)
+    questions = make_questions(recipe, stream_sources(recipe, recipe_stores(recipe), {}), samples, recipe.seed)
     total = sum(count_flops(trained.model, stack_questions([questions[i]])) for i in range(samples))
     return total // samples
 
@@ -362,8 +362,7 @@ def run_masked(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, A
 @torch.inference_mode()
 def verify_masked(name: str, model: Departure, question: FillQuestion, data: Data) -> dict[str, Verification]:
     record, tokenizer, steps = data.held_out, data.tokenizer, question.steps
-    starts, task = every(record, record.starts(steps), masked_every(data)), plain_mask(HIDDEN)
-    task = task.model_copy(update={"slabs": data.recipe.task.slabs})
+    starts, task = every(record, record.starts(steps), masked_every(data)), plain_mask(HIDDEN, data.recipe.task.slabs)
     collected: dict[str, list[dict[str, np.ndarray]]] = {name: [], "climatology": []}
     area = np.tile(record.grid.cell_area, (steps, 1))
     for start in starts:

@@ -9,6 +9,7 @@ channels, its spread over the seeds, the worst channel; and the scores of events
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from statecast import evaluate, finetune, pretrain
 QUESTIONS = ("interpolate", "fill", "rain", "downscale", "radar")
 
 
-def run_seed(seed: int, out: Path, overrides: list[str]) -> list[dict[str, Any]]:
-    """The scores of all questions."""
+def run_seed(seed: int, out: Path, overrides: list[str], questions: Sequence[str] = QUESTIONS) -> list[dict[str, Any]]:
+    """The scores of these questions."""
     folder, records = out / f"seed-{seed}", []
     base = once(
         folder / "pretrained",
         lambda: pretrain("quickstart", folder / "pretrained", overrides=[f"seed={seed}", *overrides]),
     )
-    for question in QUESTIONS:
+    for question in questions:
         run, scores = folder / question, folder / f"{question}-scores"
         recipe = f"quickstart-{question}"
         model = once(run, lambda run=run, recipe=recipe: finetune(recipe, base, run, overrides=overrides))

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from statecast.sources import Climatology, Grid, Record
+from statecast.tokenizers.first_guess import bilinear
 
 LEARNING_RATE, WEIGHT_DECAY, GRADIENT_CLIP, WARM_UP = 2e-3, 1e-2, 1.0, 0.05
 GROUPS = 8  # of GroupNorm
@@ -295,54 +296,49 @@ class DownscaleQuestion:
 
     coarse  anomalies at the times of the fine ones; its channels may be others
     source  for each fine channel the coarse one that it departs from; -1: from climatology
+    ratio   of each fine channel: spread of the coarse anomalies over that of its own
+    static  fields on the fine grid that never change, of the size of one
     """
 
     coarse: Anomalies
     source: tuple[int, ...]
+    ratio: Float[np.ndarray, " D"]
+    static: Float[np.ndarray, "S H W"]
     scale: Float[np.ndarray, " D"]
 
     @classmethod
-    def fit(cls, coarse: Anomalies, fine: Anomalies, source: tuple[int, ...]) -> "DownscaleQuestion":
+    def fit(
+        cls, coarse: Anomalies, fine: Anomalies, source: tuple[int, ...], ratio: np.ndarray, static: np.ndarray
+    ) -> "DownscaleQuestion":
         """The scale of the training period."""
-        question = cls(coarse, source, np.ones(len(source)))
+        question = cls(coarse, source, ratio, static, np.ones(len(source)))
         error = (fine.values - question.base(fine, np.arange(len(fine.values)))) ** 2
         weight = np.isfinite(error) * fine.area
-        return cls(coarse, source, np.sqrt((np.nan_to_num(error) * weight).sum((0, 2, 3)) / weight.sum((0, 2, 3))))
+        return cls(
+            coarse,
+            source,
+            ratio,
+            static,
+            np.sqrt((np.nan_to_num(error) * weight).sum((0, 2, 3)) / weight.sum((0, 2, 3))),
+        )
 
     @property
     def inputs(self) -> int:
-        return self.coarse.values.shape[1] + 8
+        return self.coarse.values.shape[1] + len(self.static) + 8
 
     def interpolated(self, fine: Anomalies, times: np.ndarray) -> Float[np.ndarray, "B V H W"]:
-        return interpolate(self.coarse.shown(times), self.coarse.grid, fine.grid)
+        return bilinear(self.coarse.shown(times), self.coarse.grid, fine.grid)
 
     def base(self, fine: Anomalies, times: np.ndarray) -> Float[np.ndarray, "B D H W"]:
         found = self.interpolated(fine, times)
-        return np.stack([found[:, s] if s >= 0 else np.zeros_like(found[:, 0]) for s in self.source], axis=1)
+        channels = [found[:, s] if s >= 0 else np.zeros_like(found[:, 0]) for s in self.source]
+        return np.stack(channels, axis=1) * self.ratio[:, None, None]
 
     def batch(self, anomalies: Anomalies, times: np.ndarray, generator: np.random.Generator | None = None) -> Batch:
         """`anomalies` are the fine ones."""
-        inputs = [self.interpolated(anomalies, times), anomalies.alpha(times)]
+        static = np.broadcast_to(self.static, (len(times), *self.static.shape))
+        inputs = [self.interpolated(anomalies, times), static, anomalies.alpha(times)]
         return make_batch(inputs, self.base(anomalies, times), anomalies.values[times], anomalies.area)
-
-
-def interpolate(fields: Float[np.ndarray, "*B h w"], source: Grid, target: Grid) -> Float[np.ndarray, "*B H W"]:
-    """Bilinear; the nearest row or column outside the source grid."""
-    lon, columns = source.lon, fields
-    wanted = (target.lon - lon[0]) % 360.0 + lon[0]
-    if source.is_periodic:
-        lon, columns = np.append(lon, lon[0] + 360.0), np.concatenate([fields, fields[..., :1]], axis=-1)
-    else:  # what lies just west of the first column is not 359 degrees east of it
-        wanted = np.where(wanted - lon[-1] > (360.0 - (lon[-1] - lon[0])) / 2, wanted - 360.0, wanted)
-    return along(along(columns, lon, wanted, -1), source.lat, target.lat, -2)
-
-
-def along(fields: np.ndarray, have: np.ndarray, want: np.ndarray, axis: int) -> np.ndarray:
-    """Linear interpolation along one axis; the nearest value outside."""
-    upper = np.clip(np.searchsorted(have, want), 1, len(have) - 1)
-    share = np.clip((want - have[upper - 1]) / (have[upper] - have[upper - 1]), 0, 1).astype(np.float32)
-    share = share if axis == -1 else share[:, None]
-    return (1 - share) * fields.take(upper - 1, axis=axis) + share * fields.take(upper, axis=axis)
 
 
 @dataclass(frozen=True)
