@@ -3,10 +3,10 @@
     python benchmarks/finer.py --out runs/finer [--seeds 0 1 2] [--smoke]
 
 For each seed: pre-train the quickstart, fine-tune it by `quickstart-downscale` and `quickstart-radar`, train a U-Net for each for as
-long (CPU time of one thread) from the bilinear interpolation of all coarse channels and the relief on the fine grid, as a departure from the first
-guess; verify all on months that no training saw. Prints RMSE over bilinear interpolation's of both, per channel: mean ± standard deviation
-over the seeds. A U-Net gives one value, so there is no CRPS of it. Runs of `benchmarks/questions.py` in the same --out are used again, with
-the time that they took by their `run.yaml`; what a stopped run left too.
+long (CPU time of one thread) from the bilinear interpolation of all coarse channels and the relief on the fine grid, as a departure from
+the first guess; verify all on months that no training saw. Prints RMSE over bilinear interpolation's of both, per channel: mean ± standard
+deviation over the seeds. A U-Net gives one value, so there is no CRPS of it. Runs of `benchmarks/questions.py` in the same --out are used
+again, with the time that they took by their `run.yaml`; what a stopped run left too.
 """
 
 import argparse

@@ -119,6 +119,20 @@ def forecast_maps(grid: Grid, rows: Sequence[tuple[Channel, str, np.ndarray, np.
     return figure
 
 
+ANSWERED = ("reconstruction", "truth", "error where hidden")
+
+
+def spectra(power: Mapping[str, Float[np.ndarray, " K"]], channel: Channel, units: str) -> Figure:
+    """Power along the rows by wavenumber, of the truth and of what is held beside it."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for name, values in power.items():
+        axis.plot(np.arange(1, len(values) + 1), values, label=name, linewidth=3 if name == "truth" else 1.5)
+    axis.set(xscale="log", yscale="log", xlabel="waves along the row", ylabel=f"power ({units})²", title=str(channel))
+    axis.legend(fontsize=8)
+    return figure
+
+
 def reconstruction_maps(
     grid: Grid,
     channel: Channel,
@@ -126,15 +140,17 @@ def reconstruction_maps(
     truth: Float[np.ndarray, "T H W"],
     hidden: Bool[np.ndarray, "T H W"],
     mean: Float[np.ndarray, "T H W"],
+    guess: Float[np.ndarray, "T H W"] | None = None,
 ) -> Figure:
-    """A masked cube at some of its times: what is shown, the reconstruction, the truth, the error where it was hidden."""
+    """A masked cube at some of its times: what is shown (or the first guess), the answer, the truth, the error where it was hidden."""
     steps = np.unique(np.linspace(0, len(truth) - 1, 4).round().astype(int))
-    figure, axes = map_panels(len(steps), ("shown", "reconstruction", "truth", "error where hidden"), grid)
+    figure, axes = map_panels(len(steps), ("shown" if guess is None else "first guess", *ANSWERED), grid)
     low, high = np.nanpercentile(truth, [1, 99])
     worst = max(np.nanpercentile(np.abs(mean - truth), 99), 1e-12)
     for step, panels in zip(steps, axes, strict=True):
         panels[0].set_ylabel(f"step {step + 1} of {len(truth)}\n{channel} ({units})", fontsize=8)
-        draw_map(panels[0], grid, np.where(hidden[step], np.nan, truth[step]), SEQUENTIAL, low, high)
+        first = np.where(hidden[step], np.nan, truth[step]) if guess is None else guess[step]
+        draw_map(panels[0], grid, first, SEQUENTIAL, low, high)
         draw_map(panels[1], grid, mean[step], SEQUENTIAL, low, high)
         draw_map(panels[2], grid, truth[step], SEQUENTIAL, low, high)
         draw_map(panels[3], grid, np.where(hidden[step], mean[step] - truth[step], np.nan), DIVERGING, -worst, worst)

@@ -15,14 +15,18 @@ from matplotlib.figure import Figure
 
 from statecast.evaluation import figures
 from statecast.evaluation.reconstruction import masked_task, plain_mask, reconstruct
+from statecast.evaluation.spectra import zonal_power
 from statecast.evaluation.tasks import TASKS, ask, task_of
 from statecast.evaluation.verification import Verification, forecast_case
 from statecast.inference.forecast import forecast_block, forecast_task, slab_depth
 from statecast.sources import Record
+from statecast.tokenizers import Place
+from statecast.tokenizers.first_guess import first_guess
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
 
 TABLE_LEADS_H = (6.0, 24.0, 72.0)
+SPECTRUM_WINDOWS = 20
 MAPPED = 3  # variables on the maps: more would make the report large
 
 
@@ -177,32 +181,66 @@ def _task_sections(
     trained: TrainedModel, records: Mapping[str, Record], verifications: Sequence[Verification]
 ) -> list[dict[str, Any]]:
     """A section for each stream that was asked: scores, and one window as it was shown, answered and true."""
-    record, depth = next(iter(records.values())), max(t.stream.patch[0] for t in trained.tokenizers.values())
-    steps = task_of(trained).slabs * depth
+    record, steps = next(iter(records.values())), task_of(trained).slabs * slab_depth(trained)
     starts = record.starts(steps)
-    start = int(starts[len(starts) // 2])
-    places = {name: whole_domain(r.grid, start, steps) for name, r in records.items()}
+    places = _whole(records, int(starts[len(starts) // 2]), steps)
     cases, answers = ask({"model": trained}, records, places)
     sections = []
     for (name, case), task in zip(cases.items(), dict.fromkeys(v.task for v in verifications), strict=False):
         scored = [v for v in verifications if v.task == task]
-        c = mapped_channels(records[name])[0]
         times = case.asked.any(axis=(1, 2, 3))
         drawn = [figures.skill_by_lead_time(scored)] if scored[0].lead_time_h[0] is not None else []
-        truth, asked = case.truth[times][:, c], case.asked[times][:, c]
-        mean = answers[name]["model"].mean(axis=0)[times][:, c]
-        maps = figures.reconstruction_maps(
-            records[name].grid,
-            records[name].channels[c],
-            records[name].units[c],
-            truth,
-            asked,
-            np.where(asked, mean, truth),
-        )
+        mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
+        guess = None
+        if trained.tokenizers[name].stream.first_guess:
+            guess = first_guess(name, trained.tokenizers, records, places)[0][times]
+            drawn += _spectra(trained, records, name, starts, steps)
+        for c in mapped_channels(records[name])[: 1 if guess is None else None]:
+            drawn.append(
+                figures.reconstruction_maps(
+                    records[name].grid,
+                    records[name].channels[c],
+                    records[name].units[c],
+                    case.truth[times][:, c],
+                    case.asked[times][:, c],
+                    mean[times][:, c],
+                    None if guess is None else guess[:, c],
+                )
+            )
         text = f"Area-weighted scores over {len(scored[0].starts_h)} windows where it was asked; the maps show one of them."
         table = relative_table(scored, scored[0].lead_time_h)
-        sections.append(section(f"Task: {task}", text, [*drawn, maps], table=table))
+        sections.append(section(f"Task: {task}", text, drawn, table=table))
     return sections
+
+
+def _whole(records: Mapping[str, Record], start: int, steps: int) -> dict[str, Place]:
+    return {name: whole_domain(r.grid, start, steps) for name, r in records.items()}
+
+
+def _spectra(
+    trained: TrainedModel, records: Mapping[str, Record], name: str, starts: np.ndarray, steps: int
+) -> list[Figure]:
+    """Of the truth, the model's mean and first member and the first guess, a mean over some windows; none where gaps are in every row."""
+    power: dict[str, list[np.ndarray]] = {}
+    grid = records[name].grid
+    for start in starts[np.linspace(0, len(starts) - 1, SPECTRUM_WINDOWS).astype(int)]:
+        places = _whole(records, int(start), steps)
+        cases, answers = ask({"model": trained}, records, places)
+        guess = first_guess(name, trained.tokenizers, records, places)[0]
+        members = answers[name]["model"]
+        fields = {
+            "truth": cases[name].truth,
+            "model's mean": members.mean(axis=0),
+            "a member": members[len(members) // 2],
+        }
+        for key, values in (fields | {"first guess": guess}).items():
+            power.setdefault(key, []).append(zonal_power(values, grid).mean(axis=0))
+    means = {key: np.mean(values, axis=0) for key, values in power.items()}
+    channels = [c for c in mapped_channels(records[name]) if np.isfinite(means["truth"][c]).all()]
+    return [
+        figures.spectra({k: v[c] for k, v in means.items()}, records[name].channels[c], records[name].units[c])
+        for c in channels
+    ]
 
 
 def mapped_channels(record: Record) -> list[int]:
