@@ -137,7 +137,7 @@ def test_forty_steps_of_roll_out_stay_finite(make_trained, global_store):
     assert np.isfinite(fields.t).all() and np.isfinite(fields.msl).all()
 
 
-def test_more_members_than_heads_keep_the_first_and_go_their_own_ways(make_trained, global_store):
+def test_a_member_is_the_same_whatever_the_number_of_members(make_trained, global_store):
     trained = make_trained()
     few, many = (forecast(trained, global_store, INIT, 6, members) for members in (3, 7))
     xr.testing.assert_equal(few.t, many.t.sel(number=slice(0, 2)))

@@ -135,7 +135,7 @@ def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: s
     starts = record.starts(steps)
     place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
     case = forecast_case(tokenizer, record, place, task.history * depth)
-    block = forecast_block(trained, task, records, place.start, trained.model.head.members)
+    block = forecast_block(trained, task, records, place.start)
     members = tokenizer.to_fields(block[name], case.usual)
     rows = [
         (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)

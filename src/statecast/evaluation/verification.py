@@ -162,10 +162,7 @@ def verify_forecast(
     ranks: dict[tuple[str, str], np.ndarray] = {}
     sizes: dict[tuple[str, str], int] = {}
     for done, start in enumerate(starts):
-        blocks = {
-            key: forecast_block(model, task, of_streams, int(start), model.model.head.members)
-            for key, model in models.items()
-        }
+        blocks = {key: forecast_block(model, task, of_streams, int(start)) for key, model in models.items()}
         for name, record in of_streams.items():
             case = forecast_case(first.tokenizers[name], record, whole_domain(record.grid, int(start), steps), history)
             answers = {key: first.tokenizers[name].to_fields(block[name], case.usual) for key, block in blocks.items()}

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from statecast.inference.answer import answer
 from statecast.inference.forecast import check_grid, labelled, slab_depth, with_attributes
-from statecast.inference.members import as_members, check_members
+from statecast.inference.members import check_members, draw_members
 from statecast.sources import Grid, Record, StoreError, Stores
 from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Question, Tokens, Window, positions
@@ -36,7 +36,7 @@ def complete(
     """The period of a store with what is missing in it filled by the model; what was observed stays as it is.
 
     stores    of each stream, see `sources.open_stores`; times that they lack between those they have are asked too
-    members   any number, see `members.member_weights`; all hold the same where something was observed
+    members   any number, see `members.draw_member`; all hold the same where something was observed
 
     Of a model that was fine-tuned to translate, only the streams that it was tuned to answer are asked, and returned. Each slab of time is
     answered from the window of the model's length in which it lies nearest to the middle. An asked stream needs no store: where `stores`
@@ -170,12 +170,13 @@ def _answers(
         )
     filled = {}
     for name, values in (answer(trained, Question(context, queries)) if queries else {}).items():
-        tokenizer, place = trained.tokenizers[name], places[name]
-        whole = torch.full((members, *window[name].values.shape), torch.nan)
-        whole[:, positions(queries[name], window[name])] = as_members(values, members)
-        anomalies = tokenizer.to_anomalies(whole, place)
+        tokenizer, place, record = trained.tokenizers[name], places[name], records[name]
+        whole = torch.full((len(values), *window[name].values.shape), torch.nan)
+        whole[:, positions(queries[name], window[name])] = values
+        heads, hours = tokenizer.to_anomalies(whole, place), record.hours[first : first + steps]
+        anomalies = draw_members(heads, members, record.grid, hours)
         inside = slice(now.start - first, now.stop - first)
-        filled[name] = tokenizer.to_fields(anomalies, tokenizer.usual(records[name], place))[:, inside]
+        filled[name] = tokenizer.to_fields(anomalies, tokenizer.usual(record, place))[:, inside]
     return filled
 
 

@@ -1,6 +1,6 @@
 """Forecasts of a trained model as CF datasets. Axes: E member, T time, V channel, H row, W column; B member as batch, N token, P value."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
@@ -15,9 +15,9 @@ import xarray as xr
 from jaxtyping import Float
 
 from statecast.inference.answer import answer
-from statecast.inference.members import as_members, check_members
+from statecast.inference.members import check_members, draw_member
 from statecast.inference.tiles import blend, tiles
-from statecast.sources import Record, StoreError
+from statecast.sources import Grid, Record, StoreError
 from statecast.sources.record import stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window
 from statecast.tasks import Forecast
@@ -51,7 +51,7 @@ def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, 
     """Forecast `steps` time steps from `init`, the last time that is shown.
 
     dataset   as `sources.open_fields` gives it; it must hold the history that the model is shown, up to `init`
-    members   any number, see `members.member_weights`; one of a deterministic model
+    members   any number, see `members.draw_member`; one of a deterministic model
 
     Returns variables on (init_time, number, lead_time, [level,] lat, lon) in the units of the store. More steps than the model was
     fine-tuned for are reached by roll-out: each member goes on from its own last steps.
@@ -148,13 +148,14 @@ def forecast_block(
     task: Forecast,
     records: Mapping[str, Record],
     first: int,
-    members: int,
+    members: int | None = None,
     shown: Mapping[str, Float[np.ndarray, "E T V H W"]] | None = None,
 ) -> dict[str, Float[np.ndarray, "E T V H W"]]:
-    """Members' anomalies of the steps that are asked of the window that begins at step `first`, on the whole grid.
+    """Anomalies of the steps that are asked of the window that begins at step `first`, on the whole grid.
 
-    A model that was trained on neighbourhoods is asked tile by tile, see `tiles`. What is `shown` (each member's own history, as anomalies)
-    stands in for what the records hold. NaN where nothing is usual. Raises ModelError for tiles of streams on different grids.
+    As many `members` as are asked for, see `members.draw_member`, or the answers of all heads. A model that was trained on neighbourhoods
+    is asked tile by tile, see `tiles`. What is `shown` (each member's own history, as anomalies) stands in for what the records hold. NaN
+    where nothing is usual. Raises ModelError for tiles of streams on different grids.
     """
     depth, first_name = slab_depth(trained), next(iter(records))
     history, leads = task.history * depth, task.leads * depth
@@ -173,17 +174,66 @@ def forecast_block(
             for name, record in records.items()
         }
         window = read_window({name: trained.tokenizers[name] for name in records}, records, places)
-        here = None if shown is None else {name: _cut(fields, places[name]) for name, fields in shown.items()}
-        values = _members_of(trained, task.complete(window), here, members)
-        for name, record in records.items():
-            tokenizer, place = trained.tokenizers[name], places[name]
-            ahead = Place(first + history, leads, place.rows, place.columns)
-            has_usual = np.isfinite(tokenizer.usual(record, ahead))
-            parts[name].append(np.where(has_usual, tokenizer.to_anomalies(values[name], ahead), np.nan))
+        question = task.complete(window)
+        if members is None or shown is None:
+            heads = _ahead(trained, records, places, answer(trained, question), history)
+            found = heads if members is None else _drawn(heads, records, places, history, range(members))
+        else:
+            found = {name: np.empty((0, leads)) for name in records}
+            for member in range(members):
+                here = {name: _cut(fields[member], places[name]) for name, fields in shown.items()}
+                asked = Question(_as_context(trained, question, here), question.queries)
+                heads = _ahead(trained, records, places, answer(trained, asked), history)
+                for name, own in _drawn(heads, records, places, history, [member]).items():
+                    found[name] = np.concatenate([found[name], own]) if len(found[name]) else own
+        for name, fields in found.items():
+            parts[name].append(fields)
     return {name: blend(zip(placed, found, strict=True), records[name].grid.shape) for name, found in parts.items()}
 
 
-def _cut(fields: Float[np.ndarray, "E T V H W"], place: Place) -> Float[np.ndarray, "E T V I J"]:
+def _ahead(
+    trained: TrainedModel,
+    records: Mapping[str, Record],
+    places: Mapping[str, Place],
+    answers: Mapping[str, torch.Tensor],
+    history: int,
+) -> dict[str, Float[np.ndarray, "E T V I J"]]:
+    """The heads' answers as anomalies; NaN where nothing is usual."""
+    found = {}
+    for name, values in answers.items():
+        tokenizer, place = trained.tokenizers[name], places[name]
+        ahead = Place(place.start + history, place.steps - history, place.rows, place.columns)
+        has_usual = np.isfinite(tokenizer.usual(records[name], ahead))
+        found[name] = np.where(has_usual, tokenizer.to_anomalies(values, ahead), np.nan)
+    return found
+
+
+def _drawn(
+    heads: Mapping[str, Float[np.ndarray, "K T V I J"]],
+    records: Mapping[str, Record],
+    places: Mapping[str, Place],
+    history: int,
+    members: Iterable[int],
+) -> dict[str, Float[np.ndarray, "E T V I J"]]:
+    found = {}
+    for name, fields in heads.items():
+        record, place = records[name], places[name]
+        hours = record.hours[place.start + history : place.start + place.steps]
+        grid = Grid(record.grid.lat[place.rows], record.grid.lon[place.columns])
+        found[name] = np.stack([draw_member(fields, member, grid, hours) for member in members])
+    return found
+
+
+def _as_context(trained: TrainedModel, question: Question, shown: Mapping[str, Float[np.ndarray, "T V I J"]]) -> Window:
+    """The context of a question with these anomalies in place of what was observed."""
+    context: Window = {}
+    for name, tokens in question.context.items():
+        values = trained.tokenizers[name].from_anomalies(shown[name])
+        context[name] = Tokens(values.nan_to_num(), tokens.coords, values.isfinite())
+    return context
+
+
+def _cut(fields: Float[np.ndarray, "T V H W"], place: Place) -> Float[np.ndarray, "T V I J"]:
     return fields[..., place.rows, :][..., place.columns]
 
 
@@ -193,23 +243,6 @@ def _observed_anomalies(
     """The history as every member sees it, NaN where nothing was observed."""
     anomalies = trained.tokenizers[name].anomalies(record, whole_domain(record.grid, 0, history))
     return np.broadcast_to(anomalies, (members, *anomalies.shape))
-
-
-def _members_of(
-    trained: TrainedModel, question: Question, shown: Mapping[str, np.ndarray] | None, members: int
-) -> dict[str, torch.Tensor]:
-    """The first block asks once for all members; in later ones each member sees its own past and answers with its own head."""
-    if shown is None:
-        return {name: as_members(values, members) for name, values in answer(trained, question).items()}
-    answers = []
-    for member in range(members):
-        context: Window = {}
-        for name, tokens in question.context.items():
-            values = trained.tokenizers[name].from_anomalies(shown[name][member])
-            context[name] = Tokens(values.nan_to_num(), tokens.coords, values.isfinite())
-        found = answer(trained, Question(context, question.queries))
-        answers.append({name: as_members(values, member + 1)[member] for name, values in found.items()})
-    return {name: torch.stack([a[name] for a in answers]) for name in answers[0]}
 
 
 def labelled(
