@@ -8,12 +8,12 @@ import torch
 
 from statecast.adaptation import AdaptationOptions, free
 from statecast.config import RecipeError, read_recipe
-from statecast.models.state_model import question_losses
 from statecast.outputs import START
 from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.streams import stack_questions
 from statecast.trained import load
 from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
+from statecast.training.rollout import training_losses
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
     for sample in range(step * size, (step + 1) * size):
         question = stack_questions([questions[sample]])
         with torch.no_grad():
-            losses = question_losses(trained.model.head, trained.model(question.context, question.queries), question)
+            losses = training_losses(
+                lambda asked: trained.model(asked.context, asked.queries), trained.model.head, question, recipe.task
+            )
         times = next(iter(sources.values())).record.dataset.indexes["time"]
         start = str(times[questions.place(sample).start])
         for name, asked in question.queries.items():

@@ -9,6 +9,7 @@ from statecast.config import Recipe, RecipeError
 from statecast.sources import Grid, Record, Stores, open_stores
 from statecast.sources.record import select_period
 from statecast.streams import Stream
+from statecast.tasks import Forecast
 from statecast.tokenizers import FieldTokenizer, WindowSampler
 from statecast.tokenizers.first_guess import guessed_channels
 from statecast.tokenizers.patches import Patch, check_patch
@@ -99,7 +100,10 @@ def _require_same_units(name: str, known: FieldTokenizer, record: Record) -> Non
 
 
 def window_steps(recipe: Recipe) -> int:
-    return recipe.task.slabs * max(stream.patch[0] for stream in recipe.streams.values())
+    """Time steps of the window of a training sample."""
+    task = recipe.task
+    slabs = task.training_slabs if isinstance(task, Forecast) else task.slabs
+    return slabs * max(stream.patch[0] for stream in recipe.streams.values())
 
 
 def make_questions(

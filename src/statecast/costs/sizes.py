@@ -20,6 +20,8 @@ from statecast.models import StateModel, TokenSpec
 from statecast.models.operations import sample_flops
 from statecast.sources import MissingStoreError, Record, open_fields
 from statecast.streams import COORDINATES, Stream, Tokens, token_counts
+from statecast.tasks import Forecast
+from statecast.tasks.forecast import blocks_of
 from statecast.tokenizers.windows import window_shapes
 
 DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known to some 5 %
@@ -98,13 +100,15 @@ def size_of(recipe: Recipe) -> ModelSize:
     training, low_precision = recipe.training, recipe.training.precision != "32-true"
     drawn = draw_counts(recipe, layouts)
     recomputes = training.activation_checkpointing
-    flops = [sample_flops(recipe.model, specs, c.shown, c.asked, recomputes=recomputes) for c in drawn]
+    blocks = blocks_of(recipe.task)
+    flops = [blocks * sample_flops(recipe.model, specs, c.shown, c.asked, recomputes=recomputes) for c in drawn]
     largest = {id(c): c for c in (max(drawn, key=_shown), max(drawn, key=_asked))}.values()
     return ModelSize(
         weights=Weights.of(model_on_meta(recipe, specs)),
         tokens_per_sample=sum(layout.tokens for layout in layouts.values()),
         flops_per_sample=float(np.mean(flops)),
-        activation_bytes=max(
+        activation_bytes=blocks
+        * max(
             activation_bytes(recipe.model, specs, counts, low_precision=low_precision, recomputes=recomputes)
             for counts in largest
         ),
@@ -131,13 +135,15 @@ def model_on_meta(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> StateModel:
 
 
 def draw_counts(recipe: Recipe, layouts: Mapping[str, Layout]) -> list[Counts]:
-    """Numbers of tokens in the first steps of a training: the recipe's own task splits windows, with the seeds of the training."""
+    """Numbers of tokens in the first steps of a training, of a block where it is a roll-out: the recipe's own task splits windows, with the
+    seeds of the training."""
     window = {name: _places(recipe.streams[name], layout) for name, layout in layouts.items()}
-    counts = []
+    counts, blocks = [], blocks_of(recipe.task)
     for step in range(DRAWS):
         sample, of_step = (np.random.default_rng([recipe.seed, part, step]) for part in (0, 1))
         question = recipe.task(window, sample, of_step)
-        counts.append(Counts(token_counts(question.context), token_counts(question.queries)))
+        asked = {name: count // blocks for name, count in token_counts(question.queries).items()}
+        counts.append(Counts(token_counts(question.context), asked))
     return counts
 
 
@@ -154,7 +160,9 @@ def layouts_of(recipe: Recipe) -> tuple[dict[str, Layout], list[str]]:
             assumed.append(f"store {store} is not there: every variable has all levels of its stream")
             if store in recipe.data.stores.values():
                 assumed.append(f"a window has as many tokens of {store} as of {recipe.data.store}")
-    steps = recipe.task.slabs * max(stream.patch[0] for stream in recipe.streams.values())
+    task = recipe.task
+    slabs = task.training_slabs if isinstance(task, Forecast) else task.slabs
+    steps = slabs * max(stream.patch[0] for stream in recipe.streams.values())
     records = {n: Record.open(d, recipe.streams[n]) for n, s in stores.items() if (d := datasets[s]) is not None}
     shapes = _window_shapes(recipe, records)
     layouts = {}

@@ -3,12 +3,12 @@
 A slab is the depth in time of one token, of the deepest if the streams' tokens differ.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from statecast.streams import Question, Tokens, Window
 
@@ -29,24 +29,49 @@ class Forecast(BaseModel):
         le=1,
         description="share of the asked tokens that a training sample asks, at random; evaluation asks all",
     )
+    rollout: Slabs = Field(
+        1,
+        description="blocks of leads that training goes through one after the other, each shown the answer to the last",
+    )
+
+    @model_validator(mode="after")
+    def _a_rollout_asks_all(self) -> Self:
+        if self.rollout > 1 and self.asked < 1:
+            raise ValueError(
+                f"rollout is {self.rollout} and asked {self.asked:g}: what goes on from its own answer needs all of it. Set asked to 1."
+            )
+        return self
 
     @property
     def slabs(self) -> int:
-        """Token slabs of the window."""
+        """Token slabs of the window of one block, which evaluation and forecasts use."""
         return self.history + self.leads
 
+    @property
+    def training_slabs(self) -> int:
+        """Token slabs of the window of training: all blocks."""
+        return self.history + self.leads * self.rollout
+
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
-        """A question with the same number of tokens in every sample of a step."""
-        return ask_a_share(self.complete(window), self.asked, sample)
+        """A question with the same number of tokens in every sample of a step; about all blocks of a roll-out."""
+        return ask_a_share(self._split(window, self.training_slabs), self.asked, sample)
 
     def complete(self, window: Window, seed: int = 0) -> Question:
-        """All of the future asked, nothing drawn at random."""
+        """All of the future of one block asked, nothing drawn at random."""
+        return self._split(window, self.slabs)
+
+    def _split(self, window: Window, slabs: int) -> Question:
         context, queries = {}, {}
         for name, tokens in window.items():
-            past = is_within(tokens, self.history, self.slabs)
+            past = is_within(tokens, self.history, slabs)
             context[name] = tokens[torch.from_numpy(np.flatnonzero(past))]
             queries[name] = tokens[torch.from_numpy(np.flatnonzero(~past))]
         return Question(context, queries)
+
+
+def blocks_of(task: object) -> int:
+    """How many answers a training sample takes one after the other: those of a roll-out, 1 of any other task."""
+    return task.rollout if isinstance(task, Forecast) else 1
 
 
 def slab_of(tokens: Tokens) -> Int[np.ndarray, " N"]:

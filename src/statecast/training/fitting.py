@@ -11,12 +11,12 @@ from torch.utils.data import DataLoader
 
 from statecast.models import StateModel
 from statecast.models.heads import Prediction
-from statecast.models.state_model import question_losses
 from statecast.streams import Question
 from statecast.training.batches import SharedBatches, make_loader
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import TrainingOptions
 from statecast.training.questions import QuestionDataset
+from statecast.training.rollout import training_losses
 
 
 class LossError(FloatingPointError):
@@ -79,7 +79,7 @@ class Fitting(LightningModule):
         self.log("validation_loss", loss, batch_size=1, sync_dist=True)
 
     def _losses(self, question: Question) -> dict[str, Tensor]:
-        return question_losses(self.model.head, self.answer(question), question)
+        return training_losses(self.answer, self.model.head, question, self.questions.task)
 
     def _answer(self, question: Question) -> Prediction:
         return self.model(question.context, question.queries)

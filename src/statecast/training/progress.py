@@ -19,7 +19,7 @@ class TrainingProgress(Callback):
     The share counts matrix products (`throughput`); on a CPU the peak is that of a large one, measured as the training begins.
     """
 
-    def __init__(self, title: str, model: StateModel, options: TrainingOptions, first_step: int) -> None:
+    def __init__(self, title: str, model: StateModel, options: TrainingOptions, first_step: int, blocks: int) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -31,6 +31,7 @@ class TrainingProgress(Callback):
         self.bar = Progress(*columns)
         self.task = self.bar.add_task(title, total=options.steps, completed=first_step, state="", start=False)
         self.model, self.options, self.first_step, self.began = model, options, first_step, time.monotonic()
+        self.blocks = blocks
         self.peak: float | None = None
         self.flops = 0
 
@@ -45,7 +46,7 @@ class TrainingProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Question, batch_idx: int
     ) -> None:
         seconds = max(1e-9, time.monotonic() - self.began)
-        self.flops += question_flops(self.model, batch)  # of this process, whose peak it is held against
+        self.flops += question_flops(self.model, batch, self.blocks)  # of this process, whose peak it is held against
         rate = self.options.batch_size * (trainer.global_step - self.first_step) / seconds
         state = f"loss {outputs['loss'].item():.3f}  {rate:.1f} samples/s"
         if self.peak:

@@ -12,11 +12,12 @@ from statecast.streams import Question, token_counts
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def question_flops(model: StateModel, question: Question) -> int:
-    """Operations of a step on all samples of a question, see `models.operations.sample_flops`."""
-    shown, asked = token_counts(question.context), token_counts(question.queries)
+def question_flops(model: StateModel, question: Question, blocks: int = 1) -> int:
+    """Operations of a step on all samples of a question, answered in so many blocks; see `models.operations.sample_flops`."""
+    shown = token_counts(question.context)
+    asked = {name: count // blocks for name, count in token_counts(question.queries).items()}
     samples = len(next(iter(question.queries.values())).values)
-    return samples * sample_flops(model.options, model.specs, shown, asked, recomputes=model.recomputes)
+    return blocks * samples * sample_flops(model.options, model.specs, shown, asked, recomputes=model.recomputes)
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
