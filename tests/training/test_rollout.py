@@ -11,6 +11,7 @@ from statecast.models.state_model import question_losses
 from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.streams import COORDINATES, Question, stack_questions
 from statecast.tasks import Forecast
+from statecast.trained import build
 from statecast.training.rollout import training_losses, unrolled_losses
 
 OFFSET = COORDINATES.index("offset_h")
@@ -65,6 +66,23 @@ def test_each_block_looks_as_the_first_does_and_is_shown_the_answers(runs, histo
     torch.testing.assert_close(losses["fields"], torch.stack(parts).mean())
     whole = torch.cat([q.queries["fields"].values for q in answer.asked], dim=1)
     assert torch.equal(whole.sort(dim=1).values, question.queries["fields"].values.sort(dim=1).values)  # all, once
+
+
+def test_levels_with_tokens_of_their_own_are_all_shown_in_every_block(runs):
+    """Tokens lie level by level: those of the second block are not the last ones."""
+    streams = {"t": {"variables": ["t"], "levels": [500, 850], "patch": [2, 2, 2], "levels_share_token": False}}
+    task = {"kind": "forecast", "history": 1, "leads": 1, "rollout": 3}
+    recipe = statecast.read_recipe(runs.recipe | {"streams": streams, "task": task})
+    sources = stream_sources(recipe, recipe_stores(recipe), {})
+    model = build(recipe.model, {"t": sources["t"].tokenizer}, seed=0)
+    question = stack_questions([make_questions(recipe, sources, 1, seed=0)[0]])
+    answer = Recording(model)
+    unrolled_losses(answer, model.head, question, recipe.task)
+    for last, asked in zip(answer.answers, answer.asked[1:], strict=False):
+        torch.testing.assert_close(asked.context["t"].values, last["t"].mean(dim=-2))
+        for axis in ("pressure_hpa", "offset_h"):
+            first = answer.asked[0].context["t"].coordinate(axis)
+            assert torch.equal(asked.context["t"].coordinate(axis), first)
 
 
 def test_with_anchors_alone_the_second_block_is_the_damping_of_the_damping(runs):

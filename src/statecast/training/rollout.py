@@ -37,18 +37,15 @@ def unrolled_losses(
     """
     history, leads = task.history, task.leads
     slabs = {name: _slabs(question, name, task.training_slabs) for name in question.queries}
-    shown, asked = (
-        {name: t.coords.shape[-2] for name, t in side.items()} for side in (question.context, question.queries)
-    )
-    known: Window = dict(question.context)
-    parts: dict[str, list[Tensor]] = {name: [] for name in asked}
+    shown = {name: len(tokens) for name, tokens in question.context.items()}
+    known, of_known = dict(question.context), {n: s[: shown[n]] for n, s in slabs.items()}
+    of_asked = {n: s[shown[n] :] for n, s in slabs.items()}
+    parts: dict[str, list[Tensor]] = {name: [] for name in question.queries}
     for block in range(task.rollout):
         first = block * leads
-        context = {n: t[_between(slabs[n][: len(t)], first, first + history)] for n, t in known.items()}
-        queries = {
-            n: t[_between(slabs[n][shown[n] :], first + history, first + history + leads)]
-            for n, t in question.queries.items()
-        }
+        context = {n: t[_between(of_known[n], first, first + history)] for n, t in known.items()}
+        now = {n: _between(s, first + history, first + history + leads) for n, s in of_asked.items()}
+        queries = {n: t[now[n]] for n, t in question.queries.items()}
         hours = _first_hour(context) - _first_hour(question.context)
         block_question = Question(_earlier(context, hours), _earlier(queries, hours))
         prediction = answer(block_question)
@@ -57,6 +54,7 @@ def unrolled_losses(
         for name, tokens in queries.items():
             answered = tokens.replace(prediction[name].mean(dim=-2).to(tokens.values.dtype))
             known[name] = concatenate([known[name], answered])
+            of_known[name] = torch.cat([of_known[name], of_asked[name][now[name]]])
     return {name: torch.stack(losses).mean() for name, losses in parts.items()}
 
 
