@@ -39,6 +39,24 @@ def test_the_end_of_the_new_data_is_held_out(runs, tmp_path):
     assert "2000-02-24" in data["validate"][1]
 
 
+def test_a_second_update_replays_all_that_the_model_has_learned_from(runs, tmp_path):
+    periods = ["data.train=[2000-02-06, 2000-02-12]", "data.validate=[2000-02-13, 2000-02-15]"]
+    update(runs.forecast, runs.store, SINCE, tmp_path / "one", overrides=periods, progress=False)
+    update(tmp_path / "one", runs.store, "2000-02-16", tmp_path / "two", progress=False)
+    recipe = statecast.load(tmp_path / "two").recipe
+    assert recipe["data"]["replay"] == [["2000-01-01", "2000-01-31"], ["2000-02-06", "2000-02-12"]]
+    learned = learned_from(open_fields(runs.store), read_recipe(recipe)).indexes["time"]
+    assert learned[0] == np.datetime64("2000-01-01") and (learned < "2000-02-13").sum() == 38 * 4
+    assert not ((learned >= "2000-02-13") & (learned < "2000-02-16")).any()  # what was held out stays so
+    with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
+        statecast.evaluate(tmp_path / "two", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False)
+
+
+def test_the_old_validation_period_is_not_scored_once_it_is_learned_from(runs, tmp_path):
+    result = update(runs.forecast, runs.store, "2000-02-01", tmp_path / "run", progress=False)
+    assert list(result.verifications) == ["new"] and not (tmp_path / "run" / "update" / "old").exists()
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_windows_are_replayed_as_often_as_is_asked_and_never_cross_from_old_to_new(runs, share):
     period = {"train": ["2000-02-06", "2000-02-20"], "replay": ["2000-01-01", "2000-01-31"], "replayed": share}

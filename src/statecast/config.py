@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 from torch.nn import ModuleDict
 
 from statecast.adaptation import AdaptationOptions
@@ -42,12 +42,27 @@ class DataOptions(Strict):
     stores: dict[str, str] = Field(
         {}, description="stores of streams that lie elsewhere, on a grid of their own, by the stream's name"
     )
-    replay: Period | None = Field(
-        None, description="first and last date of an earlier period that is trained on again; none: no replay"
+    replay: tuple[Period, ...] = Field(
+        (), description="first and last date of an earlier period that is trained on again, or several; none: no replay"
     )
     replayed: float = Field(
         0.5, gt=0, lt=1, description="share of the windows that come from `replay`, if there is one"
     )
+
+    @field_validator("replay", mode="before")
+    @classmethod
+    def _none_one_or_several(cls, value: Any) -> Any:
+        return replayed_periods(value) if value is None or isinstance(value, list | tuple) else value
+
+    @field_serializer("replay")
+    def _as_it_is_written(self, periods: tuple[Period, ...]) -> Any:
+        return None if not periods else periods[0] if len(periods) == 1 else periods
+
+
+def replayed_periods(replay: Any) -> tuple[Period, ...]:
+    """What the key `replay` of a recipe names: nothing, one period or several."""
+    is_one = bool(replay) and not isinstance(replay[0], list | tuple)
+    return (replay,) if is_one else tuple(replay or ())
 
 
 class WindowOptions(Strict):

@@ -7,10 +7,11 @@ from typing import Any
 
 import xarray as xr
 
-from statecast.config import Recipe, RecipeError, read_recipe
+from statecast.config import Period, Recipe, RecipeError, read_recipe, replayed_periods
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.verify import verify
 from statecast.jobs import finetune
+from statecast.preparation import learned_from
 from statecast.sources import Record, StoreError, Stores, open_stores
 from statecast.sources.record import select_period
 from statecast.trained import TrainedModel, load
@@ -44,11 +45,12 @@ def update(
     devices: Devices = ONE_DEVICE,
     progress: bool = True,
 ) -> Update:
-    """Train on the record from `since` on, with a share `replay` of windows from the old training period; write the run directory `out`.
+    """Train on the record from `since` on, with a share `replay` of windows from what was learned before; write the run directory `out`.
 
-    The last fifth of the new data is held out. On it, and on the old validation period if there is one, the model is verified before and
-    after: `out/update/new/scores.json` and `out/update/old/scores.json`. The statistics of the streams stay what they were. The rest of the
-    recipe is the model's own, but for a tenth of its learning rate, unless `overrides` say otherwise.
+    What was learned before is the old training period and what that training replayed itself: the periods of all updates. The last fifth
+    of the new data is held out. On it, and on the old validation period if there is one and nothing of it is learned from now, the model is
+    verified before and after: `out/update/new/scores.json` and `out/update/old/scores.json`. The statistics of the streams stay what they
+    were. The rest of the recipe is the model's own, but for a tenth of its learning rate, unless `overrides` say otherwise.
     Raises StoreError if nothing of the record lies after `since`, RecipeError if `since` lies in the old training period.
     """
     base = run if isinstance(run, TrainedModel) else load(run)
@@ -70,10 +72,11 @@ def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, repl
     """The base's own recipe with the new period to learn from and to be held out, and the old one to be replayed."""
     before = dict(base.recipe["data"])
     index = select_period(dataset, (since, dataset.indexes["time"][-1].isoformat())).indexes["time"]
-    learned = select_period(dataset, before["train"]).indexes["time"]
-    if index[0] <= learned[-1]:
+    learned = (*replayed_periods(before.get("replay")), before["train"])
+    last = max(select_period(dataset, period).indexes["time"][-1] for period in learned)
+    if index[0] <= last:
         raise RecipeError(
-            f"--since {since}: the model has learned from the record up to {learned[-1]}. Name a later time, from which it is new."
+            f"--since {since}: the model has learned from the record up to {last}. Name a later time, from which it is new."
         )
     first_held_out = int(len(index) * (1 - HELD_OUT))
     if first_held_out < 2:
@@ -82,7 +85,7 @@ def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, repl
         )
     ends = (index[0], index[first_held_out - 1], index[first_held_out], index[-1])
     text = [time.isoformat() for time in ends]
-    period = {"train": text[:2], "validate": text[2:], "replay": before["train"], "replayed": replay}
+    period = {"train": text[:2], "validate": text[2:], "replay": learned, "replayed": replay}
     training = base.recipe["training"]
     gentle = {**training, "learning_rate": GENTLE * training["learning_rate"]}
     return {**base.recipe, "data": {**before, "store": data, **period}, "training": gentle}
@@ -92,7 +95,8 @@ def _before_and_after(
     base: TrainedModel, trained: TrainedModel, recipe: Recipe, stores: Stores, *, progress: bool
 ) -> dict[str, list[Verification]]:
     models = {"model": TrainedModel(trained.model, trained.tokenizers, base.recipe), "before": base}
-    periods = dict(zip(PERIODS, (base.recipe["data"].get("validate"), recipe.data.validate_on), strict=True))
+    dataset = next(iter(stores.values()))
+    periods = dict(zip(PERIODS, (_old_validation(base, recipe, dataset), recipe.data.validate_on), strict=True))
     found = {}
     for name, period in periods.items():
         if period is not None:
@@ -100,3 +104,12 @@ def _before_and_after(
             title = f"{name} period, before and after"
             found[name] = verify(models, records, None, every_h=24.0, progress=progress, title=title)
     return found
+
+
+def _old_validation(base: TrainedModel, recipe: Recipe, dataset: xr.Dataset) -> Period | None:
+    """The period that the base's training held out; none if there was none, or if this one has learned from some of it."""
+    period = base.recipe["data"].get("validate")
+    if period is None:
+        return None
+    learned = learned_from(dataset, recipe).indexes["time"]
+    return None if select_period(dataset, period).indexes["time"].isin(learned).any() else period

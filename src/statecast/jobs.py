@@ -11,7 +11,7 @@ import xarray as xr
 import yaml
 
 from statecast.adaptation import NOTHING_TAKEN, Transferred, free, learning_rate_shares, trainable_parameters, transfer
-from statecast.config import Recipe, RecipeError, read_recipe
+from statecast.config import Recipe, RecipeError, read_recipe, replayed_periods
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.report import RunFacts, write_report
 from statecast.evaluation.verify import asked_like, progress_bar, verify
@@ -366,9 +366,7 @@ def require_unseen(trained: TrainedModel, data: str | xr.Dataset, dataset: xr.Da
     if str(data) != trained_on["store"]:
         return
     asked = select_period(dataset, period).indexes["time"]
-    for learned in (trained_on["train"], trained_on.get("replay")):
-        if learned is None:
-            continue
+    for learned in (*replayed_periods(trained_on.get("replay")), trained_on["train"]):
         seen = select_period(dataset, learned).indexes["time"]
         if seen[0] <= asked[-1] and asked[0] <= seen[-1]:
             raise StoreError(

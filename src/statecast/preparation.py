@@ -1,11 +1,11 @@
 """From a recipe and a store to the questions that a training asks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
-from statecast.config import Recipe, RecipeError
+from statecast.config import Period, Recipe, RecipeError
 from statecast.sources import Grid, Record, Stores, open_stores
 from statecast.sources.record import select_period
 from statecast.streams import Stream
@@ -49,23 +49,24 @@ def _grids_and_patches(sources: Mapping[str, StreamSource]) -> tuple[dict[str, G
 
 
 def learned_from(dataset: xr.Dataset, recipe: Recipe) -> xr.Dataset:
-    """The training period of the recipe, with the one that is replayed."""
-    if recipe.data.replay is None:
+    """The training period of the recipe, with those that are replayed."""
+    if not recipe.data.replay:
         return select_period(dataset, recipe.data.train)
-    periods = (recipe.data.replay, recipe.data.train)
+    return dataset.isel(time=_steps_of(dataset, (*recipe.data.replay, recipe.data.train)))
+
+
+def _steps_of(dataset: xr.Dataset, periods: Sequence[Period]) -> np.ndarray:
+    """The time steps of some periods, each once, in their order."""
     index = dataset.indexes["time"]
-    steps = [index.get_indexer(select_period(dataset, period).indexes["time"]) for period in periods]
-    return dataset.isel(time=np.unique(np.concatenate(steps)))
+    return np.unique(np.concatenate([index.get_indexer(select_period(dataset, p).indexes["time"]) for p in periods]))
 
 
 def _starts(recipe: Recipe, record: Record, steps: int) -> np.ndarray:
     """Where windows may start: each as often as the other, or, with a replay, as often as its share asks for."""
     starts = record.starts(steps)
-    if recipe.data.replay is None:
+    if not recipe.data.replay:
         return starts
-    is_old = np.isin(
-        record.dataset.indexes["time"][starts], select_period(record.dataset, recipe.data.replay).indexes["time"]
-    )
+    is_old = np.isin(starts, _steps_of(record.dataset, recipe.data.replay))
     old, new = starts[is_old], starts[~is_old]
     if len(old) == 0 or len(new) == 0:
         what = "data.replay" if len(old) == 0 else "data.train"
