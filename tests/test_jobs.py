@@ -70,6 +70,20 @@ def test_evaluation_on_the_training_period_is_refused(runs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_evaluation_on_what_an_earlier_model_was_trained_on_is_refused(runs, tmp_path):
+    later = {"data": {"train": ["2000-02-06", "2000-02-14"], "validate": None}}
+    statecast.finetune(runs.tuning | later, runs.pretrained, tmp_path / "run", progress=False)
+    for period in (("2000-01-20", "2000-01-25"), ("2000-02-10", "2000-02-20")):
+        with pytest.raises(StoreError, match="overlaps the training period"):
+            statecast.evaluate(tmp_path / "run", runs.store, period, tmp_path / "scores", progress=False)
+
+
+def test_another_spelling_of_the_store_is_the_same_store(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(runs.pretrained.parent)
+    with pytest.raises(StoreError, match="overlaps the training period"):
+        statecast.evaluate(runs.forecast, "./store.zarr", ("2000-01-20", "2000-01-25"), tmp_path / "s", progress=False)
+
+
 def test_a_forecast_is_written_with_its_ending(runs, tmp_path):
     for name in ("f.zarr", "f.nc"):
         statecast.predict(runs.forecast, runs.store, "2000-02-20T00", 3, members=2, out=tmp_path / name)

@@ -1,6 +1,7 @@
 """Streams with stores of their own: a finer, regional data set and an instrument are asked of a global model."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,6 +57,24 @@ def test_a_finer_grid_is_learned_and_verified_beside_what_a_specialist_would_try
     assert rmse["bilinear"] < 0.3 * rmse["climatology"]  # which it is made of
     assert rmse["model"] < 0.8 * rmse["climatology"]  # after three steps from new weights
     assert "Task: translate" in (tmp_path / "scores" / "report.html").read_text()
+
+
+def test_a_store_of_one_stream_that_was_learned_from_is_not_unseen(runs, fine_store, tuned, tmp_path):
+    copy = str(shutil.copytree(runs.store, tmp_path / "copy.zarr"))
+    with pytest.raises(StoreError, match="overlaps the training period"):
+        statecast.evaluate(tuned, copy, ("2000-01-10", "2000-01-20"), tmp_path / "s", progress=False)
+    other = shutil.copy(fine_store, tmp_path / "other.nc")
+    own = {"fine": str(other)}  # only the relief is what it was
+    statecast.evaluate(
+        tuned, copy, ("2000-01-10", "2000-01-14"), tmp_path / "s", stores=own, every_h=96, progress=False
+    )
+
+
+def test_a_store_that_begins_after_the_training_can_be_evaluated_on(runs, fine_store, tuned, tmp_path):
+    open_fields(fine_store).load().sel(time=slice("2000-02-09", None)).to_netcdf(tmp_path / "later.nc")
+    own = {"fine": str(tmp_path / "later.nc")}
+    found = statecast.evaluate(tuned, runs.store, runs.held_out, tmp_path / "s", stores=own, every_h=96, progress=False)
+    assert {v.forecast for v in found.verifications} == {"model", "climatology", "bilinear"}  # others need the training
 
 
 def test_the_old_question_is_answered_as_before_where_only_what_is_new_may_change(runs, fine_store, tmp_path):

@@ -104,7 +104,7 @@ def finetune(
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         model = build(base.model.options, tokenizers, recipe.seed)
         taken = transfer(base, model, tokenizers)
-        trained = TrainedModel(model, tokenizers, recipe.as_dict())
+        trained = TrainedModel(model, tokenizers, recipe.as_dict(), base.learned)
         training = Training(directory, title, progress, resume=resume, devices=devices, taken=taken)
         _train(trained, recipe, stores, sources, training)
         if taken.new and recipe.adaptation.change != "new" and is_first_process():
@@ -240,22 +240,24 @@ def evaluate(
     The model is asked what it was trained for: a pre-trained one to fill in what is hidden, one fine-tuned to forecast, to forecast.
     With a model to hold it `against`, both are asked what that one was trained for: has fine-tuning forgotten what it knew?
     `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
-    Raises StoreError if the period overlaps the training period of the same store or holds no data.
+    Raises StoreError if the period overlaps the training period of one of the same stores, also of a model that this one was fine-tuned
+    from, or holds no data.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     models = {"model": trained}
     if against is not None:
         before = against if isinstance(against, TrainedModel) else load(against)
         models = {"model": asked_like(trained, before), "before": before}
-    opened = model_stores(trained, data, stores)
+    opened, named = model_stores(trained, data, stores), dict.fromkeys(trained.tokenizers, data)
+    named |= own_stores(trained, stores)
     for each in (trained, *models.values()):
-        require_unseen(each, data, next(iter(opened.values())), period)
+        require_unseen(each, named, opened, period)
     trained = models["model"]
     records = {name: Record.open(opened[name], t.stream, period) for name, t in trained.tokenizers.items()}
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         began = time.monotonic()
-        learned = opened if str(data) == trained.recipe["data"]["store"] else None
+        learned = opened if _are_of_training(trained, named) else None
         verifications = verify(models, records, learned, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
         facts = RunFacts(
@@ -353,26 +355,62 @@ def model_stores(
 
     Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given.
     """
+    return open_stores(data, trained.tokenizers, own_stores(trained, given, needs_asked=needs_asked))
+
+
+def own_stores(
+    trained: TrainedModel, given: Mapping[str, str | xr.Dataset] | None = None, *, needs_asked: bool = True
+) -> dict[str, str | xr.Dataset]:
+    """The stores of streams that don't lie in the data that is given for all, see `model_stores`."""
     own = dict(trained.recipe["data"].get("stores", {}))
     if not needs_asked:
         own = {name: store for name, store in own.items() if name not in trained.recipe["task"].get("to", ())}
-    own = {name: store for name, store in own.items() if name in trained.tokenizers}
-    return open_stores(data, trained.tokenizers, own | dict(given or {}))
+    return {name: store for name, store in own.items() if name in trained.tokenizers} | dict(given or {})
 
 
-def require_unseen(trained: TrainedModel, data: str | xr.Dataset, dataset: xr.Dataset, period: tuple[str, str]) -> None:
-    """Raises StoreError if `period` shares a time step with a period that the model was trained on in the same store, or replayed."""
-    trained_on = trained.recipe["data"]
-    if str(data) != trained_on["store"]:
-        return
+def require_unseen(
+    trained: TrainedModel, named: Mapping[str, str | xr.Dataset], opened: Stores, period: tuple[str, str]
+) -> None:
+    """Raises StoreError if `period` shares a time step with one that the model, or one before it, has learned from in one of these stores.
+
+    named   the store of each stream, `opened` what it holds; a stream that never changes, such as the orography, doesn't count
+    """
+    dataset = next(iter(opened.values()))
     asked = select_period(dataset, period).indexes["time"]
-    for learned in (*replayed_periods(trained_on.get("replay")), trained_on["train"]):
-        seen = select_period(dataset, learned).indexes["time"]
-        if seen[0] <= asked[-1] and asked[0] <= seen[-1]:
-            raise StoreError(
-                f"period {period[0]} to {period[1]}: overlaps the training period {learned[0]} to {learned[1]}. "
-                "Scores would flatter the model. Name a period outside it."
-            )
+    changing = [name for name, t in trained.tokenizers.items() if _changes(opened[name], t.stream.variables)]
+    for data in trained.learned:
+        stores = (data["store"], *data.get("stores", {}).values())
+        if not any(_is_same(named[name], store) for name in changing for store in stores):
+            continue
+        for learned in (*replayed_periods(data.get("replay")), data["train"]):
+            if _overlaps(dataset, learned, asked):
+                raise StoreError(
+                    f"period {period[0]} to {period[1]}: overlaps the training period {learned[0]} to {learned[1]}. "
+                    "Scores would flatter the model. Name a period outside it."
+                )
+
+
+def _changes(dataset: xr.Dataset, variables: Sequence[str]) -> bool:
+    return any(name not in dataset or "time" in dataset[name].dims for name in variables)
+
+
+def _overlaps(dataset: xr.Dataset, period: Sequence[str], asked: Any) -> bool:
+    try:
+        seen = select_period(dataset, period).indexes["time"]
+    except StoreError:  # the store has none of it
+        return False
+    return bool(seen[0] <= asked[-1] and asked[0] <= seen[-1])
+
+
+def _is_same(given: str | Path | xr.Dataset, store: str) -> bool:
+    """Whether a store is given by another spelling of the same path, such as ./era5.zarr."""
+    return not isinstance(given, xr.Dataset) and Path(given).resolve() == Path(store).resolve()
+
+
+def _are_of_training(trained: TrainedModel, named: Mapping[str, str | xr.Dataset]) -> bool:
+    data = trained.recipe["data"]
+    own = data.get("stores", {})
+    return all(_is_same(named[name], own.get(name, data["store"])) for name in trained.tokenizers)
 
 
 def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """A trained model with all it needs to answer questions about a store: weights, streams, their statistics, the recipe.
 
 A model directory holds `recipe.yaml` (resolved), `model.safetensors`, `streams/NAME.nc` (climatology and spread), `model.json`
-(sizes and versions) and `README.md` (the model card). It loads with nothing else, on another machine.
+(sizes, versions, earlier data) and `README.md` (the model card). It loads with nothing else, on another machine.
 """
 
 import json
@@ -53,11 +53,21 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model, the tokenizer of each of its streams, and the resolved recipe that made it."""
+    """A model, the tokenizer of each of its streams, and the resolved recipe that made it.
+
+    earlier  the section `data` of the recipe of each model that it goes on from, the first one first
+    """
 
     model: StateModel
     tokenizers: Mapping[str, FieldTokenizer]
     recipe: Mapping[str, Any]
+    earlier: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def learned(self) -> tuple[Mapping[str, Any], ...]:
+        """The section `data` of every recipe that its weights have learned by, its own last."""
+        own = self.recipe["data"]
+        return (*(data for data in self.earlier if data != own), own)
 
     @property
     def parameters(self) -> int:
@@ -87,6 +97,7 @@ class TrainedModel:
             "model": self.model.options.model_dump(),
             "tokens": {name: spec.model_dump() for name, spec in self.model.specs.items()},
             "streams": {name: tokenizer.stream.model_dump() for name, tokenizer in self.tokenizers.items()},
+            "earlier": [dict(data) for data in self.earlier],
         }
         (directory / "model.json").write_text(json.dumps(facts, indent=2))
         for name, tokenizer in self.tokenizers.items():
@@ -160,7 +171,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         raise ModelError(
             f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train it anew."
         ) from error
-    return TrainedModel(model.eval(), tokenizers, recipe)
+    return TrainedModel(model.eval(), tokenizers, recipe, tuple(facts.get("earlier", ())))
 
 
 def _locate(path_or_hub_id: str | Path) -> Path:
