@@ -169,6 +169,50 @@ def test_stores_and_first_guesses_need_their_streams(runs, fine_store):
         statecast.read_recipe(recipe_of(runs, fine_store, task={"kind": "masked", "slabs": 2}), inherit=inherit)
 
 
+def test_a_first_guess_from_what_is_asked_too_is_refused(runs, fine_store):
+    recipe = recipe_of(runs, fine_store, task={"kind": "translate", "to": ["fine", "finer"], "slabs": 2})
+    recipe["streams"] = {**recipe["streams"], "finer": {**FINE, "first_guess": {"t": "fine.t"}}}
+    with pytest.raises(RecipeError, match=r"streams\.finer\.first_guess: fine\.t is asked too"):
+        statecast.read_recipe(recipe, inherit=statecast.load(runs.pretrained).recipe)
+
+
+def test_a_bias_on_the_same_grid_is_corrected_and_not_taken_for_observed(runs, tmp_path):
+    truth = open_fields(runs.store).load()[["t"]]
+    (truth + 20.0).assign(t=(truth.t + 20.0).assign_attrs(truth.t.attrs)).to_netcdf(tmp_path / "warm.nc")
+    stream = {"variables": ["t"], "levels": [500, 850], "patch": [2, 2, 2], "first_guess": {"t": "fields.t"}}
+    recipe = {
+        "data": {"stores": {"warm": str(tmp_path / "warm.nc")}},
+        "streams": {**runs.recipe["streams"], "warm": stream},
+        "task": {"kind": "translate", "to": ["warm"], "slabs": 2},
+        "training": TRAINING,
+    }
+    tuned = statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
+    found = statecast.complete(tuned, runs.store, ("2000-02-10", "2000-02-12"), members=2, progress=False).t
+    assert float((found - truth.t.sel(time=found.time)).mean()) == pytest.approx(20.0, abs=5.0)
+
+
+def test_a_store_on_another_grid_is_not_verified(runs, fine_store, tuned, tmp_path):
+    fine = open_fields(fine_store).load()
+    fine.assign_coords(lon=fine.lon + 5).to_netcdf(tmp_path / "aside.nc")
+    with pytest.raises(ModelError, match="or has other points"):
+        statecast.evaluate(
+            tuned,
+            runs.store,
+            runs.held_out,
+            tmp_path / "s",
+            stores={"fine": str(tmp_path / "aside.nc")},
+            progress=False,
+        )
+    assert not (tmp_path / "s").exists()
+
+
+def test_another_scale_of_a_known_variable_is_refused(runs, tmp_path):
+    known = runs.recipe["streams"]["fields"]
+    recipe = {"streams": {"fields": {**known, "log_scale": {"msl": 10.0}}}} | {"task": {"kind": "masked", "slabs": 2}}
+    with pytest.raises(ModelError, match=r"log_scale of 'msl' is 10\.0, the model learned it with None"):
+        statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
+
+
 def test_answers_on_different_grids_do_not_fit_into_one_store(runs, fine_store, tmp_path):
     recipe = recipe_of(runs, fine_store)
     recipe["streams"] = {

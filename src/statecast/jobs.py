@@ -353,9 +353,17 @@ def model_stores(
 ) -> dict[str, xr.Dataset]:
     """The store of each stream of a model: the one that is `given`, else the one of its training if it had its own there, else `data`.
 
-    Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given.
+    Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given, but for variables that
+    are those of another stream there.
     """
-    return open_stores(data, trained.tokenizers, own_stores(trained, given, needs_asked=needs_asked))
+    opened = open_stores(data, trained.tokenizers, own_stores(trained, given, needs_asked=needs_asked))
+    if not needs_asked:
+        own = own_stores(trained)
+        for name in own.keys() - own_stores(trained, given, needs_asked=False).keys():
+            others = [n for n in trained.tokenizers if n not in own]  # whose variables `data` holds
+            theirs = {v for n in others for v in trained.tokenizers[n].stream.variables}
+            opened[name] = opened[name].drop_vars(theirs, errors="ignore")
+    return opened
 
 
 def own_stores(
