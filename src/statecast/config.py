@@ -108,6 +108,10 @@ class Recipe(Strict):
                 raise ValueError(
                     f"streams.{name}.first_guess: is for a stream that is asked of others (task translate, to: [{name}]). Leave it out."
                 )
+            if peeps := [guess for guess in stream.first_guess.values() if guess.split(".")[0] in asked]:
+                raise ValueError(
+                    f"streams.{name}.first_guess: {peeps[0]} is asked too, so its values are not known. Name a stream that is shown."
+                )
         return self
 
     def as_dict(self) -> dict[str, Any]:
