@@ -15,6 +15,7 @@ from statecast.evaluation.references import Guess, Places, QuantileMapping, Regr
 from statecast.evaluation.scores import contingency, statistics
 from statecast.evaluation.verification import Verification, every, stack_starts
 from statecast.inference.answer import answer
+from statecast.inference.forecast import check_grid
 from statecast.sources import Record
 from statecast.tasks import Fill, Interpolate, Translate
 from statecast.tokenizers import read_window
@@ -68,12 +69,14 @@ def verify_task(
                  interpolation and quantile mapping. Both are fitted to `training`, from which the thresholds of events come too
 
     records   each stream of the models over the period to verify on, each on its grid, at the same times
-    Raises ModelError if a model was trained for another task, StoreError if the period has no window without a gap.
+    Raises ModelError if a model was trained for another task or grid, StoreError if the period has no window without a gap.
     """
     first = next(iter(models.values()))
     task = task_of(first)
     if any(task_of(model) != task for model in models.values()):
         raise ModelError("the models were trained for different questions. Verify them one by one.")
+    for name, tokenizer in first.tokenizers.items():
+        check_grid(tokenizer, records[name])
     steps = task.slabs * max(t.stream.patch[0] for t in first.tokenizers.values())
     record = next(iter(records.values()))
     starts = every(record, record.starts(steps), every_h)
