@@ -87,6 +87,7 @@ def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer 
     _require_same_units(name, known, record)
     if known.stream == stream:
         return known
+    _require_same_scales(name, known.stream, stream)
     return FieldTokenizer(stream, FieldTokenizer.fit(stream, record).climatology.with_known(known.climatology))
 
 
@@ -97,6 +98,16 @@ def _require_same_units(name: str, known: FieldTokenizer, record: Record) -> Non
             raise ModelError(
                 f"stream {name}: variable '{channel}' is in '{units}' in the store, the model learned it in '{learned[channel]}'. "
                 "Convert it, or give the stream another name to add it."
+            )
+
+
+def _require_same_scales(name: str, known: Stream, stream: Stream) -> None:
+    for variable in set(known.variables) & set(stream.variables):
+        before, now = (s.log_scale.get(variable) for s in (known, stream))
+        if before != now:
+            raise ModelError(
+                f"stream {name}: log_scale of '{variable}' is {now}, the model learned it with {before}. "
+                "Leave it as it was, or give the stream another name to add it."
             )
 
 
