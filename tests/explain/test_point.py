@@ -122,3 +122,10 @@ def test_an_answer_from_a_first_guess_is_refused(make_trained, store):
 def test_another_grid_is_refused(trained, make_store):
     with pytest.raises(ModelError, match="the model's grid is 12 x 24"):
         ask_point(trained, open_fields(make_store(steps=60, lat=np.linspace(-75, 75, 6))), AT, QUERY)
+
+
+def test_a_place_beyond_the_outermost_column_of_a_grid_of_narrow_cells_is_refused():
+    grid = Grid(np.arange(30.0, 50.0, 5.0), np.arange(10.0, 20.0, 1.0))
+    assert find_point(grid, 32.4, 19.4) == (0, 9)
+    with pytest.raises(QueryError, match="lies outside the grid"):
+        find_point(grid, 30.0, 20.4)

@@ -157,12 +157,12 @@ def find_point(grid: Grid, lat_deg: float, lon_deg: float) -> tuple[int, int]:
     row = int(np.abs(grid.lat - lat_deg).argmin())
     apart = np.abs((grid.lon - lon_deg + 180) % 360 - 180)
     column = int(apart.argmin())
-    margin = grid.spacing_deg / 2 + 1e-6
+    margin, aside = grid.spacing_deg / 2 + 1e-6, grid.column_spacing_deg / 2 + 1e-6
     reaches = [
         (edge, sign * 90.0 if 90 - sign * edge < grid.spacing_deg else edge + sign * margin)
         for sign, edge in ((-1, grid.lat.min()), (1, grid.lat.max()))
     ]
-    inside = reaches[0][1] <= lat_deg <= reaches[1][1] and (grid.is_periodic or apart[column] <= margin)
+    inside = reaches[0][1] <= lat_deg <= reaches[1][1] and (grid.is_periodic or apart[column] <= aside)
     if not inside or not -180 <= lon_deg <= 360:
         raise QueryError(
             f"query {lat_deg:g} {lon_deg:g}: lies outside the grid, which has latitudes {grid.lat.min():g} to {grid.lat.max():g} "
