@@ -144,3 +144,11 @@ def test_infinite_values_count_as_missing(make_store):
     a, b = (fit_climatology(Record.open(open_fields(s), Stream(variables=("t2m",)))) for s in (with_nan, with_inf))
     np.testing.assert_array_equal(a.mean, b.mean)
     np.testing.assert_array_equal(a.anomaly_std, b.anomaly_std)
+
+
+def test_what_is_missing_of_a_static_variable_has_no_part_in_its_mean(make_store):
+    store = make_store()
+    height = store.lsm.where(store.lon >= 90) + 100.0
+    known = fit_climatology(Record.open(open_fields(store.assign(orog=height)), Stream(variables=("orog",))))
+    assert 100 <= np.nanmin(known.mean) <= np.nanmax(known.mean) <= 101
+    assert np.isnan(known.mean[..., :6]).all() and np.isfinite(known.mean[..., 6:]).all()

@@ -151,8 +151,9 @@ def fit_climatology(record: Record) -> Climatology:
     within = squares - (np.nan_to_num(mean) * total).sum(axis=(0, 1))
     magnitude = np.nanmax(np.abs(mean + origin), axis=(0, 1, 3, 4))
     for v in np.flatnonzero(is_static):
-        area = record.grid.cell_area / record.grid.cell_area.sum()
-        departure = (area * origin[v]).sum() - origin[v]
+        is_known = count[:, :, v].any(axis=(0, 1))
+        area = record.grid.cell_area * is_known
+        departure = np.where(is_known, (area / area.sum() * origin[v]).sum() - origin[v], np.nan)
         mean[:, :, v], within[v] = departure, len(record) * departure**2
     anomaly_std = _area_mean_std(within, count.sum(axis=(0, 1)), magnitude, record)
     return Climatology(
