@@ -473,7 +473,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     steps = lambda n: VALIDATIONS * 4 * max(1, round(arguments.scale * n / VALIDATIONS / 4))  # noqa: E731
-    sweep, questions, seeds = Sweep(arguments.out, steps(384), steps(128)), arguments.questions, arguments.seeds
+    sweep, questions, seeds = Sweep(arguments.out, steps(320), steps(128)), arguments.questions, arguments.seeds
     if arguments.smoke:
         few = Sweep(arguments.out / "smoke", 2, 2, (0.03, 0.1), (0.1,), (3.5e-3,), ("pretrained", "scratch"), (1,))
         sweep = replace(few, every_h=2000.0, validate_every_h=2000.0, validation_samples=2)
