@@ -23,9 +23,9 @@ from statecast.models import ModelOptions, StateModel, TokenSpec
 from statecast.models.attention import Geometry
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding
-from statecast.models.heads import EnsembleHead, make_heads
+from statecast.models.heads import EnsembleHead, make_heads, masked_mean
 from statecast.models.operations import count_flops
-from statecast.models.state_model import DEFAULT_REACH_DEG, question_loss
+from statecast.models.state_model import DEFAULT_REACH_DEG
 from statecast.streams import COORDINATES, Question, Tokens, Window
 
 HIDDEN = 0.8
@@ -107,7 +107,9 @@ def make_models(size: str) -> tuple[StateModel, MaskTokenModel]:
 
 
 def step(model: nn.Module, question: Question, optimiser: torch.optim.Optimizer) -> None:
-    loss = question_loss(model, model(question.context, question.queries), question)  # type: ignore[arg-type]
+    asked, answer = question.queries[STREAM], model(question.context, question.queries)[STREAM]
+    area = torch.cos(torch.deg2rad(asked.coords[..., 0]))
+    loss = masked_mean(EnsembleHead().loss(answer, asked.values), asked.observed, area)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

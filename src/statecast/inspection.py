@@ -54,7 +54,7 @@ def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
         question = stack_questions([questions[sample]])
         with torch.no_grad():
             losses = training_losses(
-                lambda asked: trained.model(asked.context, asked.queries), trained.model.head, question, recipe.task
+                lambda asked: trained.model(asked.context, asked.queries), trained.model, question, recipe.task
             )
         times = next(iter(sources.values())).record.dataset.indexes["time"]
         start = str(times[questions.place(sample).start])

@@ -94,6 +94,28 @@ def test_what_lies_between_is_the_conditional_mean_of_an_ornstein_uhlenbeck_proc
     np.testing.assert_allclose(damped(asked, shown, values, rate).flatten(), mean, rtol=1e-4)
 
 
+def spread(asked: torch.Tensor, shown: torch.Tensor, rate: float) -> torch.Tensor:
+    return Neighbours.of(asked, shown).spread(torch.tensor([rate]), 2, STEP_H)[0, :, 0]
+
+
+def test_the_spread_about_what_lies_between_is_the_conditional_deviation_of_the_process():
+    rate = 0.05
+    shown, asked = places((*HERE, 3, 500), (*HERE, 39, 500)), places((*HERE, 15, 500), (*HERE, 27, 500))
+    known, unknown = np.array([6.0, 36.0]), np.array([12.0, 18.0, 24.0, 30.0])
+    covariance = lambda s, t: np.exp(-rate * np.abs(s[:, None] - t[None]))  # noqa: E731
+    variance = 1 - np.diag(
+        covariance(unknown, known) @ np.linalg.solve(covariance(known, known), covariance(known, unknown))
+    )
+    np.testing.assert_allclose(spread(asked, shown, rate).flatten(), np.sqrt(variance), rtol=1e-4)
+
+
+def test_the_spread_beside_one_grows_to_that_of_climatology_which_it_is_where_nothing_was_shown():
+    shown = places((*HERE, 3, 500))
+    asked = places((*HERE, 15, 500), (*HERE, -9, 500), (*HERE, 1e4, 500), (10.0, 10.0, 15, 500))
+    expected = [[math.sqrt(1 - math.exp(-0.04 * hours)) for hours in pair] for pair in ((6, 12), (12, 6))]
+    torch.testing.assert_close(spread(asked, shown, 0.02), torch.tensor([*expected, [1.0, 1.0], [1.0, 1.0]]))
+
+
 def test_beside_one_it_decays_and_the_order_of_the_tokens_does_not_matter():
     shown, asked = places((*HERE, 3, 500), (*HERE, 27, 500)), places((*HERE, 15, 500), (*HERE, 39, 500))
     values = torch.tensor([[7.0, 1.0], [4.0, 6.0]])

@@ -187,10 +187,10 @@ def test_a_stream_that_the_model_does_not_know_is_refused(make_model, question):
 def test_the_loss_weighs_by_cell_area_and_averages_streams(make_model, question):
     model = make_model(head="point")
     prediction = {n: torch.zeros(*t.values.shape[:2], 1, t.values.shape[2]) for n, t in question.queries.items()}
-    by_hand = []
-    for tokens in question.queries.values():
+    by_hand, spread = [], model.spread(question.context, question.queries)
+    for name, tokens in question.queries.items():
         area = torch.cos(torch.deg2rad(tokens.coords[..., 0]))[..., None] * tokens.observed
-        by_hand.append(((area * tokens.values**2).sum((1, 2)) / area.sum((1, 2))).mean())
+        by_hand.append(((area * (tokens.values / spread[name]) ** 2).sum((1, 2)) / area.sum((1, 2))).mean())
     loss = question_loss(model, prediction, question)
     torch.testing.assert_close(loss, sum(by_hand) / 2)
 

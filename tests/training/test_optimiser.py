@@ -1,14 +1,24 @@
 """The optimiser and its schedule."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from statecast.adaptation import AdaptationOptions, free
 from statecast.models import ModelOptions, StateModel, TokenSpec
 from statecast.training import TrainingOptions
-from statecast.training.optimiser import decayed_parameters, learning_rate_factor, make_optimiser
+from statecast.training.muon import SIZE, Muon, orthogonalised
+from statecast.training.optimiser import (
+    BETAS,
+    ORTHOGONAL_RATE,
+    decayed_parameters,
+    hidden_matrices,
+    learning_rate_factor,
+    make_optimiser,
+)
 
 
 @pytest.fixture
@@ -62,8 +72,8 @@ def test_only_matrices_of_linear_maps_decay(model):
 def test_every_parameter_is_in_one_group_and_frozen_ones_in_none(model):
     model.anchor.weight.requires_grad_(False)
     optimiser, _ = make_optimiser(model, TrainingOptions(weight_decay=0.3))
-    decay, rest = optimiser.param_groups
-    assert (decay["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
+    decay, rest, orthogonal = optimiser.param_groups
+    assert (decay["weight_decay"], rest["weight_decay"], orthogonal["weight_decay"]) == (0.3, 0.0, 0.3)
     grouped = [id(p) for group in optimiser.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     assert id(model.anchor.weight) not in grouped
@@ -75,9 +85,10 @@ def test_without_a_gradient_a_step_shrinks_matrices_and_leaves_the_rest(model):
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
-    decayed = decayed_parameters(model)
+    decayed, orthogonal = decayed_parameters(model), hidden_matrices(model)
     for name, parameter in model.named_parameters():
-        factor = 1 - 0.1 * 0.5 if id(parameter) in decayed else 1.0
+        rate = 0.1 * ORTHOGONAL_RATE if id(parameter) in orthogonal else 0.1
+        factor = 1 - rate * 0.5 if id(parameter) in decayed else 1.0
         torch.testing.assert_close(parameter.detach(), factor * before[name])
 
 
@@ -85,3 +96,72 @@ def test_without_a_gradient_a_step_shrinks_matrices_and_leaves_the_rest(model):
 def test_half_precision_takes_an_optimiser_whose_gradient_can_be_clipped(model, precision, fused):
     optimiser, _ = make_optimiser(model, TrainingOptions(precision=precision))
     assert optimiser.param_groups[0]["fused"] is fused
+
+
+def test_orthogonal_steps_are_for_the_matrices_of_blocks_alone(model):
+    orthogonal = hidden_matrices(model)
+    names = {name for name, p in model.named_parameters() if id(p) in orthogonal}
+    ends = ("to_query", "to_key", "to_value", "output", "mlp.1", "mlp.3")
+    assert names == {
+        f"{block}.0.{'' if end.startswith('mlp') else 'attention.'}{end}.weight"
+        for block in ("encoder", "decoder")
+        for end in ends
+    }
+    adamw, _ = make_optimiser(model, TrainingOptions(optimiser="adamw"))
+    assert not any(group["orthogonal"] for group in adamw.param_groups)
+
+
+def test_low_rank_updates_are_left_to_adamw(model):
+    pytest.importorskip("peft")
+    with free(model, AdaptationOptions(change="lora", rank=2)):
+        optimiser, _ = make_optimiser(model, TrainingOptions())
+        orthogonal = [p for group in optimiser.param_groups if group["orthogonal"] for p in group["params"]]
+        assert not orthogonal and any("lora_" in name for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 32), (16, 24)])
+def test_newton_schulz_keeps_the_directions_and_evens_out_their_sizes(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    sizes = u.mT @ orthogonalised(matrix[None])[0] @ v.mT  # in the matrix' own directions
+    torch.testing.assert_close(sizes, torch.diag(sizes.diagonal()), atol=1e-4, rtol=0)
+    assert sizes.diagonal().min() > 0.6 and sizes.diagonal().max() < 1.3
+    assert not orthogonalised(torch.zeros(1, *shape)).any()
+
+
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48)])
+def test_an_orthogonal_step_is_as_large_as_one_of_adamw(shape):
+    weight = nn.Parameter(torch.zeros(shape))
+    optimiser = Muon([{"params": [weight], "orthogonal": True, "weight_decay": 0.0}], lr=0.5)
+    weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    optimiser.step()
+    assert weight.detach().square().mean().sqrt().item() == pytest.approx(0.5 * SIZE, rel=0.25)
+    assert (weight.detach() * torch.randn(shape, generator=torch.Generator().manual_seed(1))).sum() < 0  # downhill
+
+
+def test_without_orthogonal_groups_it_is_adamw(model):
+    other = copy.deepcopy(model)
+    options = TrainingOptions(optimiser="adamw", learning_rate=1e-2, weight_decay=0.1, warm_up=0, steps=100)
+    ours, _ = make_optimiser(model, options)
+    theirs = torch.optim.AdamW(
+        [
+            {k: group[k] for k in ("weight_decay", "lr")} | {"params": part}
+            for group, part in groups_of(ours, model, other)
+        ],
+        betas=BETAS,
+        fused=True,
+    )
+    for step in range(3):
+        generator = torch.Generator().manual_seed(step)
+        for mine, yours in zip(model.parameters(), other.parameters(), strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            yours.grad = mine.grad.clone()
+        ours.step()
+        theirs.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def groups_of(optimiser, model, other):
+    """Each group with the same parameters of another model."""
+    twin = {id(a): b for a, b in zip(model.parameters(), other.parameters(), strict=True)}
+    return [(group, [twin[id(p)] for p in group["params"]]) for group in optimiser.param_groups]

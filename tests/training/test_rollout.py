@@ -43,8 +43,8 @@ class Recording:
 def test_one_block_is_what_it_was(runs):
     model, task, question = asked_of(runs)
     answer = Recording(model)
-    losses = training_losses(answer, model.head, question, task)
-    expected = question_losses(model.head, model(question.context, question.queries), question)
+    losses = training_losses(answer, model, question, task)
+    expected = question_losses(model, model(question.context, question.queries), question)
     assert losses.keys() == expected.keys() and all(torch.equal(losses[n], expected[n]) for n in losses)
 
 
@@ -52,7 +52,7 @@ def test_one_block_is_what_it_was(runs):
 def test_each_block_looks_as_the_first_does_and_is_shown_the_answers(runs, history, leads, blocks):
     model, task, question = asked_of(runs, history=history, leads=leads, rollout=blocks)
     answer = Recording(model)
-    losses = unrolled_losses(answer, model.head, question, task)
+    losses = unrolled_losses(answer, model, question, task)
     assert len(answer.asked) == blocks
     first = answer.asked[0]
     for block, asked in enumerate(answer.asked):
@@ -62,7 +62,7 @@ def test_each_block_looks_as_the_first_does_and_is_shown_the_answers(runs, histo
         if block and history == leads:
             shown = answer.answers[block - 1]["fields"].mean(dim=-2)
             torch.testing.assert_close(asked.context["fields"].values, shown)
-    parts = [question_losses(model.head, a, q)["fields"] for a, q in zip(answer.answers, answer.asked, strict=True)]
+    parts = [question_losses(model, a, q)["fields"] for a, q in zip(answer.answers, answer.asked, strict=True)]
     torch.testing.assert_close(losses["fields"], torch.stack(parts).mean())
     whole = torch.cat([q.queries["fields"].values for q in answer.asked], dim=1)
     assert torch.equal(whole.sort(dim=1).values, question.queries["fields"].values.sort(dim=1).values)  # all, once
@@ -93,7 +93,7 @@ def test_with_anchors_alone_the_second_block_is_the_damping_of_the_damping(runs)
         torch.nn.init.zeros_(head.bias)
     torch.nn.init.constant_(model.log_damping["fields"], -3.7)
     answer = Recording(model)
-    unrolled_losses(answer, model.head, question, task)
+    unrolled_losses(answer, model, question, task)
     start = question.context["fields"]
     last = (start.values * start.observed).unflatten(-1, (3, 2, 4))[..., -1, :]
     second = answer.answers[1]["fields"][:, :, 0].unflatten(-1, (3, 2, 4))
@@ -105,8 +105,8 @@ def test_with_anchors_alone_the_second_block_is_the_damping_of_the_damping(runs)
 def test_the_loss_of_the_second_block_reaches_through_the_first(runs):
     model, task, question = asked_of(runs, rollout=2)
     answer = Recording(model)
-    unrolled_losses(answer, model.head, question, task)
-    loss = question_losses(model.head, answer.answers[1], answer.asked[1])["fields"]
+    unrolled_losses(answer, model, question, task)
+    loss = question_losses(model, answer.answers[1], answer.asked[1])["fields"]
     (gradient,) = torch.autograd.grad(loss, answer.answers[0]["fields"])
     assert gradient.abs().max() > 0
 

@@ -72,6 +72,13 @@ class Neighbours:
         features = torch.cat([duration_features(self.gap_h), self.same_place[..., None].to(self.gap_h.dtype)], dim=-1)
         return (self.weights()[..., None] * features).sum(dim=-2)
 
+    def spans(self, rate: Float[Tensor, " V"], depth: int, step_h: float) -> Float[Tensor, "B Q K V S"]:
+        """From each step of an asked token to the nearest shown step at each side, in units of the time of decay."""
+        step = torch.arange(depth, device=rate.device, dtype=self.gap_h.dtype) * step_h
+        from_past, from_future = self.gap_h[..., None] - step[-1] + step, -self.gap_h[..., None] - step
+        hours = torch.where(self.gap_h[..., None] > 0, from_past, from_future).abs()  # B Q K S
+        return hours[..., None, :] * rate[:, None]
+
     def damped(
         self, values: Float[Tensor, "B N V S R"], rate: Float[Tensor, " V"], step_h: float
     ) -> Float[Tensor, "B Q V S R"]:
@@ -84,16 +91,25 @@ class Neighbours:
         the mean of the process's bridge (Corlay 2013, "Properties of the Ornstein-Uhlenbeck bridge"): linear interpolation for
         r → 0, persistence that decays beside one. 0, the climatology, where the place is not shown.
         """
-        depth = values.shape[-2]
         shown = gather(values.flatten(-3), self.index).unflatten(-1, values.shape[-3:])
         is_past = (self.gap_h > 0)[..., None, None, None]
         nearest_step = torch.where(is_past, shown[..., -1:, :], shown[..., :1, :])  # B Q K V 1 R
-        step = torch.arange(depth, device=values.device, dtype=values.dtype) * step_h
-        from_past, from_future = self.gap_h[..., None] - step[-1] + step, -self.gap_h[..., None] - step
-        hours = torch.where(self.gap_h[..., None] > 0, from_past, from_future).abs()  # B Q K S
-        weights = bridge_weights(hours[..., None, :] * rate[:, None], self.enclosed[..., None, None])
+        weights = bridge_weights(self.spans(rate, values.shape[-2], step_h), self.enclosed[..., None, None])
         weights = weights * self.same_place[..., None, None]
         return (weights[..., None] * nearest_step).sum(dim=2)
+
+    def spread(self, rate: Float[Tensor, " V"], depth: int, step_h: float) -> Float[Tensor, "B Q V S"]:
+        """The standard deviation of the same process about that mean, in units of its own:
+
+            sqrt((1 - exp(-2 r t)) (1 - exp(-2 r u)) / (1 - exp(-2 r (t + u))))        between two,  sqrt(1 - exp(-2 r t))  beside one
+
+        and 1 where the place is not shown.
+        """
+        spans = self.spans(rate, depth, step_h)
+        near, beyond = (-torch.expm1(-2 * spans)).unbind(dim=2)
+        both = near * beyond / (-torch.expm1(-2 * spans.sum(dim=2))).clamp(min=1e-9)
+        variance = torch.where(self.enclosed[..., None, None], both, near)
+        return torch.where(self.same_place[:, :, 0, None, None], variance.sqrt(), torch.ones_like(variance))
 
 
 def bridge_weights(spans: Float[Tensor, "B Q K V S"], enclosed: Bool[Tensor, "B Q 1 1"]) -> Float[Tensor, "B Q K V S"]:

@@ -1,7 +1,7 @@
 """The family of the predictive distribution, its loss, mean and samples. Axes: B sample, N token, E member, P value in a token."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,7 +16,9 @@ Prediction = dict[str, Float[Tensor, "B N E P"]]
 
 
 class Head(Protocol):
-    """What a model asks of a family of distributions."""
+    """What a model asks of a family of distributions; the loss grows with the units of the values to the power of `degree`."""
+
+    degree: ClassVar[int]
 
     @property
     def members(self) -> int: ...
@@ -31,6 +33,7 @@ class PointHead:
     """One value: its squared error."""
 
     members: int = 1
+    degree: ClassVar[int] = 2
 
     def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
         return (members.squeeze(-2) - truth) ** 2
@@ -50,6 +53,7 @@ class EnsembleHead:
 
     members: int = 16
     fairness: float = FAIRNESS
+    degree: ClassVar[int] = 1
 
     def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
         return almost_fair_crps(members, truth, self.fairness)

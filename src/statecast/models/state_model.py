@@ -20,6 +20,7 @@ from statecast.models.embedding import CoordinateEmbedding, duration_features
 from statecast.models.heads import FAIRNESS, EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
 from statecast.streams import Question, Tokens, Window
 
+SMALLEST_SPREAD = 0.1  # of an answer about its anchor: what lies an hour off is no more certain than the data
 DEFAULT_REACH_DEG = 15.0  # where the size of a token is not known: `trained.build` sets it from the data
 
 
@@ -152,10 +153,12 @@ class StateModel(nn.Module):
         coords = asked.coords
         tokens, at = self.coordinates(coords) + self.asked[name], Geometry.of(coords)
         base: Tensor | float = 0.0
+        scale: Tensor | float = 1.0
         if shown is not None and len(shown):
             neighbours = Neighbours.of(coords, shown.coords)
             tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span])) + self.lead(neighbours.lead_features())
             base = self._damped_anchor(name, shown, neighbours).unsqueeze(-2)
+            scale = self._spread(name, neighbours).unsqueeze(-2)
         elif asked.guess is not None:
             tokens = tokens + self.guesses[name](asked.guess)
             base = self._damped_guess(name, asked.guess).unsqueeze(-2)
@@ -163,7 +166,21 @@ class StateModel(nn.Module):
         for block in self.decoder:
             tokens = self._run(block, tokens, at, encoded, where)
         departures = self.heads[name](self.decoder_norm(tokens)).unflatten(-1, (self.head.members, -1))
-        return base + departures.to(coords.dtype)
+        return base + scale * departures.to(coords.dtype)
+
+    def spread(self, context: Window, queries: Window) -> dict[str, Float[Tensor, "B Q P"] | float]:
+        """How far the answer to each asked value is expected to depart from its anchor, in normalised units; 1 without an anchor."""
+        shown = {name: context[name] for name in queries if name in context and len(context[name])}
+        return {
+            name: self._spread(name, Neighbours.of(queries[name].coords, shown[name].coords)) if name in shown else 1.0
+            for name in queries
+        }
+
+    def _spread(self, name: str, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
+        spec = self.specs[name]
+        rate, points = self.log_damping[name].detach().exp(), spec.patch[1] * spec.patch[2]
+        spread = neighbours.spread(rate, spec.patch[0], spec.step_h).clamp(min=SMALLEST_SPREAD)
+        return spread[..., None].expand(-1, -1, -1, -1, points).flatten(-3)
 
     def _damped_anchor(self, name: str, shown: Tokens, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
@@ -175,15 +192,19 @@ class StateModel(nn.Module):
         return (gain * guess.unflatten(-1, (len(gain), -1))).flatten(-2)
 
 
-def question_losses(head: Head, prediction: Prediction, question: Question) -> dict[str, Float[Tensor, ""]]:
-    """For each asked stream the mean loss over its observed values, weighted by the area of their cells (cosine of latitude)."""
-    losses = {}
+def question_losses(model: StateModel, prediction: Prediction, question: Question) -> dict[str, Float[Tensor, ""]]:
+    """For each asked stream the mean loss over its observed values, weighted by the area of their cells (cosine of latitude).
+
+    In units of `StateModel.spread`, so that hours ahead weigh as much as days.
+    """
+    losses, spread = {}, model.spread(question.context, question.queries)
     for name, tokens in question.queries.items():
         area = torch.cos(torch.deg2rad(tokens.coords[..., 0]))
-        losses[name] = masked_mean(head.loss(prediction[name], tokens.values), tokens.observed, area)
+        loss = model.head.loss(prediction[name], tokens.values) / spread[name] ** model.head.degree
+        losses[name] = masked_mean(loss, tokens.observed, area)
     return losses
 
 
 def question_loss(model: StateModel, prediction: Prediction, question: Question) -> Float[Tensor, ""]:
     """Mean over streams of `question_losses`."""
-    return torch.stack(list(question_losses(model.head, prediction, question).values())).mean()
+    return torch.stack(list(question_losses(model, prediction, question).values())).mean()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from statecast.streams import Question, Tokens, Window
@@ -28,6 +28,11 @@ class Forecast(BaseModel):
         gt=0,
         le=1,
         description="share of the asked tokens that a training sample asks, at random; evaluation asks all",
+    )
+    near: float = Field(
+        0.7,
+        ge=0,
+        description="how much more often a training sample asks what is near, if it asks a share: a slab k leads ahead as often as 1 / k^near",
     )
     rollout: Slabs = Field(
         1,
@@ -54,7 +59,12 @@ class Forecast(BaseModel):
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
         """A question with the same number of tokens in every sample of a step; about all blocks of a roll-out."""
-        return ask_a_share(self._split(window, self.training_slabs), self.asked, sample)
+        question = self._split(window, self.training_slabs)
+        queries = {
+            name: random_share(tokens, self.asked, sample, weight=(1.0 + slab_of(tokens)) ** -self.near)
+            for name, tokens in question.queries.items()
+        }
+        return Question(question.context, queries)
 
     def complete(self, window: Window, seed: int = 0) -> Question:
         """All of the future of one block asked, nothing drawn at random."""
@@ -88,10 +98,15 @@ def is_within(tokens: Tokens, first: int, slabs: int) -> Bool[np.ndarray, " N"]:
     return (slab + 1) * slabs <= first * (slab.max() + 1)
 
 
-def random_share(tokens: Tokens, share: float, generator: np.random.Generator) -> Tokens:
-    """A share of the tokens of one sample, at least one, at random; all in their order if the share is 1."""
+def random_share(
+    tokens: Tokens, share: float, generator: np.random.Generator, weight: Float[np.ndarray, " N"] | None = None
+) -> Tokens:
+    """A share of the tokens of one sample, at least one, at random, by `weight`; all in their order if the share is 1."""
     count = max(1, round(share * len(tokens)))
-    return tokens if count == len(tokens) else tokens[torch.from_numpy(generator.permutation(len(tokens))[:count])]
+    if count == len(tokens):
+        return tokens
+    chance = None if weight is None else weight / weight.sum()
+    return tokens[torch.from_numpy(generator.choice(len(tokens), count, replace=False, p=chance))]
 
 
 def ask_a_share(question: Question, share: float, generator: np.random.Generator) -> Question:

@@ -79,7 +79,7 @@ class Fitting(LightningModule):
         self.log("validation_loss", loss, batch_size=1, sync_dist=True)
 
     def _losses(self, question: Question) -> dict[str, Tensor]:
-        return training_losses(self.answer, self.model.head, question, self.questions.task)
+        return training_losses(self.answer, self.model, question, self.questions.task)
 
     def _answer(self, question: Question) -> Prediction:
         return self.model(question.context, question.queries)

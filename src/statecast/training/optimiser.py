@@ -1,38 +1,52 @@
-"""AdamW with the usual exclusions from weight decay, warm-up and cosine."""
+"""The optimiser with the usual exclusions from weight decay, warm-up and cosine."""
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import nn
-from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from statecast.models import StateModel
+from statecast.training.muon import Muon
 from statecast.training.options import TrainingOptions
 
 BETAS = (0.9, 0.95)  # the usual choice for transformers on short schedules
+ORTHOGONAL_RATE = 3.0  # rate of the orthogonal steps over AdamW's: docs/experiments.md
+
+
+class Rule(NamedTuple):
+    """How a group of parameters is stepped."""
+
+    decays: bool
+    orthogonal: bool
+    share: float
 
 
 def make_optimiser(
     model: nn.Module, options: TrainingOptions, shares: Mapping[str, float] | None = None
-) -> tuple[AdamW, LambdaLR]:
+) -> tuple[Muon, LambdaLR]:
     """The optimiser of what may change, and its schedule, which advances with every step.
 
     shares  of the learning rate, for each parameter by name; 1 for those that are not named
     """
     decayed, shares = decayed_parameters(model), shares or {}
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
+    orthogonal = hidden_matrices(model) if options.optimiser == "muon" else set()
+    groups: dict[Rule, list[nn.Parameter]] = {Rule(True, False, 1.0): [], Rule(False, False, 1.0): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in decayed, shares.get(name, 1.0)), []).append(parameter)
+            rule = Rule(id(parameter) in decayed, id(parameter) in orthogonal, shares.get(name, 1.0))
+            groups.setdefault(rule, []).append(parameter)
     fused = options.precision != "16-mixed"  # a fused step unscales by itself, and then Lightning can't clip
-    optimiser = AdamW(
+    optimiser = Muon(
         [
             {
                 "params": parameters,
-                "weight_decay": options.weight_decay * decays,
-                "lr": options.learning_rate * share,
+                "weight_decay": options.weight_decay * rule.decays,
+                "lr": options.learning_rate * rule.share * (ORTHOGONAL_RATE if rule.orthogonal else 1.0),
+                "orthogonal": rule.orthogonal,
             }
-            for (decays, share), parameters in groups.items()
+            for rule, parameters in groups.items()
         ],
         lr=options.learning_rate,
         betas=BETAS,
@@ -44,6 +58,17 @@ def make_optimiser(
 def decayed_parameters(model: nn.Module) -> set[int]:
     """Identities of the parameters that decay: matrices of linear maps."""
     return {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+
+
+def hidden_matrices(model: nn.Module) -> set[int]:
+    """Identities of the matrices that take orthogonal steps: those of the blocks, but not low-rank updates of them."""
+    blocks = [*model.encoder, *model.decoder] if isinstance(model, StateModel) else []
+    return {
+        id(module.weight)
+        for block in blocks
+        for name, module in block.named_modules()
+        if isinstance(module, nn.Linear) and "lora_" not in name
+    }
 
 
 def learning_rate_factor(step: int, options: TrainingOptions) -> float:

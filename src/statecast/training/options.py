@@ -8,13 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainingOptions(BaseModel):
-    """AdamW with warm-up and cosine decay, on Lightning's Trainer."""
+    """Muon or AdamW with warm-up and cosine decay, on Lightning's Trainer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(1000, ge=1, description="optimiser steps")
     batch_size: int = Field(2, ge=1, description="samples a step, over all processes")
     accumulate: int = Field(1, ge=1, description="parts that the samples of a step are taken in, one after the other")
+    optimiser: Literal["muon", "adamw"] = Field(
+        "muon",
+        description="muon: orthogonal steps for the matrices of the blocks (Jordan et al. 2024), AdamW for the rest",
+    )
     learning_rate: float = Field(3.5e-3, gt=0, description="at the end of the warm-up")
     warm_up: float = Field(
         0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises from zero"

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from statecast.models.heads import Head, Prediction
-from statecast.models.state_model import question_losses
+from statecast.models.heads import Prediction
+from statecast.models.state_model import StateModel, question_losses
 from statecast.streams import COORDINATES, Question, Tokens, Window, concatenate
 from statecast.tasks import Forecast
 
@@ -16,16 +16,16 @@ OFFSET = COORDINATES.index("offset_h")
 
 
 def training_losses(
-    answer: Callable[[Question], Prediction], head: Head, question: Question, task: object
+    answer: Callable[[Question], Prediction], model: StateModel, question: Question, task: object
 ) -> dict[str, Tensor]:
     """The loss of each stream in a training step: of one answer, or of a roll-out if the task asks for one."""
     if isinstance(task, Forecast) and task.rollout > 1:
-        return unrolled_losses(answer, head, question, task)
-    return question_losses(head, answer(question), question)
+        return unrolled_losses(answer, model, question, task)
+    return question_losses(model, answer(question), question)
 
 
 def unrolled_losses(
-    answer: Callable[[Question], Prediction], head: Head, question: Question, task: Forecast
+    answer: Callable[[Question], Prediction], model: StateModel, question: Question, task: Forecast
 ) -> dict[str, Tensor]:
     """For each stream the mean over blocks of `question_losses`, where block r > 0 is shown the answer to the blocks before it.
 
@@ -49,7 +49,7 @@ def unrolled_losses(
         hours = _first_hour(context) - _first_hour(question.context)
         block_question = Question(_earlier(context, hours), _earlier(queries, hours))
         prediction = answer(block_question)
-        for name, loss in question_losses(head, prediction, block_question).items():
+        for name, loss in question_losses(model, prediction, block_question).items():
             parts[name].append(loss)
         for name, tokens in queries.items():
             answered = tokens.replace(prediction[name].mean(dim=-2).to(tokens.values.dtype))

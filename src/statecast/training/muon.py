@@ -1,0 +1,99 @@
+"""AdamW whose matrices inside the blocks take orthogonal steps. Axes: L matrices of one shape, I and O sizes of a matrix, I ≤ O."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Replicate
+from torch.optim import AdamW
+
+COEFFICIENTS = (  # of five quintic iterations: singular values from 0.003 on end near 1; Cesista, Jiacheng & Jordan 2025
+    (4.0848, -6.8946, 2.9270),
+    (3.9505, -6.3029, 2.6377),
+    (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046),
+    (2.8366, -3.0525, 1.2012),
+)
+MOMENTUM = 0.95
+SIZE = 0.2  # root mean square of the entries of an AdamW step in units of its rate, Liu et al. 2025
+
+
+class Muon(AdamW):
+    """AdamW for most parameters, Muon for the matrices of the groups that say `orthogonal: True`.
+
+        m ← β m + (1 - β) g,        step = 0.2 sqrt(max(I, O)) UVᵀ   with   U S Vᵀ = β m + (1 - β) g
+
+    Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", scaled as in Liu et al. 2025, "Muon is scalable for
+    LLM training", so that a step is as large as one of AdamW at the same rate. UVᵀ comes from Newton-Schulz iterations.
+    torch.optim.Muon is the same rule; it iterates in bfloat16, which many CPUs emulate, and matrix by matrix.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            if group["orthogonal"]:
+                self._orthogonal_step(group)
+        super().step()
+        return loss
+
+    def _orthogonal_step(self, group: dict[str, Any]) -> None:
+        """Of all matrices of a group; AdamW passes over what has no gradient any more."""
+        alike: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                alike[tuple(sorted(parameter.shape))].append(parameter)
+        for parameters in alike.values():
+            directions = orthogonalised(torch.stack([_lying(_whole(self._momentum(p))) for p in parameters]))
+            for parameter, direction in zip(parameters, directions, strict=True):
+                size = SIZE * max(parameter.shape) ** 0.5
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                step = direction if _lies(parameter) else direction.T
+                parameter.add_(_shared_like(step.to(parameter.dtype), parameter), alpha=-group["lr"] * size)
+                parameter.grad = None
+
+    def _momentum(self, parameter: nn.Parameter) -> Tensor:
+        """The gradient, smoothed (Nesterov)."""
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter.grad)
+            state["step"] = torch.zeros(())  # AdamW expects one when it loads its state
+        state["step"] += 1
+        state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
+        return parameter.grad.lerp(state["momentum"], MOMENTUM)
+
+
+def orthogonalised(matrices: Float[Tensor, "L I O"]) -> Float[Tensor, "L I O"]:
+    """Each matrix with its singular values moved to about 1; 0 stays 0."""
+    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    for a, b, c in COEFFICIENTS:
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x
+
+
+def _lies(matrix: Tensor) -> bool:
+    return matrix.shape[0] <= matrix.shape[1]
+
+
+def _lying(matrix: Tensor) -> Tensor:
+    return matrix if _lies(matrix) else matrix.T
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that is sharded over processes."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _shared_like(whole: Tensor, parameter: Tensor) -> Tensor:
+    """This process' part of a tensor that all processes have, if the parameter is sharded."""
+    if not isinstance(parameter, DTensor):
+        return whole
+    mesh = parameter.device_mesh
+    everywhere = DTensor.from_local(whole.contiguous(), mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return everywhere.redistribute(mesh, parameter.placements)
