@@ -9,7 +9,7 @@ from statecast.adaptation import AdaptationOptions, Transferred, free, learning_
 from statecast.adaptation.changes import AdaptationError
 from statecast.models import ModelOptions, StateModel, TokenSpec
 from statecast.training import TrainingOptions
-from statecast.training.optimiser import make_optimiser
+from statecast.training.optimiser import ORTHOGONAL_RATE, make_optimiser
 
 SPECS = {
     "air": TokenSpec(channels=1, patch=(1, 2, 2), step_h=6),
@@ -124,8 +124,12 @@ def test_the_learning_rate_falls_from_the_heads_down(model):
     assert {name: shares[name] for name in expected} == expected
     assert shares["values.air.weight"] == 0.0625 and set(shares) == {name for name, _ in model.named_parameters()}
     optimiser, schedule = make_optimiser(model, TrainingOptions(steps=10, warm_up=0.2, learning_rate=0.1), shares)
-    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    rates = {
+        id(p): group["lr"] / (ORTHOGONAL_RATE if group["orthogonal"] else 1.0)
+        for group in optimiser.param_groups
+        for p in group["params"]
+    }
     assert all(rates[id(p)] == pytest.approx(0.05 * shares[name]) for name, p in model.named_parameters())
     optimiser.step()
     schedule.step()
-    assert max(group["lr"] for group in optimiser.param_groups) == pytest.approx(0.1)
+    assert max(g["lr"] for g in optimiser.param_groups if not g["orthogonal"]) == pytest.approx(0.1)

@@ -77,7 +77,7 @@ def test_levels_with_tokens_of_their_own_are_all_shown_in_every_block(runs):
     model = build(recipe.model, {"t": sources["t"].tokenizer}, seed=0)
     question = stack_questions([make_questions(recipe, sources, 1, seed=0)[0]])
     answer = Recording(model)
-    unrolled_losses(answer, model.head, question, recipe.task)
+    unrolled_losses(answer, model, question, recipe.task)
     for last, asked in zip(answer.answers, answer.asked[1:], strict=False):
         torch.testing.assert_close(asked.context["t"].values, last["t"].mean(dim=-2))
         for axis in ("pressure_hpa", "offset_h"):

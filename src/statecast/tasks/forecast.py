@@ -32,7 +32,7 @@ class Forecast(BaseModel):
     near: float = Field(
         0.7,
         ge=0,
-        description="how much more often a training sample asks what is near, if it asks a share: a slab k leads ahead as often as 1 / k^near",
+        description="how much more often near slabs are asked, where `asked` is below 1: slab k as often as 1 / k^near",
     )
     rollout: Slabs = Field(
         1,
