@@ -158,7 +158,7 @@ def test_an_average_of_sharded_weights_is_refused(run):
 
 
 def test_a_compiled_model_is_trained_to_the_same_weights(run, monkeypatch):
-    """Traced at most twice for all numbers of tokens. Without C++, whose compiling takes a minute and a half on a core."""
+    """Traced once for all numbers of tokens. Without C++, whose compiling takes a minute and a half on a core."""
     traced = []
 
     def compile_without_cpp(graph, inputs):
@@ -168,6 +168,6 @@ def test_a_compiled_model_is_trained_to_the_same_weights(run, monkeypatch):
     plain, _ = run("plain", optimiser="adamw")  # an orthogonal step is as large for rounding as for a gradient
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compile_without_cpp))
     compiled, _ = run("compiled", optimiser="adamw", compile=True)
-    assert len(traced) <= 2
+    assert len(traced) == 1
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(compiled.state_dict()[name], value, rtol=1e-4, atol=1e-5)

@@ -23,7 +23,7 @@ STYLE = {  # colour and line of each forecast; unknown names take the model's
     "before": ("#8e44ad", "-"),
     "persistence": ("#7f7f7f", "--"),
     "climatology": ("#7f7f7f", ":"),
-    "climatology_distribution": ("#7f7f7f", ":"),
+    "climatology_distribution": ("#7f7f7f", "-."),
     "interpolation": ("#2a9d6f", "--"),
     "linear": ("#2a9d6f", "--"),
     "regression": ("#2a9d6f", "--"),

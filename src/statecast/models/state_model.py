@@ -179,7 +179,9 @@ class StateModel(nn.Module):
     def _spread(self, name: str, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
         rate, points = self.log_damping[name].detach().exp(), spec.patch[1] * spec.patch[2]
-        spread = neighbours.spread(rate, spec.patch[0], spec.step_h).clamp(min=SMALLEST_SPREAD)
+        spread = neighbours.spread(rate, spec.patch[0], spec.step_h)
+        # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
+        spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
         return spread[..., None].expand(-1, -1, -1, -1, points).flatten(-3)
 
     def _damped_anchor(self, name: str, shown: Tokens, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
