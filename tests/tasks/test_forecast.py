@@ -48,6 +48,15 @@ def test_samples_ask_different_tokens_and_equal_generators_the_same(window):
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.parametrize(("near", "ratio"), [(0.0, 1.0), (0.7, 3**0.7), (2.0, 9.0)])
+def test_near_slabs_are_asked_more_often(window, near, ratio):
+    """With a small share, where drawing without replacement hardly shows: the first of three slabs over the last."""
+    task = Forecast(history=1, leads=3, asked=0.02, near=near)
+    slabs = [task(window, *generators(s)).queries["a"].coordinate("offset_h") for s in range(1000)]
+    count = torch.cat(slabs).unique(return_counts=True)[1]
+    assert (count[0] / count[2]).item() == pytest.approx(ratio, rel=0.15)
+
+
 @pytest.mark.parametrize("wrong", [{"history": 0}, {"leads": 0}, {"asked": 0.0}, {"asked": 1.1}, {"lead": 3}])
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(ValidationError):
