@@ -68,7 +68,7 @@ def rmse_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int) -
     batch = held_out.batch(fine, shown)
     with torch.inference_mode():
         answer = torch.cat([model(x, b) for x, b in zip(batch.inputs.split(16), batch.base.split(16), strict=True)])
-    usual = climatology.at(record.month[shown], record.hour_utc[shown])
+    usual = climatology.at(record.months_passed[shown], record.hour_utc[shown])
     fields = answer.numpy() * climatology.anomaly_std[:, None, None] + usual
     fields = np.where(climatology.lowest[:, None, None] >= 0, np.maximum(fields, 0), fields)
     truth = np.stack([record.read(slice(t, t + 1))[0] for t in shown])

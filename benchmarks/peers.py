@@ -221,10 +221,11 @@ class Peer:
     name: str
     make: Callable[[int, int, Grid], nn.Module]
     learning_rate: float
+    orthogonal_rate: float
     batch_size: int
 
 
-PEERS = {"unet": Peer("U-Net", make_unet, 4e-3, 2), "sfno": Peer("SFNO", make_sfno, 5e-3, 2)}
+PEERS = {"unet": Peer("U-Net", make_unet, 4e-3, 0.0, 2), "sfno": Peer("SFNO", make_sfno, 5e-3, 0.0, 2)}
 
 
 def trained_peer(
@@ -235,7 +236,8 @@ def trained_peer(
     network = peer.make(question.inputs, len(question.scale), anomalies.grid)
     model = Departure(network, torch.from_numpy(np.asarray(question.scale, np.float32)))
     drawn = batches(question, anomalies, question.starts(anomalies), peer.batch_size, seed)
-    return model, train(model, drawn, seconds, learning_rate=peer.learning_rate)
+    rates = {"learning_rate": peer.learning_rate, "orthogonal_rate": peer.orthogonal_rate}
+    return model, train(model, drawn, seconds, **rates)
 
 
 def run_forecast(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, Any]:

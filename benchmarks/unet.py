@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from statecast.sources import Climatology, Grid, Record
 from statecast.tokenizers.first_guess import bilinear
+from statecast.training.muon import Muon
 
 LEARNING_RATE, WEIGHT_DECAY, GRADIENT_CLIP, WARM_UP = 2e-3, 1e-2, 1.0, 0.05
 GROUPS = 8  # of GroupNorm
@@ -143,22 +144,26 @@ class Training:
 
 
 def train(
-    model: Departure, batches: Iterator[Batch], seconds: float, *, learning_rate: float = LEARNING_RATE
+    model: Departure,
+    batches: Iterator[Batch],
+    seconds: float,
+    *,
+    learning_rate: float = LEARNING_RATE,
+    orthogonal_rate: float = 0.0,
 ) -> Training:
-    """Train in place for a given CPU time: AdamW, a short warm-up and half a cosine by the share of the time that has passed.
+    """Train in place for a given CPU time: a short warm-up and half a cosine by the share of the time that has passed.
 
-    CPU time on one thread is what the wall clock would show on a machine of its own.
+    With AdamW, or as ours with orthogonal steps for the kernels of hidden convolutions, at a rate of their own. CPU time on one thread is
+    what the wall clock would show on a machine of its own.
     """
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    other = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed}, {"params": other, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=WEIGHT_DECAY)
+    optimiser = make_optimiser(model, learning_rate, orthogonal_rate)
+    rates = [group["lr"] for group in optimiser.param_groups]
     flops = count_flops(model, next(batches))
     began, began_wall, steps, samples = time.process_time(), time.monotonic(), 0, 0
     model.train()
     while (share := (time.process_time() - began) / seconds) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * min((share + 1e-3) / WARM_UP, 0.5 * (1 + cos(pi * share)))
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * min((share + 1e-3) / WARM_UP, 0.5 * (1 + cos(pi * share)))
         batch = next(batches)
         optimiser.zero_grad()
         model.loss(batch).backward()
@@ -168,6 +173,26 @@ def train(
     model.eval()
     taken, wall = time.process_time() - began, time.monotonic() - began_wall
     return Training(steps, samples, taken, wall, sum(p.numel() for p in model.parameters()), flops)
+
+
+def make_optimiser(model: Departure, learning_rate: float, orthogonal_rate: float) -> Muon:
+    kernels = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    hidden = {id(p) for p in kernels[:-1]} if orthogonal_rate else set()
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(False, False): [], (True, False): [], (True, True): []}
+    for parameter in model.parameters():
+        groups[parameter.ndim > 1, id(parameter) in hidden].append(parameter)
+    return Muon(
+        [
+            {
+                "params": parameters,
+                "weight_decay": WEIGHT_DECAY * decays,
+                "lr": orthogonal_rate if orthogonal else learning_rate,
+                "orthogonal": orthogonal,
+            }
+            for (decays, orthogonal), parameters in groups.items()
+        ],
+        lr=learning_rate,
+    )
 
 
 def count_flops(model: Departure, batch: Batch) -> int:
@@ -192,7 +217,7 @@ class Anomalies:
 
     @classmethod
     def read(cls, record: Record, climatology: Climatology) -> "Anomalies":
-        usual = climatology.at(record.month, record.hour_utc)
+        usual = climatology.at(record.months_passed, record.hour_utc)
         values = (record.read(slice(None)) - usual) / climatology.anomaly_std[:, None, None]
         return cls(values.astype(np.float32), record.hour_utc, record.year_fraction, record.grid, record.step_h)
 

@@ -23,7 +23,7 @@ from statecast.sources import Climatology
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer
 
-FORMAT = 2  # 1: answers were not counted in units of their expected spread
+FORMAT = 3  # 1: answers not in units of their expected spread; 2: a climatology with a jump at the end of each month
 LONGEST_REASON = 200  # letters of another library's message that are passed on
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, yaml.YAMLError, SafetensorError)
 """What reading a file that was cut off, changed or written by another version can raise."""

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from statecast.inference import forecast, write_forecast
-from statecast.sources import StoreError, open_fields
+from statecast.sources import Record, StoreError, open_fields
 from statecast.trained import ModelError
 
 INIT = "2001-02-05T06"
@@ -47,9 +47,10 @@ def test_roll_out_goes_on_from_each_members_own_past(persistent, make_store, his
     fields = forecast(trained, store, INIT, 11, 2)
     climatology = trained.tokenizers["air"].climatology
     last = store.t.sel(time=INIT, level=[500, 850]).values
-    times = fields.valid_time.dt
-    usual = climatology.at(times.month.values[0], times.hour.values[0].astype(float))[:, :2]
-    now = climatology.at(np.array([2]), np.array([6.0]))[0, :2]
+    record = Record.open(store, trained.tokenizers["air"].stream)
+    first = int(np.flatnonzero(store.time.values == np.datetime64(INIT))[0])
+    times = slice(first, first + 12)
+    now, *usual = climatology.at(record.months_passed[times], record.hour_utc[times])[:, :2]
     np.testing.assert_allclose(fields.t[0, 1], last - now + usual, atol=2e-3)
 
 

@@ -94,6 +94,7 @@ def test_hour_and_share_of_the_year_are_those_of_the_calendar(make_store):
     assert times.hour_utc.tolist() == [22.5, 23, 0, 12]
     np.testing.assert_allclose(times.year_fraction, [1 - 1.5 / 24 / 366, 1 - 1 / 24 / 366, 0, 0.5 / 365])
     assert times.month.tolist() == [12, 12, 1, 1]
+    np.testing.assert_allclose(times.months_passed, [12 - 1.5 / 24 / 31, 12 - 1 / 24 / 31, 0, 0.5 / 31])
 
 
 def test_windows_never_cross_a_gap_in_time(make_store):

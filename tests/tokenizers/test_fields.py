@@ -71,7 +71,9 @@ def test_values_are_zero_and_unobserved_where_the_source_has_none(global_record,
 def test_values_have_unit_variance(global_record, global_tokenizer):
     tokens = global_tokenizer.tokenize(global_record, whole_domain(global_record.grid, 0, 40))
     assert tokens.values[tokens.observed].std().item() == pytest.approx(1, abs=0.02)
-    assert tokens.values[tokens.observed].mean().abs().item() < 1e-3
+    assert (
+        tokens.values[tokens.observed].mean().abs().item() < 0.02
+    )  # a mean of ten days holds for the middle of their month
 
 
 def test_a_token_of_a_level_holds_the_variables_of_that_level(level_tokenizer):

@@ -1,8 +1,9 @@
-"""Climatology and spread of a record, in one pass that holds no more than a chunk of it.
+"""Climatology and spread of a record, in two passes that hold no more than a chunk of it.
 
 Axes: M month, D hour of the day, V channel, H row, W column.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from statecast.sources.record import Record
 from statecast.streams import Channel
 
 STEPS_PER_CHUNK = 64  # 0.3 GB for ten channels on a grid of 1 degree
+ENOUGH = 15.0  # values, by weight, that tell the mean of an hour of a month, whatever other months have
 SMALLEST_SPREAD = 1e-7  # of the largest mean: what is less is float32's rounding
 
 
@@ -23,7 +25,8 @@ SMALLEST_SPREAD = 1e-7  # of the largest mean: what is less is float32's roundin
 class Climatology:
     """What is usual at each grid point, and how far each channel strays from it.
 
-    mean         mean per month, hour of the day, channel and grid point, in the channel's units; NaN: never observed
+    mean         mean about the middle of each month, per hour of the day, channel and grid point, in the channel's units; NaN: never
+                 observed. In between `at` interpolates
     anomaly_std  standard deviation of the departures from `mean`: one number a channel, averaged by cell area
     hours_utc    the hours of the day that `mean` knows, ascending
     lowest       smallest value of each channel
@@ -39,14 +42,25 @@ class Climatology:
     lowest: Float[np.ndarray, " V"]
 
     def at(
-        self, month: np.ndarray, hour_utc: np.ndarray, rows: slice = slice(None), columns: np.ndarray | None = None
+        self,
+        months_passed: Float[np.ndarray, " T"],
+        hour_utc: Float[np.ndarray, " T"],
+        rows: slice = slice(None),
+        columns: np.ndarray | None = None,
     ) -> Float[np.ndarray, "T V H W"]:
-        """The mean for each step of a window, at the nearest hour of the day that is known (as a rule the same)."""
+        """What is usual at each step of a window: the mean, linear in time from the middle of a month to that of the next.
+
+        A mean that jumped at the end of a month would make all anomalies jump there. The nearest hour of the day that is known serves,
+        as a rule the same.
+        """
         distance = np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12)
-        window = self.mean[:, :, :, rows][
-            month - 1, distance.argmin(axis=1)
-        ]  # rows first: a view, not a copy of globes
-        return window if columns is None else window[..., columns]
+        hour = distance.argmin(axis=1)
+        before, after, share = _between(months_passed)
+        of_rows = self.mean[:, :, :, rows]  # a view, not a copy of globes
+        earlier, later = of_rows[before, hour], of_rows[after, hour]
+        if columns is not None:
+            earlier, later = earlier[..., columns], later[..., columns]
+        return earlier + share.astype(np.float32)[:, None, None, None] * (later - earlier)
 
     def with_known(self, known: "Climatology") -> "Climatology":
         """The same with the statistics of `known` for each channel that it has, if it lies on the same grid and hours of the day."""
@@ -89,7 +103,7 @@ class Climatology:
             },
             attrs={
                 "Conventions": "CF-1.11",
-                "title": "Climatology of the training period, per month and hour of the day",
+                "title": "Climatology of the training period, per month and hour of the day: linear in time between the middles of months",
             },
         )
         dataset.to_netcdf(path, encoding={"mean": {"zlib": True, "complevel": 4}})
@@ -118,47 +132,41 @@ class Climatology:
 def fit_climatology(record: Record) -> Climatology:
     """Climatology of the whole of `record`: give it the training period only.
 
-    A month (or hour of a month) that the record never saw takes the mean of the nearest month that it did see. Sums are
-    kept in float64 as departures from the first step, so that the spread of a large value (geopotential) survives the
-    subtraction. What never changes, such as the orography, has its area mean as its climatology and a spread in space.
-    Raises StoreError for a channel without any value, for one that never departs from its climatology, and for a record
-    too short to have one.
+    The mean of a month is that of all values from the middle of the month before to that of the month after, with weights that fall
+    linearly to 0 there, two months in all (WeatherBench 2, Rasp et al. 2024, takes as many). A month (or hour of a month) with fewer than
+    `ENOUGH` values and less than half of what the best one has takes the mean of the nearest one that has more. Sums are kept in float64
+    as departures from the first step. What never changes, such as the orography, has its area mean as its
+    climatology and a spread in space. Raises StoreError for a channel without any value, for one that never departs from its
+    climatology, and for a record too short to have one.
     """
     hours = np.unique(record.hour_utc)
-    bins = (record.month - 1, np.searchsorted(hours, record.hour_utc))
+    hour = np.searchsorted(hours, record.hour_utc)
+    before, after, share = _between(record.months_passed)
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
-    total, count, squares = np.zeros(shape), np.zeros(shape, np.int32), np.zeros(shape[2:])
+    total, weight = np.zeros(shape), np.zeros(shape)
     lowest = np.full(shape[2], np.inf)
     origin = record.read(slice(0, 1))[0].astype(np.float64)
     origin = np.where(np.isfinite(origin), origin, 0.0)
-    for start in range(0, len(record), STEPS_PER_CHUNK):
-        chunk = slice(start, start + STEPS_PER_CHUNK)
-        values_read = record.read(chunk)
-        seen = np.isfinite(values_read)
-        lowest = np.minimum(lowest, np.where(seen, values_read, np.inf).min(axis=(0, 2, 3)))
-        departures = values_read - origin
-        departures = np.where(seen, departures, 0.0)
-        for axis_bins, values, is_seen in zip(
-            zip(bins[0][chunk], bins[1][chunk], strict=True), departures, seen, strict=True
-        ):
-            total[axis_bins] += values
-            count[axis_bins] += is_seen
-        squares += (departures**2).sum(axis=0)
-    is_static = np.array([c.variable in record.static for c in record.channels])
-    _require_values(record, count)
-    _require_repetition(record, count)
-    mean = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
-    within = squares - (np.nan_to_num(mean) * total).sum(axis=(0, 1))
-    magnitude = np.nanmax(np.abs(mean + origin), axis=(0, 1, 3, 4))
-    for v in np.flatnonzero(is_static):
-        is_known = count[:, :, v].any(axis=(0, 1))
-        area = record.grid.cell_area * is_known
-        departure = np.where(is_known, (area / area.sum() * origin[v]).sum() - origin[v], np.nan)
-        mean[:, :, v], within[v] = departure, len(record) * departure**2
-    anomaly_std = _area_mean_std(within, count.sum(axis=(0, 1)), magnitude, record)
-    return Climatology(
+    for chunk in chunks(record):
+        values = record.read(chunk)
+        seen = np.isfinite(values)
+        lowest = np.minimum(lowest, np.where(seen, values, np.inf).min(axis=(0, 2, 3)))
+        departures = np.where(seen, values - origin, 0.0)
+        for i, t in enumerate(range(chunk.start, chunk.stop)):
+            for month, part in ((before[t], 1 - share[t]), (after[t], share[t])):
+                total[month, hour[t]] += part * departures[i]
+                weight[month, hour[t]] += part * seen[i]
+    _require_values(record, weight)
+    enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
+    mean = np.divide(total, weight, out=np.full(shape, np.nan), where=enough & (weight > 0))
+    for v, channel in enumerate(record.channels):
+        if channel.variable in record.static:
+            is_known = weight[:, :, v].any(axis=(0, 1))
+            area = record.grid.cell_area * is_known
+            mean[:, :, v] = np.where(is_known, (area / area.sum() * origin[v]).sum() - origin[v], np.nan)
+    climatology = Climatology(
         (_fill_months(mean) + origin).astype(np.float32),
-        anomaly_std.astype(np.float32),
+        np.full(shape[2], np.nan, np.float32),
         hours,
         record.channels,
         record.units,
@@ -166,38 +174,54 @@ def fit_climatology(record: Record) -> Climatology:
         record.step_h,
         lowest.astype(np.float32),
     )
+    spread = area_mean_std(
+        record, lambda t: record.read(t) - climatology.at(record.months_passed[t], record.hour_utc[t])
+    )
+    _require_spread(record, spread, np.nanmax(np.abs(climatology.mean), axis=(0, 1, 3, 4)))
+    return replace(climatology, anomaly_std=spread)
 
 
-def _require_values(record: Record, count: np.ndarray) -> None:
-    for channel, n in zip(record.channels, count.sum(axis=(0, 1, 3, 4)), strict=True):
-        if n == 0:
+def chunks(record: Record) -> list[slice]:
+    """The steps of `record`, so many at a time as are read together."""
+    return [slice(t, min(t + STEPS_PER_CHUNK, len(record))) for t in range(0, len(record), STEPS_PER_CHUNK)]
+
+
+def area_mean_std(
+    record: Record, anomalies: Callable[[slice], Float[np.ndarray, "T V H W"]]
+) -> Float[np.ndarray, " V"]:
+    """Root mean square of the anomalies of each channel, over all times and, by cell area, all points; NaN is left out."""
+    total, weight = np.zeros(len(record.channels)), np.zeros(len(record.channels))
+    for chunk in chunks(record):
+        of_chunk = anomalies(chunk)
+        area = record.grid.cell_area * np.isfinite(of_chunk)
+        total += (area * np.where(np.isfinite(of_chunk), of_chunk, 0.0).astype(np.float64) ** 2).sum(axis=(0, 2, 3))
+        weight += area.sum(axis=(0, 2, 3))
+    return np.sqrt(total / weight).astype(np.float32)
+
+
+def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:
+    """The months, 0 to 11, whose middles come before and after each time, and the share of the way between them."""
+    from_first = months_passed - 0.5
+    before = np.floor(from_first).astype(int)
+    return before % 12, (before + 1) % 12, from_first - before
+
+
+def _require_values(record: Record, weight: np.ndarray) -> None:
+    for channel, known in zip(record.channels, weight.any(axis=(0, 1, 3, 4)), strict=True):
+        if not known:
             raise StoreError(
                 f"variable '{channel}' has no value in the training period (NaN everywhere), expected some. "
                 "Leave it out or name another period."
             )
 
 
-def _require_repetition(record: Record, count: np.ndarray) -> None:
-    for channel, n in zip(record.channels, count.max(axis=(0, 1, 3, 4)), strict=True):
-        if n < 2:
+def _require_spread(record: Record, spread: np.ndarray, magnitude: np.ndarray) -> None:
+    for channel, std, size in zip(record.channels, spread, magnitude, strict=True):
+        if not std > SMALLEST_SPREAD * size:
             raise StoreError(
-                f"variable '{channel}' has one value for each month and hour of the day in the training period, "
-                "expected more, to tell what is usual from what is not. Name a longer period."
-            )
-
-
-def _area_mean_std(within: np.ndarray, count: np.ndarray, magnitude: np.ndarray, record: Record) -> np.ndarray:
-    area = record.grid.cell_area * (count > 0)
-    variance = np.divide(within, count, out=np.zeros_like(within), where=count > 0)
-    mean_variance = (variance * area).sum(axis=(1, 2)) / area.sum(axis=(1, 2))
-    std = np.sqrt(np.maximum(mean_variance, 0.0))
-    for channel, spread, size in zip(record.channels, std, magnitude, strict=True):
-        if not spread > SMALLEST_SPREAD * size:
-            raise StoreError(
-                f"variable '{channel}' is constant for each month and hour of the day in the training period, "
+                f"variable '{channel}' never departs from what is usual at the time of the year and day in the training period, "
                 "expected it to vary. Leave it out or name a longer period."
             )
-    return std
 
 
 def _fill_months(mean: np.ndarray) -> np.ndarray:

@@ -82,6 +82,12 @@ class Record:
         return self.dataset["time"].dt.month.values
 
     @cached_property
+    def months_passed(self) -> Float[np.ndarray, " T"]:
+        """Months of the year that have passed at each step, 0 to 12: 0.5 is the middle of January, in any calendar."""
+        time = self.dataset["time"].dt
+        return (time.month - 1 + (time.day - 1 + self.hour_utc / 24) / time.days_in_month).values
+
+    @cached_property
     def year_fraction(self) -> Float[np.ndarray, " T"]:
         """Share of the year that has passed, 0 to 1, in the record's own calendar (360-day years too)."""
         time = self.dataset["time"].dt

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from statecast.sources import Climatology, Grid, Record, fit_climatology
+from statecast.sources import Climatology, Grid, Record, area_mean_std, fit_climatology
 from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA, Stream, Tokens
 from statecast.tokenizers.patches import check_patch, join_patches, split_patches
 from statecast.tokenizers.windows import Place, whole_domain
 
-STEPS_PER_CHUNK = 64
 LARGEST_LOG = 20.0  # e^20 scales: what an untrained model may answer stays a number
 
 
@@ -23,7 +22,7 @@ LARGEST_LOG = 20.0  # e^20 scales: what an untrained model may answer stays a nu
 class FieldTokenizer:
     """Reads windows of a record as tokens, and writes tokens as fields.
 
-    value = (f(field) - f(climatology(month, hour, place))) / std of such anomalies in the training period
+    value = (f(field) - f(climatology(time of the year, hour, place))) / std of such anomalies in the training period
 
     with f(x) = x, or log(1 + x / scale) for what has a `log_scale`, whose anomalies are then differences of logarithms, without a unit.
     """
@@ -38,18 +37,13 @@ class FieldTokenizer:
         if not stream.log_scale:
             return tokenizer
         std = np.where(tokenizer._is_log, tokenizer._spread(record), tokenizer.climatology.anomaly_std)
-        return cls(stream, replace(tokenizer.climatology, anomaly_std=std.astype(np.float32)))
+        return cls(stream, replace(tokenizer.climatology, anomaly_std=std))
 
     def _spread(self, record: Record) -> Float[np.ndarray, " V"]:
-        """Standard deviation of the anomalies of each channel, averaged by cell area, a day or so at a time."""
-        total, weight = np.zeros(len(record.channels)), np.zeros(len(record.channels))
-        for start in range(0, len(record), STEPS_PER_CHUNK):
-            place = whole_domain(record.grid, start, min(STEPS_PER_CHUNK, len(record) - start))
-            anomalies = self.anomalies(record, place)
-            area = record.grid.cell_area * np.isfinite(anomalies)
-            total += (area * np.nan_to_num(anomalies) ** 2).sum(axis=(0, 2, 3))
-            weight += area.sum(axis=(0, 2, 3))
-        return np.sqrt(total / weight)
+        def anomalies(steps: slice) -> Float[np.ndarray, "T V H W"]:
+            return self.anomalies(record, whole_domain(record.grid, steps.start, steps.stop - steps.start))
+
+        return area_mean_std(record, anomalies)
 
     @cached_property
     def _log_scale(self) -> Float[np.ndarray, "V 1 1"]:
@@ -102,7 +96,7 @@ class FieldTokenizer:
     def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
         """The climatology of the window at `place`, in the units of the channels."""
         steps = slice(place.start, place.start + place.steps)
-        return self.climatology.at(record.month[steps], record.hour_utc[steps], place.rows, place.columns)
+        return self.climatology.at(record.months_passed[steps], record.hour_utc[steps], place.rows, place.columns)
 
     def to_anomalies(self, values: Float[torch.Tensor, "*B N P"], place: Place) -> Float[np.ndarray, "*B T V H W"]:
         """Token values as anomalies in the units of the channels."""

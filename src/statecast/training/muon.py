@@ -1,4 +1,4 @@
-"""AdamW whose matrices inside the blocks take orthogonal steps. Axes: L matrices of one shape, I and O sizes of a matrix, I ≤ O."""
+"""AdamW some of whose matrices take orthogonal steps. Axes: L matrices of one shape, I and O sizes of a matrix, I ≤ O."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,7 +22,7 @@ SIZE = 0.2  # root mean square of the entries of an AdamW step in units of its r
 
 
 class Muon(AdamW):
-    """AdamW for most parameters, Muon for the matrices of the groups that say `orthogonal: True`.
+    """AdamW for most parameters, Muon for the matrices of the groups that say `orthogonal: True`; a kernel of a convolution is one.
 
         m ← β m + (1 - β) g,        step = 0.2 sqrt(max(I, O)) UVᵀ   with   U S Vᵀ = β m + (1 - β) g
 
@@ -46,13 +46,13 @@ class Muon(AdamW):
         alike: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
-                alike[tuple(sorted(parameter.shape))].append(parameter)
-        for parameters in alike.values():
+                alike[tuple(sorted(_shape(parameter)))].append(parameter)
+        for shape, parameters in alike.items():
             directions = orthogonalised(torch.stack([_lying(_whole(self._momentum(p))) for p in parameters]))
             for parameter, direction in zip(parameters, directions, strict=True):
-                size = SIZE * max(parameter.shape) ** 0.5
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                step = direction if _lies(parameter) else direction.T
+                step = (direction if _lies(parameter) else direction.T).reshape(parameter.shape)
+                size = SIZE * max(shape) ** 0.5
                 parameter.add_(_shared_like(step.to(parameter.dtype), parameter), alpha=-group["lr"] * size)
                 parameter.grad = None
 
@@ -77,11 +77,18 @@ def orthogonalised(matrices: Float[Tensor, "L I O"]) -> Float[Tensor, "L I O"]:
     return x
 
 
-def _lies(matrix: Tensor) -> bool:
-    return matrix.shape[0] <= matrix.shape[1]
+def _shape(parameter: Tensor) -> tuple[int, int]:
+    """Of the matrix: outputs, and inputs times what else there is."""
+    return parameter.shape[0], parameter.numel() // parameter.shape[0]
 
 
-def _lying(matrix: Tensor) -> Tensor:
+def _lies(parameter: Tensor) -> bool:
+    rows, columns = _shape(parameter)
+    return rows <= columns
+
+
+def _lying(tensor: Tensor) -> Tensor:
+    matrix = tensor.flatten(1)
     return matrix if _lies(matrix) else matrix.T
 
 
