@@ -23,7 +23,7 @@ from statecast.sources import Climatology
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer
 
-FORMAT = 3  # 1: answers not in units of their expected spread; 2: a climatology with a jump at the end of each month
+FORMAT = 3  # 1: answers not in units of their expected spread; 2: a climatology that jumped at the end of a month
 LONGEST_REASON = 200  # letters of another library's message that are passed on
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, yaml.YAMLError, SafetensorError)
 """What reading a file that was cut off, changed or written by another version can raise."""
@@ -126,14 +126,18 @@ class TrainedModel:
 def build(options: ModelOptions, tokenizers: Mapping[str, FieldTokenizer], seed: int) -> StateModel:
     """A model for these streams with weights drawn from `seed`; the global random state is left as it was.
 
-    Where the options leave `reach_deg` open it becomes the height of a token of the first stream.
+    Where the options leave `reach_deg` open it becomes the height of a token of the first stream. How long anomalies last is told by the
+    tokenizers' statistics.
     """
     first = next(iter(tokenizers.values()))
     reach_deg = options.reach_deg or first.stream.patch[1] * first.climatology.grid.spacing_deg
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         specs = {name: token_spec(tokenizer) for name, tokenizer in tokenizers.items()}
-        return StateModel(options.model_copy(update={"reach_deg": reach_deg}), specs)
+        model = StateModel(options.model_copy(update={"reach_deg": reach_deg}), specs)
+    for name, tokenizer in tokenizers.items():
+        model.correlation[name].of_lag.copy_(torch.from_numpy(tokenizer.correlation()))
+    return model
 
 
 def token_spec(tokenizer: FieldTokenizer) -> TokenSpec:

@@ -15,6 +15,8 @@ STREAMS = {
     "surface": Stream(variables=("msl",), patch=(1, 6, 6)),
 }
 
+DAMPED_A_STEP = 0.98
+
 
 @pytest.fixture
 def make_trained(global_store):
@@ -35,14 +37,14 @@ def make_trained(global_store):
 
 @pytest.fixture
 def persistent(make_trained):
-    """A model whose answer is the last shown anomaly, undamped."""
+    """A model whose answer is the last shown anomaly, damped by 2 % a step."""
 
     def make(**options) -> TrainedModel:
         trained = make_trained(**options)
         for parameter in trained.model.heads.parameters():
             torch.nn.init.zeros_(parameter)
-        for parameter in trained.model.log_damping.values():
-            torch.nn.init.constant_(parameter, -30.0)
+        for correlation in trained.model.correlation.values():
+            correlation.of_lag.copy_(DAMPED_A_STEP ** torch.arange(correlation.of_lag.shape[1]))
         return trained
 
     return make

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from statecast.models.anchors import Neighbours
+from statecast.models.anchors import Neighbours, persist
 from statecast.streams import COORDINATES
 
 OFFSET, PRESSURE = COORDINATES.index("offset_h"), COORDINATES.index("pressure_hpa")
@@ -29,10 +29,28 @@ def nearest(asked: torch.Tensor, shown: torch.Tensor) -> tuple[torch.Tensor, tor
     return neighbours.index[..., 0], neighbours.same_place[..., 0], neighbours.gap_h[..., 0]
 
 
-def damped(asked: torch.Tensor, shown: torch.Tensor, values: torch.Tensor, rate: float) -> torch.Tensor:
-    return Neighbours.of(asked, shown).damped(values[None, :, None, :, None], torch.tensor([rate]), STEP_H)[
-        0, ..., 0, :, 0
-    ]
+def markov(rate: float) -> torch.Tensor:
+    """Correlation of an Ornstein-Uhlenbeck process with itself so many steps before."""
+    return torch.exp(-rate * STEP_H * torch.arange(65.0))[None]
+
+
+def waves() -> torch.Tensor:
+    """Correlation of a smooth process of waves that decay within a day, with a little noise."""
+    hours = STEP_H * torch.arange(65.0)
+    smooth = torch.exp(-((hours / 30) ** 2) / 2) * torch.cos(hours / 12)
+    return torch.where(hours > 0, 0.99, 1.0)[None] * smooth
+
+
+def expected(asked: torch.Tensor, shown: torch.Tensor, values: torch.Tensor, correlation: torch.Tensor) -> torch.Tensor:
+    return Neighbours.of(asked, shown).expect(values[None, :, None, :, None], correlation, STEP_H)[0, ..., 0, :, 0]
+
+
+def by_normal_equations(correlation: torch.Tensor, known: list[float], asked: list[float]) -> np.ndarray:
+    """Weights of known times for asked ones, both in hours."""
+    at = lambda s, t: np.interp(  # noqa: E731
+        np.abs(np.subtract.outer(s, t)), STEP_H * np.arange(65), correlation[0].numpy()
+    )
+    return np.linalg.solve(at(known, known), at(known, asked)).T
 
 
 def test_the_nearest_shown_token_is_of_the_same_place_then_the_nearest_in_time():
@@ -76,57 +94,72 @@ def test_features_are_mixed_linearly_in_time_between_two_sides_and_taken_whole_b
     torch.testing.assert_close(mixed, torch.tensor([[[3.0, 2.0], [9.0, 0.0]]]))
 
 
-def test_without_damping_what_lies_between_is_linear_interpolation_step_by_step():
-    """Tokens of two steps at 0, 6 | 12, 18 | 24, 30 h: the middle one from the steps at 6 and 24 h."""
-    shown, asked = places((*HERE, 3, 500), (*HERE, 27, 500)), places((*HERE, 15, 500))
-    values = torch.tensor([[7.0, 1.0], [4.0, 7.0]])
-    torch.testing.assert_close(damped(asked, shown, values, 1e-5), torch.tensor([[2.0, 3.0]]), atol=1e-3, rtol=0)
+def test_what_lies_beside_one_goes_on_with_its_tendency():
+    """Tokens of two steps at 0, 6 | 12, 18 h, later and earlier than what is shown."""
+    for asked, times in ((15, [12.0, 18.0]), (-9, [-12.0, -6.0])):
+        weights = by_normal_equations(waves(), [0.0, 6.0], times)
+        assert np.abs(weights).max() > 1  # beyond the last value, not damped
+        found = expected(places((*HERE, asked, 500)), places((*HERE, 3, 500)), torch.tensor([[7.0, 1.0]]), waves())
+        np.testing.assert_allclose(found[0], weights @ [7.0, 1.0], rtol=0.02)
 
 
-def test_what_lies_between_is_the_conditional_mean_of_an_ornstein_uhlenbeck_process():
-    """Against the normal equations with the covariance exp(-r |t - s|)."""
-    rate = 0.05
+@pytest.mark.parametrize("correlation", [markov(0.05), waves()])
+def test_what_lies_between_is_the_best_linear_estimate_from_all_steps_of_both_sides(correlation):
     shown, asked = places((*HERE, 3, 500), (*HERE, 39, 500)), places((*HERE, 15, 500), (*HERE, 27, 500))
     values = torch.tensor([[7.0, 1.5], [-2.0, 7.0]])
-    known, unknown = np.array([6.0, 36.0]), np.array([12.0, 18.0, 24.0, 30.0])
-    covariance = lambda s, t: np.exp(-rate * np.abs(s[:, None] - t[None]))  # noqa: E731
-    mean = covariance(unknown, known) @ np.linalg.solve(covariance(known, known), [1.5, -2.0])
-    np.testing.assert_allclose(damped(asked, shown, values, rate).flatten(), mean, rtol=1e-4)
+    weights = by_normal_equations(correlation, [0.0, 6.0, 36.0, 42.0], [12.0, 18.0, 24.0, 30.0])
+    found = expected(asked, shown, values, correlation).flatten()
+    np.testing.assert_allclose(found, weights @ values.flatten().numpy(), rtol=0.02, atol=0.01)
 
 
-def spread(asked: torch.Tensor, shown: torch.Tensor, rate: float) -> torch.Tensor:
-    return Neighbours.of(asked, shown).spread(torch.tensor([rate]), 2, STEP_H)[0, :, 0]
+def test_between_two_sides_of_a_process_without_memory_of_its_tendency_only_the_nearest_steps_count():
+    """The bridge of an Ornstein-Uhlenbeck process."""
+    shown, asked = places((*HERE, 3, 500), (*HERE, 27, 500)), places((*HERE, 15, 500))
+    inner, outer = torch.tensor([[0.0, 1.0], [4.0, 0.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0]])
+    assert expected(asked, shown, outer, markov(0.02)).abs().max() < 0.02
+    rate, hours = 0.02, np.array([6.0, 12.0])
+    bridge = (np.sinh(rate * (18 - hours)) * 1.0 + np.sinh(rate * hours) * 4.0) / np.sinh(rate * 18)
+    np.testing.assert_allclose(expected(asked, shown, inner, markov(rate))[0], bridge, rtol=2e-3)
 
 
-def test_the_spread_about_what_lies_between_is_the_conditional_deviation_of_the_process():
-    rate = 0.05
+@pytest.mark.parametrize("correlation", [markov(0.05), waves()])
+def test_the_spread_is_the_conditional_deviation_of_the_process(correlation):
     shown, asked = places((*HERE, 3, 500), (*HERE, 39, 500)), places((*HERE, 15, 500), (*HERE, 27, 500))
-    known, unknown = np.array([6.0, 36.0]), np.array([12.0, 18.0, 24.0, 30.0])
-    covariance = lambda s, t: np.exp(-rate * np.abs(s[:, None] - t[None]))  # noqa: E731
-    variance = 1 - np.diag(
-        covariance(unknown, known) @ np.linalg.solve(covariance(known, known), covariance(known, unknown))
-    )
-    np.testing.assert_allclose(spread(asked, shown, rate).flatten(), np.sqrt(variance), rtol=1e-4)
+    known, unknown = [0.0, 6.0, 36.0, 42.0], [12.0, 18.0, 24.0, 30.0]
+    weights = by_normal_equations(correlation, known, unknown)
+    lags = np.interp(np.abs(np.subtract.outer(unknown, known)), STEP_H * np.arange(65), correlation[0].numpy())
+    found = Neighbours.of(asked, shown).spread(correlation, 2, STEP_H)[0, :, 0].flatten()
+    np.testing.assert_allclose(found, np.sqrt(1 - (weights * lags).sum(axis=1)), rtol=0.02)
 
 
-def test_the_spread_beside_one_grows_to_that_of_climatology_which_it_is_where_nothing_was_shown():
+def test_the_spread_grows_to_that_of_climatology_which_it_is_where_nothing_was_shown():
     shown = places((*HERE, 3, 500))
-    asked = places((*HERE, 15, 500), (*HERE, -9, 500), (*HERE, 1e4, 500), (10.0, 10.0, 15, 500))
-    expected = [[math.sqrt(1 - math.exp(-0.04 * hours)) for hours in pair] for pair in ((6, 12), (12, 6))]
-    torch.testing.assert_close(spread(asked, shown, 0.02), torch.tensor([*expected, [1.0, 1.0], [1.0, 1.0]]))
+    asked = places((*HERE, 15, 500), (*HERE, -9, 500), (10.0, 10.0, 15, 500))
+    beside = [[math.sqrt(1 - math.exp(-0.04 * hours)) for hours in pair] for pair in ((6, 12), (12, 6))]
+    found = Neighbours.of(asked, shown).spread(markov(0.02), 2, STEP_H)[0, :, 0]
+    torch.testing.assert_close(found, torch.tensor([*beside, [1.0, 1.0]]), rtol=1e-3, atol=0)
+    far = Neighbours.of(places((*HERE, 1e4, 500)), shown).spread(markov(0.05), 2, STEP_H)
+    torch.testing.assert_close(far, torch.ones_like(far), rtol=1e-3, atol=0)
 
 
-def test_beside_one_it_decays_and_the_order_of_the_tokens_does_not_matter():
+def test_the_order_of_the_tokens_does_not_matter():
     shown, asked = places((*HERE, 3, 500), (*HERE, 27, 500)), places((*HERE, 15, 500), (*HERE, 39, 500))
     values = torch.tensor([[7.0, 1.0], [4.0, 6.0]])
-    both = damped(asked, shown, values, 0.02)
-    torch.testing.assert_close(both[1], 6.0 * torch.tensor([math.exp(-0.12), math.exp(-0.24)]))
-    torch.testing.assert_close(damped(asked, shown.flip(1), values.flip(0), 0.02), both)
+    both = expected(asked, shown, values, waves())
+    torch.testing.assert_close(expected(asked, shown.flip(1), values.flip(0), waves()), both)
 
 
-def test_the_rate_of_damping_gets_a_gradient_on_both_sides_and_none_is_no_number():
-    rate = torch.tensor([1e-4], requires_grad=True)
-    shown, asked = places((*HERE, 0, 500), (*HERE, 24, 500)), places((*HERE, 12, 500), (*HERE, 36, 500))
-    values = torch.tensor([[1.0], [3.0]])
-    Neighbours.of(asked, shown).damped(values[None, :, None, :, None], rate, STEP_H).sum().backward()
-    assert torch.isfinite(rate.grad).all() and rate.grad.item() < 0
+@pytest.mark.parametrize("constant", [1.0, 0.9995])
+def test_what_never_changes_stays_and_nothing_overflows(constant):
+    shown, asked = places((*HERE, 3, 500), (*HERE, 27, 500)), places((*HERE, 15, 500), (*HERE, 51, 500))
+    found = expected(
+        asked, shown, torch.full((2, 2), 3.0), torch.full((1, 65), constant).index_fill(1, torch.tensor(0), 1)
+    )
+    torch.testing.assert_close(found, torch.full((2, 2), 3.0), rtol=1e-2, atol=0)
+
+
+def test_a_step_that_was_not_observed_takes_the_value_of_the_nearest_one_that_was():
+    values = torch.tensor([[1.0, 9.0, 9.0, 4.0], [9.0, 9.0, 5.0, 9.0], [9.0, 9.0, 9.0, 9.0]]).T[None]
+    observed = values < 9
+    found = persist(values.mT[..., None], observed.mT[..., None])[0, ..., 0]
+    torch.testing.assert_close(found, torch.tensor([[1.0, 1.0, 1.0, 4.0], [5.0, 5.0, 5.0, 5.0], [0.0, 0.0, 0.0, 0.0]]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from statecast.sources import Climatology, Record, StoreError, climatology, fit_climatology, open_fields
+from statecast.sources import Climatology, Record, StoreError, anomalies, fit_climatology, open_fields
 from statecast.streams import Stream
 
 
@@ -42,7 +42,7 @@ def brute_force(record: Record) -> tuple[np.ndarray, np.ndarray]:
 def test_climatology_and_spread_are_those_of_a_loop_over_points(
     make_store, layered_stream, monkeypatch, steps_per_chunk, calendar, steps
 ):
-    monkeypatch.setattr(climatology, "STEPS_PER_CHUNK", steps_per_chunk)
+    monkeypatch.setattr(anomalies, "STEPS_PER_CHUNK", steps_per_chunk)
     dataset = open_fields(make_store(steps=steps, missing=0.15, calendar=calendar)).isel(
         lat=slice(0, 5), lon=slice(0, 6)
     )
@@ -142,6 +142,7 @@ def test_a_climatology_that_is_written_is_read_again_to_the_bit(global_tokenizer
     np.testing.assert_array_equal(read.hours_utc, fitted.hours_utc)
     np.testing.assert_array_equal(read.grid.lat, fitted.grid.lat)
     np.testing.assert_array_equal(read.grid.lon, fitted.grid.lon)
+    np.testing.assert_array_equal(read.correlation, fitted.correlation)
     assert (read.channels, read.units, read.step_h) == (fitted.channels, fitted.units, fitted.step_h)
     assert read.mean.dtype == np.float32
 

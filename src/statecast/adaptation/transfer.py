@@ -45,7 +45,8 @@ def transfer(base: TrainedModel, model: StateModel, tokenizers: Mapping[str, Fie
             merged[name] = _by_channel(name, old[name], value, before, now, model.head.members)
             mixed += [name] if set(now) - set(before) else []
     model.load_state_dict(merged)
-    return Transferred(tuple(new), tuple(mixed))
+    learned = {name for name, _ in model.named_parameters()}
+    return Transferred(*(tuple(name for name in names if name in learned) for names in (new, mixed)))
 
 
 def token_channels(tokenizer: FieldTokenizer) -> tuple[str, ...]:
@@ -56,7 +57,7 @@ def token_channels(tokenizer: FieldTokenizer) -> tuple[str, ...]:
     return tuple(channel.variable for channel in channels[: len(channels) // tokenizer.groups])
 
 
-CHANNEL_AXES = {"values": 2, "heads": 1, "log_damping": 0, "guesses": 1, "guess_gain": 0}
+CHANNEL_AXES = {"values": 2, "heads": 1, "correlation": 0, "guesses": 1, "guess_gain": 0}
 """Modules with weights of each channel, and which axis V is, once `_split` has parted the axes."""
 
 

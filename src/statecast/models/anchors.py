@@ -1,7 +1,7 @@
 """What an answer starts from: the shown tokens of the same stream and place before and after it.
 
 Axes: B sample, Q asked token, N shown token, K side (the nearest shown token, and the one on its other side in time), C coordinate,
-V channel, S time step of a token, R point of a step, W feature.
+V channel, S time step of a token, R point of a step, M = K × S known step, L lag in steps, W feature.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ SAME_PLACE = (
     1e-11  # squared chord between tokens of one place, 20 m: float32 rounding, below any grid, at the poles too
 )
 DAY_H, FAR = 24.0, 1e3  # nearness in place counts more than any nearness in time
+RIDGE = 1e-4  # of the variance: what a known value errs by, and what keeps equal ones apart
 SHORTEST_H = 1e-3  # below it two tokens are of the same time
 
 
@@ -72,59 +73,64 @@ class Neighbours:
         features = torch.cat([duration_features(self.gap_h), self.same_place[..., None].to(self.gap_h.dtype)], dim=-1)
         return (self.weights()[..., None] * features).sum(dim=-2)
 
-    def spans(self, rate: Float[Tensor, " V"], depth: int, step_h: float) -> Float[Tensor, "B Q K V S"]:
-        """From each step of an asked token to the nearest shown step at each side, in units of the time of decay."""
-        step = torch.arange(depth, device=rate.device, dtype=self.gap_h.dtype) * step_h
-        from_past, from_future = self.gap_h[..., None] - step[-1] + step, -self.gap_h[..., None] - step
-        hours = torch.where(self.gap_h[..., None] > 0, from_past, from_future).abs()  # B Q K S
-        return hours[..., None, :] * rate[:, None]
-
-    def damped(
-        self, values: Float[Tensor, "B N V S R"], rate: Float[Tensor, " V"], step_h: float
+    def expect(
+        self, values: Float[Tensor, "B N V S R"], correlation: Float[Tensor, "V L"], step_h: float
     ) -> Float[Tensor, "B Q V S R"]:
-        """The mean of an Ornstein-Uhlenbeck process at each step of an asked token, given the nearest shown step at each side.
+        """The best linear estimate of each asked value from all steps of both shown tokens at its point: sum_m w_m x_m.
 
-        With x the shown values, t and u the hours to them and r the rate of damping,
+        The weights solve
 
-            x_0 sinh(r u) / sinh(r (t + u)) + x_1 sinh(r t) / sinh(r (t + u))        between two,  exp(-r t) x_0  beside one
+            (C + ε) w = c        with C the correlation of the known steps with one another, c that with the asked step
 
-        the mean of the process's bridge (Corlay 2013, "Properties of the Ornstein-Uhlenbeck bridge"): linear interpolation for
-        r → 0, persistence that decays beside one. 0, the climatology, where the place is not shown.
+        (simple kriging; Gandin 1963, "Objective analysis of meteorological fields"), for each channel and asked step. With steps of one
+        time it is damped persistence, with two it goes on with the tendency, between two sides it interpolates. 0, the climatology,
+        where the place is not shown.
         """
-        shown = gather(values.flatten(-3), self.index).unflatten(-1, values.shape[-3:])
-        is_past = (self.gap_h > 0)[..., None, None, None]
-        nearest_step = torch.where(is_past, shown[..., -1:, :], shown[..., :1, :])  # B Q K V 1 R
-        weights = bridge_weights(self.spans(rate, values.shape[-2], step_h), self.enclosed[..., None, None])
-        weights = weights * self.same_place[..., None, None]
-        return (weights[..., None] * nearest_step).sum(dim=2)
+        shown = gather(values.flatten(-3), self.index).unflatten(-1, values.shape[-3:])  # B Q K V S R
+        known = shown.transpose(2, 3).flatten(3, 4)  # B Q V M R
+        weights = self._kriging(correlation, values.shape[-2], step_h)[0]
+        return (weights[..., None] * known[:, :, :, None]).sum(dim=-2)
 
-    def spread(self, rate: Float[Tensor, " V"], depth: int, step_h: float) -> Float[Tensor, "B Q V S"]:
-        """The standard deviation of the same process about that mean, in units of its own:
+    def spread(self, correlation: Float[Tensor, "V L"], depth: int, step_h: float) -> Float[Tensor, "B Q V S"]:
+        """The standard deviation that is left about this estimate, in units of the values': sqrt(1 - w · c); 1 where nothing is shown."""
+        weights, with_asked = self._kriging(correlation, depth, step_h)
+        return (1 - (weights * with_asked).sum(dim=-1)).clamp(min=0).sqrt()
 
-            sqrt((1 - exp(-2 r t)) (1 - exp(-2 r u)) / (1 - exp(-2 r (t + u))))        between two,  sqrt(1 - exp(-2 r t))  beside one
+    def _kriging(
+        self, correlation: Float[Tensor, "V L"], depth: int, step_h: float
+    ) -> tuple[Float[Tensor, "B Q V S M"], Float[Tensor, "B Q V S M"]]:
+        """The weight of each known step for each asked one, and the correlation of the two; both 0 for what does not count."""
+        step = torch.arange(depth, device=self.gap_h.device, dtype=self.gap_h.dtype)
+        at = (step - self.gap_h[..., None] / step_h).flatten(2)  # B Q M, in steps from the first asked one
+        counts = torch.stack([self.same_place[..., 0], self.enclosed], dim=-1).repeat_interleave(depth, dim=-1)
+        among = _at_lag(correlation, at[..., None] - at[..., None, :])  # V B Q M M
+        both = counts[..., None] & counts[..., None, :]
+        alone = torch.eye(at.shape[-1], device=at.device, dtype=at.dtype)
+        with_asked = _at_lag(correlation, at[..., None] - step) * counts[..., None]  # V B Q M S
+        weights = torch.linalg.solve(torch.where(both, among, alone) + RIDGE * alone, with_asked)
+        return weights.permute(1, 2, 0, 4, 3), with_asked.permute(1, 2, 0, 4, 3)
 
-        and 1 where the place is not shown.
-        """
-        spans = self.spans(rate, depth, step_h)
-        near, beyond = (-torch.expm1(-2 * spans)).unbind(dim=2)
-        both = near * beyond / (-torch.expm1(-2 * spans.sum(dim=2))).clamp(min=1e-9)
-        variance = torch.where(self.enclosed[..., None, None], both, near)
-        return torch.where(self.same_place[:, :, 0, None, None], variance.sqrt(), torch.ones_like(variance))
 
+def persist(values: Float[Tensor, "*B S R"], observed: Bool[Tensor, "*B S R"]) -> Float[Tensor, "*B S R"]:
+    """The values, where a step was not observed that of the nearest step of the token before it, else after it; 0 where none was.
 
-def bridge_weights(spans: Float[Tensor, "B Q K V S"], enclosed: Bool[Tensor, "B Q 1 1"]) -> Float[Tensor, "B Q K V S"]:
-    """Weights of both sides, of the spans of time to them in units of the time of decay; the second's is 0 where there is one only.
-
-    sinh(u) / sinh(t + u) = exp(-t) (1 - exp(-2 u)) / (1 - exp(-2 (t + u)))
+    A tendency that is told from a step that is not there would be none.
     """
-    has_both = enclosed[:, :, None]
-    safe = torch.where(
-        has_both, spans, torch.ones_like(spans)
-    )  # beside one the sum may be 0, and its gradient no number
-    between = torch.expm1(-2 * safe.flip(2)) / torch.expm1(-2 * (safe + safe.flip(2)))
-    is_second = torch.arange(2, device=spans.device)[:, None, None] > 0
-    alone = torch.where(is_second, 0.0, 1.0)
-    return torch.exp(-spans) * torch.where(has_both, between, alone)
+    steps = list((values * observed).unbind(dim=-2))
+    known = list(observed.unbind(dim=-2))
+    order = range(len(steps))
+    for i, before in [*zip(order[1:], order[:-1], strict=True), *zip(order[-2::-1], order[:0:-1], strict=True)]:
+        steps[i] = torch.where(known[i], steps[i], steps[before])
+        known[i] = known[i] | known[before]
+    return torch.stack(steps, dim=-2)
+
+
+def _at_lag(correlation: Float[Tensor, "V L"], steps: Float[Tensor, " *B"]) -> Float[Tensor, "V *B"]:
+    """Correlation so many steps apart, linear between whole ones; beyond the longest lag that is known it stays as it is there."""
+    apart = steps.abs().clamp(max=correlation.shape[1] - 1)
+    below = apart.floor().long().clamp(max=max(0, correlation.shape[1] - 2))
+    above = (below + 1).clamp(max=correlation.shape[1] - 1)
+    return torch.lerp(correlation[:, below], correlation[:, above], apart - below)
 
 
 def gather(features: Float[Tensor, "B N W"], index: Int[Tensor, "B Q K"]) -> Float[Tensor, "B Q K W"]:

@@ -13,14 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from statecast.models.anchors import Neighbours
+from statecast.models.anchors import Neighbours, persist
 from statecast.models.attention import GEOMETRY_SIZE, Geometry
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding, duration_features
 from statecast.models.heads import FAIRNESS, EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
+from statecast.sources.anomalies import LONGEST_LAG
 from statecast.streams import Question, Tokens, Window
 
 SMALLEST_SPREAD = 0.1  # of an answer about its anchor: what lies an hour off is no more certain than the data
+DECAY_H = 40.0  # of anomalies, where the data is not known
 DEFAULT_REACH_DEG = 15.0  # where the size of a token is not known: `trained.build` sets it from the data
 
 
@@ -75,15 +77,29 @@ class ModelOptions(BaseModel):
         return EnsembleHead(self.members, self.fairness) if self.head == "ensemble" else PointHead()
 
 
+class Correlation(nn.Module):
+    """How long the anomalies of a stream's channels last: their correlation with those so many steps before. It is data, not learned.
+
+    Until `trained.build` puts in what the training period tells, as if they decayed within two days.
+    """
+
+    def __init__(self, spec: TokenSpec) -> None:
+        super().__init__()
+        self.of_lag: Tensor
+        decay = torch.exp(-torch.arange(LONGEST_LAG + 1) * spec.step_h / DECAY_H)
+        self.register_buffer("of_lag", decay.expand(spec.channels, -1).contiguous())
+
+
 class StateModel(nn.Module):
     """p(y | x, α): `model(context, queries)` gives members for each asked token.
 
     An answer is a departure from its anchor: what the nearest shown values of the same stream and place, before and after, let expect,
 
-        y = anchor(x_before, x_after; r_channel) + f(encoder(context), α)        (`anchors.Neighbours.damped`; 0 if neither is shown)
+        y = anchor(x_before, x_after) + spread · f(encoder(context), α)        (`anchors.Neighbours.expect`; 0 if neither is shown)
 
-    with the rate of damping r learned for each channel: it starts better than persistence, climatology and linear interpolation, and
-    the same holds in every task. A stream with a first guess starts from that instead, times a gain that is learned for each channel.
+    the best linear estimate by how long the anomalies of each channel last: it starts better than persistence, climatology and linear
+    interpolation, and the same holds in every task. A stream with a first guess starts from that instead, times a gain that is learned
+    for each channel.
     The decoder reads the coordinates of the queries and their first guess, never their values, and asked tokens don't see one another:
     the answer to one doesn't depend on what else is asked.
     """
@@ -107,9 +123,7 @@ class StateModel(nn.Module):
         guessed = {name: spec for name, spec in specs.items() if spec.guessed}
         self.guesses = nn.ModuleDict({name: nn.Linear(spec.size, width) for name, spec in guessed.items()})
         self.guess_gain = nn.ParameterDict({name: nn.Parameter(torch.ones(s.channels)) for name, s in guessed.items()})
-        self.log_damping = nn.ParameterDict(
-            {name: nn.Parameter(torch.full((spec.channels,), -3.7)) for name, spec in specs.items()}
-        )
+        self.correlation = nn.ModuleDict({name: Correlation(spec) for name, spec in specs.items()})
 
     def _block(self, *, crosses: bool) -> Block:
         options = self.options
@@ -157,7 +171,7 @@ class StateModel(nn.Module):
         if shown is not None and len(shown):
             neighbours = Neighbours.of(coords, shown.coords)
             tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span])) + self.lead(neighbours.lead_features())
-            base = self._damped_anchor(name, shown, neighbours).unsqueeze(-2)
+            base = self._expected(name, shown, neighbours).unsqueeze(-2)
             scale = self._spread(name, neighbours).unsqueeze(-2)
         elif asked.guess is not None:
             tokens = tokens + self.guesses[name](asked.guess)
@@ -178,16 +192,15 @@ class StateModel(nn.Module):
 
     def _spread(self, name: str, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
-        rate, points = self.log_damping[name].detach().exp(), spec.patch[1] * spec.patch[2]
-        spread = neighbours.spread(rate, spec.patch[0], spec.step_h)
+        spread = neighbours.spread(self.correlation[name].of_lag, spec.patch[0], spec.step_h)
         # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
         spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
-        return spread[..., None].expand(-1, -1, -1, -1, points).flatten(-3)
+        return spread[..., None].expand(-1, -1, -1, -1, spec.patch[1] * spec.patch[2]).flatten(-3)
 
-    def _damped_anchor(self, name: str, shown: Tokens, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
+    def _expected(self, name: str, shown: Tokens, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
-        values = (shown.values * shown.observed).unflatten(-1, (spec.channels, spec.patch[0], -1))
-        return neighbours.damped(values, self.log_damping[name].exp(), spec.step_h).flatten(-3)
+        values, observed = (x.unflatten(-1, (spec.channels, spec.patch[0], -1)) for x in (shown.values, shown.observed))
+        return neighbours.expect(persist(values, observed), self.correlation[name].of_lag, spec.step_h).flatten(-3)
 
     def _damped_guess(self, name: str, guess: Float[Tensor, "B Q P"]) -> Float[Tensor, "B Q P"]:
         gain = self.guess_gain[name][:, None]

@@ -1,6 +1,7 @@
 """Sources: files and stores, opened as labelled arrays in the words of statecast."""
 
-from statecast.sources.climatology import Climatology, area_mean_std, fit_climatology
+from statecast.sources.anomalies import fit_anomalies
+from statecast.sources.climatology import Climatology, fit_climatology
 from statecast.sources.fields import MissingStoreError, StoreError, open_fields
 from statecast.sources.grid import Grid
 from statecast.sources.record import Record
@@ -13,7 +14,7 @@ __all__ = [
     "Record",
     "StoreError",
     "Stores",
-    "area_mean_std",
+    "fit_anomalies",
     "fit_climatology",
     "open_fields",
     "open_stores",

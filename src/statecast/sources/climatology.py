@@ -1,9 +1,8 @@
-"""Climatology and spread of a record, in two passes that hold no more than a chunk of it.
+"""Climatology of a record and the spread and correlation of what departs from it, in two passes that hold no more than a chunk of it.
 
-Axes: M month, D hour of the day, V channel, H row, W column.
+Axes: M month, D hour of the day, V channel, H row, W column, K lag in time steps.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +10,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from statecast.sources.anomalies import chunks, fit_anomalies
 from statecast.sources.fields import StoreError
 from statecast.sources.grid import Grid
 from statecast.sources.record import Record
 from statecast.streams import Channel
 
-STEPS_PER_CHUNK = 64  # 0.3 GB for ten channels on a grid of 1 degree
 ENOUGH = 15.0  # values, by weight, that tell the mean of an hour of a month, whatever other months have
+OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # what has the axis V first
 SMALLEST_SPREAD = 1e-7  # of the largest mean: what is less is float32's rounding
 
 
@@ -28,12 +28,14 @@ class Climatology:
     mean         mean about the middle of each month, per hour of the day, channel and grid point, in the channel's units; NaN: never
                  observed. In between `at` interpolates
     anomaly_std  standard deviation of the departures from `mean`: one number a channel, averaged by cell area
+    correlation  of these departures with those K time steps before, at the same point
     hours_utc    the hours of the day that `mean` knows, ascending
     lowest       smallest value of each channel
     """
 
     mean: Float[np.ndarray, "M D V H W"]
     anomaly_std: Float[np.ndarray, " V"]
+    correlation: Float[np.ndarray, "V K"]
     hours_utc: Float[np.ndarray, " D"]
     channels: tuple[Channel, ...]
     units: tuple[str, ...]
@@ -68,16 +70,14 @@ class Climatology:
             raise StoreError(
                 "the data has other hours of the day or another grid than what is known of it. Prepare it alike."
             )
-        mean, anomaly_std, lowest = self.mean.copy(), self.anomaly_std.copy(), self.lowest.copy()
+        mean, of_channels = self.mean.copy(), {name: getattr(self, name).copy() for name in OF_CHANNELS}
         for new, channel in enumerate(self.channels):
             if channel in known.channels:
                 old = known.channels.index(channel)
-                mean[:, :, new], anomaly_std[new], lowest[new] = (
-                    known.mean[:, :, old],
-                    known.anomaly_std[old],
-                    known.lowest[old],
-                )
-        return replace(self, mean=mean, anomaly_std=anomaly_std, lowest=lowest)
+                mean[:, :, new] = known.mean[:, :, old]
+                for name, values in of_channels.items():
+                    values[new] = getattr(known, name)[old]
+        return replace(self, mean=mean, **of_channels)
 
     def save(self, path: Path) -> None:
         """Write as CF NetCDF, from which `load` makes an equal one."""
@@ -85,6 +85,7 @@ class Climatology:
             {
                 "mean": (("month", "hour_utc", "channel", "lat", "lon"), self.mean),
                 "anomaly_std": ("channel", self.anomaly_std),
+                "correlation": (("channel", "lag"), self.correlation),
                 "units": ("channel", list(self.units)),
                 "variable": ("channel", [c.variable for c in self.channels]),
                 "pressure": (
@@ -98,6 +99,7 @@ class Climatology:
             coords={
                 "month": np.arange(1, 13),
                 "hour_utc": self.hours_utc,
+                "lag": ("lag", np.arange(self.correlation.shape[1]) * self.step_h, {"units": "h"}),
                 "lat": ("lat", self.grid.lat, {"standard_name": "latitude", "units": "degrees_north"}),
                 "lon": ("lon", self.grid.lon, {"standard_name": "longitude", "units": "degrees_east"}),
             },
@@ -120,6 +122,7 @@ class Climatology:
             return cls(
                 mean=dataset["mean"].values,
                 anomaly_std=dataset.anomaly_std.values,
+                correlation=dataset.correlation.values,
                 hours_utc=dataset.hour_utc.values,
                 channels=channels,
                 units=tuple(map(str, dataset.units.values)),
@@ -167,6 +170,7 @@ def fit_climatology(record: Record) -> Climatology:
     climatology = Climatology(
         (_fill_months(mean) + origin).astype(np.float32),
         np.full(shape[2], np.nan, np.float32),
+        np.full((shape[2], 1), np.nan, np.float32),
         hours,
         record.channels,
         record.units,
@@ -174,29 +178,11 @@ def fit_climatology(record: Record) -> Climatology:
         record.step_h,
         lowest.astype(np.float32),
     )
-    spread = area_mean_std(
+    found = fit_anomalies(
         record, lambda t: record.read(t) - climatology.at(record.months_passed[t], record.hour_utc[t])
     )
-    _require_spread(record, spread, np.nanmax(np.abs(climatology.mean), axis=(0, 1, 3, 4)))
-    return replace(climatology, anomaly_std=spread)
-
-
-def chunks(record: Record) -> list[slice]:
-    """The steps of `record`, so many at a time as are read together."""
-    return [slice(t, min(t + STEPS_PER_CHUNK, len(record))) for t in range(0, len(record), STEPS_PER_CHUNK)]
-
-
-def area_mean_std(
-    record: Record, anomalies: Callable[[slice], Float[np.ndarray, "T V H W"]]
-) -> Float[np.ndarray, " V"]:
-    """Root mean square of the anomalies of each channel, over all times and, by cell area, all points; NaN is left out."""
-    total, weight = np.zeros(len(record.channels)), np.zeros(len(record.channels))
-    for chunk in chunks(record):
-        of_chunk = anomalies(chunk)
-        area = record.grid.cell_area * np.isfinite(of_chunk)
-        total += (area * np.where(np.isfinite(of_chunk), of_chunk, 0.0).astype(np.float64) ** 2).sum(axis=(0, 2, 3))
-        weight += area.sum(axis=(0, 2, 3))
-    return np.sqrt(total / weight).astype(np.float32)
+    _require_spread(record, found.std, np.nanmax(np.abs(climatology.mean), axis=(0, 1, 3, 4)))
+    return replace(climatology, anomaly_std=found.std, correlation=found.correlation)
 
 
 def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:

@@ -1,6 +1,6 @@
 """Gridded fields as tokens: anomalies in units of their standard deviation, with coordinates.
 
-Axes: T time, V channel, H row, W column, N token, P value in a token, C coordinate, B any leading axes.
+Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, C coordinate, B any leading axes.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from statecast.sources import Climatology, Grid, Record, area_mean_std, fit_climatology
+from statecast.sources import Climatology, Grid, Record, fit_anomalies, fit_climatology
 from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA, Stream, Tokens
 from statecast.tokenizers.patches import check_patch, join_patches, split_patches
 from statecast.tokenizers.windows import Place, whole_domain
@@ -36,23 +36,17 @@ class FieldTokenizer:
         tokenizer = cls(stream, fit_climatology(record))
         if not stream.log_scale:
             return tokenizer
-        std = np.where(tokenizer._is_log, tokenizer._spread(record), tokenizer.climatology.anomaly_std)
-        return cls(stream, replace(tokenizer.climatology, anomaly_std=std))
 
-    def _spread(self, record: Record) -> Float[np.ndarray, " V"]:
         def anomalies(steps: slice) -> Float[np.ndarray, "T V H W"]:
-            return self.anomalies(record, whole_domain(record.grid, steps.start, steps.stop - steps.start))
+            return tokenizer.anomalies(record, whole_domain(record.grid, steps.start, steps.stop - steps.start))
 
-        return area_mean_std(record, anomalies)
+        found = fit_anomalies(record, anomalies)
+        return cls(stream, replace(tokenizer.climatology, anomaly_std=found.std, correlation=found.correlation))
 
     @cached_property
     def _log_scale(self) -> Float[np.ndarray, "V 1 1"]:
         scales = self.stream.log_scale
         return np.array([scales.get(c.variable, np.inf) for c in self.climatology.channels], np.float32)[:, None, None]
-
-    @property
-    def _is_log(self) -> np.ndarray:
-        return np.isfinite(self._log_scale[:, 0, 0])
 
     @property
     def groups(self) -> int:
@@ -62,6 +56,10 @@ class FieldTokenizer:
     @property
     def values_per_token(self) -> int:
         return len(self.climatology.channels) // self.groups * int(np.prod(self.stream.patch))
+
+    def correlation(self) -> Float[np.ndarray, "V K"]:
+        """Of anomalies with those K steps before, for each channel of a token; the mean over levels if each has its own tokens."""
+        return self.climatology.correlation.reshape(-1, self.groups, self.climatology.correlation.shape[1]).mean(axis=1)
 
     def channel_order(self) -> np.ndarray:
         """Order of the channels along V of a token array: by level first if each level has its own tokens."""
