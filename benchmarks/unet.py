@@ -1,6 +1,6 @@
 """A plain U-Net for latitude-longitude grids, the trained peer that ours is held against: forecasts, finer grids, gaps.
 
-Axes: B sample, T time, L lead time, V channel, C channels of a network's input or output, H row, W column.
+Axes: B sample, T time, L lead time, K known step, V channel, C channels of a network's input or output, H row, W column.
 
 Every question is the same to it: `inputs` (B C H W) in, a departure from `base` out. `ForecastQuestion`, `DownscaleQuestion` and
 `FillQuestion` make the batches; all of them read `Anomalies`, the values that statecast's own tokens hold, so that it learns from exactly
@@ -274,34 +274,40 @@ def fold(fields: Float[np.ndarray, "B L V H W"]) -> Float[np.ndarray, "B D H W"]
 
 @dataclass(frozen=True)
 class ForecastQuestion:
-    """The last `history` steps -> the states `leads` steps later, as departures from damped persistence.
+    """The last `history` steps -> the states `leads` steps later, as departures from the best linear estimate at the same point.
 
-    damping  of each channel at each lead time: the regression of the later state on the last one
+    weights  of each known step, the last first, for each channel and lead time: the regression of the later state on them
     scale    root mean square of what is left
     """
 
     leads: tuple[int, ...]
     history: int
-    damping: Float[np.ndarray, "L V"]
+    weights: Float[np.ndarray, "L V K"]
     scale: Float[np.ndarray, " D"]
 
     @classmethod
     def fit(cls, anomalies: Anomalies, leads: tuple[int, ...], history: int) -> "ForecastQuestion":
-        """Damping and scale of the training period."""
-        found = [cls._regress(anomalies.values[:-lead], anomalies.values[lead:], anomalies.area) for lead in leads]
-        damping, scale = (np.stack(part) for part in zip(*found, strict=True))
-        return cls(leads, history, damping, scale.reshape(-1))
+        """Weights and scale of the training period."""
+        found = [cls._regress(anomalies, lead, history) for lead in leads]
+        weights, scale = (np.stack(part) for part in zip(*found, strict=True))
+        return cls(leads, history, weights, scale.reshape(-1))
 
     @staticmethod
-    def _regress(last: np.ndarray, later: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        known = np.isfinite(last) & np.isfinite(later)
-        mean = lambda x: np.where(known, x * area, 0).sum((0, 2, 3)) / (known * area).sum((0, 2, 3))  # noqa: E731
-        damping = mean(last * later) / mean(last**2)
-        return damping, np.sqrt(mean((later - damping[:, None, None] * last) ** 2))
+    def _regress(anomalies: Anomalies, lead: int, history: int) -> tuple[np.ndarray, np.ndarray]:
+        last = np.arange(history - 1, len(anomalies.values) - lead)
+        past = [anomalies.values[last - back] for back in range(history)]
+        later = anomalies.values[last + lead]
+        known = np.isfinite(later) & np.logical_and.reduce([np.isfinite(x) for x in past])
+        mean = lambda x: np.where(known, x * anomalies.area, 0).sum((0, 2, 3)) / (known * anomalies.area).sum((0, 2, 3))  # noqa: E731
+        moments = np.array([[mean(x * y) for x in past] for y in past])
+        products = np.array([mean(x * later) for x in past])
+        weights = np.linalg.solve(np.moveaxis(moments, -1, 0), products.T[..., None])[..., 0]
+        error = later - sum(w[:, None, None] * x for w, x in zip(weights.T, past, strict=True))
+        return weights, np.sqrt(mean(error**2))
 
     @property
     def inputs(self) -> int:
-        return self.history * self.damping.shape[1] + 8
+        return self.history * self.weights.shape[1] + 8
 
     def starts(self, anomalies: Anomalies) -> np.ndarray:
         """The last known steps that have their history before and all lead times after them."""
@@ -310,7 +316,7 @@ class ForecastQuestion:
     def batch(self, anomalies: Anomalies, times: np.ndarray, generator: np.random.Generator | None = None) -> Batch:
         """`times` are the last known steps."""
         past = [anomalies.shown(times - back) for back in range(self.history)]
-        base = self.damping[:, :, None, None] * past[0][:, None]
+        base = np.einsum("kbvhw,lvk->blvhw", past, self.weights)
         target = np.stack([anomalies.values[times + lead] for lead in self.leads], axis=1)
         return make_batch([*past, anomalies.alpha(times)], fold(base), fold(target), anomalies.area)
 
