@@ -45,8 +45,8 @@ def without_geometry() -> Iterator[None]:
 @contextlib.contextmanager
 def without_anchor() -> Iterator[None]:
     """Answers as departures from climatology only."""
-    anchor = StateModel._damped_anchor
-    with patch.object(StateModel, "_damped_anchor", lambda self, *inputs: 0 * anchor(self, *inputs)):
+    anchor = StateModel._expected
+    with patch.object(StateModel, "_expected", lambda self, *inputs: 0 * anchor(self, *inputs)):
         yield
 
 
@@ -72,7 +72,8 @@ VARIANTS: dict[str, tuple[list[str], Callable[[], AbstractContextManager[None]]]
     "token of 1 x 4 x 4": (["streams.atmosphere.patch=[1, 4, 4]", "task.history=2", "task.leads=4"], nullcontext),
     "no geometry in attention": ([], without_geometry),
     "output added to climatology alone": ([], without_anchor),
-    "two decoder layers": (["model.decoder_layers=2"], nullcontext),
+    "three encoder layers, one decoder layer": (["model.encoder_layers=3", "model.decoder_layers=1"], nullcontext),
+    "width 128": (["model.width=128"], nullcontext),
     "point head": (["model.head=point"], nullcontext),
     "almost fair CRPS": (["model.fairness=0.95"], nullcontext),
     "upper air one token a level": (["@levels"], nullcontext),

@@ -49,11 +49,11 @@ from statecast.sources.simulate import simulate
 from transfer import in_parallel
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
-SIZES = {  # width / heads is 16 or 32
+SIZES = {  # width / heads is 16 to 32
     "S": {"width": 64, "encoder_layers": 2, "heads": 4},
-    "M": {"width": 128, "encoder_layers": 3, "heads": 4},
-    "L": {"width": 192, "encoder_layers": 4, "heads": 6},
-    "XL": {"width": 256, "encoder_layers": 6, "heads": 8},
+    "M": {"width": 96, "encoder_layers": 2, "heads": 4},
+    "L": {"width": 160, "encoder_layers": 3, "heads": 5},
+    "XL": {"width": 256, "encoder_layers": 4, "heads": 8},
 }
 SHARED, SINGLE = "all variables", "one variable"  # in a token
 MASKS, LEAD_H = (0.5, 0.75, 0.9), 24.0

@@ -47,9 +47,9 @@ class ModelOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width: int = Field(128, ge=16, description="size of a token inside the model")
-    encoder_layers: int = Field(3, ge=1, description="blocks over the shown tokens")
-    decoder_layers: int = Field(1, ge=1, description="blocks in which asked tokens attend to the shown ones")
+    width: int = Field(96, ge=16, description="size of a token inside the model")
+    encoder_layers: int = Field(2, ge=1, description="blocks over the shown tokens")
+    decoder_layers: int = Field(2, ge=1, description="blocks in which asked tokens attend to the shown ones")
     heads: int = Field(4, ge=1, description="attention heads; width / heads must exceed 8")
     mlp_ratio: float = Field(4.0, gt=0, description="hidden size of the perceptrons over the width")
     head: Literal["ensemble", "point"] = Field("ensemble", description="family of the answer")

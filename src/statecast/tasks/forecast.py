@@ -30,7 +30,7 @@ class Forecast(BaseModel):
         description="share of the asked tokens that a training sample asks, at random; evaluation asks all",
     )
     near: float = Field(
-        0.7,
+        1.0,
         ge=0,
         description="how much more often near slabs are asked, where `asked` is below 1: slab k as often as 1 / k^near",
     )
