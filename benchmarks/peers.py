@@ -238,7 +238,7 @@ class Peer:
     batch_size: int
 
 
-PEERS = {"unet": Peer("U-Net", make_unet, 4e-3, 0.0, 2), "sfno": Peer("SFNO", make_sfno, 5e-3, 0.0, 2)}
+PEERS = {"unet": Peer("U-Net", make_unet, 4e-3, 0.01, 2), "sfno": Peer("SFNO", make_sfno, 5e-3, 0.01, 2)}
 
 
 def trained_peer(
