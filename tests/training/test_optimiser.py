@@ -129,7 +129,7 @@ def test_newton_schulz_keeps_the_directions_and_evens_out_their_sizes(shape):
     assert not orthogonalised(torch.zeros(1, *shape)).any()
 
 
-@pytest.mark.parametrize("shape", [(48, 16), (16, 48)])
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48), (16, 4, 3, 4)])
 def test_an_orthogonal_step_is_as_large_as_one_of_adamw(shape):
     weight = nn.Parameter(torch.zeros(shape))
     optimiser = Muon([{"params": [weight], "orthogonal": True, "weight_decay": 0.0}], lr=0.5)
