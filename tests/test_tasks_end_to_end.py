@@ -64,7 +64,7 @@ def test_a_stream_that_is_added_to_a_frozen_model_leaves_old_answers_as_they_wer
     before, after = answer(base, question)["fields"], answer(tuned, question)["fields"]
     assert torch.equal(before, after)
     facts = yaml.safe_load((tmp_path / "tuned" / "run.yaml").read_text())
-    new = sum(value.numel() for name, value in tuned.model.state_dict().items() if ".warmth" in name)
+    new = sum(value.numel() for name, value in tuned.model.named_parameters() if ".warmth" in name)
     assert facts["changed_parameters"] == new < facts["parameters"]
 
 
@@ -72,7 +72,9 @@ def test_a_stream_that_is_added_to_a_frozen_model_leaves_old_answers_as_they_wer
 def test_what_may_change_is_counted_and_the_rest_stays(runs, tmp_path, change):
     recipe = runs.tuning | {"adaptation": {"change": change}}
     statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
-    base, tuned = (statecast.load(path).model.state_dict() for path in (runs.pretrained, tmp_path / "tuned"))
+    base, tuned = (
+        dict(statecast.load(path).model.named_parameters()) for path in (runs.pretrained, tmp_path / "tuned")
+    )
     facts = yaml.safe_load((tmp_path / "tuned" / "run.yaml").read_text())
     assert 0 < facts["changed_parameters"] < facts["parameters"] == sum(v.numel() for v in base.values())
     assert torch.equal(base["values.fields.weight"], tuned["values.fields.weight"])

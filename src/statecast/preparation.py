@@ -92,13 +92,11 @@ def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer 
 
 
 def _require_same_units(name: str, known: FieldTokenizer, record: Record) -> None:
-    learned = dict(zip(known.climatology.channels, known.climatology.units, strict=True))
-    for channel, units in zip(record.channels, record.units, strict=True):
-        if learned.get(channel, units) != units:
-            raise ModelError(
-                f"stream {name}: variable '{channel}' is in '{units}' in the store, the model learned it in '{learned[channel]}'. "
-                "Convert it, or give the stream another name to add it."
-            )
+    for channel, units, learned in known.climatology.other_units(record):
+        raise ModelError(
+            f"stream {name}: variable '{channel}' is in '{units}' in the store, the model learned it in '{learned}'. "
+            "Convert it, or give the stream another name to add it."
+        )
 
 
 def _require_same_scales(name: str, known: Stream, stream: Stream) -> None:

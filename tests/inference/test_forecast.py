@@ -55,6 +55,16 @@ def test_roll_out_goes_on_from_each_members_own_past(persistent, make_store, his
     np.testing.assert_allclose(fields.t[0, 1], damped + usual, atol=0.2)
 
 
+def test_a_store_in_other_units_is_refused_and_one_without_any_is_taken_at_its_word(make_trained, global_store):
+    trained, celsius = make_trained(), global_store.copy()
+    celsius["t"] = (celsius.t - 273.15).assign_attrs(units="degC")
+    with pytest.raises(ModelError, match="'t@500' is in 'degC' in the store, the model learned it in 'K'"):
+        forecast(trained, celsius, INIT, 2, 1)
+    unlabelled = global_store.copy()
+    unlabelled["t"] = unlabelled.t.assign_attrs(units=None).drop_attrs()
+    assert np.isfinite(forecast(trained, unlabelled, INIT, 2, 1).t).all()
+
+
 def test_the_first_block_is_the_same_however_long_the_forecast_is(make_trained, global_store):
     trained = make_trained()
     short, long = (forecast(trained, global_store, INIT, steps, 2) for steps in (2, 9))

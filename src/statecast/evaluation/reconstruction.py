@@ -11,7 +11,7 @@ from statecast.evaluation.baselines import interpolate_shown
 from statecast.evaluation.scores import statistics
 from statecast.evaluation.verification import Verification, by_stream, every, stack_starts
 from statecast.inference.answer import answer
-from statecast.inference.forecast import check_grid, slab_depth
+from statecast.inference.forecast import check_record, slab_depth
 from statecast.sources import Record
 from statecast.streams import Tokens, positions
 from statecast.tasks import Masked
@@ -100,7 +100,7 @@ def verify_reconstruction(
     """
     of_streams = by_stream(records, tuple(trained.tokenizers))
     for name, record in of_streams.items():
-        check_grid(trained.tokenizers[name], record)
+        check_record(trained.tokenizers[name], record)
     slabs, leading = masked_task(trained).slabs, next(iter(of_streams.values()))
     steps = slabs * slab_depth(trained)
     starts = every(leading, leading.starts(steps), every_h)

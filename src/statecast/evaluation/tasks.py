@@ -15,7 +15,7 @@ from statecast.evaluation.references import Guess, Places, QuantileMapping, Regr
 from statecast.evaluation.scores import contingency, statistics
 from statecast.evaluation.verification import Verification, every, stack_starts
 from statecast.inference.answer import answer
-from statecast.inference.forecast import check_grid
+from statecast.inference.forecast import check_record
 from statecast.sources import Record
 from statecast.tasks import Fill, Interpolate, Translate
 from statecast.tokenizers import read_window
@@ -76,7 +76,7 @@ def verify_task(
     if any(task_of(model) != task for model in models.values()):
         raise ModelError("the models were trained for different questions. Verify them one by one.")
     for name, tokenizer in first.tokenizers.items():
-        check_grid(tokenizer, records[name])
+        check_record(tokenizer, records[name])
     steps = task.slabs * max(t.stream.patch[0] for t in first.tokenizers.values())
     record = next(iter(records.values()))
     starts = every(record, record.starts(steps), every_h)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from statecast.evaluation.baselines import ClimatologicalEnsemble, persistence
 from statecast.evaluation.scores import METRICS, OF_EVENTS, block_bootstrap, rank_counts, score, statistics
-from statecast.inference.forecast import check_grid, forecast_block, forecast_task, slab_depth
+from statecast.inference.forecast import check_record, forecast_block, forecast_task, slab_depth
 from statecast.sources import Record
 from statecast.streams import Channel
 from statecast.tasks import Forecast
@@ -152,7 +152,7 @@ def verify_forecast(
     for name, record in of_streams.items():
         for key, other in models.items():
             _require_same_question(key, other, task, name, first.tokenizers[name])
-        check_grid(first.tokenizers[name], record)
+        check_record(first.tokenizers[name], record)
     depth = slab_depth(first)
     history, steps = task.history * depth, task.slabs * depth
     leading = next(iter(of_streams.values()))

@@ -14,7 +14,7 @@ import xarray as xr
 from jaxtyping import Int
 from pydantic import TypeAdapter
 
-from statecast.inference.forecast import check_grid, slab_depth
+from statecast.inference.forecast import check_record, slab_depth
 from statecast.sources import Grid, Record, StoreError, Stores
 from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window, positions
@@ -222,7 +222,7 @@ def _time_of(dataset: xr.Dataset, at: str) -> Any:
 def _record(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any]) -> Record:
     stream_channels(dataset, tokenizer.stream)
     record = Record.open(variables_of(dataset, tokenizer.stream).reindex(time=list(times)), tokenizer.stream)
-    check_grid(tokenizer, record)
+    check_record(tokenizer, record)
     return record
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from pydantic import TypeAdapter
 
 from statecast.inference.answer import answer
-from statecast.inference.forecast import check_grid, labelled, slab_depth, with_attributes
+from statecast.inference.forecast import check_record, labelled, slab_depth, with_attributes
 from statecast.inference.members import check_members, draw_members
 from statecast.sources import Grid, Record, StoreError, Stores
 from statecast.sources.record import select_period, stream_channels, variables_of
@@ -113,7 +113,7 @@ def _records(
         fields = _on_its_grid(selected[name], tokenizer, times) if name in asked else selected[name]
         stream_channels(fields, tokenizer.stream)
         records[name] = Record.open(variables_of(fields, tokenizer.stream).reindex(time=times), tokenizer.stream)
-        check_grid(tokenizer, records[name])
+        check_record(tokenizer, records[name])
     return records, times
 
 

@@ -109,7 +109,7 @@ def _as_index(init: str, index: Any) -> Any:
 def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
     stream_channels(dataset, tokenizer.stream)
     record = Record.open(variables_of(dataset, tokenizer.stream).reindex(time=times), tokenizer.stream)
-    check_grid(tokenizer, record)
+    check_record(tokenizer, record)
     if not np.isfinite(record.read(slice(0, history))).any(axis=(1, 2, 3)).all():
         raise StoreError(
             f"the forecast needs {history} steps up to its start ({times[0]} to {times[history - 1]}); "
@@ -118,14 +118,18 @@ def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) ->
     return record
 
 
-def check_grid(tokenizer: Any, record: Record) -> None:
-    """Raises ModelError unless the record lies on the grid that the stream's climatology lies on."""
+def check_record(tokenizer: Any, record: Record) -> None:
+    """Raises ModelError unless the record has the grid and the units that the stream's climatology has."""
     mine, theirs = tokenizer.climatology.grid, record.grid
     if not mine.is_like(theirs):
         raise ModelError(
             f"the model's grid is {mine.shape[0]} x {mine.shape[1]}, "
             f"the store's is {theirs.shape[0]} x {theirs.shape[1]} or has other points. "
             "Regrid the store, or fine-tune with the store as a stream of its own name."
+        )
+    for channel, units, learned in tokenizer.climatology.other_units(record):
+        raise ModelError(
+            f"variable '{channel}' is in '{units}' in the store, the model learned it in '{learned}'. Convert it."
         )
 
 

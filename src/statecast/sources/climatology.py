@@ -3,6 +3,7 @@
 Axes: M month, D hour of the day, V channel, H row, W column, K lag in time steps.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from statecast.sources.anomalies import chunks, fit_anomalies
 from statecast.sources.fields import StoreError
 from statecast.sources.grid import Grid
-from statecast.sources.record import Record
+from statecast.sources.record import UNKNOWN_UNITS, Record
 from statecast.streams import Channel
 
 ENOUGH = 15.0  # values, by weight, that tell the mean of an hour of a month, whatever other months have
@@ -63,6 +64,13 @@ class Climatology:
         if columns is not None:
             earlier, later = earlier[..., columns], later[..., columns]
         return earlier + share.astype(np.float32)[:, None, None, None] * (later - earlier)
+
+    def other_units(self, record: Record) -> Iterator[tuple[Channel, str, str]]:
+        """What `record` has in other units: the channel, its units there and here. Unknown ones are like any."""
+        learned = dict(zip(self.channels, self.units, strict=True))
+        for channel, units in zip(record.channels, record.units, strict=True):
+            if len({units, learned.get(channel, units), UNKNOWN_UNITS} - {UNKNOWN_UNITS}) > 1:
+                yield channel, units, learned[channel]
 
     def with_known(self, known: "Climatology") -> "Climatology":
         """The same with the statistics of `known` for each channel that it has, if it lies on the same grid and hours of the day."""

@@ -16,6 +16,7 @@ from statecast.sources.grid import Grid
 from statecast.streams import Channel, Stream
 
 KNOWN_DIMENSIONS = ("time", "level", "lat", "lon")
+UNKNOWN_UNITS = "unknown"
 IN_MEMORY_GIB = 2.0  # a record up to this size is read once and kept; a larger one is read window by window
 
 
@@ -45,7 +46,7 @@ class Record:
         )
         if period is not None:
             fields = select_period(fields, period)
-        units = tuple(str(fields[c.variable].attrs.get("units", "unknown")) for c in channels)
+        units = tuple(str(fields[c.variable].attrs.get("units", UNKNOWN_UNITS)) for c in channels)
         gib = fields.sizes["time"] * len(channels) * fields.sizes["lat"] * fields.sizes["lon"] * 4 / 2**30
         in_memory = _contiguous(fields, channels) if gib <= IN_MEMORY_GIB else None
         return cls(fields, channels, units, in_memory, static)
