@@ -139,6 +139,15 @@ def test_what_cannot_be_trained_is_refused_in_one_line_and_nothing_is_written(ru
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
+def test_a_validation_period_inside_the_training_period_is_refused(runs, tmp_path):
+    recipe = runs.recipe | {"data": runs.recipe["data"] | {"validate": ["2000-01-31", "2000-02-05"]}}
+    with pytest.raises(
+        RecipeError, match=r"data.validate is 2000-01-31 .* overlaps the training period 2000-01-01 to 2000-01-31"
+    ):
+        statecast.pretrain(recipe, tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_empty_period_is_refused(runs, tmp_path):
     data = runs.recipe["data"] | {"train": ["1990-01-01", "1990-02-01"]}
     with pytest.raises(StoreError, match="holds no data"):

@@ -11,19 +11,19 @@ import xarray as xr
 import yaml
 
 from statecast.adaptation import NOTHING_TAKEN, Transferred, free, learning_rate_shares, trainable_parameters, transfer
-from statecast.config import Recipe, RecipeError, read_recipe, replayed_periods
+from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.report import RunFacts, write_report
 from statecast.evaluation.verify import asked_like, progress_bar, verify
 from statecast.explain import explain as explain_point
 from statecast.explain.report import write_explanation
+from statecast.held_out import are_of_training, model_stores, own_stores, require_apart, require_unseen
 from statecast.inference import complete as fill_in
 from statecast.inference import forecast, write_forecast
 from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
 from statecast.preparation import make_questions, recipe_stores, stream_sources
-from statecast.sources import Record, StoreError, Stores, open_fields, open_stores
-from statecast.sources.record import select_period
+from statecast.sources import Record, Stores, open_fields
 from statecast.trained import TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, StreamSource, fit, is_first_process
 from statecast.training.footprint import load_footprint
@@ -58,6 +58,7 @@ def pretrain(
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         stores = recipe_stores(recipe)
+        require_apart(recipe, stores)
         sources = stream_sources(recipe, stores, known=begun.tokenizers if begun else {})
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         trained = TrainedModel(build(recipe.model, tokenizers, recipe.seed), tokenizers, recipe.as_dict())
@@ -100,6 +101,7 @@ def finetune(
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         stores = recipe_stores(recipe)
+        require_apart(recipe, stores)
         sources = stream_sources(recipe, stores, known=begun.tokenizers if begun else base.tokenizers)
         tokenizers = {name: s.tokenizer for name, s in sources.items()}
         model = build(base.model.options, tokenizers, recipe.seed)
@@ -257,7 +259,7 @@ def evaluate(
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         began = time.monotonic()
-        learned = opened if _are_of_training(trained, named) else None
+        learned = opened if are_of_training(trained, named) else None
         verifications = verify(models, records, learned, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
         facts = RunFacts(
@@ -342,83 +344,6 @@ def explain(
                 explained, str(run) if not isinstance(run, TrainedModel) else "given", str(data), directory
             )
     return explained
-
-
-def model_stores(
-    trained: TrainedModel,
-    data: str | xr.Dataset,
-    given: Mapping[str, str | xr.Dataset] | None = None,
-    *,
-    needs_asked: bool = True,
-) -> dict[str, xr.Dataset]:
-    """The store of each stream of a model: the one that is `given`, else the one of its training if it had its own there, else `data`.
-
-    Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given, but for variables that
-    are those of another stream there.
-    """
-    opened = open_stores(data, trained.tokenizers, own_stores(trained, given, needs_asked=needs_asked))
-    if not needs_asked:
-        own = own_stores(trained)
-        for name in own.keys() - own_stores(trained, given, needs_asked=False).keys():
-            others = [n for n in trained.tokenizers if n not in own]  # whose variables `data` holds
-            theirs = {v for n in others for v in trained.tokenizers[n].stream.variables}
-            opened[name] = opened[name].drop_vars(theirs, errors="ignore")
-    return opened
-
-
-def own_stores(
-    trained: TrainedModel, given: Mapping[str, str | xr.Dataset] | None = None, *, needs_asked: bool = True
-) -> dict[str, str | xr.Dataset]:
-    """The stores of streams that don't lie in the data that is given for all, see `model_stores`."""
-    own = dict(trained.recipe["data"].get("stores", {}))
-    if not needs_asked:
-        own = {name: store for name, store in own.items() if name not in trained.recipe["task"].get("to", ())}
-    return {name: store for name, store in own.items() if name in trained.tokenizers} | dict(given or {})
-
-
-def require_unseen(
-    trained: TrainedModel, named: Mapping[str, str | xr.Dataset], opened: Stores, period: tuple[str, str]
-) -> None:
-    """Raises StoreError if `period` shares a time step with one that the model, or one before it, has learned from in one of these stores.
-
-    named   the store of each stream, `opened` what it holds; a stream that never changes, such as the orography, doesn't count
-    """
-    dataset = next(iter(opened.values()))
-    asked = select_period(dataset, period).indexes["time"]
-    changing = [name for name, t in trained.tokenizers.items() if _changes(opened[name], t.stream.variables)]
-    for data in trained.learned:
-        stores = (data["store"], *data.get("stores", {}).values())
-        if not any(_is_same(named[name], store) for name in changing for store in stores):
-            continue
-        for learned in (*replayed_periods(data.get("replay")), data["train"]):
-            if _overlaps(dataset, learned, asked):
-                raise StoreError(
-                    f"period {period[0]} to {period[1]}: overlaps the training period {learned[0]} to {learned[1]}. "
-                    "Scores would flatter the model. Name a period outside it."
-                )
-
-
-def _changes(dataset: xr.Dataset, variables: Sequence[str]) -> bool:
-    return any(name not in dataset or "time" in dataset[name].dims for name in variables)
-
-
-def _overlaps(dataset: xr.Dataset, period: Sequence[str], asked: Any) -> bool:
-    try:
-        seen = select_period(dataset, period).indexes["time"]
-    except StoreError:  # the store has none of it
-        return False
-    return bool(seen[0] <= asked[-1] and asked[0] <= seen[-1])
-
-
-def _is_same(given: str | Path | xr.Dataset, store: str) -> bool:
-    """Whether a store is given by another spelling of the same path, such as ./era5.zarr."""
-    return not isinstance(given, xr.Dataset) and Path(given).resolve() == Path(store).resolve()
-
-
-def _are_of_training(trained: TrainedModel, named: Mapping[str, str | xr.Dataset]) -> bool:
-    data = trained.recipe["data"]
-    own = data.get("stores", {})
-    return all(_is_same(named[name], own.get(name, data["store"])) for name in trained.tokenizers)
 
 
 def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:

@@ -136,7 +136,7 @@ def build(options: ModelOptions, tokenizers: Mapping[str, FieldTokenizer], seed:
         specs = {name: token_spec(tokenizer) for name, tokenizer in tokenizers.items()}
         model = StateModel(options.model_copy(update={"reach_deg": reach_deg}), specs)
     for name, tokenizer in tokenizers.items():
-        model.correlation[name].of_lag.copy_(torch.from_numpy(tokenizer.correlation()))
+        model.correlation_of(name).copy_(torch.from_numpy(tokenizer.correlation()))
     return model
 
 

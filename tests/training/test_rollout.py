@@ -91,7 +91,7 @@ def test_with_anchors_alone_the_second_block_is_the_damping_of_the_damping(runs)
     for head in model.heads.values():
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-    correlation = model.correlation["fields"].of_lag
+    correlation = model.correlation_of("fields")
     correlation.copy_(torch.exp(-DAMPING * 6 * torch.arange(correlation.shape[1])))
     answer = Recording(model)
     unrolled_losses(answer, model, question, task)

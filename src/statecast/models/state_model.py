@@ -190,9 +190,15 @@ class StateModel(nn.Module):
             for name in queries
         }
 
+    def correlation_of(self, name: str) -> Float[Tensor, "V L"]:
+        """How long the anomalies of a stream's channels last: a buffer, to be written in place."""
+        correlation = self.correlation[name]
+        assert isinstance(correlation, Correlation)
+        return correlation.of_lag
+
     def _spread(self, name: str, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
-        spread = neighbours.spread(self.correlation[name].of_lag, spec.patch[0], spec.step_h)
+        spread = neighbours.spread(self.correlation_of(name), spec.patch[0], spec.step_h)
         # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
         spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
         return spread[..., None].expand(-1, -1, -1, -1, spec.patch[1] * spec.patch[2]).flatten(-3)
@@ -200,7 +206,7 @@ class StateModel(nn.Module):
     def _expected(self, name: str, shown: Tokens, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
         values, observed = (x.unflatten(-1, (spec.channels, spec.patch[0], -1)) for x in (shown.values, shown.observed))
-        return neighbours.expect(persist(values, observed), self.correlation[name].of_lag, spec.step_h).flatten(-3)
+        return neighbours.expect(persist(values, observed), self.correlation_of(name), spec.step_h).flatten(-3)
 
     def _damped_guess(self, name: str, guess: Float[Tensor, "B Q P"]) -> Float[Tensor, "B Q P"]:
         gain = self.guess_gain[name][:, None]

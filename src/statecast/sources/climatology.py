@@ -201,7 +201,7 @@ def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.nda
 
 
 def _require_values(record: Record, weight: np.ndarray) -> None:
-    for channel, known in zip(record.channels, weight.any(axis=(0, 1, 3, 4)), strict=True):
+    for channel, known in zip(record.channels, weight.sum(axis=(0, 1, 3, 4)) > 0, strict=True):
         if not known:
             raise StoreError(
                 f"variable '{channel}' has no value in the training period (NaN everywhere), expected some. "
