@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
@@ -29,9 +30,17 @@ from statecast.streams import Question, Window
 from statecast.tasks.forecast import Forecast, slab_of
 from statecast.trained import TrainedModel
 
-HELD_OUT, EVERY_H = ("2001-01-01", "2001-02-28"), 42.0
-PROBE_STEPS = 40  # to learn how long a step takes
-TURNS = 2
+HELD_OUT = ("2001-01-01", "2001-02-28")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Steps of the default, those that tell how long a step takes, how often that is told, and hours between starts that are scored."""
+
+    steps: int
+    probe: int = 40
+    turns: int = 2
+    every_h: float = 42.0
 
 
 @contextlib.contextmanager
@@ -100,36 +109,36 @@ def train(recipe: Recipe, steps: int, out: Path) -> TrainedModel:
     return pretrain(recipe.model_copy(update={"training": training}), out, progress=False)
 
 
-def step_seconds(variant: str, seed: int) -> float:
+def step_seconds(variant: str, probe: int, seed: int) -> float:
     """CPU time of a step: what twice as many take more."""
     overrides, change = VARIANTS[variant]
     recipe, times = recipe_of(overrides, seed), []
     with tempfile.TemporaryDirectory() as folder, change():
-        for steps in (PROBE_STEPS, 2 * PROBE_STEPS):
+        for steps in (probe, 2 * probe):
             began = time.process_time()
             train(recipe, steps, Path(folder) / str(steps))
             times.append(time.process_time() - began)
-    return max(times[1] - times[0], 1e-3) / PROBE_STEPS
+    return max(times[1] - times[0], 1e-3) / probe
 
 
-def steps_in_the_same_time(variant: str, steps: int, seed: int) -> int:
-    """As many steps of a variant as take the time of `steps` steps of the default; timed in turns."""
+def steps_in_the_same_time(variant: str, effort: Effort, seed: int) -> int:
+    """As many steps of a variant as take the time of the default's; timed in turns."""
     if variant == DEFAULT:
-        return steps
-    turns = [(step_seconds(DEFAULT, seed), step_seconds(variant, seed)) for _ in range(TURNS)]
+        return effort.steps
+    turns = [[step_seconds(v, effort.probe, seed) for v in (DEFAULT, variant)] for _ in range(effort.turns)]
     default, ours = (min(times) for times in zip(*turns, strict=True))
-    return max(4, round(steps * default / ours))
+    return max(4, round(effort.steps * default / ours))
 
 
-def run(variant: str, steps: int, seed: int) -> None:
+def run(variant: str, effort: Effort, seed: int) -> None:
     overrides, change = VARIANTS[variant]
     recipe = recipe_of(overrides, seed)
-    steps = steps_in_the_same_time(variant, steps, seed)
+    steps = steps_in_the_same_time(variant, effort, seed)
     with tempfile.TemporaryDirectory() as folder, change():
         model = train(recipe, steps, Path(folder) / "run")
         stream = next(iter(model.tokenizers.values())).stream
         record = Record.open(open_fields(recipe.data.store), stream, HELD_OUT)
-        verifications = {v.forecast: v for v in verify_forecast({"model": model}, record, every_h=EVERY_H)}
+        verifications = {v.forecast: v for v in verify_forecast({"model": model}, record, every_h=effort.every_h)}
     ours, persistence = verifications["model"], verifications["persistence"]
     lead = ours.lead_time_h.index(24.0)
     ratio = ours.value("rmse")[lead] / persistence.value("rmse")[lead]
@@ -150,10 +159,12 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two variants, a moment")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    names, steps = (list(VARIANTS)[:2], 8) if arguments.smoke else (arguments.only, arguments.steps)
+    names, effort = arguments.only, Effort(arguments.steps)
+    if arguments.smoke:
+        names, effort = list(VARIANTS)[:2], Effort(4, probe=2, turns=1, every_h=606.0)
     for name in names:
         for seed in arguments.seeds:
-            run(name, steps, seed)
+            run(name, effort, seed)
 
 
 if __name__ == "__main__":

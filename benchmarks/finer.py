@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import yaml
 
-from questions import run_seed
+from questions import EVERY_H, SMOKE_EVERY_H, run_seed
 from skill import HELD_OUT
 from statecast.evaluation.scores import area_mean
 from statecast.evaluation.verification import every
@@ -28,8 +28,12 @@ from statecast.trained import TrainedModel, load
 from unet import Anomalies, Departure, DownscaleQuestion, UNet, batches, train
 
 QUESTIONS = {"downscale": "europe", "radar": "radar"}
-WIDTHS, BATCH, LEARNING_RATE = (32, 64, 128), 4, 4e-3  # as tuned for forecasts, docs/experiments.md
-EVERY_H = 12.0
+WIDTHS, BATCH, LEARNING_RATE, ORTHOGONAL_RATE = (
+    (32, 64, 128),
+    4,
+    4e-3,
+    0.01,
+)  # as tuned for forecasts, docs/experiments.md
 
 
 def records_of(trained: TrainedModel, period: tuple[str, str]) -> dict[str, Record]:
@@ -49,21 +53,22 @@ def question_of(trained: TrainedModel, asked: str, records: dict[str, Record]) -
     return DownscaleQuestion.fit(coarse, fine, source, ratio, relief), fine
 
 
-def rmse_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int) -> dict[str, float]:
+def rmse_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int, every_h: float) -> dict[str, float]:
     """RMSE of each channel on the held-out period of a U-Net that was trained for that time."""
     question, fine = question_of(trained, asked, records_of(trained, tuple(trained.recipe["data"]["train"])))
     torch.manual_seed(seed)
     network = UNet(question.inputs, len(question.source), WIDTHS, periodic=fine.grid.is_periodic)
     model = Departure(network, torch.from_numpy(question.scale).float())
     times = np.flatnonzero(np.isfinite(fine.values).any(axis=(1, 2, 3)))
-    took = train(model, batches(question, fine, times, BATCH, seed), seconds, learning_rate=LEARNING_RATE)
+    rates = {"learning_rate": LEARNING_RATE, "orthogonal_rate": ORTHOGONAL_RATE}
+    took = train(model, batches(question, fine, times, BATCH, seed), seconds, **rates)
     print(f"  U-Net: {took.parameters:,} parameters, {took.samples} samples, {took.cpu_s:.0f} s")
     records = records_of(trained, HELD_OUT)
     held_out, fine = question_of(trained, asked, records)
     held_out = DownscaleQuestion(held_out.coarse, question.source, question.ratio, question.static, question.scale)
     record, climatology = records[asked], trained.tokenizers[asked].climatology
     steps = trained.recipe["task"]["slabs"] * max(t.stream.patch[0] for t in trained.tokenizers.values())
-    starts = every(record, record.starts(steps), EVERY_H)
+    starts = every(record, record.starts(steps), every_h)
     shown = (starts[:, None] + np.arange(steps)).reshape(-1)
     batch = held_out.batch(fine, shown)
     with torch.inference_mode():
@@ -77,15 +82,17 @@ def rmse_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int) -
     return dict(zip(map(str, climatology.channels), np.sqrt(np.nanmean(of_starts, axis=0)).tolist(), strict=True))
 
 
-def run(seed: int, out: Path, overrides: list[str], seconds: float | None) -> dict[str, dict[str, float]]:
+def run(
+    seed: int, out: Path, overrides: list[str], seconds: float | None, every_h: float
+) -> dict[str, dict[str, float]]:
     """RMSE of ours, of the U-Net and of the baselines, by question and channel."""
     found: dict[str, dict[str, float]] = {}
-    scores = run_seed(seed, out, overrides, tuple(QUESTIONS))
+    scores = run_seed(seed, out, overrides, tuple(QUESTIONS), every_h)
     for question, asked in QUESTIONS.items():
         folder, kept = out / f"seed-{seed}" / question, out / f"seed-{seed}" / f"{question}-unet.json"
         if not kept.is_file():
             time_s = yaml.safe_load((folder / "run.yaml").read_text())["wall_time_s"]
-            kept.write_text(json.dumps(rmse_of_unet(load(folder), asked, seconds or time_s, seed)))
+            kept.write_text(json.dumps(rmse_of_unet(load(folder), asked, seconds or time_s, seed, every_h)))
         of: dict[str, Any] = {"U-Net": json.loads(kept.read_text())}
         for record in scores:
             if record["task"].startswith(question) and record["metric"] == "rmse":
@@ -114,8 +121,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
-    seeds, seconds = ([0], 2.0) if arguments.smoke else (arguments.seeds, None)
-    print_table([run(seed, arguments.out, overrides, seconds) for seed in seeds])
+    seeds, seconds, every_h = ([0], 2.0, SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, None, EVERY_H)
+    print_table([run(seed, arguments.out, overrides, seconds, every_h) for seed in seeds])
 
 
 if __name__ == "__main__":

@@ -19,10 +19,13 @@ from skill import HELD_OUT, mean_ratios, once, worst_ratio
 from statecast import evaluate, finetune, pretrain
 
 QUESTIONS = ("interpolate", "fill", "rain", "downscale", "radar")
+EVERY_H, SMOKE_EVERY_H = 12.0, 606.0
 
 
-def run_seed(seed: int, out: Path, overrides: list[str], questions: Sequence[str] = QUESTIONS) -> list[dict[str, Any]]:
-    """The scores of these questions."""
+def run_seed(
+    seed: int, out: Path, overrides: list[str], questions: Sequence[str] = QUESTIONS, every_h: float = EVERY_H
+) -> list[dict[str, Any]]:
+    """The scores of these questions, from starts so many hours apart."""
     folder, records = out / f"seed-{seed}", []
     base = once(
         folder / "pretrained",
@@ -33,7 +36,7 @@ def run_seed(seed: int, out: Path, overrides: list[str], questions: Sequence[str
         recipe = f"quickstart-{question}"
         model = once(run, lambda run=run, recipe=recipe: finetune(recipe, base, run, overrides=overrides))
         if not scores.is_dir():
-            evaluate(model, "sample:atmosphere", HELD_OUT, scores)
+            evaluate(model, "sample:atmosphere", HELD_OUT, scores, every_h=every_h)
         found = json.loads((scores / "scores.json").read_text())
         records += [record | {"task": f"{question} {record['task']}"} for record in found]
     return records
@@ -75,8 +78,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one seed, a few steps")
     arguments = parser.parse_args()
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
-    seeds = [0] if arguments.smoke else arguments.seeds
-    runs = [run_seed(seed, arguments.out, overrides) for seed in seeds]
+    seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
+    runs = [run_seed(seed, arguments.out, overrides, every_h=every_h) for seed in seeds]
     for metric in ("rmse", "crps"):
         print_ratios(runs, metric)
     print_events(runs)
