@@ -17,7 +17,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from skill import HELD_OUT
-from statecast import load, open_fields
+from statecast import open_fields
 from statecast.evaluation.scores import area_mean
 from statecast.evaluation.spectra import zonal_power
 from statecast.inference import forecast
@@ -25,6 +25,7 @@ from statecast.sources import Record
 from statecast.tokenizers import Place
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
+from upstream import given_or_tiny
 
 DAYS, PRINTED_DAYS = 10, (1, 3, 5, 10)
 
@@ -97,14 +98,16 @@ def draw(cases: list[Case], record: Record, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="a model that was fine-tuned to forecast")
+    parser.add_argument("--run", help="run or model that forecasts; may be left out with --smoke")
     parser.add_argument("--store", default="sample:atmosphere")
     parser.add_argument("--starts", type=int, default=6)
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--figure", type=Path, help="PNG of the spectra after ten days")
     parser.add_argument("--smoke", action="store_true", help="one start, two days")
     arguments = parser.parse_args()
-    trained = load(arguments.run)
+    if arguments.run is None and not arguments.smoke:
+        parser.error("give --run RUN, as `statecast quickstart` makes it, or --smoke.")
+    trained = given_or_tiny(arguments.run)
     name, tokenizer = next(iter(trained.tokenizers.items()))
     record = Record.open(open_fields(arguments.store), tokenizer.stream, HELD_OUT)
     days, starts = (2, 1) if arguments.smoke else (DAYS, arguments.starts)

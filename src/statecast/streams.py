@@ -20,6 +20,7 @@ COORDINATES = ("latitude_deg", "longitude_deg", "offset_h", "hour_utc", "year_fr
 step, the hour of the day, the share of the year that has passed (0 to 1, in the record's own calendar), pressure
 (1013.25 for what lies at the surface); and the grid spacing."""
 
+SIDES = 3  # of a first guess over those of its token: it reaches one token further on each side
 SURFACE_PRESSURE_HPA = 1013.25  # of the standard atmosphere at sea level
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -90,13 +91,14 @@ class Tokens:
     values    normalised anomalies, dimensionless; 0 where nothing was observed
     coords    physical units, see `COORDINATES`
     observed  False where the source had no value (NaN): never scored, never shown
-    guess     of a stream with a first guess: what other streams let expect, like `values`; an answer starts from it
+    guess     of a stream with a first guess: what other streams let expect at the token's points and around them, G = SIDES² P values;
+              an answer starts from it
     """
 
     values: Float[Tensor, "*B N P"]
     coords: Float[Tensor, "*B N C"]
     observed: Bool[Tensor, "*B N P"]
-    guess: Float[Tensor, "*B N P"] | None = None
+    guess: Float[Tensor, "*B N G"] | None = None
 
     def __len__(self) -> int:
         return self.values.shape[-2]

@@ -214,28 +214,36 @@ def guided(make_tokens):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = StateModel(SMALL, {"air": TokenSpec(channels=2, patch=(DEPTH, 1, 2), step_h=STEP_H), "fine": spec})
-    asked = replace(make_tokens(8, (0,), seed=3), guess=make_tokens(8, (0,), seed=4).values)
+    asked = replace(make_tokens(8, (0,), seed=3), guess=make_tokens(72, (0,), seed=4).values)
     return model, Question({"air": make_tokens(8, (0,), seed=1)}, {"fine": asked})
 
 
-def test_zero_heads_give_the_first_guess_times_its_gain(guided):
+def test_zero_heads_give_the_first_guess_at_the_points_of_the_token(guided):
+    model, question = guided
+    zero_heads(model)
+    guess = question.queries["fine"].guess.unflatten(-1, (2, DEPTH, 3, 6))  # a token has 1 x 2 points
+    for member in range(4):
+        answer = answers(model, question)["fine"][:, :, member].unflatten(-1, (2, DEPTH, 1, 2))
+        torch.testing.assert_close(answer, guess[..., 1:2, 2:4])
+
+
+def test_the_map_of_the_first_guess_reads_what_lies_around_a_token_channel_by_channel(guided):
     model, question = guided
     zero_heads(model)
     with torch.no_grad():
-        model.guess_gain["fine"].copy_(torch.tensor([1.0, 0.5]))
-    guess = question.queries["fine"].guess
-    expected = guess * torch.tensor([1.0, 0.5]).repeat_interleave(DEPTH * 2)
-    for member in range(4):
-        torch.testing.assert_close(answers(model, question)["fine"][:, :, member], expected)
+        model.guess_map["fine"][1] = 0.25  # all points of the second channel: a quarter of the sum of what lies around
+    guess = question.queries["fine"].guess.unflatten(-1, (2, DEPTH, 18))
+    answer = answers(model, question)["fine"][:, :, 0].unflatten(-1, (2, DEPTH, 2))
+    torch.testing.assert_close(answer[:, :, 1], 0.25 * guess[:, :, 1].sum(-1, keepdim=True).expand(-1, -1, -1, 2))
+    torch.testing.assert_close(answer[:, :, 0], guess[:, :, 0, :, 8:10])
 
 
 def test_the_first_guess_is_read_and_all_that_reads_it_learns(guided):
     model, question = guided
     asked = question.queries["fine"]
     other = Question(question.context, {"fine": replace(asked, guess=asked.guess + 1.0)})
-    zero_gain = {"guess_gain.fine": torch.zeros(2)}
-    model.load_state_dict(model.state_dict() | zero_gain)
+    model.load_state_dict(model.state_dict() | {"guess_map.fine": torch.zeros(2, 2, 18)})
     assert not torch.allclose(answers(model, question)["fine"], answers(model, other)["fine"])
     question_loss(model, model(question.context, question.queries), question).backward()
-    for name in ("guess_gain.fine", "guesses.fine.weight", "guesses.fine.bias"):
+    for name in ("guess_map.fine", "guesses.fine.weight", "guesses.fine.bias"):
         assert model.get_parameter(name).grad.abs().max() > 0

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from statecast.tokenizers import join_patches, split_patches
+from statecast.tokenizers.patches import split_with_margin
 
 SHAPE = (4, 6, 6, 8)  # T V H W
 
@@ -62,3 +63,21 @@ def test_a_patch_that_does_not_divide_the_field_is_refused(patch, message):
 def test_groups_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match="4 tokens a place cannot share 6 channels evenly"):
         split_patches(fields(), (1, 1, 1), groups=4)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_margin_holds_what_lies_around_a_token(periodic, groups):
+    fields = np.random.default_rng(0).standard_normal((4, 3, 6, 8)).astype(np.float32)
+    t, h, w = patch = (2, 3, 2)
+    tokens = split_with_margin(fields, patch, groups, periodic=periodic)
+    inside = tokens.reshape(len(tokens), -1, 3 * h, 3 * w)[..., h : 2 * h, w : 2 * w]
+    np.testing.assert_array_equal(inside.reshape(len(tokens), -1), split_patches(fields, patch, groups))
+    at = iter(tokens.reshape(len(tokens), 3 // groups, t, 3 * h, 3 * w))
+    for group, step, row, column in np.ndindex(groups, 4 // t, 6 // h, 8 // w):
+        rows = np.clip(np.arange(row * h - h, row * h + 2 * h), 0, 5)
+        columns = np.arange(column * w - w, column * w + 2 * w)
+        columns = columns % 8 if periodic else np.clip(columns, 0, 7)
+        channels = np.arange(3).reshape(groups, -1)[group]
+        expected = fields[step * t : (step + 1) * t][:, channels][:, :, rows][..., columns]
+        np.testing.assert_array_equal(next(at), expected.swapaxes(0, 1))

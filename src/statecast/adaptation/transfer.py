@@ -57,7 +57,7 @@ def token_channels(tokenizer: FieldTokenizer) -> tuple[str, ...]:
     return tuple(channel.variable for channel in channels[: len(channels) // tokenizer.groups])
 
 
-CHANNEL_AXES = {"values": 2, "heads": 1, "correlation": 0, "guesses": 1, "guess_gain": 0}
+CHANNEL_AXES = {"values": 2, "heads": 1, "correlation": 0, "guesses": 1, "guess_map": 0}
 """Modules with weights of each channel, and which axis V is, once `_split` has parted the axes."""
 
 

@@ -136,7 +136,7 @@ def blank_question(specs: Mapping[str, TokenSpec], counts: Counts, samples: int 
 
     def blank(name: str, n: int) -> Tokens:
         shape = (samples, n, specs[name].size)
-        guess = torch.zeros(shape) if specs[name].guessed else None
+        guess = torch.zeros((samples, n, specs[name].guess_size)) if specs[name].guessed else None
         coords = torch.ones((samples, n, len(COORDINATES)))
         return Tokens(torch.zeros(shape), coords, torch.ones(shape, dtype=torch.bool), guess)
 

@@ -81,7 +81,7 @@ class GeometricAttention(nn.Module):
         self, queries: Float[Tensor, "B N W"], at: Geometry, context: Float[Tensor, "B M W"], where: Geometry
     ) -> Float[Tensor, "B N W"]:
         query, key, value = self.project(queries, at, context, where)
-        with _without_autocast(query.device):  # in 8 bits the inner products forget where tokens are
+        with without_autocast(query.device):  # in 8 bits the inner products forget where tokens are
             mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
@@ -118,7 +118,8 @@ class GeometricAttention(nn.Module):
         return features[:, None].expand(-1, self.heads, -1, -1)
 
 
-def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """A context in which products are taken in the precision of their factors."""
     known = torch.amp.is_autocast_available(device.type)  # `meta`, on which large models are sized, has none
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from statecast.models.attention import GEOMETRY_SIZE
 from statecast.models.embedding import coordinate_features, duration_features
 from statecast.models.state_model import ModelOptions, StateModel, TokenSpec, question_loss
-from statecast.streams import COORDINATES, Question
+from statecast.streams import COORDINATES, SIDES, Question
 
 PLACE_FEATURES = coordinate_features(torch.ones(1, len(COORDINATES))).shape[-1]
 LEAD_FEATURES = duration_features(torch.zeros(1)).shape[-1] + 1
@@ -51,7 +51,8 @@ def sample_flops(
         if shown.get(name):
             total += 6 * n * width**2 + 4 * n * LEAD_FEATURES * width
         elif specs[name].guessed:
-            total += 4 * n * specs[name].size * width
+            total += 4 * n * specs[name].guess_size * width
+            total += 4 * n * specs[name].size * SIDES**2 * specs[name].points
     return total
 
 

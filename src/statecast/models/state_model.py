@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from statecast.models.anchors import Neighbours, persist
-from statecast.models.attention import GEOMETRY_SIZE, Geometry
+from statecast.models.attention import GEOMETRY_SIZE, Geometry, without_autocast
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding, duration_features
 from statecast.models.heads import FAIRNESS, EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
 from statecast.sources.anomalies import LONGEST_LAG
-from statecast.streams import Question, Tokens, Window
+from statecast.streams import SIDES, Question, Tokens, Window
 
 SMALLEST_SPREAD = 0.1  # of an answer about its anchor: what lies an hour off is no more certain than the data
 DECAY_H = 40.0  # of anomalies, where the data is not known
@@ -39,7 +39,17 @@ class TokenSpec(BaseModel):
     @property
     def size(self) -> int:
         """P, values in a token."""
-        return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
+        return self.channels * self.patch[0] * self.points
+
+    @property
+    def points(self) -> int:
+        """Of a step of a token."""
+        return self.patch[1] * self.patch[2]
+
+    @property
+    def guess_size(self) -> int:
+        """G, values of a first guess."""
+        return SIDES**2 * self.size
 
 
 class ModelOptions(BaseModel):
@@ -98,8 +108,8 @@ class StateModel(nn.Module):
         y = anchor(x_before, x_after) + spread · f(encoder(context), α)        (`anchors.Neighbours.expect`; 0 if neither is shown)
 
     the best linear estimate by how long the anomalies of each channel last: it starts better than persistence, climatology and linear
-    interpolation, and the same holds in every task. A stream with a first guess starts from that instead, times a gain that is learned
-    for each channel.
+    interpolation, and the same holds in every task. A stream with a first guess starts from that instead, by a map that is learned for each
+    channel from the guess at the token's points and around them to its points: at first the guess itself.
     The decoder reads the coordinates of the queries and their first guess, never their values, and asked tokens don't see one another:
     the answer to one doesn't depend on what else is asked.
     """
@@ -121,8 +131,8 @@ class StateModel(nn.Module):
         self.decoder_norm = nn.RMSNorm(width)
         self.heads = make_heads(width, {name: spec.size for name, spec in specs.items()}, self.head.members)
         guessed = {name: spec for name, spec in specs.items() if spec.guessed}
-        self.guesses = nn.ModuleDict({name: nn.Linear(spec.size, width) for name, spec in guessed.items()})
-        self.guess_gain = nn.ParameterDict({name: nn.Parameter(torch.ones(s.channels)) for name, s in guessed.items()})
+        self.guesses = nn.ModuleDict({name: nn.Linear(spec.guess_size, width) for name, spec in guessed.items()})
+        self.guess_map = nn.ParameterDict({name: nn.Parameter(itself(spec)) for name, spec in guessed.items()})
         self.correlation = nn.ModuleDict({name: Correlation(spec) for name, spec in specs.items()})
 
     def _block(self, *, crosses: bool) -> Block:
@@ -175,7 +185,7 @@ class StateModel(nn.Module):
             scale = self._spread(name, neighbours).unsqueeze(-2)
         elif asked.guess is not None:
             tokens = tokens + self.guesses[name](asked.guess)
-            base = self._damped_guess(name, asked.guess).unsqueeze(-2)
+            base = self._mapped_guess(name, asked.guess).unsqueeze(-2)
         tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
         for block in self.decoder:
             tokens = self._run(block, tokens, at, encoded, where)
@@ -201,16 +211,28 @@ class StateModel(nn.Module):
         spread = neighbours.spread(self.correlation_of(name), spec.patch[0], spec.step_h)
         # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
         spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
-        return spread[..., None].expand(-1, -1, -1, -1, spec.patch[1] * spec.patch[2]).flatten(-3)
+        return spread[..., None].expand(-1, -1, -1, -1, spec.points).flatten(-3)
 
     def _expected(self, name: str, shown: Tokens, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
         values, observed = (x.unflatten(-1, (spec.channels, spec.patch[0], -1)) for x in (shown.values, shown.observed))
         return neighbours.expect(persist(values, observed), self.correlation_of(name), spec.step_h).flatten(-3)
 
-    def _damped_guess(self, name: str, guess: Float[Tensor, "B Q P"]) -> Float[Tensor, "B Q P"]:
-        gain = self.guess_gain[name][:, None]
-        return (gain * guess.unflatten(-1, (len(gain), -1))).flatten(-2)
+    def _mapped_guess(self, name: str, guess: Float[Tensor, "B Q G"]) -> Float[Tensor, "B Q P"]:
+        spec = self.specs[name]
+        around = guess.unflatten(-1, (spec.channels, spec.patch[0], -1))
+        with without_autocast(guess.device):  # what an answer starts from stays in full precision
+            return torch.einsum("bqvsg,vrg->bqvsr", around, self.guess_map[name]).flatten(-3)
+
+
+def itself(spec: TokenSpec) -> Float[Tensor, "V R G"]:
+    """The map from a step of a first guess, with what lies around it, to its own points, for each channel."""
+    rows, columns = spec.patch[1:]
+    points = torch.zeros(rows, columns, SIDES * rows, SIDES * columns)
+    for row in range(rows):
+        for column in range(columns):
+            points[row, column, rows + row, columns + column] = 1.0
+    return points.reshape(1, rows * columns, -1).repeat(spec.channels, 1, 1)
 
 
 def question_losses(model: StateModel, prediction: Prediction, question: Question) -> dict[str, Float[Tensor, ""]]:

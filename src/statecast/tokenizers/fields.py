@@ -1,6 +1,6 @@
 """Gridded fields as tokens: anomalies in units of their standard deviation, with coordinates.
 
-Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, C coordinate, B any leading axes.
+Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, G value in it and around it, C coordinate, B any leading axes.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from statecast.sources import Climatology, Grid, Record, fit_anomalies, fit_climatology
 from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA, Stream, Tokens
-from statecast.tokenizers.patches import check_patch, join_patches, split_patches
+from statecast.tokenizers.patches import check_patch, join_patches, split_patches, split_with_margin
 from statecast.tokenizers.windows import Place, whole_domain
 
 LARGEST_LOG = 20.0  # e^20 scales: what an untrained model may answer stays a number
@@ -121,8 +121,16 @@ class FieldTokenizer:
 
     def from_anomalies(self, fields: Float[np.ndarray, "T V H W"]) -> Float[torch.Tensor, "N P"]:
         """The inverse of `to_anomalies`: anomalies in the units of the channels as token values."""
-        scaled = (fields / self._scale())[:, self.channel_order()].astype(np.float32)
-        return torch.from_numpy(split_patches(scaled, self.stream.patch, self.groups))
+        return torch.from_numpy(split_patches(self._scaled(fields), self.stream.patch, self.groups))
+
+    def with_margin(self, fields: Float[np.ndarray, "T V H W"], *, periodic: bool) -> Float[torch.Tensor, "N G"]:
+        """As `from_anomalies`, with what lies around each token, see `split_with_margin`."""
+        return torch.from_numpy(
+            split_with_margin(self._scaled(fields), self.stream.patch, self.groups, periodic=periodic)
+        )
+
+    def _scaled(self, fields: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "T V H W"]:
+        return (fields / self._scale())[:, self.channel_order()].astype(np.float32)
 
     def coordinates(self, record: Record, place: Place) -> Float[np.ndarray, "N C"]:
         """The centre of each token, see `streams.COORDINATES`; the offset counts from the first step of the window."""

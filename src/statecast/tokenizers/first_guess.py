@@ -25,7 +25,8 @@ def read_window(
     for name in window:
         if tokenizers[name].stream.first_guess:
             guess = first_guess(name, tokenizers, records, places)
-            tokens = tokenizers[name].from_anomalies(tokenizers[name].departures(*guess))
+            grid = part_of(records[name].grid, places[name])
+            tokens = tokenizers[name].with_margin(tokenizers[name].departures(*guess), periodic=grid.is_periodic)
             window[name] = replace(window[name], guess=torch.nan_to_num(tokens))
     return window
 

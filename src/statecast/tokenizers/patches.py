@@ -1,11 +1,13 @@
 """Fields cut into space-time patches and joined again, to the bit.
 
 Axes: T time, V channel, H row, W column of the field; N token = (group, time, row, column) of the patch grid; P value
-inside a token = (channel, time, row, column).
+inside a token = (channel, time, row, column); G the same inside a token and a margin of its own size on each side.
 """
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
+
+from statecast.streams import SIDES
 
 Patch = tuple[int, int, int]
 
@@ -20,6 +22,23 @@ def split_patches(fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: i
     steps, channels, rows, columns = fields.shape
     cut = fields.reshape(steps // t, t, groups, channels // groups, rows // h, h, columns // w, w)
     return cut.transpose(2, 0, 4, 6, 3, 1, 5, 7).reshape(-1, channels // groups * t * h * w)
+
+
+def split_with_margin(
+    fields: Float[np.ndarray, "T V H W"], patch: Patch, groups: int = 1, *, periodic: bool
+) -> Float[np.ndarray, "N G"]:
+    """Cut as `split_patches` does, but with the rows and columns around each token, as many on each side as it has: SIDES times its extent.
+
+    Beyond the borders of the field the nearest point serves, or what is on the other side of a `periodic` one.
+    """
+    check_patch(fields.shape, patch, groups)
+    t, h, w = patch
+    steps, channels, rows, columns = fields.shape
+    wide = np.pad(fields, ((0, 0), (0, 0), (0, 0), (w, w)), mode="wrap" if periodic else "edge")
+    wide = np.pad(wide, ((0, 0), (0, 0), (h, h), (0, 0)), mode="edge")
+    cut = np.lib.stride_tricks.sliding_window_view(wide, (SIDES * h, SIDES * w), axis=(2, 3))[:, :, ::h, ::w]
+    cut = cut.reshape(steps // t, t, groups, channels // groups, rows // h, columns // w, SIDES * h, SIDES * w)
+    return cut.transpose(2, 0, 4, 5, 3, 1, 6, 7).reshape(-1, channels // groups * t * SIDES**2 * h * w)
 
 
 def join_patches(

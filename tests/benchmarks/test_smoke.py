@@ -1,0 +1,27 @@
+"""Every benchmark runs with --smoke: what it calls is still there, and its tables still print."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+LIBRARIES = {"unet"}  # what others import
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LIBRARIES)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_it_runs(name, tmp_path):
+    text = (BENCHMARKS / f"{name}.py").read_text()
+    out = ["--out", str(tmp_path / "out")] if '"--out"' in text else []
+    store = ["--store", "sample:atmosphere"] if '"--store", required=True' in text else []
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(BENCHMARKS / f"{name}.py"), "--smoke", *store, *out],
+        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(done.stdout.splitlines()) > 1
+    assert "nan" not in done.stdout.split()
