@@ -67,8 +67,8 @@ def test_a_guess_is_the_climatology_there_and_the_interpolated_anomaly(pair):
     np.testing.assert_array_equal(usual, tokenizers["fine"].usual(records["fine"], places["fine"]))
     window = read_window(tokenizers, records, places)
     assert window["coarse"].guess is None
-    around = window["fine"].guess.unflatten(-1, (-1, 2, 6, 6))
-    at_its_points = around[..., 2:4, 2:4].flatten(1)
+    around = window["fine"].guess.unflatten(-1, (1, 2, 6, 12))  # V S H W, of a token of 2 x 4 points
+    at_its_points = around[..., 2:4, 4:8].flatten(1)
     np.testing.assert_allclose(at_its_points, window["fine"].values, atol=5e-3)
     assert window["fine"][:3].guess.shape == (3, 9 * tokenizers["fine"].values_per_token)
 
