@@ -75,11 +75,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/questions"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--smoke", action="store_true", help="one seed, a few steps")
+    parser.add_argument("--smoke", action="store_true", help="one seed, two questions, a few steps")
     arguments = parser.parse_args()
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
     seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
-    runs = [run_seed(seed, arguments.out, overrides, every_h=every_h) for seed in seeds]
+    questions = QUESTIONS[:2] if arguments.smoke else QUESTIONS
+    runs = [run_seed(seed, arguments.out, overrides, questions, every_h) for seed in seeds]
     for metric in ("rmse", "crps"):
         print_ratios(runs, metric)
     print_events(runs)
