@@ -56,6 +56,10 @@ class MaskTokenModel(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.heads = make_heads(width, {STREAM: spec.size}, options.members)
 
+    def spread(self, context: Window, queries: Window) -> dict[str, float]:
+        """Its loss counts in plain units."""
+        return dict.fromkeys(queries, 1.0)
+
     def forward(self, context: Window, queries: Window) -> dict[str, Tensor]:
         shown, asked = context[STREAM], queries[STREAM]
         coords = torch.cat([shown.coords, asked.coords], dim=1)
