@@ -323,10 +323,25 @@ def evaluate(
 
 
 def _by_stream(stores: list[str] | None) -> dict[str, str]:
-    parted = [text.partition("=") for text in stores or ()]
+    return _pairs(stores, "--store", "STREAM=STORE, for example europe=sample:europe")
+
+
+def _pairs(texts: list[str] | None, option: str, expected: str) -> dict[str, str]:
+    """What stands before and after the first `=` of each."""
+    parted = [text.partition("=") for text in texts or ()]
     if bad := ["".join(parts) for parts in parted if not (parts[0] and parts[2])]:
-        raise CommandError(f"--store {bad[0]}: expected STREAM=STORE, for example europe=sample:europe.")
-    return {stream: store for stream, _, store in parted}
+        raise CommandError(f"{option} {bad[0]}: expected {expected}.")
+    return {name: value for name, _, value in parted}
+
+
+def _numbers(texts: list[str] | None, option: str, expected: str) -> dict[str, float]:
+    values = {}
+    for name, value in _pairs(texts, option, expected).items():
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise CommandError(f"{option} {name}={value}: expected {expected}.") from None
+    return values
 
 
 @app.command()
@@ -439,6 +454,17 @@ def simulate(
     ] = None,
     interval_h: Annotated[int, typer.Option(help="Hours between steps.")] = 6,
     spin_up_days: Annotated[int, typer.Option(help="Days that the model runs before the first step.")] = 120,
+    physics: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="Another value of a SPEEDY parameter, such as convection.trcnv=12; repeat for several.",
+        ),
+    ] = None,
+    restart_days: Annotated[
+        float,
+        typer.Option(help="Start again every so many days from the run with the usual physics: an imperfect model."),
+    ] = 0.0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -458,6 +484,8 @@ def simulate(
         levels_hpa=levels or (500, 850),
         interval_h=interval_h,
         spin_up_days=spin_up_days,
+        physics=_numbers(physics, "--physics", "NAME=NUMBER, for example convection.trcnv=12"),
+        restart_days=restart_days,
         overwrite=overwrite,
         progress=not quiet,
     )

@@ -4,13 +4,14 @@ import ast
 import inspect
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 
-from statecast.sources import open_fields
+from statecast.sources import open_fields, simulator
 from statecast.sources import simulate as simulation
 from statecast.sources.pressure_levels import GAS_CONSTANT
 from statecast.sources.simulate import PACKING, SimulationError
@@ -49,11 +50,15 @@ class FakeAtmosphere:
 
     def __init__(self, options):
         self.intervals, self.x = 0, 0.1 + options.seed / 100
+        self.growth = options.physics.get("growth", 3.9)
 
     def advance(self):
         if self.intervals == FakeAtmosphere.killed_after:
             raise KeyboardInterrupt
-        self.intervals, self.x = self.intervals + 1, 3.9 * self.x * (1 - self.x)
+        self.intervals, self.x = self.intervals + 1, logistic(self.growth, self.x)
+
+    def go_on_from(self, other):
+        self.intervals, self.x = other.intervals, other.x
 
     def fields(self, levels_hpa):
         shapes = {name: (len(levels_hpa), 2, 3) if packing.on_levels else (2, 3) for name, packing in PACKING.items()}
@@ -92,6 +97,63 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(fake, tmp_path, kill):
     resumed = simulation.simulate(tmp_path / "killed.zarr", **SHORT)
     assert contents(whole) == contents(resumed)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.zarr", "whole.zarr"]
+
+
+def logistic(growth, x):
+    return growth * x * (1 - x)
+
+
+TWIN = SHORT | {"physics": {"growth": 3.7}, "restart_days": 0.75}
+
+
+def test_another_model_starts_again_from_the_usual_one(fake, tmp_path):
+    usual, twin = (
+        open_fields(simulation.simulate(tmp_path / name, **options)).t2m.values[:, 0, 0]
+        for name, options in (("usual.zarr", SHORT), ("twin.zarr", TWIN))
+    )
+    lowest, scale = PACKING["t2m"].lowest, PACKING["t2m"].scale
+    truth = [0.1]
+    while len(truth) <= 4 + 8:  # a day of spin-up, two of weather
+        truth.append(logistic(3.9, truth[-1]))
+    truth, expected = truth[4:], []
+    for frame in range(8):
+        expected.append(logistic(3.7, truth[frame] if frame % 3 == 0 else expected[-1]))
+    np.testing.assert_allclose(usual, lowest + 1e-2 * np.array(truth[1:]), atol=scale)
+    np.testing.assert_allclose(twin, lowest + 1e-2 * np.array(expected), atol=scale)
+
+
+def test_a_restarted_record_tells_how_long_ago_and_what_was_changed(fake, tmp_path):
+    fields = open_fields(simulation.simulate(tmp_path / "twin.zarr", **TWIN))
+    assert fields.forecast_period.values.tolist() == [6, 12, 18, 6, 12, 18, 6, 12]
+    assert fields.forecast_period.attrs["standard_name"] == "forecast_period"
+    assert "growth 3.7, started again every 0.75 days" in fields.attrs["title"]
+
+
+@pytest.mark.parametrize("killed_after", [2, 6, 7, 8, 11])
+def test_a_restarted_run_that_was_killed_ends_like_one_that_was_not(fake, tmp_path, killed_after):
+    whole = simulation.simulate(tmp_path / "whole.zarr", **TWIN)
+    fake.killed_after = killed_after
+    with pytest.raises(KeyboardInterrupt):
+        simulation.simulate(tmp_path / "killed.zarr", **TWIN)
+    fake.killed_after = None
+    assert contents(whole) == contents(simulation.simulate(tmp_path / "killed.zarr", **TWIN))
+
+
+def test_a_chunk_ends_at_a_restart(fake, tmp_path):
+    options = {name: value for name, value in TWIN.items() if name != "chunk_frames"}
+    store = simulation.simulate(tmp_path / "twin.zarr", **options)
+    assert json.loads(zarr.open_group(store).attrs["simulation"])["chunk_frames"] == 57
+
+
+def test_a_record_of_before_physics_could_change_is_still_known(fake, tmp_path):
+    store = simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    group = zarr.open_group(store)
+    told = json.loads(group.attrs["simulation"])
+    del told["physics"], told["restart_days"]
+    group.attrs["simulation"] = json.dumps(told)
+    assert simulation.simulate(store, **SHORT) == store
+    with pytest.raises(SimulationError, match="physics"):
+        simulation.simulate(store, **SHORT, physics={"growth": 3.8})
 
 
 def test_a_run_goes_on_from_its_last_full_chunk(fake, tmp_path, monkeypatch):
@@ -198,7 +260,11 @@ def test_a_model_that_leaves_plausible_weather_stops_the_run(fake, tmp_path, mon
         {"levels_hpa": (10,)},
         {"levels_hpa": (50000,)},
         {"spin_up_days": -1},
-        {"chunk_frames": 0},
+        {"chunk_frames": -1},
+        {"restart_days": 0.1, "physics": {"growth": 3.8}},
+        {"restart_days": -1, "physics": {"growth": 3.8}},
+        {"physics": {}, "restart_days": 0.75},
+        {"chunk_frames": 4, "restart_days": 0.75, "physics": {"growth": 3.8}},
         {"start": "yesterday"},
     ],
 )
@@ -215,16 +281,18 @@ def test_without_jcm_it_says_how_to_install_it(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_importing_the_module_imports_no_jax():
+@pytest.mark.parametrize("module", [simulation, simulator])
+def test_importing_the_module_imports_no_jax(module):
     top_level = [
-        node for node in ast.parse(inspect.getsource(simulation)).body if isinstance(node, ast.Import | ast.ImportFrom)
+        node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     names = {alias.name for node in top_level for alias in node.names} | {
         getattr(node, "module", None) for node in top_level
     }
-    assert "zarr" in names and not names & {"jax", "jcm", "dinosaur"}
+    assert "statecast.sources.pressure_levels" in names and not names & {"jax", "jcm", "dinosaur"}
 
 
+T21_OPTIONS = simulation.SimulationOptions(21, 1.0, "2000-01-01T00:00:00", 0, (500.0, 850.0), 6, 0, 2)
 T21 = {"truncation": 21, "days": 1, "spin_up_days": 0, "chunk_frames": 2, "progress": False}
 
 
@@ -232,9 +300,7 @@ T21 = {"truncation": 21, "days": 1, "spin_up_days": 0, "chunk_frames": 2, "progr
 def t21():
     """One compiled model for all tests: compiling takes most of the time."""
     pytest.importorskip("jcm", reason="the extra `sim` is not installed")
-    return simulation.Atmosphere(
-        simulation.SimulationOptions(21, 1.0, "2000-01-01T00:00:00", 0, (500.0, 850.0), 6, 0, 2)
-    )
+    return simulation.Atmosphere(T21_OPTIONS)
 
 
 @pytest.fixture
@@ -269,6 +335,24 @@ def test_a_lost_or_broken_state_is_refused(t21, tmp_path):
     (tmp_path / "run.zarr.state").write_bytes(b"half")
     with pytest.raises(SimulationError, match=r"run\.zarr\.state: is not the state of this run"):
         t21.load(tmp_path / "run.zarr.state")
+
+
+def test_a_parameter_that_there_is_not_is_refused_with_those_there_are(t21):
+    with pytest.raises(SimulationError, match=r"convection\.depth: is no parameter of SPEEDY.*convection\.trcnv"):
+        simulation.Atmosphere(replace(T21_OPTIONS, physics={"convection.depth": 1.0}))
+
+
+def test_changed_convection_makes_an_error_that_grows_and_starts_again(t21, tmp_path):
+    shared = T21 | {"days": 2, "spin_up_days": 20, "chunk_frames": 4}
+    usual, twin = (
+        open_fields(simulation.simulate(tmp_path / name, **shared, **changes))
+        for name, changes in (
+            ("usual.zarr", {}),
+            ("twin.zarr", {"physics": {"convection.trcnv": 24.0}, "restart_days": 1}),
+        )
+    )
+    error = np.sqrt(((twin.t - usual.t) ** 2).mean(("level", "lat", "lon"))).values
+    assert (error > 0).all() and error[3] > error[0] > error[4] * 0.3 and error[4] < error[3]
 
 
 def test_other_seeds_are_other_weather(simulated, tmp_path):
