@@ -1,11 +1,12 @@
 """Ten days of roll-out: does a forecast keep the variance and the spectrum of the weather?
 
-    python benchmarks/rollout.py --run runs/forecast [--store sample:atmosphere] [--starts 6] [--figure rollout.png] [--smoke]
+    python benchmarks/rollout.py --run runs/forecast [runs/seed-1 ...] [--starts 6] [--figure rollout.png] [--smoke]
 
 Forecasts ten days from starts that are spread over months that no training saw, each member going on from its own past. Prints, after 1, 3,
-5 and 10 days, for each variable: the variance of the anomalies of single members and of the ensemble mean over that of the truth, RMSE of
-the mean over climatology's, and the power of members along the rows over that of the truth in the longest, middle and shortest third of
-the waves. The figure shows spectra after ten days.
+5 and 10 days: the variance of the anomalies of single members and of the ensemble mean over that of the truth, RMSE of the mean over
+climatology's, and the power of members along the rows over that of the truth in the shortest third of the waves (the median of the
+channels, since a smooth field has hardly any): mean over the variables and levels, of all runs, ± its standard deviation over the runs; and the
+channels' smallest and largest value. The figure shows spectra of the first run after ten days.
 """
 
 import argparse
@@ -53,25 +54,48 @@ def run_case(trained: TrainedModel, record: Record, name: str, last: int, steps:
     return Case(stacked - usual, record.read(slice(last + 1, last + 1 + steps)) - usual)
 
 
-def print_table(cases: list[Case], record: Record) -> None:
+def run_cases(trained: TrainedModel, store: str, days: int, starts: int, members: int) -> tuple[list[Case], Record]:
+    name, tokenizer = next(iter(trained.tokenizers.items()))
+    record = Record.open(open_fields(store), tokenizer.stream, HELD_OUT)
+    steps = round(days * 24 / record.step_h)
+    first = trained.recipe["task"]["history"] * tokenizer.stream.patch[0] - 1
+    lasts = np.linspace(first, len(record) - steps - 1, starts).astype(int)
+    cases = [run_case(trained, record, name, int(last), steps, members) for last in lasts]
+    assert all(np.isfinite(case.members).all() for case in cases)
+    return cases, record
+
+
+def scores(cases: list[Case], record: Record, t: int) -> dict[str, Float[np.ndarray, " V"]]:
+    """What is printed of a lead time, for each channel."""
     mean_square = lambda x: area_mean(x**2, record.grid.cell_area, np.isfinite(x))  # noqa: E731
-    print("day  channel   variance: member  mean   RMSE/climatology   power of members, long middle short waves")
+    truth = np.mean([mean_square(c.truth[t]) for c in cases], axis=0)
+    error = np.mean([mean_square(c.members[:, t].mean(axis=0) - c.truth[t]) for c in cases], axis=0)
+    power = spectra(cases, record, t)
+    short = {name: np.array_split(p, 3, axis=-1)[-1].sum(axis=-1) for name, p in power.items()}
+    return {
+        "variance of a member / truth": np.mean([mean_square(c.members[:, t]).mean(axis=0) for c in cases], axis=0)
+        / truth,
+        "variance of their mean / truth": np.mean([mean_square(c.members[:, t].mean(axis=0)) for c in cases], axis=0)
+        / truth,
+        "RMSE of their mean / climatology": np.sqrt(error / truth),
+        "power of a member / truth, shortest third of the waves": short["members"] / short["truth"],
+    }
+
+
+def print_table(runs: list[tuple[list[Case], Record]]) -> None:
+    """Mean over the runs (and their standard deviation) of the mean over channels, and the smallest and largest channel."""
     for day in PRINTED_DAYS:
-        t = round(day * 24 / record.step_h) - 1
-        if t >= len(cases[0].truth):
-            continue
-        truth = np.mean([mean_square(c.truth[t]) for c in cases], axis=0)
-        single = np.mean([mean_square(c.members[:, t]).mean(axis=0) for c in cases], axis=0) / truth
-        mean = np.mean([mean_square(c.members[:, t].mean(axis=0)) for c in cases], axis=0) / truth
-        error = np.sqrt(
-            np.mean([mean_square(c.members[:, t].mean(axis=0) - c.truth[t]) for c in cases], axis=0) / truth
-        )
-        power = spectra(cases, record, t)
-        thirds = [p.sum(axis=-1) for p in np.array_split(power["members"], 3, axis=-1)]
-        of_truth = [p.sum(axis=-1) for p in np.array_split(power["truth"], 3, axis=-1)]
-        for v, channel in enumerate(record.channels):
-            ratios = "  ".join(f"{a[v] / b[v]:6.2f}" for a, b in zip(thirds, of_truth, strict=True))
-            print(f"{day:3d}  {channel!s:10s} {single[v]:14.2f} {mean[v]:5.2f} {error[v]:12.2f}            {ratios}")
+        t = round(day * 24 / runs[0][1].step_h) - 1
+        if t < len(runs[0][0][0].truth):
+            found = [scores(cases, record, t) for cases, record in runs]
+            for name in found[0]:
+                values = np.array([f[name] for f in found])
+                middle = np.median if name.startswith("power") else np.mean
+                of_runs = middle(values, axis=1)
+                spread = f" ± {of_runs.std(ddof=1):.2f}" if len(runs) > 1 else ""
+                print(
+                    f"day {day:2d}  {name:56s} {of_runs.mean():.2f}{spread}  ({values.min():.2f} to {values.max():.2f})"
+                )
 
 
 def spectra(cases: list[Case], record: Record, t: int) -> dict[str, Float[np.ndarray, "V K"]]:
@@ -98,7 +122,9 @@ def draw(cases: list[Case], record: Record, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", help="run or model that forecasts; may be left out with --smoke")
+    parser.add_argument(
+        "--run", nargs="+", help="runs or models that forecast, such as seeds; may be left out with --smoke"
+    )
     parser.add_argument("--store", default="sample:atmosphere")
     parser.add_argument("--starts", type=int, default=6)
     parser.add_argument("--members", type=int, default=4)
@@ -107,18 +133,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.run is None and not arguments.smoke:
         parser.error("give --run RUN, as `statecast quickstart` makes it, or --smoke.")
-    trained = given_or_tiny(arguments.run)
-    name, tokenizer = next(iter(trained.tokenizers.items()))
-    record = Record.open(open_fields(arguments.store), tokenizer.stream, HELD_OUT)
     days, starts = (2, 1) if arguments.smoke else (DAYS, arguments.starts)
-    steps = round(days * 24 / record.step_h)
-    first = trained.recipe["task"]["history"] * tokenizer.stream.patch[0] - 1
-    lasts = np.linspace(first, len(record) - steps - 1, starts).astype(int)
-    cases = [run_case(trained, record, name, int(last), steps, arguments.members) for last in lasts]
-    assert all(np.isfinite(case.members).all() for case in cases)
-    print_table(cases, record)
+    runs = [
+        run_cases(given_or_tiny(run), arguments.store, days, starts, arguments.members)
+        for run in arguments.run or [None]
+    ]
+    print_table(runs)
     if arguments.figure:
-        draw(cases, record, arguments.figure)
+        draw(*runs[0], arguments.figure)
 
 
 if __name__ == "__main__":
