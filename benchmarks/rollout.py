@@ -4,9 +4,9 @@
 
 Forecasts ten days from starts that are spread over months that no training saw, each member going on from its own past. Prints, after 1, 3,
 5 and 10 days: the variance of the anomalies of single members and of the ensemble mean over that of the truth, RMSE of the mean over
-climatology's, and the power of members along the rows over that of the truth in the shortest third of the waves (the median of the
-channels, since a smooth field has hardly any): mean over the variables and levels, of all runs, ± its standard deviation over the runs; and the
-channels' smallest and largest value. The figure shows spectra of the first run after ten days.
+climatology's, and the power of members along the rows over that of the truth in the shortest third of the waves. That is the mean over the
+variables and levels (the median for the power, as a smooth field has hardly any) and over the runs, ± its standard deviation over the
+runs; and the channels' smallest and largest value. The figure shows spectra of the first run after ten days.
 """
 
 import argparse
