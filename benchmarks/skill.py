@@ -33,6 +33,7 @@ BASELINES = (
     "regression",
     "quantile_mapping",
 )
+WIDTH = 192  # a token of 4 x 4 points holds four times as many values as the quickstart's
 FORECAST_EVERY_H, MASKED_EVERY_H = 42.0, 192.0  # 42 h: all hours of the day in turn
 
 
@@ -42,6 +43,7 @@ def recipes(store: str, patch: int, scale: float) -> tuple[dict[str, Any], dict[
     base["data"] = {"store": store, "train": TRAIN, "validate": VALIDATE}
     base["streams"]["atmosphere"]["patch"] = [2, patch, patch]
     base["task"]["slabs"] = 4
+    base["model"] = {"width": WIDTH}
     base["training"] |= {"steps": steps(1200), "validation_samples": 16}
     tuned = {"task": {"kind": "forecast", "history": 1, "leads": 6, "asked": 0.25}}
     tuned["training"] = base["training"] | {"steps": steps(600)}
