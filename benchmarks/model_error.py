@@ -3,8 +3,9 @@
     python benchmarks/model_error.py --out runs/twin [--seeds 0 1 2] [--figure model_error.png] [--smoke]
 
 Simulates two years of truth and of the twin (T21, some 25 minutes; needs the extra `sim`) unless they lie in the folder. For each seed:
-pre-train the quickstart on the first year of the truth, fine-tune it by `quickstart-model-error` to tell the truth from the twin's forecasts of 6 h
-to 5 days, verify on the second year, which no training saw. Prints RMSE and CRPS over each baseline's by season, and scores of events.
+pre-train the quickstart on the first year of the truth, fine-tune it by `quickstart-model-error` to tell the truth from the twin's
+forecasts of 6 h to 5 days, verify on the second year, which no training saw. Prints RMSE and CRPS over each baseline's by season, and
+scores of events.
 The figure shows RMSE against the time since the restart, with the mean of the first seed's members. What a stopped run left is used again.
 """
 
