@@ -33,7 +33,7 @@ BASELINES = (
     "regression",
     "quantile_mapping",
 )
-WIDTH = 192  # a token of 4 x 4 points holds four times as many values as the quickstart's
+WIDTH_A_ROW = 48  # of a token: one of 4 x 4 points holds four times as many values as the quickstart's, whose width is 96
 FORECAST_EVERY_H, MASKED_EVERY_H = 42.0, 192.0  # 42 h: all hours of the day in turn
 
 
@@ -43,7 +43,7 @@ def recipes(store: str, patch: int, scale: float) -> tuple[dict[str, Any], dict[
     base["data"] = {"store": store, "train": TRAIN, "validate": VALIDATE}
     base["streams"]["atmosphere"]["patch"] = [2, patch, patch]
     base["task"]["slabs"] = 4
-    base["model"] = {"width": WIDTH}
+    base["model"] = {"width": WIDTH_A_ROW * patch}
     base["training"] |= {"steps": steps(1200), "validation_samples": 16}
     tuned = {"task": {"kind": "forecast", "history": 1, "leads": 6, "asked": 0.25}}
     tuned["training"] = base["training"] | {"steps": steps(600)}
