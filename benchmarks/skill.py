@@ -33,7 +33,9 @@ BASELINES = (
     "regression",
     "quantile_mapping",
 )
-WIDTH_A_ROW = 48  # of a token: one of 4 x 4 points holds four times as many values as the quickstart's, whose width is 96
+WIDTH_A_ROW = (
+    48  # of a token: one of 4 x 4 points holds four times as many values as the quickstart's, whose width is 96
+)
 FORECAST_EVERY_H, MASKED_EVERY_H = 42.0, 192.0  # 42 h: all hours of the day in turn
 
 

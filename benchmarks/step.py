@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.models import ModelOptions, Prediction, StateModel, TokenSpec
 from statecast.models.attention import Geometry
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding
@@ -56,11 +56,7 @@ class MaskTokenModel(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.heads = make_heads(width, {STREAM: spec.size}, options.members)
 
-    def spread(self, context: Window, queries: Window) -> dict[str, float]:
-        """Its loss counts in plain units."""
-        return dict.fromkeys(queries, 1.0)
-
-    def forward(self, context: Window, queries: Window) -> dict[str, Tensor]:
+    def forward(self, context: Window, queries: Window) -> dict[str, Prediction]:
         shown, asked = context[STREAM], queries[STREAM]
         coords = torch.cat([shown.coords, asked.coords], dim=1)
         embedded = self.values(
@@ -73,7 +69,8 @@ class MaskTokenModel(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, where)
         hidden = self.norm(tokens[:, len(shown) :])
-        return {STREAM: self.heads[STREAM](hidden).unflatten(-1, (self.head.members, -1))}
+        members = self.heads[STREAM](hidden).unflatten(-1, (self.head.members, -1))
+        return {STREAM: Prediction(members, torch.ones_like(hidden[..., :1]))}  # its loss counts in plain units
 
 
 def make_question(size: str) -> Question:
@@ -111,9 +108,9 @@ def make_models(size: str) -> tuple[StateModel, MaskTokenModel]:
 
 
 def step(model: nn.Module, question: Question, optimiser: torch.optim.Optimizer) -> None:
-    asked, answer = question.queries[STREAM], model(question.context, question.queries)[STREAM]
+    asked, said = question.queries[STREAM], model(question.context, question.queries)[STREAM]
     area = torch.cos(torch.deg2rad(asked.coords[..., 0]))
-    loss = masked_mean(EnsembleHead().loss(answer, asked.values), asked.observed, area)
+    loss = masked_mean(EnsembleHead().loss(said.members, asked.values), asked.observed, area)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

@@ -43,7 +43,7 @@ def answers(trained: TrainedModel, records, stream: str = "air", hidden: tuple[s
         observed[:, :, names.index(name)] = False
     context = replace(context, observed=observed.flatten(-2), values=context.values * observed.flatten(-2))
     with torch.no_grad():
-        members = trained.model({stream: context}, question.queries)[stream].unflatten(-1, (len(names), -1))
+        members = trained.model({stream: context}, question.queries)[stream].members.unflatten(-1, (len(names), -1))
     return {name: members[..., index, :] for index, name in enumerate(names)}
 
 

@@ -38,7 +38,7 @@ def test_sensitivity_agrees_with_finite_differences(precise, asked, question, wh
                 values = tokens.values.clone()
                 values.view(-1)[place] += sign * step
                 context = question.context | {stream: tokens.replace(values)}
-                members = precise.model(context, question.queries)["air"][0, 0, :, value].detach()
+                members = precise.model(context, question.queries)["air"].members[0, 0, :, value].detach()
                 answers.append(members.mean() if which == "mean" else members[which])
             expected = (answers[0] - answers[1]) / (2 * step)
             torch.testing.assert_close(found[stream].view(-1)[place], expected, atol=1e-8, rtol=1e-5)

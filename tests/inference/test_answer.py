@@ -19,5 +19,5 @@ def test_an_answer_is_the_prediction_with_members_first(make_trained, global_sto
     assert answered.shape == (4, 16, tokenizer.values_per_token) and not answered.requires_grad
     batch = stack_questions([question])
     with torch.no_grad():
-        predicted = trained.model(batch.context, batch.queries)["air"][0]
+        predicted = trained.model(batch.context, batch.queries)["air"].members[0]
     assert torch.equal(answered, predicted.transpose(0, 1))

@@ -42,7 +42,11 @@ def waves() -> torch.Tensor:
 
 
 def expected(asked: torch.Tensor, shown: torch.Tensor, values: torch.Tensor, correlation: torch.Tensor) -> torch.Tensor:
-    return Neighbours.of(asked, shown).expect(values[None, :, None, :, None], correlation, STEP_H)[0, ..., 0, :, 0]
+    return Neighbours.of(asked, shown).krige(values[None, :, None, :, None], correlation, STEP_H)[0][0, ..., 0, :, 0]
+
+
+def spread(asked: torch.Tensor, shown: torch.Tensor, correlation: torch.Tensor) -> torch.Tensor:
+    return Neighbours.of(asked, shown).krige(torch.zeros(1, shown.shape[1], 1, 2, 1), correlation, STEP_H)[1][0, :, 0]
 
 
 def by_normal_equations(correlation: torch.Tensor, known: list[float], asked: list[float]) -> np.ndarray:
@@ -128,7 +132,7 @@ def test_the_spread_is_the_conditional_deviation_of_the_process(correlation):
     known, unknown = [0.0, 6.0, 36.0, 42.0], [12.0, 18.0, 24.0, 30.0]
     weights = by_normal_equations(correlation, known, unknown)
     lags = np.interp(np.abs(np.subtract.outer(unknown, known)), STEP_H * np.arange(65), correlation[0].numpy())
-    found = Neighbours.of(asked, shown).spread(correlation, 2, STEP_H)[0, :, 0].flatten()
+    found = spread(asked, shown, correlation).flatten()
     np.testing.assert_allclose(found, np.sqrt(1 - (weights * lags).sum(axis=1)), rtol=0.02)
 
 
@@ -136,9 +140,9 @@ def test_the_spread_grows_to_that_of_climatology_which_it_is_where_nothing_was_s
     shown = places((*HERE, 3, 500))
     asked = places((*HERE, 15, 500), (*HERE, -9, 500), (10.0, 10.0, 15, 500))
     beside = [[math.sqrt(1 - math.exp(-0.04 * hours)) for hours in pair] for pair in ((6, 12), (12, 6))]
-    found = Neighbours.of(asked, shown).spread(markov(0.02), 2, STEP_H)[0, :, 0]
+    found = spread(asked, shown, markov(0.02))
     torch.testing.assert_close(found, torch.tensor([*beside, [1.0, 1.0]]), rtol=1e-3, atol=0)
-    far = Neighbours.of(places((*HERE, 1e4, 500)), shown).spread(markov(0.05), 2, STEP_H)
+    far = spread(places((*HERE, 1e4, 500)), shown, markov(0.05))
     torch.testing.assert_close(far, torch.ones_like(far), rtol=1e-3, atol=0)
 
 

@@ -18,7 +18,7 @@ SMALL = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, memb
 
 def answers(model, question: Question) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        return model(question.context, question.queries)
+        return {name: said.members for name, said in model(question.context, question.queries).items()}
 
 
 def zero_heads(model) -> None:
@@ -192,12 +192,15 @@ def test_a_stream_that_the_model_does_not_know_is_refused(make_model, question):
 
 def test_the_loss_weighs_by_cell_area_and_averages_streams(make_model, question):
     model = make_model(head="point")
-    prediction = {n: torch.zeros(*t.values.shape[:2], 1, t.values.shape[2]) for n, t in question.queries.items()}
-    by_hand, spread = [], model.spread(question.context, question.queries)
+    predictions = {
+        name: said._replace(members=torch.zeros_like(said.members))
+        for name, said in model(question.context, question.queries).items()
+    }
+    by_hand = []
     for name, tokens in question.queries.items():
         area = torch.cos(torch.deg2rad(tokens.coords[..., 0]))[..., None] * tokens.observed
-        by_hand.append(((area * (tokens.values / spread[name]) ** 2).sum((1, 2)) / area.sum((1, 2))).mean())
-    loss = question_loss(model, prediction, question)
+        by_hand.append(((area * (tokens.values / predictions[name].spread) ** 2).sum((1, 2)) / area.sum((1, 2))).mean())
+    loss = question_loss(model, predictions, question)
     torch.testing.assert_close(loss, sum(by_hand) / 2)
 
 

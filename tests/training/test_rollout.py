@@ -60,7 +60,7 @@ def test_each_block_looks_as_the_first_does_and_is_shown_the_answers(runs, histo
             offsets = side["fields"].coords[0, :, OFFSET].sort().values
             torch.testing.assert_close(offsets, of_first["fields"].coords[0, :, OFFSET].sort().values)
         if block and history == leads:
-            shown = answer.answers[block - 1]["fields"].mean(dim=-2)
+            shown = answer.answers[block - 1]["fields"].members.mean(dim=-2)
             torch.testing.assert_close(asked.context["fields"].values, shown)
     parts = [question_losses(model, a, q)["fields"] for a, q in zip(answer.answers, answer.asked, strict=True)]
     torch.testing.assert_close(losses["fields"], torch.stack(parts).mean())
@@ -79,7 +79,7 @@ def test_levels_with_tokens_of_their_own_are_all_shown_in_every_block(runs):
     answer = Recording(model)
     unrolled_losses(answer, model, question, recipe.task)
     for last, asked in zip(answer.answers, answer.asked[1:], strict=False):
-        torch.testing.assert_close(asked.context["t"].values, last["t"].mean(dim=-2))
+        torch.testing.assert_close(asked.context["t"].values, last["t"].members.mean(dim=-2))
         for axis in ("pressure_hpa", "offset_h"):
             first = answer.asked[0].context["t"].coordinate(axis)
             assert torch.equal(asked.context["t"].coordinate(axis), first)
@@ -97,7 +97,7 @@ def test_with_anchors_alone_the_second_block_is_the_damping_of_the_damping(runs)
     unrolled_losses(answer, model, question, task)
     start = question.context["fields"]
     last = (start.values * start.observed).unflatten(-1, (3, 2, 4))[..., -1, :]
-    second = answer.answers[1]["fields"][:, :, 0].unflatten(-1, (3, 2, 4))
+    second = answer.answers[1]["fields"].members[:, :, 0].unflatten(-1, (3, 2, 4))
     for step in range(2):
         expected = last * math.exp(-DAMPING * 12) * math.exp(-DAMPING * 6 * (step + 1))
         torch.testing.assert_close(second[..., step, :], expected, rtol=0, atol=0.02)
@@ -108,7 +108,7 @@ def test_the_loss_of_the_second_block_reaches_through_the_first(runs):
     answer = Recording(model)
     unrolled_losses(answer, model, question, task)
     loss = question_losses(model, answer.answers[1], answer.asked[1])["fields"]
-    (gradient,) = torch.autograd.grad(loss, answer.answers[0]["fields"])
+    (gradient,) = torch.autograd.grad(loss, answer.answers[0]["fields"].members)
     assert gradient.abs().max() > 0
 
 

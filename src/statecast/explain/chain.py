@@ -37,11 +37,11 @@ def chained_sensitivity(
     shown = {n: t.replace(t.values.detach().clone().requires_grad_()) for n, t in first.context.items()}
     context = shown
     for block, following in pairwise(blocks):
-        members = trained.model(context, as_batch(block.whole, trained.model).queries)
-        means = {name: values.mean(dim=-2) for name, values in members.items()}
+        predictions = trained.model(context, as_batch(block.whole, trained.model).queries)
+        means = {name: said.members.mean(dim=-2) for name, said in predictions.items()}
         context = _go_on(trained, context, means, following)
-    (members,) = trained.model(context, as_batch(blocks[-1].question, trained.model).queries).values()
-    answer = members.mean(dim=-2)[0, 0, value_in_token(blocks[-1])]
+    (said,) = trained.model(context, as_batch(blocks[-1].question, trained.model).queries).values()
+    answer = said.members.mean(dim=-2)[0, 0, value_in_token(blocks[-1])]
     own = slope(blocks[-1], trained.tokenizers[blocks[-1].stream], float(answer.detach()))
     field = sensitivity_fields(blocks[0], trained.tokenizers, gradients(answer, shown), own)
     start, end = point_coordinates(blocks[0]), point_coordinates(blocks[-1])

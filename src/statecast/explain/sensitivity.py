@@ -58,8 +58,8 @@ def sensitivity(
     attention: memory linear in the tokens.
     """
     context = {n: t.replace(t.values.detach().clone().requires_grad_()) for n, t in question.context.items()}
-    (members,) = model(context, question.queries).values()
-    return gradients(chosen(members, which)[0, 0, value], context)
+    (said,) = model(context, question.queries).values()
+    return gradients(chosen(said.members, which)[0, 0, value], context)
 
 
 def gradients(answer: Float[Tensor, ""], context: Window) -> dict[str, Float[Tensor, "1 N P"]]:

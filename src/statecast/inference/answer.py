@@ -13,5 +13,5 @@ def answer(trained: TrainedModel, question: Question) -> dict[str, Float[Tensor,
     """Members of every asked token of one sample, in normalised units, on the CPU."""
     device = next(trained.model.parameters()).device
     batch = stack_questions([question]).to(device)
-    prediction = trained.model(batch.context, batch.queries)
-    return {name: members[0].transpose(0, 1).cpu() for name, members in prediction.items()}
+    predictions = trained.model(batch.context, batch.queries)
+    return {name: said.members[0].transpose(0, 1).cpu() for name, said in predictions.items()}

@@ -73,30 +73,28 @@ class Neighbours:
         features = torch.cat([duration_features(self.gap_h), self.same_place[..., None].to(self.gap_h.dtype)], dim=-1)
         return (self.weights()[..., None] * features).sum(dim=-2)
 
-    def expect(
+    def krige(
         self, values: Float[Tensor, "B N V S R"], correlation: Float[Tensor, "V L"], step_h: float
-    ) -> Float[Tensor, "B Q V S R"]:
-        """The best linear estimate of each asked value from all steps of both shown tokens at its point: sum_m w_m x_m.
+    ) -> tuple[Float[Tensor, "B Q V S R"], Float[Tensor, "B Q V S"]]:
+        """The best linear estimate of each asked value from all steps of both shown tokens at its point, and the deviation left about it.
 
-        The weights solve
+            sum_m w_m x_m        and        sqrt(1 - w · c), in units of the values' standard deviation
+
+        where the weights solve
 
             (C + ε) w = c        with C the correlation of the known steps with one another, c that with the asked step
 
         (simple kriging; Gandin 1963, "Objective analysis of meteorological fields"), for each channel and asked step. With steps of one
-        time it is damped persistence, with two it goes on with the tendency, between two sides it interpolates. 0, the climatology,
+        time it is damped persistence, with two it goes on with the tendency, between two sides it interpolates. 0 and 1, the climatology,
         where the place is not shown.
         """
         shown = gather(values.flatten(-3), self.index).unflatten(-1, values.shape[-3:])  # B Q K V S R
         known = shown.transpose(2, 3).flatten(3, 4)  # B Q V M R
-        weights = self._kriging(correlation, values.shape[-2], step_h)[0]
-        return (weights[..., None] * known[:, :, :, None]).sum(dim=-2)
+        weights, with_asked = self._weights(correlation, values.shape[-2], step_h)
+        estimate = (weights[..., None] * known[:, :, :, None]).sum(dim=-2)
+        return estimate, (1 - (weights * with_asked).sum(dim=-1)).clamp(min=0).sqrt()
 
-    def spread(self, correlation: Float[Tensor, "V L"], depth: int, step_h: float) -> Float[Tensor, "B Q V S"]:
-        """The standard deviation that is left about this estimate, in units of the values': sqrt(1 - w · c); 1 where nothing is shown."""
-        weights, with_asked = self._kriging(correlation, depth, step_h)
-        return (1 - (weights * with_asked).sum(dim=-1)).clamp(min=0).sqrt()
-
-    def _kriging(
+    def _weights(
         self, correlation: Float[Tensor, "V L"], depth: int, step_h: float
     ) -> tuple[Float[Tensor, "B Q V S M"], Float[Tensor, "B Q V S M"]]:
         """The weight of each known step for each asked one, and the correlation of the two; both 0 for what does not count."""

@@ -1,7 +1,7 @@
 """The family of the predictive distribution, its loss, mean and samples. Axes: B sample, N token, E member, P value in a token."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,8 +11,15 @@ LARGEST_COUNTED = 64  # members up to which counting in bytes beats a sort
 CACHED_VALUES = 2**20  # members of this many values are scored at once on a CPU: what is between stays in its cache
 FAIRNESS = 0.0  # of the training's score, for members that are not draws: see docs/decisions/0005
 
-Prediction = dict[str, Float[Tensor, "B N E P"]]
-"""Members of each stream's asked tokens, in the normalised units of the tokens."""
+
+class Prediction(NamedTuple):
+    """What a model says of the asked tokens of a stream, in the normalised units of the tokens.
+
+    spread  how far each value is expected to depart from what the answer starts from, the unit that losses count in; 1 if from climatology
+    """
+
+    members: Float[Tensor, "B N E P"]
+    spread: Float[Tensor, "B N P"]
 
 
 class Head(Protocol):

@@ -101,7 +101,7 @@ class Correlation(nn.Module):
 
 
 class StateModel(nn.Module):
-    """p(y | x, α): `model(context, queries)` gives members for each asked token.
+    """p(y | x, α): `model(context, queries)` gives a `Prediction` of each asked stream.
 
     An answer is a departure from its anchor: what the nearest shown values of the same stream and place, before and after, let expect,
 
@@ -145,8 +145,8 @@ class StateModel(nn.Module):
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
-    def forward(self, context: Window, queries: Window) -> Prediction:
-        """Members of the asked tokens, in normalised units. Raises KeyError for a stream that the model does not know."""
+    def forward(self, context: Window, queries: Window) -> dict[str, Prediction]:
+        """What is said of the asked tokens of each stream. Raises KeyError for a stream that the model does not know."""
         if unknown := sorted({*context, *queries} - set(self.specs)):
             raise KeyError(f"the model has no stream {unknown[0]}. Streams: {', '.join(self.specs)}.")
         encoded, where = self.encode(context)
@@ -173,32 +173,23 @@ class StateModel(nn.Module):
 
     def _answer(
         self, name: str, asked: Tokens, shown: Tokens | None, span: slice | None, encoded: Tensor, where: Geometry
-    ) -> Float[Tensor, "B Q E P"]:
+    ) -> Prediction:
         coords = asked.coords
         tokens, at = self.coordinates(coords) + self.asked[name], Geometry.of(coords)
-        base: Tensor | float = 0.0
-        scale: Tensor | float = 1.0
+        base, spread = torch.zeros_like(coords[..., :1]), torch.ones_like(coords[..., :1])
         if shown is not None and len(shown):
             neighbours = Neighbours.of(coords, shown.coords)
             tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span])) + self.lead(neighbours.lead_features())
-            base = self._expected(name, shown, neighbours).unsqueeze(-2)
-            scale = self._spread(name, neighbours).unsqueeze(-2)
+            base, spread = self._anchor(name, shown, neighbours)
         elif asked.guess is not None:
             tokens = tokens + self.guesses[name](asked.guess)
-            base = self._mapped_guess(name, asked.guess).unsqueeze(-2)
+            base = self._mapped_guess(name, asked.guess)
         tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
         for block in self.decoder:
             tokens = self._run(block, tokens, at, encoded, where)
         departures = self.heads[name](self.decoder_norm(tokens)).unflatten(-1, (self.head.members, -1))
-        return base + scale * departures.to(coords.dtype)
-
-    def spread(self, context: Window, queries: Window) -> dict[str, Float[Tensor, "B Q P"] | float]:
-        """How far the answer to each asked value is expected to depart from its anchor, in normalised units; 1 without an anchor."""
-        shown = {name: context[name] for name in queries if name in context and len(context[name])}
-        return {
-            name: self._spread(name, Neighbours.of(queries[name].coords, shown[name].coords)) if name in shown else 1.0
-            for name in queries
-        }
+        members = torch.addcmul(base.unsqueeze(-2), spread.unsqueeze(-2), departures.to(coords.dtype))
+        return Prediction(members, spread)
 
     def correlation_of(self, name: str) -> Float[Tensor, "V L"]:
         """How long the anomalies of a stream's channels last: a buffer, to be written in place."""
@@ -206,17 +197,16 @@ class StateModel(nn.Module):
         assert isinstance(correlation, Correlation)
         return correlation.of_lag
 
-    def _spread(self, name: str, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
-        spec = self.specs[name]
-        spread = neighbours.spread(self.correlation_of(name), spec.patch[0], spec.step_h)
-        # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
-        spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
-        return spread[..., None].expand(-1, -1, -1, -1, spec.points).flatten(-3)
-
-    def _expected(self, name: str, shown: Tokens, neighbours: Neighbours) -> Float[Tensor, "B Q P"]:
+    def _anchor(
+        self, name: str, shown: Tokens, neighbours: Neighbours
+    ) -> tuple[Float[Tensor, "B Q P"], Float[Tensor, "B Q P"]]:
+        """What shown tokens let expect, and how far an answer is expected to depart from it."""
         spec = self.specs[name]
         values, observed = (x.unflatten(-1, (spec.channels, spec.patch[0], -1)) for x in (shown.values, shown.observed))
-        return neighbours.expect(persist(values, observed), self.correlation_of(name), spec.step_h).flatten(-3)
+        base, spread = neighbours.krige(persist(values, observed), self.correlation_of(name), spec.step_h)
+        # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
+        spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
+        return base.flatten(-3), spread[..., None].expand_as(base).flatten(-3)
 
     def _mapped_guess(self, name: str, guess: Float[Tensor, "B Q G"]) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
@@ -235,19 +225,22 @@ def itself(spec: TokenSpec) -> Float[Tensor, "V R G"]:
     return points.reshape(1, rows * columns, -1).repeat(spec.channels, 1, 1)
 
 
-def question_losses(model: StateModel, prediction: Prediction, question: Question) -> dict[str, Float[Tensor, ""]]:
+def question_losses(
+    model: StateModel, predictions: Mapping[str, Prediction], question: Question
+) -> dict[str, Float[Tensor, ""]]:
     """For each asked stream the mean loss over its observed values, weighted by the area of their cells (cosine of latitude).
 
-    In units of `StateModel.spread`, so that hours ahead weigh as much as days.
+    In units of `Prediction.spread`, so that hours ahead weigh as much as days.
     """
-    losses, spread = {}, model.spread(question.context, question.queries)
+    losses = {}
     for name, tokens in question.queries.items():
         area = torch.cos(torch.deg2rad(tokens.coords[..., 0]))
-        loss = model.head.loss(prediction[name], tokens.values) / spread[name] ** model.head.degree
+        members, spread = predictions[name]
+        loss = model.head.loss(members, tokens.values) / spread**model.head.degree
         losses[name] = masked_mean(loss, tokens.observed, area)
     return losses
 
 
-def question_loss(model: StateModel, prediction: Prediction, question: Question) -> Float[Tensor, ""]:
+def question_loss(model: StateModel, predictions: Mapping[str, Prediction], question: Question) -> Float[Tensor, ""]:
     """Mean over streams of `question_losses`."""
-    return torch.stack(list(question_losses(model, prediction, question).values())).mean()
+    return torch.stack(list(question_losses(model, predictions, question).values())).mean()

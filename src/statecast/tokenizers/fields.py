@@ -68,13 +68,10 @@ class FieldTokenizer:
 
     def tokenize(self, record: Record, place: Place) -> Tokens:
         """The tokens of the window at `place`. Raises ValueError if the patch does not divide it."""
-        anomalies = self.anomalies(record, place)
-        observed = np.isfinite(anomalies)
-        return Tokens(
-            self.from_anomalies(np.where(observed, anomalies, np.float32(0))),
-            torch.from_numpy(self.coordinates(record, place)),
-            torch.from_numpy(split_patches(observed[:, self.channel_order()], self.stream.patch, self.groups)),
-        )
+        values = self.from_anomalies(self.anomalies(record, place))
+        observed = values.isfinite()
+        coords = torch.from_numpy(self.coordinates(record, place))
+        return Tokens(torch.where(observed, values, 0.0), coords, observed)
 
     def anomalies(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
         """Departures from the climatology in the window at `place`; NaN where nothing was observed."""

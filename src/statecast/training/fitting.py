@@ -81,7 +81,7 @@ class Fitting(LightningModule):
     def _losses(self, question: Question) -> dict[str, Tensor]:
         return training_losses(self.answer, self.model, question, self.questions.task)
 
-    def _answer(self, question: Question) -> Prediction:
+    def _answer(self, question: Question) -> dict[str, Prediction]:
         return self.model(question.context, question.queries)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

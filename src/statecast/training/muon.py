@@ -73,7 +73,7 @@ def orthogonalised(matrices: Float[Tensor, "L I O"]) -> Float[Tensor, "L I O"]:
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
     for a, b, c in COEFFICIENTS:
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
 
 

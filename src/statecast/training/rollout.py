@@ -16,7 +16,7 @@ OFFSET = COORDINATES.index("offset_h")
 
 
 def training_losses(
-    answer: Callable[[Question], Prediction], model: StateModel, question: Question, task: object
+    answer: Callable[[Question], Mapping[str, Prediction]], model: StateModel, question: Question, task: object
 ) -> dict[str, Tensor]:
     """The loss of each stream in a training step: of one answer, or of a roll-out if the task asks for one."""
     if isinstance(task, Forecast) and task.rollout > 1:
@@ -25,7 +25,7 @@ def training_losses(
 
 
 def unrolled_losses(
-    answer: Callable[[Question], Prediction], model: StateModel, question: Question, task: Forecast
+    answer: Callable[[Question], Mapping[str, Prediction]], model: StateModel, question: Question, task: Forecast
 ) -> dict[str, Tensor]:
     """For each stream the mean over blocks of `question_losses`, where block r > 0 is shown the answer to the blocks before it.
 
@@ -48,11 +48,11 @@ def unrolled_losses(
         queries = {n: t[now[n]] for n, t in question.queries.items()}
         hours = _first_hour(context) - _first_hour(question.context)
         block_question = Question(_earlier(context, hours), _earlier(queries, hours))
-        prediction = answer(block_question)
-        for name, loss in question_losses(model, prediction, block_question).items():
+        predictions = answer(block_question)
+        for name, loss in question_losses(model, predictions, block_question).items():
             parts[name].append(loss)
         for name, tokens in queries.items():
-            answered = tokens.replace(prediction[name].mean(dim=-2).to(tokens.values.dtype))
+            answered = tokens.replace(predictions[name].members.mean(dim=-2).to(tokens.values.dtype))
             known[name] = concatenate([known[name], answered])
             of_known[name] = torch.cat([of_known[name], of_asked[name][now[name]]])
     return {name: torch.stack(losses).mean() for name, losses in parts.items()}
