@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from statecast import pretrain, read_recipe
 from statecast.config import Recipe
@@ -56,9 +58,14 @@ def without_geometry() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_anchor() -> Iterator[None]:
-    """Answers as departures from climatology only."""
-    anchor = StateModel._expected
-    with patch.object(StateModel, "_expected", lambda self, *inputs: 0 * anchor(self, *inputs)):
+    """Answers as departures from climatology only, counted in units of what anchors would leave."""
+    anchor = StateModel._anchor
+
+    def without(self: StateModel, *inputs: Any) -> tuple[Tensor, Tensor]:
+        base, spread = anchor(self, *inputs)
+        return 0 * base, spread
+
+    with patch.object(StateModel, "_anchor", without):
         yield
 
 

@@ -307,7 +307,8 @@ def verify_peer(name: str, model: Departure, question: ForecastQuestion, data: D
         )
         collected.setdefault(name, []).append(found)
         for key, members in baselines(case, record, ensemble, at).items():
-            collected.setdefault(key, []).append(statistics(members, truth, usual, record.grid.cell_area))
+            found = statistics(members, truth, usual, record.grid.cell_area, drawn=len(members) > 1)
+            collected.setdefault(key, []).append(found)
     hours = record.hours[starts]
     return {
         key: Verification(key, "forecast", record.channels, record.units, LEADS_H, 1, hours, stack_starts(parts))

@@ -1,8 +1,11 @@
 """Scores against closed forms, brute force and the package `scores`."""
 
+import math
+
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import norm
 from scores.categorical import BinaryContingencyManager
 from scores.continuous import additive_bias, mae, rmse
 from scores.probability import crps_for_ensemble
@@ -13,7 +16,7 @@ from statecast.evaluation.scores import (
     area_mean,
     block_bootstrap,
     contingency,
-    crps_fair,
+    crps,
     rank_counts,
     score,
     statistics,
@@ -51,10 +54,21 @@ def test_scores_of_one_start_equal_those_of_the_package_scores(case):
     mean, right = (xr.DataArray(x, dims=("v", "y", "x")) for x in (members.mean(axis=0), truth))
     for metric, theirs in (("rmse", rmse), ("mae", mae), ("bias", additive_bias)):
         np.testing.assert_allclose(score(metric, means, 6), theirs(mean, right, preserve_dims="v"))
-    crps = crps_for_ensemble(
-        xr.DataArray(members, dims=("e", "v", "y", "x")), right, "e", method="fair", preserve_dims="v"
-    )
-    np.testing.assert_allclose(score("crps", means, 6), crps)
+    ensemble = xr.DataArray(members, dims=("e", "v", "y", "x"))
+    for method, drawn in (("ecdf", False), ("fair", True)):
+        theirs = crps_for_ensemble(ensemble, right, "e", method=method, preserve_dims="v")
+        means = statistics(members, truth, usual, np.ones(GRID.shape), drawn=drawn)
+        np.testing.assert_allclose(score("crps", means, 6), theirs)
+
+
+def test_quantiles_score_as_their_distribution_does_and_better_only_if_they_are_taken_for_draws():
+    """A normal distribution's expected score of itself is 1 / sqrt pi."""
+    quantiles = norm.ppf((np.arange(16) + 0.5) / 16)[:, None]
+    truth = norm.ppf((np.arange(4000) + 0.5) / 4000)
+    members = np.broadcast_to(quantiles, (16, len(truth)))
+    own = 1 / math.sqrt(math.pi)
+    assert crps(members, truth, drawn=False).mean() == pytest.approx(own, rel=0.01)
+    assert crps(members, truth, drawn=True).mean() < 0.95 * own
 
 
 def test_scores_weigh_by_area(case):
@@ -86,7 +100,7 @@ def test_climatology_has_no_anomaly_correlation(case):
 
 def test_crps_of_one_member_is_its_absolute_error(case):
     members, truth, _ = case
-    np.testing.assert_array_equal(crps_fair(members[:1], truth), np.abs(members[0] - truth))
+    np.testing.assert_array_equal(crps(members[:1], truth, drawn=False), np.abs(members[0] - truth))
 
 
 def test_what_was_not_observed_is_not_scored(case):

@@ -204,6 +204,45 @@ def test_the_loss_weighs_by_cell_area_and_averages_streams(make_model, question)
     torch.testing.assert_close(loss, sum(by_hand) / 2)
 
 
+def test_departures_are_counted_in_units_of_what_the_anchor_leaves_and_of_climatology_where_nothing_was_observed(
+    make_model, make_tokens
+):
+    """Heads that always say one: the answer lies one spread off its anchor, which differs between channels and steps."""
+    model = make_model()
+    steps = torch.arange(model.correlation_of("air").shape[1])
+    model.correlation_of("air").copy_(torch.stack([torch.exp(-0.05 * steps), torch.exp(-1e-4 * steps)]))
+    shown, asked = (make_tokens(8, slabs, seed=1) for slabs in ((0,), (1,)))
+    never = shown.observed.unflatten(-1, (2, DEPTH, 2)).clone()
+    never[:, 0, 0] = False  # the first channel of the first token
+    shown = replace(shown, observed=never.flatten(-3))
+    said = model({"air": shown}, {"air": asked})["air"]
+    spread = said.spread.unflatten(-1, (2, DEPTH, 2))
+    torch.testing.assert_close(spread[:, 0, 0], torch.ones(2, DEPTH, 2))
+    seen = never[:, :, 0].any(dim=-2).all(dim=-1)
+    for step in range(DEPTH):
+        expected = math.sqrt(1 - math.exp(-0.1 * (step + 1)))
+        torch.testing.assert_close(
+            spread[:, :, 0, step][seen], torch.full((int(seen.sum()), 2), expected), rtol=2e-3, atol=0
+        )
+    assert (
+        spread[:, :, 1][never[:, :, 1].any(dim=-2, keepdim=True).expand(-1, -1, DEPTH, -1)] == 0.1
+    ).all()  # the least
+    for head in model.heads.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.ones_(head.bias)
+    one = model({"air": shown}, {"air": asked})["air"].members[:, :, 0]
+    zero_heads(model)
+    anchor = model({"air": shown}, {"air": asked})["air"].members[:, :, 0]
+    torch.testing.assert_close(one - anchor, said.spread)
+
+
+def test_what_starts_from_climatology_or_a_first_guess_is_counted_in_plain_units(make_model, question, guided):
+    without_air = Question({"surface": question.context["surface"]}, question.queries)
+    assert (make_model()(without_air.context, without_air.queries)["air"].spread == 1).all()
+    model, asked = guided
+    assert (model(asked.context, asked.queries)["fine"].spread == 1).all()
+
+
 @pytest.mark.parametrize("options", [{"width": 64, "heads": 8}, {"width": 100, "heads": 3}])
 def test_heads_without_room_for_content_are_refused_with_the_options(options):
     with pytest.raises(ValidationError, match="expected a multiple of the heads, with more than 8 a head"):

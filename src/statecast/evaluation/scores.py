@@ -24,21 +24,23 @@ def area_mean(
     return np.divide(summed, total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
-def crps_fair(members: Float[np.ndarray, "E *grid"], truth: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
-    """Fair continuous ranked probability score, in the units of `truth`; 0 is perfect.
+def crps(
+    members: Float[np.ndarray, "E *grid"], truth: Float[np.ndarray, "*grid"], *, drawn: bool
+) -> Float[np.ndarray, "*grid"]:
+    """Continuous ranked probability score, in the units of `truth`; 0 is perfect. Zamo & Naveau 2018:
 
-    mean_i |x_i - y|  -  sum_ij |x_i - x_j| / (2 E (E - 1))        Zamo & Naveau 2018, eq. for the fair estimator
+    drawn    mean_i |x_i - y|  -  sum_ij |x_i - x_j| / (2 E (E - 1))     fair: what more draws of the same distribution would have
+    else     mean_i |x_i - y|  -  sum_ij |x_i - x_j| / (2 E²)            of the members as they are, which stand for quantiles
 
+    The fair score of 16 quantiles of a normal distribution is 6 % better than that of the distribution itself.
     One member is a forecast that is sure of itself: its absolute error.
     """
     if len(members) == 1:
         return np.abs(members[0] - truth)
-    flat = torch.from_numpy(np.ascontiguousarray(members.reshape(len(members), -1)))
-    return (
-        almost_fair_crps(flat, torch.from_numpy(np.ascontiguousarray(truth.reshape(-1))), fairness=1.0)
-        .numpy()
-        .reshape(truth.shape)
+    flat, true = (
+        torch.from_numpy(np.ascontiguousarray(x)) for x in (members.reshape(len(members), -1), truth.reshape(-1))
     )
+    return almost_fair_crps(flat, true, fairness=float(drawn)).numpy().reshape(truth.shape)
 
 
 def statistics(
@@ -46,10 +48,13 @@ def statistics(
     truth: Float[np.ndarray, "*grid H W"],
     usual: Float[np.ndarray, "*grid H W"],
     area: Float[np.ndarray, "H W"],
+    *,
+    drawn: bool = False,
 ) -> dict[str, Float[np.ndarray, "*grid"]]:
     """Area means of what the scores are made of, at one start.
 
-    `usual` is the climatology, from which anomalies are counted. Where `truth` is NaN nothing is scored.
+    `usual` is the climatology, from which anomalies are counted. Where `truth` is NaN nothing is scored. `drawn`: the members are states
+    drawn at random, see `crps`; those of a model are quantiles.
     """
     observed = np.isfinite(truth)
     truth = np.where(observed, truth, 0.0).astype(np.float64)
@@ -60,7 +65,7 @@ def statistics(
         "squared_error": (mean - truth) ** 2,
         "absolute_error": np.abs(mean - truth),
         "error": mean - truth,
-        "crps": crps_fair(members, truth),
+        "crps": crps(members, truth, drawn=drawn),
         "variance": members.var(axis=0, ddof=1) if len(members) > 1 else np.zeros_like(mean),
         "anomaly_product": forecast_anomaly * true_anomaly,
         "forecast_anomaly_squared": forecast_anomaly**2,
@@ -114,7 +119,7 @@ def score(metric: str, means: dict[str, Float[np.ndarray, "*grid"]], members: in
 
     rmse      sqrt(mean squared error of the ensemble mean)
     acc       mean over starts of the uncentred anomaly correlation coefficient (WMO)
-    crps      fair, see `crps_fair`
+    crps      see `crps`
     spread    sqrt((E + 1) / E · mean ensemble variance), so that it equals the RMSE of the mean for a reliable ensemble (Fortin 2014)
     spread_skill  spread / rmse: 1 for a reliable ensemble, below 1 for one that is too sure
     frequency_bias_NAME, csi_NAME, ets_NAME  see `event_score`, of the events that `contingency` has named so

@@ -167,7 +167,8 @@ def verify_forecast(
             case = forecast_case(first.tokenizers[name], record, whole_domain(record.grid, int(start), steps), history)
             answers = {key: first.tokenizers[name].to_fields(block[name], case.usual) for key, block in blocks.items()}
             for key, members in (answers | _baselines(case, record, ensembles.get(name))).items():
-                found = statistics(members, case.truth, case.usual, record.grid.cell_area)
+                drawn = key == "climatology_distribution"
+                found = statistics(members, case.truth, case.usual, record.grid.cell_area, drawn=drawn)
                 collected.setdefault((name, key), []).append(found)
                 sizes[name, key] = len(members)
                 if len(members) > 1:

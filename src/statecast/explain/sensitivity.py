@@ -52,7 +52,7 @@ def sensitivity(
 ) -> dict[str, Float[Tensor, "1 N P"]]:
     """Gradient of one value of the one asked token with respect to every value shown, both in normalised units.
 
-        ∂y / ∂x,   y = anchor(x) + f(encoder(x), α)
+        ∂y / ∂x,   y = anchor(x) + spread · f(encoder(x), α)
 
     with the anchor's path. 0 for what was not observed: the model doesn't read it. One pass forward and back, with the fused
     attention: memory linear in the tokens.

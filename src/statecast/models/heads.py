@@ -15,11 +15,12 @@ FAIRNESS = 0.0  # of the training's score, for members that are not draws: see d
 class Prediction(NamedTuple):
     """What a model says of the asked tokens of a stream, in the normalised units of the tokens.
 
-    spread  how far each value is expected to depart from what the answer starts from, the unit that losses count in; 1 if from climatology
+    spread  how far each value is expected to depart from what the answer starts from, the unit that losses count in; 1 if that is
+            climatology or a first guess
     """
 
     members: Float[Tensor, "B N E P"]
-    spread: Float[Tensor, "B N P"]
+    spread: Float[Tensor, "B N #P"]
 
 
 class Head(Protocol):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from statecast.models.anchors import Neighbours, persist
+from statecast.models.anchors import Neighbours, gather, persist
 from statecast.models.attention import GEOMETRY_SIZE, Geometry, without_autocast
 from statecast.models.blocks import Block
 from statecast.models.embedding import CoordinateEmbedding, duration_features
@@ -105,7 +105,7 @@ class StateModel(nn.Module):
 
     An answer is a departure from its anchor: what the nearest shown values of the same stream and place, before and after, let expect,
 
-        y = anchor(x_before, x_after) + spread · f(encoder(context), α)        (`anchors.Neighbours.expect`; 0 if neither is shown)
+        y = anchor(x_before, x_after) + spread · f(encoder(context), α)        (`anchors.Neighbours.krige`; 0 if neither is shown)
 
     the best linear estimate by how long the anomalies of each channel last: it starts better than persistence, climatology and linear
     interpolation, and the same holds in every task. A stream with a first guess starts from that instead, by a map that is learned for each
@@ -200,13 +200,16 @@ class StateModel(nn.Module):
     def _anchor(
         self, name: str, shown: Tokens, neighbours: Neighbours
     ) -> tuple[Float[Tensor, "B Q P"], Float[Tensor, "B Q P"]]:
-        """What shown tokens let expect, and how far an answer is expected to depart from it."""
+        """What shown tokens let expect, and how far an answer is expected to depart from it; climatology and 1 where none was observed."""
         spec = self.specs[name]
         values, observed = (x.unflatten(-1, (spec.channels, spec.patch[0], -1)) for x in (shown.values, shown.observed))
         base, spread = neighbours.krige(persist(values, observed), self.correlation_of(name), spec.step_h)
         # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
         spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
-        return base.flatten(-3), spread[..., None].expand_as(base).flatten(-3)
+        seen = (
+            gather(observed.any(dim=-2).flatten(-2), neighbours.index).any(dim=-2).unflatten(-1, (spec.channels, 1, -1))
+        )
+        return base.flatten(-3), torch.where(seen, spread[..., None], 1.0).flatten(-3)
 
     def _mapped_guess(self, name: str, guess: Float[Tensor, "B Q G"]) -> Float[Tensor, "B Q P"]:
         spec = self.specs[name]
