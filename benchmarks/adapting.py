@@ -130,15 +130,18 @@ def draw(runs: Sequence[Found]) -> Figure:
         values = np.array([[run[name, f"+{lead:g} h"] for name in CHANGES] for run in runs])
         weights = [np.mean([run[name, "weights"] for run in runs]) for name in CHANGES]
         left.errorbar(weights, values.mean(0), values.std(0), fmt=marker, capsize=3, label=f"+{lead:g} h")
-        for name, x, y in zip(CHANGES, weights, values.mean(0), strict=True):
-            left.annotate(name, (x, y), fontsize=7, xytext=(4, 4), textcoords="offset points")
+        for i, (name, x, y) in enumerate(zip(CHANGES, weights, values.mean(0), strict=True)):
+            left.annotate(
+                name, (x, y), fontsize=7, xytext=(0, 6 if i else -12), textcoords="offset points", ha="center"
+            )
     left.set(xscale="log", xlabel="weights that may change", ylabel="RMSE / persistence")
+    left.margins(0.2)
     left.legend(frameon=False)
     bars = [key for key in runs[0] if key[0] == "forgetting" or key[0].startswith("replay")]
     values = np.array([[run[key] for key in bars] for run in runs])
     right.bar(range(len(bars)), values.mean(0) - 1, yerr=values.std(0), bottom=1, capsize=3, color="#4477aa")
     right.axhline(1, color="black", linewidth=0.8)
-    right.set_xticks(range(len(bars)), [f"{a}\n{b}" for a, b in bars], fontsize=7)
+    right.set_xticks(range(len(bars)), [f"{a}\n{b}" for a, b in bars], fontsize=7, rotation=30)
     right.set(ylabel="RMSE after / before")
     return figure
 

@@ -68,6 +68,13 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+def test_after_a_training_signals_do_what_they_did_before_it(train):
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    train("whole")
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_leaves_a_checkpoint_and_the_resumed_run_ends_with_the_same_weights(train, tmp_path, number):
     whole = train("whole")

@@ -150,8 +150,13 @@ class StopOnSignal(Callback):
     def __init__(self, directory: Path) -> None:
         self.directory, self.received, self.before = directory, 0, dict[signal.Signals, Any]()
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # before Lightning puts in handlers of its own, which must not stay after the training: they pass over SIGTERM
+        self.before = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.before = {number: signal.signal(number, self._receive) for number in STOPPING_SIGNALS}
+        for number in STOPPING_SIGNALS:
+            signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == self.received == signal.SIGINT:  # a second Ctrl-C: at once
