@@ -80,3 +80,8 @@ def test_points_of_one_time_interpolate_in_space_and_a_few_points_give_the_neare
         np.testing.assert_allclose(filled[:, 0], field[1, 0, 0, 0])
     if count == 96:
         np.testing.assert_allclose(filled, np.broadcast_to(field[1], field.shape), atol=2e-4)
+
+
+def test_where_nothing_at_all_is_shown_interpolation_is_climatology():
+    anomalies = np.ones((2, 1, 3, 4), np.float32)
+    assert not interpolate_shown(anomalies, np.zeros((2, 3, 4), bool), periodic=False).any()

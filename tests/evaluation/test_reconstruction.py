@@ -87,3 +87,37 @@ def test_of_several_streams_each_is_hidden_and_scored(make_trained, training, he
     ]
     cases = reconstruct(both, records, 0, plain_mask(0.75, 3))
     assert all(case.hidden.mean() == pytest.approx(0.75, abs=0.05) for case in cases.values())
+
+
+def on_neighbourhoods(trained: TrainedModel) -> TrainedModel:
+    return TrainedModel(trained.model, trained.tokenizers, trained.recipe | {"window": {"extent": [6, 12]}})
+
+
+def test_a_model_of_neighbourhoods_is_verified_on_one_at_each_start(make_trained, held_out):
+    trained = on_neighbourhoods(make_trained(kind="masked"))
+    cases = [reconstruct(trained, {"air": held_out}, start, plain_mask(0.5, 3))["air"] for start in range(8)]
+    assert len({(case.place.rows.start, case.place.columns[0]) for case in cases}) > 4
+    for start, case in enumerate(cases):
+        known = held_out.read(slice(start, start + 6))[..., case.place.rows, :][..., case.place.columns]
+        np.testing.assert_array_equal(case.truth, known)
+        assert case.truth.shape == (6, 3, 6, 12) and case.hidden.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_scores_of_a_neighbourhood_are_weighted_by_the_areas_of_its_own_cells(make_trained, held_out):
+    trained = on_neighbourhoods(make_trained(kind="masked"))
+    found = verify_reconstruction(trained, held_out, hidden=(0.5,), every_h=1000, interpolation=False)
+    case = reconstruct(trained, {"air": held_out}, 0, plain_mask(0.5, 3))["air"]
+    scored = case.hidden[:, 0] & np.isfinite(case.truth[:, 0])
+    weight = (
+        scored * np.cos(np.deg2rad(held_out.grid.lat[case.place.rows]))[:, None]
+    )  # equal rows: area goes as cos(lat)
+    squared = np.where(scored, (case.usual[:, 0] - case.truth[:, 0]) ** 2, 0.0)
+    expected = np.sqrt((weight * squared).sum() / weight.sum())
+    assert found[1].value("rmse")[0, 0] == pytest.approx(expected, rel=1e-3)
+
+
+def test_an_extent_of_the_whole_grid_is_verified_as_the_whole_to_the_bit(make_trained, held_out):
+    trained = make_trained(kind="masked")
+    wide = TrainedModel(trained.model, trained.tokenizers, trained.recipe | {"window": {"extent": [12, 24]}})
+    one, other = (reconstruct(t, {"air": held_out}, 3, plain_mask(0.5, 3))["air"] for t in (trained, wide))
+    np.testing.assert_array_equal(one.members, other.members)

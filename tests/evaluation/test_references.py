@@ -7,7 +7,7 @@ import xarray as xr
 from statecast.evaluation.references import Guess, QuantileMapping, Regression
 from statecast.sources import Record, open_fields
 from statecast.streams import Stream
-from statecast.tokenizers import FieldTokenizer
+from statecast.tokenizers import FieldTokenizer, Place
 from statecast.tokenizers.windows import whole_domain
 
 PATCH = (2, 2, 2)
@@ -90,3 +90,13 @@ def test_quantile_mapping_leaves_the_guess_where_nothing_was_ever_observed(pair)
 def test_a_guess_of_some_channels_is_not_whole(pair):
     tokenizers, _, _, _ = pair
     assert Guess(tokenizers, "fine").is_whole and not Guess(tokenizers, "coarse").is_whole
+
+
+def test_what_was_learned_of_the_whole_domain_is_applied_to_the_rows_and_columns_of_a_window(pair):
+    tokenizers, records, places, _ = pair
+    regression = Regression.fit(tokenizers, ("coarse",), "fine", records, 4)
+    mapping = QuantileMapping.fit(Guess(tokenizers, "fine"), records, 4)
+    window = places | {"fine": Place(10, 4, slice(3, 6), np.array([1, 2, 3, 4]))}
+    for baseline in (regression, mapping):
+        whole, part = baseline(records, places), baseline(records, window)
+        np.testing.assert_allclose(part, whole[..., 3:6, 1:5], rtol=1e-5, atol=1e-6)

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import statecast
-from statecast.inference import complete
+from statecast.inference import complete, neighbourhoods
+from statecast.inference.tiles import weighted
 from statecast.sources import StoreError, open_fields
-from statecast.trained import ModelError
+from statecast.tokenizers import Place
+from statecast.trained import ModelError, TrainedModel
 
 PERIOD = ("2000-02-10", "2000-02-13")
 TRAINING = {"steps": 2, "batch_size": 2, "validation_samples": 2, "footprint": False}
@@ -117,3 +120,79 @@ def test_what_cannot_be_filled_is_refused(tuned, gappy, period, members, error, 
 def test_nothing_to_go_by_is_refused(tuned, gappy):
     with pytest.raises(StoreError, match="nothing was observed from 2000-02-1"):
         complete(tuned, {"fields": gappy.where(gappy.time < np.datetime64("2000-02-11T12"))}, PERIOD, 2)
+
+
+LAST = ("2001-02-06T06", "2001-02-07T00")
+SIZE = 6  # of a neighbourhood: one token
+
+
+@pytest.fixture
+def even(make_store):
+    """A temperature that is the same everywhere at each time, on 12 x 24 points."""
+    t = 270 + 10 * np.random.default_rng(0).standard_normal((40, 1, 1, 1)) + np.zeros((40, 3, 12, 24))
+    dims = ("time", "level", "lat", "lon")
+    return open_fields(make_store(steps=40).assign(t=(dims, t.astype(np.float32), {"units": "K"})))
+
+
+@pytest.fixture
+def of_neighbourhoods(make_trained, even) -> TrainedModel:
+    """Random weights, the same for all points and heads of a token: answers are even in it, and others elsewhere."""
+    trained = make_trained(store=even, names=("air",))
+    for head in trained.model.heads.values():
+        head.weight.data = head.weight.data[:1].expand_as(head.weight).clone()
+        head.bias.data = torch.zeros_like(head.bias)
+    recipe = trained.recipe | {"task": {"kind": "fill", "slabs": 2}, "window": {"extent": [SIZE, SIZE]}}
+    return TrainedModel(trained.model, trained.tokenizers, recipe)
+
+
+def side_by_side(grid, extent):
+    """Tiles that don't overlap."""
+    assert extent == (SIZE, SIZE)
+    firsts = [(row, column) for row in range(0, 12, SIZE) for column in range(0, 24, SIZE)]
+    return weighted([Place(0, 0, slice(r, r + SIZE), c + np.arange(SIZE)) for r, c in firsts], grid.shape)
+
+
+def steps_at_borders(trained, store) -> list[tuple[float, float]]:
+    """Along rows and along columns the mean step from point to point, across borders of tiles and elsewhere."""
+    gappy = store[["t", "u"]].assign(t=store.t.where(store.time < np.datetime64("2001-02-06T12")))
+    answered = complete(trained, {"air": gappy}, LAST, 1).t.isel(number=0, time=slice(-2, None)).values
+    found = []
+    for axis in (-2, -1):
+        step = np.moveaxis(np.abs(np.diff(answered, axis=axis)), axis, -1)
+        is_border = np.arange(step.shape[-1]) % SIZE == SIZE - 1
+        found.append((float(step[..., is_border].mean()), float(step[..., ~is_border].mean())))
+    return found
+
+
+def test_there_are_no_seams_at_the_borders_of_tiles_which_side_by_side_would_leave(
+    of_neighbourhoods, even, monkeypatch
+):
+    for across, elsewhere in steps_at_borders(of_neighbourhoods, even):
+        assert 0 < across < elsewhere
+    monkeypatch.setattr(neighbourhoods, "tiles", side_by_side)
+    for across, elsewhere in steps_at_borders(of_neighbourhoods, even):
+        assert across > 100 * elsewhere
+
+
+def test_members_are_one_field_across_tiles(make_trained, even):
+    """With heads that are the same in every token, a member is what it would be had the whole been asked at once."""
+    trained = make_trained(store=even, names=("air",))
+    for head in trained.model.heads.values():
+        head.weight.data.zero_()
+        head.bias.data = torch.linspace(-1, 1, 4).repeat_interleave(len(head.bias) // 4)
+    gappy = even[["t", "u"]].assign(t=even.t.where(even.time < np.datetime64("2001-02-06T12")))
+    whole, tiled = (
+        complete(
+            TrainedModel(
+                trained.model,
+                trained.tokenizers,
+                trained.recipe | {"task": {"kind": "fill", "slabs": 2}, "window": {"extent": extent}},
+            ),
+            {"air": gappy},
+            LAST,
+            3,
+        )
+        for extent in (None, [SIZE, 2 * SIZE])
+    )
+    assert float(whole.t.isel(time=-1).std("number").max()) > 1
+    xr.testing.assert_allclose(tiled, whole, rtol=1e-5)

@@ -12,21 +12,32 @@ from statecast.trained import TrainedModel
 GLOBAL = Grid(np.linspace(-88.75, 88.75, 72), np.arange(144) * 2.5)
 REGIONAL = Grid(np.linspace(30, 60, 25), np.linspace(100, 150, 41))
 INIT = "2001-02-05T06"
-PATCH = (2, 4, 4)
 
 
 @pytest.mark.parametrize("grid", [GLOBAL, REGIONAL], ids=["global", "regional"])
-@pytest.mark.parametrize("extent", [(8, 12), (16, 16), (20, 8), (25, 41)])
+@pytest.mark.parametrize("extent", [(8, 12), (16, 16), (20, 8), (25, 41), (9, 9), (18, 9), (1, 2)])
 def test_weights_sum_to_one_at_every_point_and_no_point_is_twice_in_a_tile(grid, extent):
     total = np.zeros(grid.shape)
-    for tile in tiles(grid, extent, PATCH):
+    for tile in tiles(grid, extent):
         assert tile.weight.shape == extent == (tile.rows.stop - tile.rows.start, len(set(tile.columns)))
         total[tile.rows, tile.columns] += tile.weight
     np.testing.assert_allclose(total, 1.0)
 
 
+@pytest.mark.parametrize("grid", [GLOBAL, REGIONAL, Grid(np.linspace(-90, 90, 721), np.arange(36) * 10.0)])
+@pytest.mark.parametrize("extent", [(9, 9), (18, 9), (9, 18), (16, 16), (3, 2)])
+def test_tiles_overlap_by_half_or_more_also_those_of_a_single_token(grid, extent):
+    placed = tiles(grid, extent)
+    rows = sorted({tile.rows.start for tile in placed})
+    columns = sorted({int(tile.columns[0]) for tile in placed})
+    around = [columns[0] + grid.shape[1]] if grid.is_periodic else []
+    for firsts, size in ((rows, extent[0]), ([*columns, *around], extent[1])):
+        assert len(firsts) > 1 and np.diff(firsts).max() <= size / 2
+    assert rows[0] == 0 and rows[-1] == grid.shape[0] - extent[0]
+
+
 def test_without_an_extent_there_is_one_tile_that_is_taken_to_the_bit():
-    (tile,) = tiles(GLOBAL, None, PATCH)
+    (tile,) = tiles(GLOBAL, None)
     fields = np.random.default_rng(0).standard_normal((2, *GLOBAL.shape)).astype(np.float32)
     assert blend([(tile, fields)], GLOBAL.shape) is fields
 
@@ -34,12 +45,12 @@ def test_without_an_extent_there_is_one_tile_that_is_taken_to_the_bit():
 @pytest.mark.parametrize("grid", [GLOBAL, REGIONAL], ids=["global", "regional"])
 def test_tiles_that_agree_are_put_together_to_what_they_agree_on(grid):
     truth = np.random.default_rng(0).standard_normal((3, *grid.shape)).astype(np.float32)
-    parts = [(tile, truth[:, tile.rows][..., tile.columns]) for tile in tiles(grid, (16, 16), PATCH)]
+    parts = [(tile, truth[:, tile.rows][..., tile.columns]) for tile in tiles(grid, (16, 16))]
     np.testing.assert_allclose(blend(parts, grid.shape), truth, atol=1e-6)
 
 
 def test_a_point_that_one_tile_does_not_know_is_told_by_the_others():
-    placed = tiles(GLOBAL, (16, 16), PATCH)
+    placed = tiles(GLOBAL, (16, 16))
     fields = [np.full((16, 16), 5.0) for _ in placed]
     fields[0][:] = np.nan
     assert (blend(zip(placed, fields, strict=True), GLOBAL.shape) == 5.0).all()
@@ -51,7 +62,7 @@ def test_a_point_that_one_tile_does_not_know_is_told_by_the_others():
 
 def disagreeing(hard: bool) -> np.ndarray:
     """Tiles that differ by a constant each, put together with their weights or cut at their borders."""
-    random, placed = np.random.default_rng(3), tiles(GLOBAL, (16, 16), PATCH)
+    random, placed = np.random.default_rng(3), tiles(GLOBAL, (16, 16))
     parts = [(tile, np.full((1, 16, 16), random.standard_normal())) for tile in placed]
     if not hard:
         return blend(parts, GLOBAL.shape)[0]

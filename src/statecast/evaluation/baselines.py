@@ -59,8 +59,10 @@ def interpolate_shown(
     """Linear interpolation in time and space from the grid points that are shown (Delaunay), nearest neighbour outside their hull.
 
     One time step counts as far as one grid point. A periodic domain is continued by a quarter on either side. An axis along which
-    all shown points agree, such as a single time, plays no part.
+    all shown points agree, such as a single time, plays no part. Where nothing is shown at all, as usual: 0.
     """
+    if not shown.any():
+        return np.zeros_like(anomalies)
     columns = anomalies.shape[-1]
     margin = columns // 4 if periodic else 0
     around = np.arange(-margin, columns + margin)

@@ -8,15 +8,17 @@ import torch
 from jaxtyping import Bool, Float
 
 from statecast.evaluation.baselines import interpolate_shown
+from statecast.evaluation.references import area_of, read_place
 from statecast.evaluation.scores import statistics
 from statecast.evaluation.verification import Verification, by_stream, every, stack_starts
 from statecast.inference.answer import answer
 from statecast.inference.forecast import check_record, slab_depth
+from statecast.inference.neighbourhoods import Neighbourhoods
 from statecast.sources import Record
 from statecast.streams import Tokens, positions
 from statecast.tasks import Masked
 from statecast.tokenizers import FieldTokenizer, Place, read_window
-from statecast.tokenizers.windows import whole_domain
+from statecast.tokenizers.first_guess import part_of
 from statecast.trained import ModelError, TrainedModel
 
 SHARES = (0.5, 0.75, 0.9)
@@ -36,6 +38,7 @@ def masked_task(trained: TrainedModel) -> Masked:
 class Reconstruction:
     """One window: the truth, what is usual, what was hidden, and the answer (the truth where it was shown). Physical units."""
 
+    place: Place
     truth: Float[np.ndarray, "T V H W"]
     usual: Float[np.ndarray, "T V H W"]
     hidden: Bool[np.ndarray, "T V H W"]
@@ -45,18 +48,21 @@ class Reconstruction:
 def reconstruct(
     trained: TrainedModel, records: Mapping[str, Record], start: int, task: Masked
 ) -> dict[str, Reconstruction]:
-    """Hide a part of the window that begins at step `start` as `task` says, ask for all of it; each stream by its name."""
-    steps = task.slabs * slab_depth(trained)
-    places = {name: whole_domain(record.grid, start, steps) for name, record in records.items()}
+    """Hide a part of the window that begins at step `start` as `task` says, ask for all of it; each stream by its name.
+
+    The window is the whole domain or, of a model that was trained on neighbourhoods, one of them, see `Neighbourhoods.drawn`.
+    """
+    drawn = Neighbourhoods.of(trained).drawn(start, task.slabs * slab_depth(trained))
+    places = {name: drawn[name] for name in records}
     window = read_window({name: trained.tokenizers[name] for name in records}, records, places)
     question = task.complete(window, seed=start)
     found, answers = {}, answer(trained, question)
     for name, queries in question.queries.items():
         tokenizer, place = trained.tokenizers[name], places[name]
         anomalies, hidden = on_grid(tokenizer, window[name], queries, answers[name], place)
-        truth, usual = records[name].read(slice(start, start + steps)), tokenizer.usual(records[name], place)
+        truth, usual = read_place(records[name], place), tokenizer.usual(records[name], place)
         members = np.where(hidden, tokenizer.to_fields(anomalies, usual), truth)
-        found[name] = Reconstruction(truth, usual, hidden, members)
+        found[name] = Reconstruction(place, truth, usual, hidden, members)
     return found
 
 
@@ -75,11 +81,11 @@ def _interpolated(record: Record, case: Reconstruction) -> Float[np.ndarray, "T 
     """Channels that are hidden at the same places are interpolated together."""
     anomalies = np.nan_to_num(case.truth - case.usual)
     _, group = np.unique(np.moveaxis(case.hidden, 1, 0).reshape(case.hidden.shape[1], -1), axis=0, return_inverse=True)
-    filled = np.empty_like(anomalies)
+    filled, periodic = np.empty_like(anomalies), part_of(record.grid, case.place).is_periodic
     for number in range(group.max() + 1):
         channels = np.flatnonzero(group == number)
         shown = ~case.hidden[:, channels[0]]
-        filled[:, channels] = interpolate_shown(anomalies[:, channels], shown, periodic=record.grid.is_periodic)
+        filled[:, channels] = interpolate_shown(anomalies[:, channels], shown, periodic=periodic)
     return filled + case.usual
 
 
@@ -94,6 +100,7 @@ def verify_reconstruction(
 ) -> list[Verification]:
     """Hide a share of single tokens at random, fully, and score what the model makes of them, for each share of `hidden`.
 
+    A model that was trained on neighbourhoods is verified on one of them at each start, see `reconstruct`.
     The baselines are climatology and, if asked, linear interpolation in time and space between the shown points. Of a model of several
     streams the same share of each is hidden; their tasks are `masked SHARE STREAM`. Of one stream its record alone will do.
     Raises ModelError for another grid, StoreError if the period has no window without a gap.
@@ -136,7 +143,7 @@ def verify_reconstruction(
 def _score(case: Reconstruction, values: Float[np.ndarray, "E T V H W"], record: Record) -> dict[str, np.ndarray]:
     """Over all times as one, where it was hidden; where nothing is usual nothing can be said."""
     truth = np.where(case.hidden & np.isfinite(case.usual), case.truth, np.nan)
-    area = np.tile(record.grid.cell_area, (len(truth), 1))
+    area = np.tile(area_of(record.grid, case.place), (len(truth), 1))
     means = statistics(fold_time(values), fold_time(truth), fold_time(case.usual), area)
     return {name: mean[None] for name, mean in means.items()}
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from statecast.sources import Record
+from statecast.sources import Grid, Record
 from statecast.tokenizers import FieldTokenizer, Place
 from statecast.tokenizers.first_guess import bilinear, first_guess, guessed_channels, part_of
 from statecast.tokenizers.windows import whole_domain
@@ -61,12 +61,12 @@ class Regression:
         training: Mapping[str, Record],
         steps: int,
     ) -> "Regression":
-        """From windows that are spread evenly over the training period."""
+        """From the whole domain in windows that are spread evenly over the training period."""
         products: np.ndarray | float = 0.0
         moments: np.ndarray | float = 0.0
-        for places in windows(training, steps):
+        for places in _windows(training, steps):
             x = _predictors(tokenizers, shown, name, training, places)
-            y = _read(training[name], places[name]) - tokenizers[name].usual(training[name], places[name])
+            y = read_place(training[name], places[name]) - tokenizers[name].usual(training[name], places[name])
             seen = np.isfinite(y)
             x = np.where(seen.all(axis=1, keepdims=True), x, 0.0)
             products = products + np.einsum("txhw,tvhw->hxv", x, np.where(seen, y, 0.0))
@@ -77,9 +77,9 @@ class Regression:
         return cls(tokenizers, shown, name, np.linalg.solve(moments + ridge, products))
 
     def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
-        """Anomalies of the asked stream, in its units."""
+        """Anomalies of the asked stream at its place, in its units."""
         x = _predictors(self.tokenizers, self.shown, self.name, records, places)
-        return np.einsum("txhw,hxv->tvhw", x, self.weights)
+        return np.einsum("txhw,hxv->tvhw", x, self.weights[places[self.name].rows])
 
 
 def _predictors(
@@ -114,11 +114,11 @@ class QuantileMapping:
 
     @classmethod
     def fit(cls, guess: Guess, training: Mapping[str, Record], steps: int) -> "QuantileMapping":
-        """From windows that are spread evenly over the training period."""
+        """From the whole domain in windows that are spread evenly over the training period."""
         record, guesses, truths, months = training[guess.name], [], [], []
-        for places in windows(training, steps):
+        for places in _windows(training, steps):
             place = places[guess.name]
-            truth = _read(record, place)
+            truth = read_place(record, place)
             truths.append(truth)
             guesses.append(np.where(np.isfinite(truth), guess(training, places), np.nan))
             months.append(record.month[place.start : place.start + place.steps])
@@ -127,14 +127,15 @@ class QuantileMapping:
         return cls(guess, *(np.stack([_quantiles(values, season == s) for s in range(4)]) for values in known))
 
     def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
-        """The stream's fields, in its units."""
+        """The stream's fields at its place, in its units."""
         place, values = places[self.guess.name], self.guess(records, places)
         season = records[self.guess.name].month[place.start : place.start + place.steps] % 12 // 3
+        guessed, observed = (q[..., place.rows, :][..., place.columns] for q in (self.guessed, self.observed))
         mapped = values.copy()
         for s in np.unique(season):
             steps = season == s
             for v, row, column in np.ndindex(values.shape[1:]):
-                x, y = self.guessed[s, :, v, row, column], self.observed[s, :, v, row, column]
+                x, y = guessed[s, :, v, row, column], observed[s, :, v, row, column]
                 if np.isfinite(y).all():
                     wanted = values[steps, v, row, column]
                     beyond = np.where(wanted > x[-1], wanted - x[-1], np.minimum(wanted - x[0], 0.0))
@@ -149,12 +150,23 @@ def _quantiles(values: Float[np.ndarray, "T V H W"], chosen: np.ndarray) -> Floa
     return np.where(never, np.nan, np.nanquantile(np.where(never, 0.0, taken), QUANTILES, axis=0))
 
 
-def windows(training: Mapping[str, Record], steps: int, most: int = WINDOWS) -> Iterator[dict[str, Place]]:
-    """At most that many of them, evenly over the period, on every grid."""
+def spread_starts(training: Mapping[str, Record], steps: int, most: int) -> Int[np.ndarray, " S"]:
+    """Where at most so many windows start, evenly over the period."""
     starts = next(iter(training.values())).starts(steps)
-    for start in starts[np.unique(np.linspace(0, len(starts) - 1, most).astype(int))]:
+    return starts[np.unique(np.linspace(0, len(starts) - 1, most).astype(int))]
+
+
+def _windows(training: Mapping[str, Record], steps: int) -> Iterator[dict[str, Place]]:
+    """The whole domain of every grid."""
+    for start in spread_starts(training, steps, WINDOWS):
         yield {name: whole_domain(record.grid, int(start), steps) for name, record in training.items()}
 
 
-def _read(record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+def area_of(grid: Grid, place: Place) -> Float[np.ndarray, "H W"]:
+    """Cell areas of a window, as shares of the sphere."""
+    return grid.cell_area[place.rows][:, place.columns]
+
+
+def read_place(record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+    """What was observed in a window, in the units of the store."""
     return record.read(slice(place.start, place.start + place.steps), place.rows, place.columns)

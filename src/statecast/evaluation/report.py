@@ -19,9 +19,9 @@ from statecast.evaluation.spectra import zonal_power
 from statecast.evaluation.tasks import TASKS, ask, task_of
 from statecast.evaluation.verification import Verification, forecast_case
 from statecast.inference.forecast import forecast_block, forecast_task, slab_depth
+from statecast.inference.neighbourhoods import Neighbourhoods
 from statecast.sources import Record
-from statecast.tokenizers import Place
-from statecast.tokenizers.first_guess import first_guess
+from statecast.tokenizers.first_guess import first_guess, part_of
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
 
@@ -165,7 +165,7 @@ def _masked_sections(
         c = mapped_channels(record)[0]
         maps.append(
             figures.reconstruction_maps(
-                record.grid,
+                part_of(record.grid, case.place),
                 record.channels[c],
                 record.units[c],
                 case.truth[:, c],
@@ -183,7 +183,7 @@ def _task_sections(
     """A section for each stream that was asked: scores, and one window as it was shown, answered and true."""
     record, steps = next(iter(records.values())), task_of(trained).slabs * slab_depth(trained)
     starts = record.starts(steps)
-    places = _whole(records, int(starts[len(starts) // 2]), steps)
+    places = Neighbourhoods.of(trained).drawn(int(starts[len(starts) // 2]), steps)
     cases, answers = ask({"model": trained}, records, places)
     sections = []
     for (name, case), task in zip(cases.items(), dict.fromkeys(v.task for v in verifications), strict=False):
@@ -198,7 +198,7 @@ def _task_sections(
         for c in mapped_channels(records[name])[: 1 if guess is None else None]:
             drawn.append(
                 figures.reconstruction_maps(
-                    records[name].grid,
+                    part_of(records[name].grid, places[name]),
                     records[name].channels[c],
                     records[name].units[c],
                     case.truth[times][:, c],
@@ -213,10 +213,6 @@ def _task_sections(
     return sections
 
 
-def _whole(records: Mapping[str, Record], start: int, steps: int) -> dict[str, Place]:
-    return {name: whole_domain(r.grid, start, steps) for name, r in records.items()}
-
-
 def _spectra(
     trained: TrainedModel, records: Mapping[str, Record], name: str, starts: np.ndarray, steps: int
 ) -> list[Figure]:
@@ -224,7 +220,7 @@ def _spectra(
     power: dict[str, list[np.ndarray]] = {}
     grid = records[name].grid
     for start in starts[np.linspace(0, len(starts) - 1, SPECTRUM_WINDOWS).astype(int)]:
-        places = _whole(records, int(start), steps)
+        places = Neighbourhoods.of(trained).drawn(int(start), steps)
         cases, answers = ask({"model": trained}, records, places)
         guess = first_guess(name, trained.tokenizers, records, places)[0]
         members = answers[name]["model"]
@@ -234,7 +230,7 @@ def _spectra(
             "a member": members[len(members) // 2],
         }
         for key, values in (fields | {"first guess": guess}).items():
-            power.setdefault(key, []).append(zonal_power(values, grid).mean(axis=0))
+            power.setdefault(key, []).append(zonal_power(values, part_of(grid, places[name])).mean(axis=0))
     means = {key: np.mean(values, axis=0) for key, values in power.items()}
     channels = [c for c in mapped_channels(records[name]) if np.isfinite(means["truth"][c]).all()]
     return [

@@ -11,15 +11,24 @@ from jaxtyping import Bool, Float, Int
 
 from statecast.evaluation.baselines import interpolate_in_time, interpolate_shown
 from statecast.evaluation.reconstruction import fold_time, on_grid
-from statecast.evaluation.references import Guess, Places, QuantileMapping, Regression, windows
+from statecast.evaluation.references import (
+    Guess,
+    Places,
+    QuantileMapping,
+    Regression,
+    area_of,
+    read_place,
+    spread_starts,
+)
 from statecast.evaluation.scores import contingency, statistics
 from statecast.evaluation.verification import Verification, every, stack_starts
 from statecast.inference.answer import answer
 from statecast.inference.forecast import check_record
+from statecast.inference.neighbourhoods import Neighbourhoods
 from statecast.sources import Record
 from statecast.tasks import Fill, Interpolate, Translate
 from statecast.tokenizers import read_window
-from statecast.tokenizers.windows import whole_domain
+from statecast.tokenizers.first_guess import part_of
 from statecast.trained import ModelError, TrainedModel
 
 TASKS: Mapping[str, type[Interpolate] | type[Translate] | type[Fill]] = {
@@ -69,12 +78,17 @@ def verify_task(
                  interpolation and quantile mapping. Both are fitted to `training`, from which the thresholds of events come too
 
     records   each stream of the models over the period to verify on, each on its grid, at the same times
-    Raises ModelError if a model was trained for another task or grid, StoreError if the period has no window without a gap.
+    Models that were trained on neighbourhoods are verified on one of them at each start, see `Neighbourhoods.drawn`, and so are baselines;
+    what these learn they learn of the whole domain.
+    Raises ModelError if a model was trained for another task, grid or extent, StoreError if the period has no window without a gap.
     """
     first = next(iter(models.values()))
     task = task_of(first)
     if any(task_of(model) != task for model in models.values()):
         raise ModelError("the models were trained for different questions. Verify them one by one.")
+    neighbourhoods = Neighbourhoods.of(first)
+    for key, model in models.items():
+        _require_same_windows(key, Neighbourhoods.of(model), neighbourhoods)
     for name, tokenizer in first.tokenizers.items():
         check_record(tokenizer, records[name])
     steps = task.slabs * max(t.stream.patch[0] for t in first.tokenizers.values())
@@ -87,13 +101,13 @@ def verify_task(
     collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
     members: dict[str, int] = {}
     for done, start in enumerate(starts):
-        places = {name: whole_domain(r.grid, int(start), steps) for name, r in records.items()}
+        places = neighbourhoods.drawn(int(start), steps)
         cases, answers = ask(models, records, places)
         for name, case in cases.items():
             forecasts = answers[name] | {k: made(case, places)[None] for k, made in baselines[name].items()}
             for key, fields in forecasts.items():
                 members[key] = len(fields)
-                area, by_time = records[name].grid.cell_area, isinstance(task, Interpolate)
+                area, by_time = area_of(records[name].grid, places[name]), isinstance(task, Interpolate)
                 collected.setdefault((name, key), []).append(
                     _score(case, fields, key, area, events[name], by_time=by_time)
                 )
@@ -112,6 +126,15 @@ def verify_task(
         for (name, key), parts in collected.items()
     ]
     return [*found, *_by_season(found, record.month[starts])]
+
+
+def _require_same_windows(key: str, mine: Neighbourhoods, first: Neighbourhoods) -> None:
+    for name, shape in mine.shapes.items():
+        if name in first.shapes and shape != first.shapes[name]:
+            raise ModelError(
+                f"model {key}: was trained on windows of {shape[0]} x {shape[1]} points of {name}, the first model on "
+                f"{first.shapes[name][0]} x {first.shapes[name][1]}. Verify them one by one."
+            )
 
 
 def _by_season(found: list[Verification], months: Int[np.ndarray, " S"]) -> list[Verification]:
@@ -147,8 +170,9 @@ class Events:
     def of(cls, models: Mapping[str, TrainedModel], training: Mapping[str, Record], name: str, steps: int) -> "Events":
         """Told from windows that are spread evenly over the training period."""
         truths, answers = [], []
-        for places in windows(training, steps, EVENT_WINDOWS):
-            cases, found = ask(models, training, places)
+        neighbourhoods = Neighbourhoods.of(next(iter(models.values())))
+        for start in spread_starts(training, steps, EVENT_WINDOWS):
+            cases, found = ask(models, training, neighbourhoods.drawn(int(start), steps))
             truths.append(cases[name].truth)
             answers.append(found[name])
         truth = np.moveaxis(np.concatenate(truths), 1, -1)  # T H W V
@@ -200,7 +224,7 @@ def ask(
         usual = tokenizer.usual(records[name], place)
         on_grids = {k: on_grid(tokenizer, window[name], queries, v[name], place) for k, v in values.items()}
         answers[name] = {key: tokenizer.to_fields(anomalies, usual) for key, (anomalies, _) in on_grids.items()}
-        truth = records[name].read(slice(place.start, place.start + place.steps))
+        truth = read_place(records[name], place)
         asked = next(iter(on_grids.values()))[1]
         cases[name] = Case(np.where(np.isfinite(usual), truth, np.nan), usual, asked)
     return cases, answers
@@ -251,9 +275,12 @@ def _baselines(
         )
         return made
     if isinstance(task, Fill):
-        periodic = trained.tokenizers[name].climatology.grid.is_periodic
+        grid = trained.tokenizers[name].climatology.grid
         made["interpolation"] = lambda case, places: (
-            interpolate_shown(_shown_anomalies(case), ~case.asked[:, 0], periodic=periodic) + case.usual
+            interpolate_shown(
+                _shown_anomalies(case), ~case.asked[:, 0], periodic=part_of(grid, places[name]).is_periodic
+            )
+            + case.usual
         )
         return made
     guess = Guess(trained.tokenizers, name)

@@ -1,6 +1,6 @@
 """What a store lacks, answered: missing values and times, or streams that were never measured.
 
-Axes: E member, T time, V channel, H row, W column, N token, P value.
+Axes: K head, E member, T time, V channel, H row, W column of the grid, I, J those of a window, N token, P value.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,11 +16,13 @@ from pydantic import TypeAdapter
 from statecast.inference.answer import answer
 from statecast.inference.forecast import check_record, labelled, slab_depth, with_attributes
 from statecast.inference.members import check_members, draw_members
+from statecast.inference.neighbourhoods import Neighbourhoods
+from statecast.inference.tiles import blend, weighted
 from statecast.sources import Grid, Record, StoreError, Stores
 from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Question, Tokens, Window, positions
 from statecast.tasks import Forecast, Task, Translate
-from statecast.tokenizers import FieldTokenizer, read_window
+from statecast.tokenizers import FieldTokenizer, Place, read_window
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
@@ -40,7 +42,9 @@ def complete(
 
     Of a model that was fine-tuned to translate, only the streams that it was tuned to answer are asked, and returned. Each slab of time is
     answered from the window of the model's length in which it lies nearest to the middle. An asked stream needs no store: where `stores`
-    have none of it on its grid, all of it is answered. Returns variables on (number, time, [level,] lat, lon) in the units of the store.
+    have none of it on its grid, all of it is answered. A model that was trained on neighbourhoods is asked tile by tile, see `tiles`; what
+    lies in none, or only in such where nothing was observed, stays missing.
+    Returns variables on (number, time, [level,] lat, lon) in the units of the store.
     Raises ModelError for a model that forecasts or for several members of a deterministic one, StoreError for a period that is shorter than
     a window.
     """
@@ -150,10 +154,38 @@ def _answers(
     asked_streams: tuple[str, ...],
     members: int,
 ) -> dict[str, Float[np.ndarray, "E T V H W"]]:
-    """Members of what is asked in the steps `now`, from the window that begins at step `first`; NaN where nothing was missing."""
-    task = _task(trained)
-    steps = task.slabs * slab_depth(trained)
-    places = {name: whole_domain(record.grid, first, steps) for name, record in records.items()}
+    """Members of what is asked in the steps `now`, from the window that begins at step `first`; NaN where nothing was missing.
+
+    What neighbourhoods say is blended before members are drawn, so that a member is one field across all of them.
+    """
+    steps = _task(trained).slabs * slab_depth(trained)
+    neighbourhoods = Neighbourhoods.of(trained).tiled(first, steps)
+    found = [_heads(trained, records, places, now, asked_streams) for places in neighbourhoods]
+    if all(heads is None for heads in found):
+        raise StoreError(
+            f"nothing was observed from {records[next(iter(records))].dataset['time'].values[first]} on for a whole window."
+        )
+    filled = {}
+    for name in asked_streams:
+        tokenizer, record = trained.tokenizers[name], records[name]
+        placed = weighted([places[name] for places in neighbourhoods], record.grid.shape)
+        parts = [(tile, heads[name]) for tile, heads in zip(placed, found, strict=True) if heads and name in heads]
+        if parts:
+            anomalies = draw_members(blend(parts, record.grid.shape), members, record.grid, record.hours[now])
+            usual = tokenizer.usual(record, whole_domain(record.grid, now.start, now.stop - now.start))
+            filled[name] = tokenizer.to_fields(anomalies, usual)
+    return filled
+
+
+def _heads(
+    trained: TrainedModel,
+    records: Mapping[str, Record],
+    places: Mapping[str, Place],
+    now: slice,
+    asked_streams: tuple[str, ...],
+) -> dict[str, Float[np.ndarray, "K T V I J"]] | None:
+    """The heads' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
+    task, first = _task(trained), places[asked_streams[0]].start
     window = read_window(trained.tokenizers, records, places)
     context: Window = {}
     queries: Window = {}
@@ -165,19 +197,15 @@ def _answers(
             missing = ~tokens.observed.all(dim=-1) & _within(tokens, records[name].step_h, first, now)
             queries |= {name: tokens[missing.nonzero()[:, 0]]} if missing.any() else {}
     if not context:
-        raise StoreError(
-            f"nothing was observed from {records[next(iter(records))].dataset['time'].values[first]} on for a whole window."
-        )
-    filled = {}
+        return None
+    found = {}
     for name, values in (answer(trained, Question(context, queries)) if queries else {}).items():
-        tokenizer, place, record = trained.tokenizers[name], places[name], records[name]
         whole = torch.full((len(values), *window[name].values.shape), torch.nan)
         whole[:, positions(queries[name], window[name])] = values
-        heads, hours = tokenizer.to_anomalies(whole, place), record.hours[first : first + steps]
-        anomalies = draw_members(heads, members, record.grid, hours)
-        inside = slice(now.start - first, now.stop - first)
-        filled[name] = tokenizer.to_fields(anomalies, tokenizer.usual(record, place))[:, inside]
-    return filled
+        found[name] = trained.tokenizers[name].to_anomalies(whole, places[name])[
+            :, now.start - first : now.stop - first
+        ]
+    return found
 
 
 def _within(tokens: Tokens, step_h: float, first: int, now: slice) -> Bool[torch.Tensor, " N"]:

@@ -169,7 +169,7 @@ def forecast_block(
             "the model was trained on neighbourhoods of streams on different grids, which can't be put together to a whole. "
             "Train one with window.extent null, or forecast one stream."
         )
-    placed = tiles(grid, extent and tuple(extent), trained.tokenizers[first_name].stream.patch)
+    placed = tiles(grid, extent and tuple(extent))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
     for tile in placed:
         whole = len(placed) == 1

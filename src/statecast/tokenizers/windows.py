@@ -48,6 +48,16 @@ def window_around(place: Place, of: Grid, grid: Grid, shape: tuple[int, int]) ->
     return Place(place.start, place.steps, slice(first_row, first_row + rows), of_window)
 
 
+def places_around(
+    place: Place, of: Grid, grids: Mapping[str, Grid], shapes: Mapping[str, tuple[int, int]]
+) -> dict[str, Place]:
+    """The window of each stream that belongs to `place`, a window of the grid `of`: itself on that grid, see `window_around` for others."""
+    return {
+        name: place if grid.is_like(of) else window_around(place, of, grid, shapes[name])
+        for name, grid in grids.items()
+    }
+
+
 def same_size(extent: tuple[int, int], of: Grid, grid: Grid, patch: Patch) -> tuple[int, int]:
     """Rows and columns of `grid` that cover as many degrees as `extent` does on the grid `of`: whole tokens, at least one."""
     rows = extent[0] * of.spacing_deg / grid.spacing_deg

@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 
 from statecast.sources import Record
 from statecast.streams import Question, Window
-from statecast.tokenizers import FieldTokenizer, Place, WindowSampler, read_window, window_around
+from statecast.tokenizers import FieldTokenizer, Place, WindowSampler, read_window
+from statecast.tokenizers.windows import places_around
 
 
 class TrainingTask(Protocol):
@@ -60,13 +61,8 @@ class QuestionDataset(Dataset[Question]):
         return self.task(read_window(tokenizers, records, self._places(place)), sample, step)
 
     def _places(self, place: Place) -> dict[str, Place]:
-        of = self.windows.grid
-        return {
-            name: place
-            if source.record.grid.is_like(of)
-            else window_around(place, of, source.record.grid, self.shapes[name])
-            for name, source in self.sources.items()
-        }
+        grids = {name: source.record.grid for name, source in self.sources.items()}
+        return places_around(place, self.windows.grid, grids, self.shapes)
 
     def place(self, index: int) -> Place:
         """Where and when the window of a sample lies."""
