@@ -76,6 +76,14 @@ def test_the_installed_command_says_how_it_is_used():
             "is no model directory",
         ),
         (["data", "simulate", "--out", "s.zarr"], "--days or --years"),
+        (
+            ["data", "simulate", "--out", "s.zarr", "--days", "1", "--physics", "a.b=1", "--physics", "a.b=2"],
+            "--physics a.b: is given 2 times, expected once.",
+        ),
+        (
+            ["data", "simulate", "--out", "s.zarr", "--days", "1", "--restart-days", "inf", "--physics", "a.b=1"],
+            "restart_days is inf, expected 0, or a multiple of the interval of 6 h.",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, statecast, command, message):

@@ -331,6 +331,11 @@ def _pairs(texts: list[str] | None, option: str, expected: str) -> dict[str, str
     parted = [text.partition("=") for text in texts or ()]
     if bad := ["".join(parts) for parts in parted if not (parts[0] and parts[2])]:
         raise CommandError(f"{option} {bad[0]}: expected {expected}.")
+    names = [name for name, _, _ in parted]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise CommandError(
+            f"{option} {twice[0]}: is given {names.count(twice[0])} times, expected once. Leave one out."
+        )
     return {name: value for name, _, value in parted}
 
 
