@@ -9,6 +9,7 @@ import xarray as xr
 
 import statecast
 from statecast.config import RecipeError
+from statecast.continual import update
 from statecast.costs.sizes import size_of
 from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.sources import StoreError, open_fields
@@ -83,6 +84,44 @@ def test_the_old_question_is_answered_as_before_where_only_what_is_new_may_chang
     base = statecast.load(runs.pretrained).model.state_dict()
     assert all(np.array_equal(value, tuned[name]) for name, value in base.items())
     assert any(".fine" in name for name in tuned.keys() - base.keys())
+
+
+@pytest.fixture(scope="module")
+def forecasting(runs, fine_store, tmp_path_factory):
+    """Of a model that is shown an orography from a store, and a grid, of its own."""
+    recipe = recipe_of(runs, fine_store, task=runs.tuning["task"])
+    recipe["streams"] = {name: recipe["streams"][name] for name in ("fields", "relief")}
+    recipe["data"] = {"stores": {"relief": fine_store}}
+    out = tmp_path_factory.mktemp("forecasting") / "run"
+    statecast.finetune(recipe, runs.pretrained, out, progress=False)
+    return out
+
+
+def test_a_forecast_is_shown_an_orography_from_a_store_of_its_own(runs, fine_store, forecasting, tmp_path):
+    asked = (runs.store, "2000-02-20T00", 3)
+    found = statecast.predict(forecasting, *asked, members=2)
+    assert dict(found.sizes) == {"init_time": 1, "number": 2, "lead_time": 3, "level": 2, "lat": 8, "lon": 16}
+    assert set(found.data_vars) == {"t", "msl"} and bool(np.isfinite(found.t).all())
+    copy = shutil.copy(fine_store, tmp_path / "copy.nc")
+    xr.testing.assert_equal(found, statecast.predict(forecasting, *asked, members=2, stores={"relief": str(copy)}))
+    raised = open_fields(fine_store).load()
+    raised.assign(orog=(raised.orog + 500).assign_attrs(units="m")).to_netcdf(tmp_path / "raised.nc")
+    other = statecast.predict(forecasting, *asked, members=2, stores={"relief": str(tmp_path / "raised.nc")})
+    assert not np.allclose(found.t, other.t)
+
+
+def test_an_update_learns_from_the_store_that_is_given_for_a_stream(runs, fine_store, forecasting, tmp_path):
+    copy = str(shutil.copy(fine_store, tmp_path / "copy.nc"))
+    update(forecasting, runs.store, "2000-02-06", tmp_path / "run", stores={"relief": copy}, progress=False)
+    assert statecast.load(tmp_path / "run").recipe["data"]["stores"] == {"relief": copy}
+
+
+def test_forecasts_on_different_grids_do_not_fit_into_one(runs, fine_store, tmp_path):
+    recipe = recipe_of(runs, fine_store, task=runs.tuning["task"], data={"stores": {"fine": fine_store}})
+    recipe["streams"] = {**runs.recipe["streams"], "fine": FINE | {"first_guess": {}}}
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
+    with pytest.raises(ModelError, match=r"forecasts streams on different grids \(fields and fine\)"):
+        statecast.predict(tmp_path / "run", runs.store, "2000-02-20T00", 3)
 
 
 def test_a_finer_grid_is_answered_from_the_coarse_store_alone(runs, tuned, tmp_path):

@@ -1,6 +1,7 @@
 """The jobs behind the commands: from a recipe and a store to a run directory."""
 
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from statecast.inference import forecast, write_forecast
 from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
 from statecast.preparation import make_questions, recipe_stores, stream_sources
-from statecast.sources import Record, Stores, open_fields
+from statecast.sources import Record, Stores
 from statecast.trained import TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, StreamSource, fit, is_first_process
 from statecast.training.footprint import load_footprint
@@ -185,8 +186,8 @@ def _train(
     parameters = trained.parameters
     with free(trained.model, recipe.adaptation, training.taken, recipe.seed):
         changing = trainable_parameters(trained.model)
-        if training.progress and is_first and training.taken is not NOTHING_TAKEN:
-            print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}")
+        if is_first:
+            print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}", file=sys.stderr)
         seconds = fit(
             trained.model,
             questions,
@@ -275,18 +276,19 @@ def predict(
     init: str,
     steps: int,
     *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
     members: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
 ) -> xr.Dataset:
     """Forecast `steps` time steps from `init`; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
 
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
     See `inference.forecast` for what comes back and what is raised; OutputError if `out` exists.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
-    fields = forecast(
-        trained, open_fields(data), init, steps, trained.model.head.members if members is None else members
-    )
+    members = trained.model.head.members if members is None else members
+    fields = forecast(trained, model_stores(trained, data, stores), init, steps, members)
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:
             write_forecast(fields, path)
