@@ -171,15 +171,51 @@ def test_the_cost_of_a_recipe_knows_each_streams_own_grid(runs, fine_store):
     assert "a window has as many tokens of gone.nc as of" in size.assumed[1]
 
 
-def test_a_region_that_does_not_overlap_is_refused(runs, fine_store, tmp_path):
+@pytest.mark.parametrize("guess", [{"t": "fields.t"}, {}])
+def test_a_region_that_does_not_overlap_is_refused(runs, fine_store, tmp_path, guess):
     coarse = open_fields(runs.store).load().isel(lat=slice(0, 2))
     coarse.drop_vars("nothing").to_netcdf(tmp_path / "south.nc")
     data = {"store": str(tmp_path / "south.nc"), "stores": {"relief": fine_store, "fine": fine_store}}
     base = runs.recipe | {"data": runs.recipe["data"] | {"store": str(tmp_path / "south.nc")}}
     statecast.pretrain(base, tmp_path / "base", progress=False)
-    with pytest.raises(StoreError, match="the grids don't overlap: one covers -30 to 30 N"):
-        statecast.finetune(recipe_of(runs, fine_store, data=data), tmp_path / "base", tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists()
+    recipe = recipe_of(runs, fine_store, data=data, training=TRAINING | {"workers": 2})
+    recipe["streams"] = {**runs.recipe["streams"], "fine": FINE | {"first_guess": guess}}
+    recipe["data"] = data | {"stores": {"fine": fine_store}}
+    message = (
+        r"^streams\.fine: the grids don't overlap: one covers -30 to 30 N, 40 to 110 E, that of fields -78.*\. Give"
+    )
+    with pytest.raises(StoreError, match=message) as caught:
+        statecast.finetune(recipe, tmp_path / "base", tmp_path / "run", progress=False)
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_a_region_that_its_first_guess_covers_in_part_is_refused_before_training(runs, fine_store, tmp_path):
+    coarse = open_fields(runs.store).load().isel(lat=slice(0, 3))
+    coarse.drop_vars("nothing").to_netcdf(tmp_path / "half.nc")
+    data = {"train": ["2000-01-03", "2000-01-31"], "store": str(tmp_path / "half.nc"), "stores": {"fine": fine_store}}
+    recipe = runs.recipe | {"data": data, "task": {"kind": "translate", "to": ["fine"], "slabs": 2}}
+    recipe |= {"streams": {**runs.recipe["streams"], "fine": FINE}, "training": TRAINING | {"workers": 2}}
+    message = r"^streams\.fine\.first_guess: covers -30 to 30 N, .* which covers -78.75 to -33.75 N"
+    with pytest.raises(StoreError, match=message) as caught:
+        statecast.pretrain(recipe, tmp_path / "run", progress=False)
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_two_regions_of_one_globe_are_learned_together_but_not_in_windows_around_one_place(runs, fine_store, tmp_path):
+    fine = open_fields(fine_store).load()
+    fine.assign_coords(lon=fine.lon + 180).to_netcdf(tmp_path / "far.nc")
+    data = {"stores": {"fine": fine_store, "far": str(tmp_path / "far.nc")}}
+    streams = {**runs.recipe["streams"], "fine": FINE | {"first_guess": {}}, "far": FINE | {"first_guess": {}}}
+    recipe = recipe_of(runs, fine_store, data=data, task=runs.recipe["task"], streams=streams)
+    for extent in (None, [4, 4]):
+        read = statecast.read_recipe(
+            recipe | {"window": {"extent": extent}}, inherit=statecast.load(runs.pretrained).recipe
+        )
+        if extent is None:
+            assert stream_sources(read, recipe_stores(read), {})
+        else:
+            with pytest.raises(StoreError, match=r"streams\.far: the grids don't overlap"):
+                stream_sources(read, recipe_stores(read), {})
 
 
 @pytest.mark.parametrize(
