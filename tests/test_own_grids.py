@@ -194,7 +194,8 @@ def test_a_region_that_its_first_guess_covers_in_part_is_refused_before_training
     coarse.drop_vars("nothing").to_netcdf(tmp_path / "half.nc")
     data = {"train": ["2000-01-03", "2000-01-31"], "store": str(tmp_path / "half.nc"), "stores": {"fine": fine_store}}
     recipe = runs.recipe | {"data": data, "task": {"kind": "translate", "to": ["fine"], "slabs": 2}}
-    recipe |= {"streams": {**runs.recipe["streams"], "fine": FINE}, "training": TRAINING | {"workers": 2}}
+    coarse_stream = runs.recipe["streams"]["fields"] | {"patch": [2, 1, 2]}
+    recipe |= {"streams": {"fields": coarse_stream, "fine": FINE}, "training": TRAINING | {"workers": 2}}
     message = r"^streams\.fine\.first_guess: covers -30 to 30 N, .* which covers -78.75 to -33.75 N"
     with pytest.raises(StoreError, match=message) as caught:
         statecast.pretrain(recipe, tmp_path / "run", progress=False)

@@ -18,6 +18,7 @@ from statecast.evaluation.report import RunFacts, write_report
 from statecast.evaluation.verify import asked_like, progress_bar, verify
 from statecast.explain import explain as explain_point
 from statecast.explain.report import write_explanation
+from statecast.forgetting import may_forget, report_forgetting, tell_forgetting, tell_no_report, why_no_report
 from statecast.held_out import are_of_training, model_stores, own_stores, require_apart, require_unseen
 from statecast.inference import complete as fill_in
 from statecast.inference import forecast, write_forecast
@@ -85,7 +86,8 @@ def finetune(
 
     What the recipe leaves out is inherited from the model's own: data, streams, window, model and seed. Streams that the model knows
     keep their statistics and weights, others are added with new ones; which is which is printed in `run.yaml`. If old weights may change
-    where streams are added, `forgetting/scores.json` tells the skill in the old question before and after.
+    where streams, variables or levels are added, `forgetting/scores.json` tells the skill in the old question before and after; if it can't
+    be told, one line on standard error says why.
 
     Resumes as `pretrain` does. Raises as it does, and ModelError for a directory that holds no model.
     """
@@ -108,29 +110,16 @@ def finetune(
         model = build(base.model.options, tokenizers, recipe.seed)
         taken = transfer(base, model, tokenizers)
         trained = TrainedModel(model, tokenizers, recipe.as_dict(), base.learned)
+        asks_again = is_first_process() and may_forget(base, tokenizers, recipe)
+        if asks_again and (reason := why_no_report(base, tokenizers, recipe)):
+            asks_again = False
+            tell_no_report(reason)
         training = Training(directory, title, progress, resume=resume, devices=devices, taken=taken)
         _train(trained, recipe, stores, sources, training)
-        if taken.new and recipe.adaptation.change != "new" and is_first_process():
-            _report_forgetting(base, trained, recipe, directory, progress=progress)
+        found = report_forgetting(base, trained, recipe, directory, progress=progress) if asks_again else []
+    if found:
+        tell_forgetting(found, Path(out))
     return trained
-
-
-def _report_forgetting(
-    base: TrainedModel, trained: TrainedModel, recipe: Recipe, directory: Path, *, progress: bool
-) -> None:
-    """Where streams were added to weights that were free: the skill in the old question before and after, into `forgetting/`.
-
-    On the validation period, if there is one; left out if the old streams are not all there as they were.
-    """
-    kept = all(name in recipe.streams and recipe.streams[name] == t.stream for name, t in base.tokenizers.items())
-    if recipe.data.validate_on is None or not kept:
-        return
-    stores = recipe_stores(recipe)
-    records = {n: Record.open(stores[n], t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
-    models = {"model": asked_like(trained, base), "before": base}
-    found = verify(models, records, None, every_h=24.0, progress=progress, title="old question, before and after")
-    (directory / "forgetting").mkdir(exist_ok=True)
-    write_scores(found, directory / "forgetting")
 
 
 def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel | None:
