@@ -119,13 +119,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/finer"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--smoke", action="store_true", help="one seed and question, a few steps")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one seed and question, a few steps; in a folder of its own"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
     seeds, seconds, every_h = ([0], 2.0, SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, None, EVERY_H)
     questions = ["radar"] if arguments.smoke else list(QUESTIONS)
-    print_table([run(seed, arguments.out, questions, overrides, seconds, every_h) for seed in seeds])
+    out = arguments.out / ("smoke" if arguments.smoke else "")
+    print_table([run(seed, out, questions, overrides, seconds, every_h) for seed in seeds])
 
 
 if __name__ == "__main__":

@@ -118,15 +118,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--figure", type=Path)
     parser.add_argument(
-        "--smoke", action="store_true", help="one seed, a few steps, the sample instead of a simulation"
+        "--smoke",
+        action="store_true",
+        help="one seed, a few steps, the sample instead of a simulation; in a folder of its own",
     )
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    stores = (stand_ins if arguments.smoke else simulated)(arguments.out)
+    out = arguments.out / ("smoke" if arguments.smoke else "")
+    out.mkdir(parents=True, exist_ok=True)
+    stores = (stand_ins if arguments.smoke else simulated)(out)
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
     seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
     held_out = SMOKE_HELD_OUT if arguments.smoke else HELD_OUT
-    folders = {seed: arguments.out / f"seed-{seed}" for seed in seeds}
+    folders = {seed: out / f"seed-{seed}" for seed in seeds}
     runs = [run_seed(seed, folder, stores, held_out, every_h, overrides) for seed, folder in folders.items()]
     for metric in ("rmse", "crps"):
         print_ratios(runs, metric)

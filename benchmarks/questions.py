@@ -75,12 +75,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/questions"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--smoke", action="store_true", help="one seed, two questions, a few steps")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one seed, two questions, a few steps; in a folder of its own"
+    )
     arguments = parser.parse_args()
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
     seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
     questions = QUESTIONS[:2] if arguments.smoke else QUESTIONS
-    runs = [run_seed(seed, arguments.out, overrides, questions, every_h) for seed in seeds]
+    out = arguments.out / ("smoke" if arguments.smoke else "")
+    runs = [run_seed(seed, out, overrides, questions, every_h) for seed in seeds]
     for metric in ("rmse", "crps"):
         print_ratios(runs, metric)
     print_events(runs)

@@ -6,9 +6,10 @@
     python benchmarks/scaling.py --smoke
 
 Every run is pre-trained for the same number of operations (matrix products forward and backward, `models.operations`; `compute` is a share
-of it), then fine-tuned for a quarter as many to forecast 24 h. One thing differs from the default at a time: M parameters, all years, 50 to
-90 % hidden or later slabs, a token for all variables and levels. On the axis `hidden` single tokens are hidden, always that share, no later
-slabs. Operations are not time: the results hold the CPU time of each run as well, of which small models take more an operation.
+of it), then fine-tuned to forecast 24 h. The fine-tuning takes a quarter of the study's operations: it is the same for all runs, also for
+those with a share of the pre-training. One thing differs from the default at a time: M parameters, all years, 50 to 90 % hidden or later
+slabs, a token for all variables and levels. On the axis `hidden` single tokens are hidden, always that share, no later slabs. Operations
+are not time: the results hold the CPU time of each run's pre-training as well (`cpu_s`), of which small models take more an operation.
 
 The end of the store is held out, a year unless it is told; training ends 30 days before, and those decide the learning rate of each size,
 from three, with the first seed. Other runs take that of their size. Fewer years are the last ones before.
@@ -57,7 +58,7 @@ SIZES = {  # width / heads is 16 to 32
 }
 SHARED, SINGLE = "all variables", "one variable"  # in a token
 MASKS, LEAD_H = (0.5, 0.75, 0.9), 24.0
-TUNING_SHARE = 0.25  # of the operations of pre-training
+TUNING_SHARE = 0.25  # of the study's operations, whatever the share `compute` of a run
 STRAIGHT = 0.95  # R² from which a line is a power law
 DAYS_A_YEAR = 365.25
 SCORES = {"masked 75%": "RMSE / climatology, 75 % hidden", "forecast": "RMSE / persistence, +24 h"}

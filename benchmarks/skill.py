@@ -4,7 +4,8 @@
 
 For each seed: pre-train, fine-tune to forecast 72 h, train the control from scratch with the same fine-tuning budget, then verify on a
 period that no training saw. Prints masked reconstruction at 50, 75 and 90 % hidden beside climatology and linear interpolation, and
-forecasts at +6, +24 and +72 h beside persistence and climatology: mean and spread over the seeds. What a stopped run left is used again.
+forecasts at +6, +24 and +72 h beside persistence and climatology: mean and spread over the seeds. What a stopped run left is used again;
+runs of another store, patch or scale lie in a folder of their own.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -57,9 +59,16 @@ def once(run: Path, make: Callable[[], TrainedModel]) -> TrainedModel:
     return load(run) if run.is_dir() else make()
 
 
+def folder_of(store: str, patch: int, scale: float, out: Path) -> Path:
+    """Where the runs of these options lie; a path is told from others that end alike by a sum over all of it."""
+    where = str(Path(store).resolve()) if Path(store).exists() else store
+    name = f"{Path(store).stem.replace(':', '-')}-{crc32(where.encode()):08x}"
+    return out / f"{name}-patch-{patch}-scale-{scale:g}"
+
+
 def run_seed(seed: int, store: str, patch: int, scale: float, out: Path) -> list[dict[str, Any]]:
     """All scores of one seed. What lies there from a run that was stopped is used again."""
-    folder = out / f"seed-{seed}"
+    folder = folder_of(store, patch, scale, out) / f"seed-{seed}"
     if (folder / "scores.json").is_file():
         return json.loads((folder / "scores.json").read_text())
     base, tuned = recipes(store, patch, scale)
@@ -151,10 +160,11 @@ def main() -> None:
     )
     parser.add_argument("--patch", type=int, default=4, help="rows and columns of a token; it must divide the grid")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of steps")
-    parser.add_argument("--smoke", action="store_true", help="one seed, a few steps")
+    parser.add_argument("--smoke", action="store_true", help="one seed, a few steps; in a folder of its own")
     arguments = parser.parse_args()
     seeds, scale = ([0], 0.004) if arguments.smoke else (arguments.seeds, arguments.scale)
-    runs = [run_seed(seed, arguments.store, arguments.patch, scale, arguments.out) for seed in seeds]
+    out = arguments.out / ("smoke" if arguments.smoke else "")
+    runs = [run_seed(seed, arguments.store, arguments.patch, scale, out) for seed in seeds]
     print_table(runs)
 
 

@@ -188,7 +188,7 @@ def start_of(sweep: Sweep, run: Run, recipe: Recipe) -> TrainedModel:
 
 def trained(sweep: Sweep, run: Run) -> TrainedModel:
     recipe = recipe_of(sweep, run)
-    with tempfile.TemporaryDirectory() as folder, patch("statecast.jobs._report_forgetting"):  # is not asked here
+    with tempfile.TemporaryDirectory() as folder, patch("statecast.jobs.may_forget", return_value=False):
         out = Path(folder) / "run"
         if run.arm in ("scratch", "total"):
             return pretrain(recipe, out, progress=False)

@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import xarray as xr
 import yaml
 
 from statecast import cli
 from statecast.inspection import look_at_samples
+from statecast.sources import open_fields
 
 
 @pytest.fixture
@@ -46,6 +48,8 @@ def test_the_steps_of_the_readme_run_one_after_the_other(runs, tmp_path, stateca
             "4",
             "--members",
             "4",
+            "--store",
+            f"fields={runs.store}",
             "--out",
             "f.zarr",
         ],
@@ -53,6 +57,71 @@ def test_the_steps_of_the_readme_run_one_after_the_other(runs, tmp_path, stateca
         code, message = statecast(*command)
         assert code == 0, message
     assert (tmp_path / "scores" / "report.html").is_file() and (tmp_path / "f.zarr").is_dir()
+
+
+def test_an_update_tells_both_periods_and_how_many_weights_may_change(runs, tmp_path, statecast):
+    command = ["update", runs.forecast, "--data", runs.store, "--since", "2000-02-06", "--quiet"]
+    code, message = statecast(*command, "--replay", "0", "--out", "run", "training.steps=2")
+    assert code == 0 and "weights may change, of a model of" in message
+    assert {path.name for path in (tmp_path / "run" / "update").iterdir()} == {"old", "new"}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--since", "soon"], "--since soon: expected a date such as 2001-01-01."),
+        (["--since", "2000-02-06", "--replay", "1"], "--replay 1: expected a share of the windows"),
+        (["--since", "2000-02-06", "--store", "relief=x"], "a store is given for stream relief, which there isn't."),
+    ],
+)
+def test_a_mistake_in_an_update_names_its_option(runs, tmp_path, statecast, option, message):
+    code, written = statecast("update", runs.forecast, "--data", runs.store, *option, "--out", "run")
+    assert code == 2 and written.startswith(f"statecast: {message}") and written.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_store_lacks_is_filled(runs, tmp_path, statecast):
+    period = ["--period", "2000-02-10", "2000-02-11"]
+    (tmp_path / "fill.yaml").write_text(yaml.safe_dump({"task": {"kind": "fill"}, "training": runs.tuning["training"]}))
+    assert statecast("finetune", "fill.yaml", "training.steps=2", "--from", runs.pretrained, "--out", "run")[0] == 0
+    gaps = open_fields(runs.store).load().drop_vars("nothing").sel(time=slice(*period[1:]))
+    gaps["t"][2, :, 2:4, 4:8] = float("nan")
+    gaps.to_netcdf(tmp_path / "gaps.nc")
+    code, message = statecast("complete", "run", "--data", "gaps.nc", *period, "--members", "2", "--out", "whole.nc")
+    assert code == 0, message
+    with xr.open_dataset(tmp_path / "whole.nc") as found:
+        assert found.sizes["number"] == 2 and bool(found.t.notnull().all())
+
+
+def test_a_fine_tuned_model_is_held_against_the_one_that_it_goes_on_from(runs, tmp_path, statecast):
+    command = ["evaluate", runs.forecast, "--data", runs.store, "--period", *runs.held_out, "--every-h", "200"]
+    assert statecast(*command, "--against", runs.pretrained, "--out", "scores", "--quiet")[0] == 0
+    records = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert {"model", "before"} <= {r["forecast"] for r in records}
+
+
+def test_several_members_of_a_deterministic_model_are_refused(runs, tmp_path, statecast):
+    model = {key: value for key, value in runs.recipe["model"].items() if key != "members"} | {"head": "point"}
+    recipe = runs.recipe | {"task": runs.tuning["task"], "model": model, "training": runs.tuning["training"]}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert statecast("pretrain", "recipe.yaml", "training.steps=2", "--out", "run")[0] == 0
+    asked = ["--data", runs.store, "--init", "2000-02-20T00", "--steps", "2", "--members", "4", "--out", "f.nc"]
+    code, message = statecast("predict", "run", *asked)
+    assert code == 2 and message.startswith("statecast: ") and "members" in message and message.count("\n") == 1
+    assert not (tmp_path / "f.nc").exists()
+
+
+def test_a_fine_tuning_on_a_store_in_other_units_is_refused(runs, tmp_path, statecast):
+    celsius = open_fields(runs.store).load().drop_vars("nothing")
+    celsius["t"] = (celsius.t - 273.15).assign_attrs(units="degC")
+    celsius.to_netcdf(tmp_path / "celsius.nc")
+    (tmp_path / "tuning.yaml").write_text(yaml.safe_dump(runs.tuning))
+    code, message = statecast(
+        "finetune", "tuning.yaml", "data.store=celsius.nc", "--from", runs.pretrained, "--out", "run"
+    )
+    assert code == 2 and message.count("\n") == 1
+    assert message.startswith("statecast: stream fields: variable 't@500' is in 'degC' in the store")
+    assert not list(tmp_path.glob("run*"))
 
 
 def test_the_installed_command_says_how_it_is_used():
@@ -76,6 +145,14 @@ def test_the_installed_command_says_how_it_is_used():
             "is no model directory",
         ),
         (["data", "simulate", "--out", "s.zarr"], "--days or --years"),
+        (
+            ["data", "simulate", "--out", "s.zarr", "--days", "1", "--physics", "a.b=1", "--physics", "a.b=2"],
+            "--physics a.b: is given 2 times, expected once.",
+        ),
+        (
+            ["data", "simulate", "--out", "s.zarr", "--days", "1", "--restart-days", "inf", "--physics", "a.b=1"],
+            "restart_days is inf, expected 0, or a multiple of the interval of 6 h.",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, statecast, command, message):

@@ -103,6 +103,33 @@ def test_what_was_learned_from_is_not_new(runs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_what_is_no_share_of_the_windows_is_refused(runs, tmp_path, share):
+    with pytest.raises(RecipeError, match=f"--replay {share:g}: expected a share of the windows"):
+        update(runs.forecast, runs.store, SINCE, tmp_path / "run", replay=share, progress=False)
+
+
+@pytest.mark.parametrize("since", ["soon", "2000-02-31", ""])
+def test_what_is_no_date_is_refused(runs, tmp_path, since):
+    with pytest.raises(RecipeError, match=f"--since {since}: expected a date such as 2001-01-01"):
+        update(runs.forecast, runs.store, since, tmp_path / "run", progress=False)
+
+
+def test_a_date_after_the_record_is_refused(runs, tmp_path):
+    with pytest.raises(
+        StoreError, match=r"--since 2001-01-01: nothing of the record lies after it, which ends at 2000"
+    ):
+        update(runs.forecast, runs.store, "2001-01-01", tmp_path / "run", progress=False)
+
+
+def test_without_a_replay_the_new_data_alone_are_learned_from_and_the_old_still_count_as_seen(runs, tmp_path):
+    update(runs.forecast, runs.store, SINCE, tmp_path / "run", replay=0, progress=False)
+    recipe = read_recipe(statecast.load(tmp_path / "run").recipe)
+    assert learned_from(open_fields(runs.store), recipe).indexes["time"][0] == np.datetime64(SINCE)
+    with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
+        statecast.evaluate(tmp_path / "run", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False)
+
+
 def test_too_little_that_is_new_is_refused(runs, tmp_path):
     with pytest.raises(StoreError, match="too few to learn from"):
         update(runs.forecast, runs.store, "2000-02-24T18", tmp_path / "run", progress=False)

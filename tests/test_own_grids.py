@@ -9,6 +9,7 @@ import xarray as xr
 
 import statecast
 from statecast.config import RecipeError
+from statecast.continual import update
 from statecast.costs.sizes import size_of
 from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.sources import StoreError, open_fields
@@ -85,6 +86,44 @@ def test_the_old_question_is_answered_as_before_where_only_what_is_new_may_chang
     assert any(".fine" in name for name in tuned.keys() - base.keys())
 
 
+@pytest.fixture(scope="module")
+def forecasting(runs, fine_store, tmp_path_factory):
+    """Of a model that is shown an orography from a store, and a grid, of its own."""
+    recipe = recipe_of(runs, fine_store, task=runs.tuning["task"])
+    recipe["streams"] = {name: recipe["streams"][name] for name in ("fields", "relief")}
+    recipe["data"] = {"stores": {"relief": fine_store}}
+    out = tmp_path_factory.mktemp("forecasting") / "run"
+    statecast.finetune(recipe, runs.pretrained, out, progress=False)
+    return out
+
+
+def test_a_forecast_is_shown_an_orography_from_a_store_of_its_own(runs, fine_store, forecasting, tmp_path):
+    asked = (runs.store, "2000-02-20T00", 3)
+    found = statecast.predict(forecasting, *asked, members=2)
+    assert dict(found.sizes) == {"init_time": 1, "number": 2, "lead_time": 3, "level": 2, "lat": 8, "lon": 16}
+    assert set(found.data_vars) == {"t", "msl"} and bool(np.isfinite(found.t).all())
+    copy = shutil.copy(fine_store, tmp_path / "copy.nc")
+    xr.testing.assert_equal(found, statecast.predict(forecasting, *asked, members=2, stores={"relief": str(copy)}))
+    raised = open_fields(fine_store).load()
+    raised.assign(orog=(raised.orog + 500).assign_attrs(units="m")).to_netcdf(tmp_path / "raised.nc")
+    other = statecast.predict(forecasting, *asked, members=2, stores={"relief": str(tmp_path / "raised.nc")})
+    assert not np.allclose(found.t, other.t)
+
+
+def test_an_update_learns_from_the_store_that_is_given_for_a_stream(runs, fine_store, forecasting, tmp_path):
+    copy = str(shutil.copy(fine_store, tmp_path / "copy.nc"))
+    update(forecasting, runs.store, "2000-02-06", tmp_path / "run", stores={"relief": copy}, progress=False)
+    assert statecast.load(tmp_path / "run").recipe["data"]["stores"] == {"relief": copy}
+
+
+def test_forecasts_on_different_grids_do_not_fit_into_one(runs, fine_store, tmp_path):
+    recipe = recipe_of(runs, fine_store, task=runs.tuning["task"], data={"stores": {"fine": fine_store}})
+    recipe["streams"] = {**runs.recipe["streams"], "fine": FINE | {"first_guess": {}}}
+    statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
+    with pytest.raises(ModelError, match=r"forecasts streams on different grids \(fields and fine\)"):
+        statecast.predict(tmp_path / "run", runs.store, "2000-02-20T00", 3)
+
+
 def test_a_finer_grid_is_answered_from_the_coarse_store_alone(runs, tuned, tmp_path):
     out = tmp_path / "fine.nc"
     found = statecast.complete(tuned, runs.store, ("2000-02-10", "2000-02-12"), members=3, out=out, progress=False)
@@ -132,15 +171,52 @@ def test_the_cost_of_a_recipe_knows_each_streams_own_grid(runs, fine_store):
     assert "a window has as many tokens of gone.nc as of" in size.assumed[1]
 
 
-def test_a_region_that_does_not_overlap_is_refused(runs, fine_store, tmp_path):
+@pytest.mark.parametrize("guess", [{"t": "fields.t"}, {}])
+def test_a_region_that_does_not_overlap_is_refused(runs, fine_store, tmp_path, guess):
     coarse = open_fields(runs.store).load().isel(lat=slice(0, 2))
     coarse.drop_vars("nothing").to_netcdf(tmp_path / "south.nc")
     data = {"store": str(tmp_path / "south.nc"), "stores": {"relief": fine_store, "fine": fine_store}}
     base = runs.recipe | {"data": runs.recipe["data"] | {"store": str(tmp_path / "south.nc")}}
     statecast.pretrain(base, tmp_path / "base", progress=False)
-    with pytest.raises(StoreError, match="the grids don't overlap: one covers -30 to 30 N"):
-        statecast.finetune(recipe_of(runs, fine_store, data=data), tmp_path / "base", tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists()
+    recipe = recipe_of(runs, fine_store, data=data, training=TRAINING | {"workers": 2})
+    recipe["streams"] = {**runs.recipe["streams"], "fine": FINE | {"first_guess": guess}}
+    recipe["data"] = data | {"stores": {"fine": fine_store}}
+    message = (
+        r"^streams\.fine: the grids don't overlap: one covers -30 to 30 N, 40 to 110 E, that of fields -78.*\. Give"
+    )
+    with pytest.raises(StoreError, match=message) as caught:
+        statecast.finetune(recipe, tmp_path / "base", tmp_path / "run", progress=False)
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_a_region_that_its_first_guess_covers_in_part_is_refused_before_training(runs, fine_store, tmp_path):
+    coarse = open_fields(runs.store).load().isel(lat=slice(0, 3))
+    coarse.drop_vars("nothing").to_netcdf(tmp_path / "half.nc")
+    data = {"train": ["2000-01-03", "2000-01-31"], "store": str(tmp_path / "half.nc"), "stores": {"fine": fine_store}}
+    recipe = runs.recipe | {"data": data, "task": {"kind": "translate", "to": ["fine"], "slabs": 2}}
+    coarse_stream = runs.recipe["streams"]["fields"] | {"patch": [2, 1, 2]}
+    recipe |= {"streams": {"fields": coarse_stream, "fine": FINE}, "training": TRAINING | {"workers": 2}}
+    message = r"^streams\.fine\.first_guess: covers -30 to 30 N, .* which covers -78.75 to -33.75 N"
+    with pytest.raises(StoreError, match=message) as caught:
+        statecast.pretrain(recipe, tmp_path / "run", progress=False)
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_two_regions_of_one_globe_are_learned_together_but_not_in_windows_around_one_place(runs, fine_store, tmp_path):
+    fine = open_fields(fine_store).load()
+    fine.assign_coords(lon=fine.lon + 180).to_netcdf(tmp_path / "far.nc")
+    data = {"stores": {"fine": fine_store, "far": str(tmp_path / "far.nc")}}
+    streams = {**runs.recipe["streams"], "fine": FINE | {"first_guess": {}}, "far": FINE | {"first_guess": {}}}
+    recipe = recipe_of(runs, fine_store, data=data, task=runs.recipe["task"], streams=streams)
+    for extent in (None, [4, 4]):
+        read = statecast.read_recipe(
+            recipe | {"window": {"extent": extent}}, inherit=statecast.load(runs.pretrained).recipe
+        )
+        if extent is None:
+            assert stream_sources(read, recipe_stores(read), {})
+        else:
+            with pytest.raises(StoreError, match=r"streams\.far: the grids don't overlap"):
+                stream_sources(read, recipe_stores(read), {})
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,15 @@ def test_a_stream_that_is_added_to_a_frozen_model_leaves_old_answers_as_they_wer
 
 
 @pytest.mark.parametrize("change", ["heads", "last_blocks", "lora"])
-def test_what_may_change_is_counted_and_the_rest_stays(runs, tmp_path, change):
+def test_what_may_change_is_counted_and_the_rest_stays(runs, tmp_path, capsys, change):
     recipe = runs.tuning | {"adaptation": {"change": change}}
     statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
     base, tuned = (
         dict(statecast.load(path).model.named_parameters()) for path in (runs.pretrained, tmp_path / "tuned")
     )
     facts = yaml.safe_load((tmp_path / "tuned" / "run.yaml").read_text())
+    told = f"fine-tuning: {facts['changed_parameters']:,} weights may change, of a model of {facts['parameters']:,}"
+    assert told in capsys.readouterr().err
     assert 0 < facts["changed_parameters"] < facts["parameters"] == sum(v.numel() for v in base.values())
     assert torch.equal(base["values.fields.weight"], tuned["values.fields.weight"])
     assert not torch.equal(base["heads.fields.weight"], tuned["heads.fields.weight"])

@@ -236,7 +236,10 @@ def update(
     store: Annotated[str, typer.Option("--data", help="The record that has grown.")],
     since: Annotated[str, typer.Option(help="First time that is new.")],
     out: Out,
-    replay: Annotated[float, typer.Option(help="Share of the windows that come from the old training period.")] = 0.5,
+    stores: OwnStores = None,
+    replay: Annotated[
+        float, typer.Option(help="Share of the windows that come from the old training period; 0: no replay.")
+    ] = 0.5,
     overwrite: Overwrite = False,
     resume: Resume = False,
     devices: DeviceCount = 1,
@@ -254,6 +257,7 @@ def update(
         store,
         since,
         out,
+        stores=_by_stream(stores),
         replay=replay,
         overrides=overrides or (),
         overwrite=overwrite,
@@ -331,6 +335,11 @@ def _pairs(texts: list[str] | None, option: str, expected: str) -> dict[str, str
     parted = [text.partition("=") for text in texts or ()]
     if bad := ["".join(parts) for parts in parted if not (parts[0] and parts[2])]:
         raise CommandError(f"{option} {bad[0]}: expected {expected}.")
+    names = [name for name, _, _ in parted]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise CommandError(
+            f"{option} {twice[0]}: is given {names.count(twice[0])} times, expected once. Leave one out."
+        )
     return {name: value for name, _, value in parted}
 
 
@@ -354,13 +363,14 @@ def predict(
     members: Annotated[
         int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")
     ] = None,
+    stores: OwnStores = None,
     out: Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")],
     overwrite: Overwrite = False,
 ) -> None:
     """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
     from statecast import jobs
 
-    jobs.predict(run, store, init, steps, members=members, out=out, overwrite=overwrite)
+    jobs.predict(run, store, init, steps, stores=_by_stream(stores), members=members, out=out, overwrite=overwrite)
     print(f"forecast: {out}")
 
 

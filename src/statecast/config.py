@@ -231,7 +231,8 @@ def _explain(error: ValidationError) -> str:
         return f"{where}.kind: there is no task '{first['ctx']['tag']}'. Choose one of {', '.join(sorted(KINDS))}."
     message = first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
-    return f"{where}: {message[0].lower() + message[1:]}{got}." if not message.endswith(".") else f"{where}: {message}"
+    of = f"{where}: " if where else ""  # what concerns several keys names them itself
+    return f"{of}{message}" if message.endswith(".") else f"{of}{message[0].lower() + message[1:]}{got}."
 
 
 def _unknown_key(path: list[str], where: str) -> str:

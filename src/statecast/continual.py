@@ -1,6 +1,6 @@
 """Continual learning: a model goes on with data that were appended to its record, and is held against what it was."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ import xarray as xr
 from statecast.config import Period, Recipe, RecipeError, read_recipe, replayed_periods
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.verify import verify
+from statecast.held_out import model_stores, own_stores
 from statecast.jobs import finetune
 from statecast.preparation import learned_from
-from statecast.sources import Record, StoreError, Stores, open_stores
+from statecast.sources import Record, StoreError, Stores
 from statecast.sources.record import select_period
 from statecast.trained import TrainedModel, load
 from statecast.training import ONE_DEVICE, Devices, is_first_process
@@ -38,6 +39,7 @@ def update(
     since: str,
     out: str | Path,
     *,
+    stores: Mapping[str, str] | None = None,
     replay: float = 0.5,
     overrides: Sequence[str] = (),
     overwrite: bool = False,
@@ -47,21 +49,28 @@ def update(
 ) -> Update:
     """Train on the record from `since` on, with a share `replay` of windows from what was learned before; write the run directory `out`.
 
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training. With a share of 0
+    only the new data are learned from, and a later update replays no more than those.
     What was learned before is the old training period and what that training replayed itself: the periods of all updates. The last fifth
     of the new data is held out. On it, and on the old validation period if there is one and nothing of it is learned from now, the model is
     verified before and after: `out/update/new/scores.json` and `out/update/old/scores.json`. The statistics of the streams stay what they
     were. The rest of the recipe is the model's own, but for a tenth of its learning rate, unless `overrides` say otherwise.
-    Raises StoreError if nothing of the record lies after `since`, RecipeError if `since` lies in the old training period.
+    Raises StoreError if nothing of the record lies after `since`, RecipeError if `since` lies in the old training period, or for a `since`
+    that is no time or a `replay` that is no share.
     """
+    if not 0 <= replay < 1:
+        raise RecipeError(f"--replay {replay:g}: expected a share of the windows, 0 (no replay) or more and below 1.")
     base = run if isinstance(run, TrainedModel) else load(run)
-    stores = open_stores(data, base.tokenizers, base.recipe["data"].get("stores", {}))
-    recipe = read_recipe(_recipe(base, data, next(iter(stores.values())), since, replay), overrides)
+    opened = model_stores(base, data, stores)
+    values = _recipe(base, data, next(iter(opened.values())), since, replay)
+    values["data"]["stores"] = own_stores(base, stores)
+    recipe = read_recipe(values, overrides)
     trained = finetune(
         recipe, base, out, overwrite=overwrite, resume=resume, devices=devices, progress=progress, title="update"
     )
     verifications: dict[str, list[Verification]] = {}
     if is_first_process():
-        verifications = _before_and_after(base, trained, recipe, stores, progress=progress)
+        verifications = _before_and_after(base, trained, recipe, opened, progress=progress)
         for period, found in verifications.items():
             (Path(out) / "update" / period).mkdir(parents=True, exist_ok=True)
             write_scores(found, Path(out) / "update" / period)
@@ -71,7 +80,7 @@ def update(
 def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, replay: float) -> dict[str, Any]:
     """The base's own recipe with the new period to learn from and to be held out, and the old one to be replayed."""
     before = dict(base.recipe["data"])
-    index = select_period(dataset, (since, dataset.indexes["time"][-1].isoformat())).indexes["time"]
+    index = _since(dataset, since)
     learned = (*replayed_periods(before.get("replay")), before["train"])
     last = max(select_period(dataset, period).indexes["time"][-1] for period in learned)
     if index[0] <= last:
@@ -85,10 +94,25 @@ def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, repl
         )
     ends = (index[0], index[first_held_out - 1], index[first_held_out], index[-1])
     text = [time.isoformat() for time in ends]
-    period = {"train": text[:2], "validate": text[2:], "replay": learned, "replayed": replay}
+    replayed = {"replay": learned, "replayed": replay} if replay else {"replay": None}
+    period = {"train": text[:2], "validate": text[2:], **replayed}
     training = base.recipe["training"]
     gentle = {**training, "learning_rate": GENTLE * training["learning_rate"]}
     return {**base.recipe, "data": {**before, "store": data, **period}, "training": gentle}
+
+
+def _since(dataset: xr.Dataset, since: str) -> Any:
+    """The times of the record from `since` on."""
+    times = dataset.indexes["time"]
+    try:
+        index = times[times.slice_indexer(since, None)]
+    except (ValueError, KeyError, TypeError):
+        raise RecipeError(f"--since {since}: expected a date such as 2001-01-01.") from None
+    if len(index) == 0:
+        raise StoreError(
+            f"--since {since}: nothing of the record lies after it, which ends at {times[-1]}. Name an earlier time."
+        )
+    return index
 
 
 def _before_and_after(

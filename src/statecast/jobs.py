@@ -1,6 +1,7 @@
 """The jobs behind the commands: from a recipe and a store to a run directory."""
 
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +18,14 @@ from statecast.evaluation.report import RunFacts, write_report
 from statecast.evaluation.verify import asked_like, progress_bar, verify
 from statecast.explain import explain as explain_point
 from statecast.explain.report import write_explanation
+from statecast.forgetting import may_forget, report_forgetting, tell_forgetting, tell_no_report, why_no_report
 from statecast.held_out import are_of_training, model_stores, own_stores, require_apart, require_unseen
 from statecast.inference import complete as fill_in
 from statecast.inference import forecast, write_forecast
 from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
 from statecast.preparation import make_questions, recipe_stores, stream_sources
-from statecast.sources import Record, Stores, open_fields
+from statecast.sources import Record, Stores
 from statecast.trained import TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, StreamSource, fit, is_first_process
 from statecast.training.footprint import load_footprint
@@ -84,7 +86,8 @@ def finetune(
 
     What the recipe leaves out is inherited from the model's own: data, streams, window, model and seed. Streams that the model knows
     keep their statistics and weights, others are added with new ones; which is which is printed in `run.yaml`. If old weights may change
-    where streams are added, `forgetting/scores.json` tells the skill in the old question before and after.
+    where streams, variables or levels are added, `forgetting/scores.json` tells the skill in the old question before and after; if it can't
+    be told, one line on standard error says why.
 
     Resumes as `pretrain` does. Raises as it does, and ModelError for a directory that holds no model.
     """
@@ -107,29 +110,16 @@ def finetune(
         model = build(base.model.options, tokenizers, recipe.seed)
         taken = transfer(base, model, tokenizers)
         trained = TrainedModel(model, tokenizers, recipe.as_dict(), base.learned)
+        asks_again = is_first_process() and may_forget(base, tokenizers, recipe)
+        if asks_again and (reason := why_no_report(base, tokenizers, recipe)):
+            asks_again = False
+            tell_no_report(reason)
         training = Training(directory, title, progress, resume=resume, devices=devices, taken=taken)
         _train(trained, recipe, stores, sources, training)
-        if taken.new and recipe.adaptation.change != "new" and is_first_process():
-            _report_forgetting(base, trained, recipe, directory, progress=progress)
+        found = report_forgetting(base, trained, recipe, directory, progress=progress) if asks_again else []
+    if found:
+        tell_forgetting(found, Path(out))
     return trained
-
-
-def _report_forgetting(
-    base: TrainedModel, trained: TrainedModel, recipe: Recipe, directory: Path, *, progress: bool
-) -> None:
-    """Where streams were added to weights that were free: the skill in the old question before and after, into `forgetting/`.
-
-    On the validation period, if there is one; left out if the old streams are not all there as they were.
-    """
-    kept = all(name in recipe.streams and recipe.streams[name] == t.stream for name, t in base.tokenizers.items())
-    if recipe.data.validate_on is None or not kept:
-        return
-    stores = recipe_stores(recipe)
-    records = {n: Record.open(stores[n], t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
-    models = {"model": asked_like(trained, base), "before": base}
-    found = verify(models, records, None, every_h=24.0, progress=progress, title="old question, before and after")
-    (directory / "forgetting").mkdir(exist_ok=True)
-    write_scores(found, directory / "forgetting")
 
 
 def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel | None:
@@ -185,8 +175,8 @@ def _train(
     parameters = trained.parameters
     with free(trained.model, recipe.adaptation, training.taken, recipe.seed):
         changing = trainable_parameters(trained.model)
-        if training.progress and is_first and training.taken is not NOTHING_TAKEN:
-            print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}")
+        if is_first:
+            print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}", file=sys.stderr)
         seconds = fit(
             trained.model,
             questions,
@@ -275,18 +265,19 @@ def predict(
     init: str,
     steps: int,
     *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
     members: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
 ) -> xr.Dataset:
     """Forecast `steps` time steps from `init`; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
 
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
     See `inference.forecast` for what comes back and what is raised; OutputError if `out` exists.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
-    fields = forecast(
-        trained, open_fields(data), init, steps, trained.model.head.members if members is None else members
-    )
+    members = trained.model.head.members if members is None else members
+    fields = forecast(trained, model_stores(trained, data, stores), init, steps, members)
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:
             write_forecast(fields, path)

@@ -6,14 +6,14 @@ import numpy as np
 import xarray as xr
 
 from statecast.config import Period, Recipe, RecipeError
-from statecast.sources import Grid, Record, Stores, open_stores
+from statecast.sources import Grid, Record, StoreError, Stores, open_stores
 from statecast.sources.record import select_period
 from statecast.streams import Stream
 from statecast.tasks import Forecast
 from statecast.tokenizers import FieldTokenizer, WindowSampler
-from statecast.tokenizers.first_guess import guessed_channels
+from statecast.tokenizers.first_guess import guessed_channels, require_covered
 from statecast.tokenizers.patches import Patch, check_patch
-from statecast.tokenizers.windows import smallest_domain, window_shapes
+from statecast.tokenizers.windows import largest_domain, smallest_domain, window_shapes
 from statecast.trained import ModelError
 from statecast.training import QuestionDataset, StreamSource
 
@@ -30,6 +30,7 @@ def stream_sources(recipe: Recipe, stores: Stores, known: Mapping[str, FieldToke
         record = Record.open(learned_from(stores[name], recipe), stream)
         sources[name] = StreamSource(record, _tokenizer(name, stream, record, known.get(name)))
     tokenizers = {name: source.tokenizer for name, source in sources.items()}
+    _require_overlap(recipe, {name: source.record.grid for name, source in sources.items()})
     shapes = window_shapes(recipe.window.extent, *_grids_and_patches(sources))
     for name, (record, tokenizer) in ((n, (s.record, s.tokenizer)) for n, s in sources.items()):
         shape = (window_steps(recipe), len(record.channels), *shapes[name])
@@ -37,8 +38,30 @@ def stream_sources(recipe: Recipe, stores: Stores, known: Mapping[str, FieldToke
             check_patch(shape, tokenizer.stream.patch, tokenizer.groups)
         except ValueError as error:
             raise RecipeError(f"streams.{name}.{error}") from None
-        guessed_channels(name, tokenizers)
+        for source in guessed_channels(name, tokenizers):
+            _require_covered(name, record.grid, sources[source].record.grid)
     return sources
+
+
+def _require_overlap(recipe: Recipe, grids: Mapping[str, Grid]) -> None:
+    """Raises StoreError for a stream that has no place in common with where the windows lie.
+
+    That is the smallest domain, or the largest if a window is the whole domain: several regions of one globe are no mistake then.
+    """
+    of = smallest_domain(grids) if recipe.window.extent else largest_domain(grids)
+    for name, grid in grids.items():
+        if not grid.overlaps(grids[of]):
+            raise StoreError(
+                f"streams.{name}: the grids don't overlap: one covers {grid.box}, that of {of} {grids[of].box}, expected a place that "
+                "both cover. Give stores of the same region, or leave the stream out."
+            )
+
+
+def _require_covered(name: str, grid: Grid, source: Grid) -> None:
+    try:
+        require_covered(grid, source)
+    except StoreError as error:
+        raise StoreError(f"streams.{name}.first_guess: {error}") from None
 
 
 def _grids_and_patches(sources: Mapping[str, StreamSource]) -> tuple[dict[str, Grid], dict[str, Patch]]:

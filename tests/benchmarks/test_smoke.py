@@ -14,6 +14,7 @@ LEFT_OUT = {
     "resume",  # tests/training/test_processes.py does the same
 }
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
+SMOKE_APART = {"finer", "model_error", "questions", "skill"}  # what lies at --out is used again by real runs
 THREADS = {"step": ["--threads", "1"]}
 
 
@@ -29,3 +30,20 @@ def test_it_runs(name, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(done.stdout.splitlines()) > 1
     assert "nan" not in done.stdout.split()
+    if name in SMOKE_APART:
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["smoke"]
+
+
+def test_scores_of_another_store_patch_or_scale_lie_apart(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from skill import folder_of
+
+    stores = [tmp_path / "a" / "era5.zarr", tmp_path / "b" / "era5.zarr"]
+    for store in stores:
+        store.mkdir(parents=True)
+    options = [("sample:atmosphere", 4, 1.0), ("sample:atmosphere", 3, 1.0), ("sample:atmosphere", 4, 0.5)]
+    options += [(str(store), 4, 1.0) for store in stores]
+    folders = [folder_of(*each, tmp_path) for each in options]
+    assert len(set(folders)) == len(options) and all(folder.parent == tmp_path for folder in folders)
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("a/era5.zarr", 4, 1.0, tmp_path) == folders[3]

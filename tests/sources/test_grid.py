@@ -68,3 +68,30 @@ def test_spacing_is_that_of_the_rows_and_of_the_columns_if_there_is_one_row():
 
 def test_a_grid_of_one_point_has_a_cell():
     assert Grid(np.zeros(1), np.zeros(1)).cell_area.item() == pytest.approx(np.deg2rad(1) ** 2 / (4 * np.pi), rel=1e-4)
+
+
+def box(south: float, north: float, west: float, east: float) -> Grid:
+    return Grid(np.arange(south, north + 1, 2.0), np.arange(west, east + 1, 2.0))
+
+
+EUROPE = box(30, 60, -10, 40)
+
+
+@pytest.mark.parametrize(
+    ("other", "overlaps"),
+    [
+        (EUROPE, True),
+        (Grid(np.linspace(-85, 85, 18), LON), True),
+        (Grid(np.linspace(-85, -35, 6), LON), False),
+        (box(40, 50, 0, 10), True),
+        (box(50, 80, 350, 356), True),  # counted from another turn
+        (box(50, 80, 30, 60), True),
+        (box(50, 80, 42, 60), False),
+        (box(50, 80, 200, 346), False),
+        (box(62, 80, 0, 10), False),
+        (Grid(np.array([45.0]), np.array([355.0])), True),
+        (Grid(np.array([45.0]), np.array([345.0])), False),
+    ],
+)
+def test_grids_overlap_where_their_cells_share_a_place(other, overlaps):
+    assert EUROPE.overlaps(other) == overlaps == other.overlaps(EUROPE)

@@ -200,6 +200,20 @@ def test_overwrite_starts_anew(fake, tmp_path):
     assert first != second and [path.name for path in tmp_path.iterdir()] == ["run.zarr"]
 
 
+def test_an_overwrite_that_was_killed_while_it_removed_the_old_store_is_gone_on_with(fake, tmp_path, monkeypatch):
+    simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(simulation.shutil, "rmtree", killed)
+        simulation.simulate(tmp_path / "run.zarr", seed=1, overwrite=True, **SHORT)
+    assert not (tmp_path / "run.zarr").exists()
+    simulation.simulate(tmp_path / "run.zarr", seed=1, **SHORT)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.zarr"]
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_other_options_are_refused_and_named(fake, tmp_path, finished):
     fake.killed_after = None if finished else 8
@@ -233,15 +247,19 @@ def test_what_is_no_simulated_record_is_never_overwritten(fake, tmp_path):
         assert (tmp_path / name).exists()
 
 
-def test_a_model_that_leaves_plausible_weather_stops_the_run(fake, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("physics", "remedy"),
+    [({}, r"Take another seed\."), ({"growth": 3.8}, r"Take values nearer to jcm's own, or another seed\.")],
+)
+def test_a_model_that_leaves_plausible_weather_stops_the_run(fake, tmp_path, monkeypatch, physics, remedy):
     fields = fake.fields
 
     def blown_up(self, levels_hpa):
         return fields(self, levels_hpa) | ({"msl": np.full((2, 3), np.nan)} if self.intervals > 9 else {})
 
     monkeypatch.setattr(fake, "fields", blown_up)
-    with pytest.raises(SimulationError, match=r"unstable on day 1\.25: mean sea-level pressure has left"):
-        simulation.simulate(tmp_path / "run.zarr", **SHORT)
+    with pytest.raises(SimulationError, match=rf"unstable on day 1\.25: mean sea-level pressure has left .* {remedy}"):
+        simulation.simulate(tmp_path / "run.zarr", **SHORT, physics=physics)
     assert open_fields(tmp_path / "run.zarr").sizes["time"] == 3
 
 
@@ -261,6 +279,11 @@ def test_a_model_that_leaves_plausible_weather_stops_the_run(fake, tmp_path, mon
         {"levels_hpa": (50000,)},
         {"spin_up_days": -1},
         {"chunk_frames": -1},
+        {"chunk_frames": 0},
+        {"restart_days": float("inf"), "physics": {"growth": 3.8}, "chunk_frames": None},
+        {"restart_days": float("nan"), "physics": {"growth": 3.8}, "chunk_frames": None},
+        {"physics": {"growth": float("nan")}},
+        {"physics": {"growth": float("inf")}},
         {"restart_days": 0.1, "physics": {"growth": 3.8}},
         {"restart_days": -1, "physics": {"growth": 3.8}},
         {"physics": {}, "restart_days": 0.75},

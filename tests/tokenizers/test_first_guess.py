@@ -39,7 +39,8 @@ def test_beyond_the_outermost_rows_the_nearest_is_taken():
 @pytest.mark.parametrize("target", [Grid(REGION.lat, REGION.lon + 120), Grid(REGION.lat - 80, REGION.lon)])
 def test_grids_that_do_not_overlap_are_refused(target):
     with pytest.raises(
-        StoreError, match=r"the grids don't overlap: one covers .* guessed from 31 to 59 N, -20 to 22 E"
+        StoreError,
+        match=r"covers .*, expected a part of the grid that it is guessed from, which covers 31 to 59 N, -20 to 22 E",
     ):
         bilinear(np.zeros(REGION.shape), REGION, target)
 

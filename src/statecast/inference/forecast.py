@@ -17,7 +17,7 @@ from jaxtyping import Float
 from statecast.inference.answer import answer
 from statecast.inference.members import check_members, draw_member
 from statecast.inference.tiles import blend, tiles
-from statecast.sources import Grid, Record, StoreError
+from statecast.sources import Grid, Record, StoreError, Stores
 from statecast.sources.record import stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window
 from statecast.tasks import Forecast
@@ -47,15 +47,17 @@ def forecast_task(trained: TrainedModel) -> Forecast:
     return Forecast.model_validate(task)
 
 
-def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, members: int) -> xr.Dataset:
+def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, steps: int, members: int) -> xr.Dataset:
     """Forecast `steps` time steps from `init`, the last time that is shown.
 
-    dataset   as `sources.open_fields` gives it; it must hold the history that the model is shown, up to `init`
+    stores    the fields of each stream, or of all, as `sources.open_fields` gives them; they hold what is shown, up to `init`
     members   any number, see `members.draw_member`; one of a deterministic model
 
     Returns variables on (init_time, number, lead_time, [level,] lat, lon) in the units of the store. More steps than the model was
-    fine-tuned for are reached by roll-out: each member goes on from its own last steps.
-    Raises StoreError for an `init` without its history, ModelError for a wrong model or too many members of a deterministic one.
+    fine-tuned for are reached by roll-out: each member goes on from its own last steps. A stream that never changes, such as the orography,
+    is shown and not returned.
+    Raises StoreError for an `init` without its history, ModelError for a wrong model, too many members of a deterministic one, or
+    streams on different grids, which no one dataset can hold.
     """
     task = forecast_task(trained)
     if steps < 1:
@@ -64,15 +66,30 @@ def forecast(trained: TrainedModel, dataset: xr.Dataset, init: str, steps: int, 
     depth, step_h = slab_depth(trained), next(iter(trained.tokenizers.values())).climatology.step_h
     history = task.history * depth
     needed = -(-steps // (task.leads * depth)) * task.leads * depth
-    times = _times_around(dataset, init, history, needed, step_h)
-    records = {name: _record_at(dataset, t, times, history) for name, t in trained.tokenizers.items()}
+    if isinstance(stores, xr.Dataset):
+        stores = dict.fromkeys(trained.tokenizers, stores)
+    times = _times_around(next(iter(stores.values())), init, history, needed, step_h)
+    records = {name: _record_at(stores[name], t, times, history) for name, t in trained.tokenizers.items()}
+    changing = [name for name, t in trained.tokenizers.items() if set(t.stream.variables) - set(records[name].static)]
+    if not changing:
+        raise ModelError("the model's streams never change, expected one that does. Fine-tune it to forecast one.")
+    _require_one_grid({name: records[name].grid for name in changing})
     anomalies = _roll_out(trained, task, records, needed, members)
     parts = []
-    for name, tokenizer in trained.tokenizers.items():
-        place = whole_domain(records[name].grid, history, steps)
+    for name in changing:
+        tokenizer, place = trained.tokenizers[name], whole_domain(records[name].grid, history, steps)
         fields = tokenizer.to_fields(anomalies[name][:, :steps], tokenizer.usual(records[name], place))
         parts.append(labelled(tokenizer, records[name], fields, "lead_time"))
     return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
+
+
+def _require_one_grid(grids: Mapping[str, Grid]) -> None:
+    first, *others = grids
+    if apart := [name for name in others if not grids[name].is_like(grids[first])]:
+        raise ModelError(
+            f"the model forecasts streams on different grids ({first} and {apart[0]}), which one forecast can't hold, expected one grid. "
+            "Fine-tune it to forecast the streams of one grid."
+        )
 
 
 def slab_depth(trained: TrainedModel) -> int:
@@ -192,7 +209,9 @@ def forecast_block(
                     found[name] = np.concatenate([found[name], own]) if len(found[name]) else own
         for name, fields in found.items():
             parts[name].append(fields)
-    return {name: blend(zip(placed, found, strict=True), records[name].grid.shape) for name, found in parts.items()}
+    if len(placed) == 1:
+        return {name: fields for name, (fields,) in parts.items()}  # each on its own grid
+    return {name: blend(zip(placed, found, strict=True), grid.shape) for name, found in parts.items()}
 
 
 def _ahead(

@@ -43,6 +43,20 @@ class Grid:
         gap = self.lon[0] + 360.0 - self.lon[-1]
         return bool(abs(gap - np.diff(self.lon).mean()) < 0.01 * gap)
 
+    @property
+    def box(self) -> str:
+        """Where its outermost points lie, in words."""
+        return f"{self.lat[0]:g} to {self.lat[-1]:g} N, {self.lon[0]:g} to {self.lon[-1]:g} E"
+
+    def overlaps(self, other: "Grid") -> bool:
+        """True if some place lies within cells of both, whatever turn their longitudes are counted from."""
+        (south, north), (their_south, their_north) = (_edges(g.lat, -90.0, 90.0)[[0, -1]] for g in (self, other))
+        if max(south, their_south) >= min(north, their_north):
+            return False
+        (west, east), (their_west, their_east) = (_edges(g.lon, -np.inf, np.inf)[[0, -1]] for g in (self, other))
+        eastwards = (their_west - west) % 360.0  # from our western edge to theirs
+        return bool(eastwards < east - west or eastwards + their_east - their_west > 360.0)
+
     @cached_property
     def cell_area(self) -> Float[np.ndarray, "H W"]:
         """Area of each cell as a share of the sphere: Δsin(lat) Δlon / 4π. The areas of a global grid sum to 1.

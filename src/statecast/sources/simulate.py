@@ -5,6 +5,7 @@ ends as if nothing had happened.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -88,8 +89,9 @@ def simulate(
     weighs 1000 hPa in the mean, 15 hPa more than the Earth's, so sea-level pressure is higher by that.
 
     `physics` are parameters of SPEEDY that differ from jcm's, by scheme and name (`convection.trcnv`: 12): another model of the same
-    world. With `restart_days` that model starts again every so many days, the first time at `start`, from the state of the run that has
-    all other options but jcm's own physics, which runs beside it: what it then does wrong is the error of a forecast by an imperfect model.
+    world. With `restart_days` that model starts again every so many days, the first time one interval before `start`, from the state of
+    the run that has all other options but jcm's own physics, which runs beside it: what it then does wrong is the error of a forecast by an
+    imperfect model, and the first frame is one of `interval_h` hours.
     The store tells how many hours since by `forecast_period`. Restarts meet the other run only if both are made on the same machine:
     weather amplifies the rounding of another one.
 
@@ -115,7 +117,7 @@ def simulate(
         levels_hpa=levels,
         interval_h=interval_h,
         spin_up_days=spin_up_days,
-        chunk_frames=chunk_frames or _whole_restarts(restart_days, interval_h),
+        chunk_frames=_whole_restarts(restart_days, interval_h) if chunk_frames is None else chunk_frames,
         physics=dict(physics or {}),
         restart_days=float(restart_days),
     )
@@ -141,7 +143,7 @@ def simulate(
 
 def _whole_restarts(restart_days: float, interval_h: int) -> int:
     """Frames of a chunk: the usual number, made longer to end at a restart."""
-    apart = round(restart_days * 24 / interval_h) if restart_days > 0 < interval_h else 1
+    apart = round(restart_days * 24 / interval_h) if 0 < restart_days < math.inf and interval_h > 0 else 1
     return -(-CHUNK_FRAMES // max(1, apart)) * max(1, apart)
 
 
@@ -153,9 +155,11 @@ def _simulator(options: SimulationOptions) -> Simulator:
 
 
 def _start(store: Path, state: Path, options: SimulationOptions, atmosphere: Simulator) -> None:
+    # a removal that is cut short must not leave half a store under its name; what it left aside goes now
+    aside = store.with_name(f".{store.name}.overwritten")
+    if aside.exists():
+        shutil.rmtree(aside)
     if store.exists():
-        # a removal that is cut short must not leave half a store under its name
-        aside = store.with_name(store.name + ".old")
         store.replace(aside)
         shutil.rmtree(aside)
     atmosphere.save(state)  # first: a store with all its frames and no state beside it is finished
@@ -179,7 +183,7 @@ def _run(store: Path, state: Path, options: SimulationOptions, atmosphere: Simul
                 atmosphere.advance()
                 if not in_spin_up:
                     day = (interval - options.spin_up) * days_per_interval
-                    frames.append(_packed_frame(atmosphere.fields(options.levels_hpa), store, day))
+                    frames.append(_packed_frame(atmosphere.fields(options.levels_hpa), store, day, options))
                 bar.update(task, completed=(interval + 1) * days_per_interval)
             if frames:
                 _append(group, frames, options)
@@ -199,11 +203,14 @@ def pack(values: Float[np.ndarray, "*grid"], packing: Packing) -> Int[np.ndarray
     return np.rint((values - packing.offset) / packing.scale).astype(np.int16)
 
 
-def _packed_frame(fields: Mapping[str, np.ndarray], store: Path, day: float) -> dict[str, np.ndarray]:
+def _packed_frame(
+    fields: Mapping[str, np.ndarray], store: Path, day: float, options: SimulationOptions
+) -> dict[str, np.ndarray]:
     try:
         return {name: pack(fields[name], packing) for name, packing in PACKING.items()}
     except SimulationError as error:
-        message = f"store {store}: the model became unstable on day {day:g}: {error}. Take another seed."
+        remedy = "Take values nearer to jcm's own, or another seed." if options.physics else "Take another seed."
+        message = f"store {store}: the model became unstable on day {day:g}: {error}. {remedy}"
         raise SimulationError(message) from None
 
 

@@ -4,6 +4,7 @@ The model is jcm (optional extra `sim`): SPEEDY physics on the spectral core din
 Axes: H row, W column.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -57,6 +58,7 @@ class SimulationOptions:
             ("spin_up_days", self.spin_up_days >= 0, "0 or more"),
             ("chunk_frames", self.chunk_frames > 0, "1 or more"),
             ("restart_days", apart >= 0 and apart % 1 == 0, f"0, or {whole}"),
+            ("physics", all(map(math.isfinite, self.physics.values())), "finite numbers"),
             ("physics", bool(self.physics) or not apart, "a parameter that is changed: restarts alone change nothing"),
             (
                 "chunk_frames",

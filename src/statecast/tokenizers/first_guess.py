@@ -96,20 +96,28 @@ def bilinear(fields: Float[np.ndarray, "*B H W"], grid: Grid, target: Grid) -> F
 
     Raises StoreError for a target that lies outside of the grid by more than the distance of two points.
     """
+    require_covered(target, grid)
     lat, lon = grid.lat, grid.lon
     values = np.moveaxis(fields.reshape(-1, *fields.shape[-2:]), 0, -1)
-    wanted = lon[0] + (target.lon - lon[0]) % 360.0
+    wanted = _longitudes_near(grid, target)
     if grid.is_periodic:
         lon, values = np.append(lon, lon[0] + 360.0), np.concatenate([values, values[:, :1]], axis=1)
-    else:
-        wanted = np.where(wanted - lon[-1] > lon[0] + 360.0 - wanted, wanted - 360.0, wanted)  # beyond the nearer edge
-    _require_overlap(grid, target, wanted)
     points = np.meshgrid(np.clip(target.lat, lat[0], lat[-1]), np.clip(wanted, lon[0], lon[-1]), indexing="ij")
     found = RegularGridInterpolator((lat, lon), values)(np.stack(points, axis=-1))
     return np.moveaxis(found, -1, 0).reshape(*fields.shape[:-2], *target.shape).astype(fields.dtype)
 
 
-def _require_overlap(grid: Grid, target: Grid, wanted: np.ndarray) -> None:
+def _longitudes_near(grid: Grid, target: Grid) -> Float[np.ndarray, " J"]:
+    """Those of the target, of the turn that the grid counts from; of a region those beyond its nearer edge."""
+    wanted = grid.lon[0] + (target.lon - grid.lon[0]) % 360.0
+    if grid.is_periodic:
+        return wanted
+    return np.where(wanted - grid.lon[-1] > grid.lon[0] + 360.0 - wanted, wanted - 360.0, wanted)
+
+
+def require_covered(target: Grid, grid: Grid) -> None:
+    """Raises StoreError for a target that lies outside of the grid by more than the distance of two points."""
+    wanted = _longitudes_near(grid, target)
     rows, columns = (float(np.diff(axis).max()) if len(axis) > 1 else 1.0 for axis in (grid.lat, grid.lon))
     south, north = target.lat[0] < grid.lat[0] - 2 * rows, target.lat[-1] > grid.lat[-1] + 2 * rows
     outside = not grid.is_periodic and (
@@ -117,10 +125,6 @@ def _require_overlap(grid: Grid, target: Grid, wanted: np.ndarray) -> None:
     )
     if south or north or outside:
         raise StoreError(
-            f"the grids don't overlap: one covers {_box(target)}, the one that it is guessed from {_box(grid)}. "
+            f"covers {target.box}, expected a part of the grid that it is guessed from, which covers {grid.box}. "
             "Give stores of the same region, or cut the finer one."
         )
-
-
-def _box(grid: Grid) -> str:
-    return f"{grid.lat[0]:g} to {grid.lat[-1]:g} N, {grid.lon[0]:g} to {grid.lon[-1]:g} E"

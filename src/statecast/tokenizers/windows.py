@@ -84,7 +84,16 @@ def window_shapes(
 
 def smallest_domain(grids: Mapping[str, Grid]) -> str:
     """The stream on whose grid windows are drawn: the one that covers the least of the sphere, the first of several."""
-    return min(grids, key=lambda name: round(float(grids[name].cell_area.sum()), 6))
+    return min(grids, key=lambda name: _covered(grids[name]))
+
+
+def largest_domain(grids: Mapping[str, Grid]) -> str:
+    """The stream whose grid covers the most of the sphere, the first of several."""
+    return max(grids, key=lambda name: _covered(grids[name]))
+
+
+def _covered(grid: Grid) -> float:
+    return round(float(grid.cell_area.sum()), 6)
 
 
 @dataclass(frozen=True)
