@@ -83,3 +83,4 @@ def test_the_report_of_a_forecast_has_a_spectrum_unless_every_row_has_gaps(make_
         report.write_report(facts, {"air": record}, verify_forecast({"model": trained}, record, every_h=96), out)
         page = out.read_text()
         assert ("<h2>Spectrum</h2>" in page) is has_one and ("24 h ahead, a mean over" in page) is has_one
+        assert "What is scored are the model&#39;s heads" in page

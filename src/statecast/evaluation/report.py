@@ -29,7 +29,11 @@ from statecast.trained import TrainedModel
 
 TABLE_LEADS_H = (6.0, 24.0, 72.0)
 SPECTRUM_WINDOWS = 20
-MEAN, MEMBER = "model's mean", "a member"  # as the spectra name them
+MEAN, HEAD, MEMBER = "model's mean", "a head", "a member"  # as the spectra name them
+HEADS_ARE_SCORED = (
+    "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
+    "`statecast complete` write are drawn from them along smooth fields, and are not scored here."
+)
 MAPPED = 3  # variables on the maps: more would make the report large
 
 
@@ -121,7 +125,8 @@ def _forecast_sections(
         ),
         section(
             f"Ensemble{of}",
-            "Fair continuous ranked probability score of the members, beside the distribution of the training period; lower is better.",
+            "Continuous ranked probability score, beside the distribution of the training period; lower is better."
+            + _heads_are_scored(facts.trained),
             [
                 figures.skill_by_lead_time(forecasts, "crps"),
                 *[figures.reliability(v) for v in forecasts if v.forecast == "model" and v.members > 1],
@@ -131,6 +136,10 @@ def _forecast_sections(
     drawn = power_figures(forecast_power(facts.trained, records, name), records[name])
     spectrum = [section(f"Spectrum{of}", _spectrum_text(forecasts[0].lead_time_h[-1]), drawn)] if drawn else []
     return [*sections, *spectrum, _forecast_maps(facts.trained, records, name)]
+
+
+def _heads_are_scored(trained: TrainedModel) -> str:
+    return f" {HEADS_ARE_SCORED}" if trained.model.head.members > 1 else ""
 
 
 def _spectrum_text(lead_h: float | None) -> str:
@@ -242,6 +251,7 @@ def _task_sections(
                 )
             )
         text = f"Area-weighted scores over {len(scored[0].starts_h)} windows where it was asked; the maps show one of them."
+        text += _heads_are_scored(trained)
         table = relative_table(scored, scored[0].lead_time_h)
         sections.append(section(f"Task: {task}", text, drawn, table=table))
     return sections
@@ -254,13 +264,13 @@ def _whole(records: Mapping[str, Record], start: int, steps: int) -> dict[str, P
 def _spectra(
     trained: TrainedModel, records: Mapping[str, Record], name: str, starts: np.ndarray, steps: int
 ) -> list[Figure]:
-    """Of the truth, the model's mean and first member and the first guess, a mean over some windows; none where gaps are in every row."""
+    """Of the truth, the model's mean, one of its heads and the first guess, a mean over some windows; none where gaps are in every row."""
     found = []
     for start in _some(starts):
         places = _whole(records, start, steps)
         cases, answers = ask({"model": trained}, records, places)
         members = answers[name]["model"]
-        fields = {"truth": cases[name].truth, MEAN: members.mean(axis=0), MEMBER: members[len(members) // 2]}
+        fields = {"truth": cases[name].truth, MEAN: members.mean(axis=0), HEAD: members[len(members) // 2]}
         fields["first guess"] = first_guess(name, trained.tokenizers, records, places)[0]
         found.append(_power(fields, records[name]))
     return power_figures(_mean(found), records[name])
