@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from statecast.evaluation.references import Guess, QuantileMapping, Regression
+from statecast.evaluation.references import Guess, QuantileMapping, Regression, map_quantiles
 from statecast.sources import Record, open_fields
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer, Place
@@ -74,6 +74,19 @@ def test_quantile_mapping_undoes_a_monotone_distortion(make_store):
     truth = records["station"].read(slice(20, 60))
     error = lambda fields: np.median(np.abs(fields - truth))  # noqa: E731
     assert error(mapping(records, places)) < 0.4 * error(guess(records, places))
+
+
+def test_quantiles_are_mapped_point_by_point_as_numpy_interpolates_also_where_many_are_the_same():
+    random = np.random.default_rng(0)
+    guessed = np.sort(np.maximum(random.normal(size=(51, 6, 7)), -0.3), axis=0)  # dry days
+    observed = np.sort(random.normal(size=(51, 6, 7)), axis=0)
+    values = np.maximum(2 * random.normal(size=(6, 7)), -0.3)
+    values[0], values[1], values[2] = guessed[-1, 0], guessed[0, 1], -1.0
+    mapped = map_quantiles(values, guessed, observed)
+    for at in np.ndindex(values.shape):
+        x, y, wanted = guessed[:, *at], observed[:, *at], values[at]
+        beyond = max(wanted - x[-1], 0) + min(wanted - x[0], 0)
+        assert mapped[at] == pytest.approx(np.interp(wanted, x, y) + beyond)
 
 
 def test_quantile_mapping_leaves_the_guess_where_nothing_was_ever_observed(pair):

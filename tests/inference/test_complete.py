@@ -1,12 +1,13 @@
 """Filling what a store lacks: what was observed stays, what is missing is answered."""
 
+import cf_xarray  # noqa: F401  (the accessor `cf`)
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 import statecast
-from statecast.inference import complete, neighbourhoods
+from statecast.inference import complete, neighbourhoods, write_forecast
 from statecast.inference.tiles import weighted
 from statecast.sources import StoreError, open_fields
 from statecast.tokenizers import Place
@@ -97,6 +98,16 @@ def test_it_is_written_with_its_ending(runs, tuned, gappy, tmp_path):
     with xr.open_dataset(tmp_path / "filled.nc") as fields:
         assert fields.t.sizes["number"] == 2 and fields.number.attrs["standard_name"] == "realization"
     assert open_fields(str(tmp_path / "filled.zarr")).sizes["time"] == 16
+
+
+@pytest.mark.parametrize("name", ["filled.zarr", "filled.nc"])
+def test_other_programs_find_the_axes_of_what_was_filled(tuned, gappy, tmp_path, name):
+    write_forecast(complete(tuned, {"fields": gappy}, PERIOD, 2), tmp_path / name)
+    with xr.open_zarr(tmp_path / name) if name == "filled.zarr" else xr.open_dataset(tmp_path / name) as opened:
+        axes = {"X": "lon", "Y": "lat", "Z": "level", "T": "time"}
+        assert {axis: opened.t.cf[axis].name for axis in axes} == axes
+        assert opened.t.cf["vertical"].attrs["positive"] == "down"
+        assert not [c for c, values in opened.coords.items() if "_FillValue" in values.encoding]
 
 
 def test_a_model_that_forecasts_is_sent_to_the_right_command(runs, gappy):

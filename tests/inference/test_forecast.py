@@ -1,5 +1,6 @@
 """Forecasts as CF datasets."""
 
+import cf_xarray  # noqa: F401  (the accessor `cf`)
 import numpy as np
 import pytest
 import xarray as xr
@@ -127,20 +128,45 @@ def test_what_cannot_be_forecast_is_refused_in_one_line(make_trained, global_sto
         forecast(trained, global_store.drop_vars("u"), INIT, 1, 1)
 
 
-@pytest.mark.parametrize("name", ["f.zarr", "f.nc"])
-def test_what_was_written_opens_again_with_lead_times_in_hours(make_trained, global_store, tmp_path, name):
+@pytest.fixture
+def written(make_trained, global_store, tmp_path):
+    """A forecast of three steps, and it written and opened as anyone would; warnings are errors."""
     fields = forecast(make_trained(), global_store, INIT, 3, 2)
-    write_forecast(fields, tmp_path / name)
-    opened = (
-        xr.open_zarr(tmp_path / name, consolidated=False, decode_timedelta=False)
-        if name == "f.zarr"
-        else xr.open_dataset(tmp_path / name, decode_timedelta=False)
-    )
+
+    def write(name: str) -> tuple[xr.Dataset, xr.Dataset]:
+        write_forecast(fields, tmp_path / name)
+        opened = xr.open_zarr(tmp_path / name) if name == "f.zarr" else xr.open_dataset(tmp_path / name)
+        return fields, opened
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["f.zarr", "f.nc"])
+def test_what_was_written_opens_again_with_lead_times_in_hours(written, name):
+    fields, opened = written(name)
     with opened:
         np.testing.assert_array_equal(opened.lead_time, [6.0, 12.0, 18.0])
         assert opened.lead_time.attrs["units"] == "hours"
         np.testing.assert_array_equal(opened.t, fields.t)
         np.testing.assert_array_equal(opened.valid_time, fields.valid_time)
+
+
+@pytest.mark.parametrize("name", ["f.zarr", "f.nc"])
+def test_other_programs_find_the_axes_of_what_was_written(written, name):
+    _, opened = written(name)
+    with opened:
+        assert {axis: opened.t.cf[axis].name for axis in "XYZT"} == {
+            "X": "lon", "Y": "lat", "Z": "level", "T": "valid_time"
+        }  # fmt: skip
+        assert opened.t.cf["vertical"].attrs["positive"] == "down"
+        assert not [c for c, values in opened.coords.items() if "_FillValue" in values.encoding]
+        assert np.isnan(opened.t.encoding["_FillValue"])
+
+
+def test_a_zarr_store_opens_by_its_engine_without_a_warning(written, tmp_path):
+    fields, opened = written("f.zarr")
+    with opened, xr.open_dataset(tmp_path / "f.zarr", engine="zarr") as by_engine:
+        xr.testing.assert_equal(by_engine.load(), fields)
 
 
 def test_forty_steps_of_roll_out_stay_finite(make_trained, global_store):

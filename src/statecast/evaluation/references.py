@@ -131,17 +131,21 @@ class QuantileMapping:
         place, values = places[self.guess.name], self.guess(records, places)
         season = records[self.guess.name].month[place.start : place.start + place.steps] % 12 // 3
         guessed, observed = (q[..., place.rows, :][..., place.columns] for q in (self.guessed, self.observed))
-        mapped = values.copy()
-        for s in np.unique(season):
-            steps = season == s
-            for v, row, column in np.ndindex(values.shape[1:]):
-                x, y = guessed[s, :, v, row, column], observed[s, :, v, row, column]
-                if np.isfinite(y).all():
-                    wanted = values[steps, v, row, column]
-                    beyond = np.where(wanted > x[-1], wanted - x[-1], np.minimum(wanted - x[0], 0.0))
-                    mapped[steps, v, row, column] = np.interp(wanted, x, y) + beyond
+        mapped = np.stack([map_quantiles(v, guessed[s], observed[s]) for v, s in zip(values, season, strict=True)])
         lowest = self.guess.tokenizers[self.guess.name].climatology.lowest[:, None, None]
         return np.where(lowest >= 0, np.maximum(mapped, 0), mapped)
+
+
+def map_quantiles(
+    values: Float[np.ndarray, " *G"], guessed: Float[np.ndarray, "Q *G"], observed: Float[np.ndarray, "Q *G"]
+) -> Float[np.ndarray, " *G"]:
+    """Each value as the observed quantile of its rank among the guessed ones, see `QuantileMapping`."""
+    below = (guessed <= values).sum(axis=0).clip(1, len(guessed) - 1)[None]
+    x0, x1, y0, y1 = (np.take_along_axis(q, k, axis=0)[0] for q in (guessed, observed) for k in (below - 1, below))
+    share = np.divide(values - x0, x1 - x0, out=(values >= x1).astype(values.dtype), where=x1 > x0).clip(0, 1)
+    beyond = np.maximum(values - guessed[-1], 0) + np.minimum(values - guessed[0], 0)
+    mapped = y0 + share * (y1 - y0) + beyond
+    return np.where(np.isfinite(observed).all(axis=0), mapped, values)
 
 
 def _quantiles(values: Float[np.ndarray, "T V H W"], chosen: np.ndarray) -> Float[np.ndarray, "Q V H W"]:

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file."""
+"""The report: one self-contained HTML file. Axes: T time, V channel, H row, W column, K wavenumber."""
 
 import base64
 import io
@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from statecast.evaluation import figures
@@ -19,14 +20,20 @@ from statecast.evaluation.spectra import zonal_power
 from statecast.evaluation.tasks import TASKS, ask, task_of
 from statecast.evaluation.verification import Verification, forecast_case
 from statecast.inference.forecast import forecast_block, forecast_task, slab_depth
+from statecast.inference.members import draw_member
 from statecast.inference.neighbourhoods import Neighbourhoods
-from statecast.sources import Record
+from statecast.sources import Grid, Record
 from statecast.tokenizers.first_guess import first_guess, part_of
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
 
 TABLE_LEADS_H = (6.0, 24.0, 72.0)
 SPECTRUM_WINDOWS = 20
+MEAN, HEAD, MEMBER = "model's mean", "a head", "a member"  # as the spectra name them
+HEADS_ARE_SCORED = (
+    "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
+    "`statecast complete` write are drawn from them along smooth fields, and are not scored here."
+)
 MAPPED = 3  # variables on the maps: more would make the report large
 
 
@@ -118,14 +125,50 @@ def _forecast_sections(
         ),
         section(
             f"Ensemble{of}",
-            "Fair continuous ranked probability score of the members, beside the distribution of the training period; lower is better.",
+            "Continuous ranked probability score, beside the distribution of the training period; lower is better."
+            + _heads_are_scored(facts.trained),
             [
                 figures.skill_by_lead_time(forecasts, "crps"),
                 *[figures.reliability(v) for v in forecasts if v.forecast == "model" and v.members > 1],
             ],
         ),
     ]
-    return [*sections, _forecast_maps(facts.trained, records, name)]
+    drawn = power_figures(forecast_power(facts.trained, records, name), records[name])
+    spectrum = [section(f"Spectrum{of}", _spectrum_text(forecasts[0].lead_time_h[-1]), drawn)] if drawn else []
+    return [*sections, *spectrum, _forecast_maps(facts.trained, records, name)]
+
+
+def _heads_are_scored(trained: TrainedModel) -> str:
+    return f" {HEADS_ARE_SCORED}" if trained.model.head.members > 1 else ""
+
+
+def _spectrum_text(lead_h: float | None) -> str:
+    return (
+        f"Power along the rows {lead_h:g} h ahead, a mean over at most {SPECTRUM_WINDOWS} starts: of the truth, of the mean of the heads, "
+        "and of a member as `statecast predict` draws it. A mean that knows less than the truth is smoother; a member should not be."
+    )
+
+
+def forecast_power(
+    trained: TrainedModel, records: Mapping[str, Record], name: str
+) -> dict[str, Float[np.ndarray, "V K"]]:
+    """Power along the rows at the last lead time, a mean over some starts: of the truth, the heads' mean and the first drawn member.
+
+    Rows count where the truth has no gap. See `spectra.zonal_power`.
+    """
+    task, tokenizer, record = forecast_task(trained), trained.tokenizers[name], records[name]
+    history, steps = (slabs * slab_depth(trained) for slabs in (task.history, task.slabs))
+    found = []
+    for start in _some(record.starts(steps)):
+        case = forecast_case(tokenizer, record, whole_domain(record.grid, start, steps), history)
+        heads = forecast_block(trained, task, records, start)[name]
+        member = draw_member(heads, 0, record.grid, record.hours[start + history : start + steps])
+        told = {MEAN: tokenizer.to_fields(heads, case.usual).mean(axis=0)}
+        told[MEMBER] = tokenizer.to_fields(member[None], case.usual)[0]
+        gaps = np.isnan(case.truth)
+        fields = {"truth": case.truth} | {key: np.where(gaps, np.nan, values) for key, values in told.items()}
+        found.append(_power({key: values[-1:] for key, values in fields.items()}, record.grid))
+    return _mean(found)
 
 
 def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: str) -> dict[str, Any]:
@@ -208,6 +251,7 @@ def _task_sections(
                 )
             )
         text = f"Area-weighted scores over {len(scored[0].starts_h)} windows where it was asked; the maps show one of them."
+        text += _heads_are_scored(trained)
         table = relative_table(scored, scored[0].lead_time_h)
         sections.append(section(f"Task: {task}", text, drawn, table=table))
     return sections
@@ -216,26 +260,37 @@ def _task_sections(
 def _spectra(
     trained: TrainedModel, records: Mapping[str, Record], name: str, starts: np.ndarray, steps: int
 ) -> list[Figure]:
-    """Of the truth, the model's mean and first member and the first guess, a mean over some windows; none where gaps are in every row."""
-    power: dict[str, list[np.ndarray]] = {}
-    grid = records[name].grid
-    for start in starts[np.linspace(0, len(starts) - 1, SPECTRUM_WINDOWS).astype(int)]:
-        places = Neighbourhoods.of(trained).drawn(int(start), steps)
+    """Of the truth, the model's mean, one of its heads and the first guess, a mean over some windows; none where gaps are in every row."""
+    found = []
+    for start in _some(starts):
+        places = Neighbourhoods.of(trained).drawn(start, steps)
         cases, answers = ask({"model": trained}, records, places)
-        guess = first_guess(name, trained.tokenizers, records, places)[0]
         members = answers[name]["model"]
-        fields = {
-            "truth": cases[name].truth,
-            "model's mean": members.mean(axis=0),
-            "a member": members[len(members) // 2],
-        }
-        for key, values in (fields | {"first guess": guess}).items():
-            power.setdefault(key, []).append(zonal_power(values, part_of(grid, places[name])).mean(axis=0))
-    means = {key: np.mean(values, axis=0) for key, values in power.items()}
-    channels = [c for c in mapped_channels(records[name]) if np.isfinite(means["truth"][c]).all()]
+        fields = {"truth": cases[name].truth, MEAN: members.mean(axis=0), HEAD: members[len(members) // 2]}
+        fields["first guess"] = first_guess(name, trained.tokenizers, records, places)[0]
+        found.append(_power(fields, part_of(records[name].grid, places[name])))
+    return power_figures(_mean(found), records[name])
+
+
+def _some(starts: np.ndarray) -> list[int]:
+    """At most `SPECTRUM_WINDOWS` of them, spread evenly."""
+    return np.unique(starts[np.linspace(0, len(starts) - 1, SPECTRUM_WINDOWS).astype(int)]).tolist()
+
+
+def _power(fields: Mapping[str, Float[np.ndarray, "T V H W"]], grid: Grid) -> dict[str, Float[np.ndarray, "V K"]]:
+    return {name: zonal_power(values, grid).mean(axis=0) for name, values in fields.items()}
+
+
+def _mean(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.mean([power[name] for power in windows], axis=0) for name in windows[0]}
+
+
+def power_figures(power: Mapping[str, Float[np.ndarray, "V K"]], record: Record) -> list[Figure]:
+    """One for each mapped channel; none for a channel whose truth has gaps in every row."""
     return [
-        figures.spectra({k: v[c] for k, v in means.items()}, records[name].channels[c], records[name].units[c])
-        for c in channels
+        figures.spectra({k: v[c] for k, v in power.items()}, record.channels[c], record.units[c])
+        for c in mapped_channels(record)
+        if np.isfinite(power["truth"][c]).all()
     ]
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 import cftime
 import numpy as np
@@ -27,13 +28,14 @@ from statecast.trained import ModelError, TrainedModel
 
 TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 AXIS_ATTRIBUTES = {
-    "time": {"standard_name": "time"},
+    "time": {"standard_name": "time", "axis": "T"},
     "init_time": {"standard_name": "forecast_reference_time"},
     "number": {"standard_name": "realization", "units": "1", "long_name": "ensemble member"},
-    "level": {"standard_name": "air_pressure", "units": "hPa", "positive": "down"},
-    "lat": {"standard_name": "latitude", "units": "degrees_north"},
-    "lon": {"standard_name": "longitude", "units": "degrees_east"},
+    "level": {"standard_name": "air_pressure", "units": "hPa", "positive": "down", "axis": "Z"},
+    "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
+    "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
+"""No axis T in a forecast: CF keeps the attribute for axes of one dimension, and its times are `valid_time`, on two."""
 
 
 def forecast_task(trained: TrainedModel) -> Forecast:
@@ -300,17 +302,24 @@ def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, 
 
 
 def with_attributes(fields: xr.Dataset, title: str) -> xr.Dataset:
-    """The attributes that CF asks for, of the coordinates and of the whole."""
+    """The attributes that CF asks for, of the coordinates and of the whole; no coordinate has a value for missing ones."""
     for axis, attributes in AXIS_ATTRIBUTES.items():
         if axis in fields.coords:
-            fields[axis].attrs = attributes
+            fields[axis].attrs = dict(attributes)
+    for coordinate in fields.coords.values():
+        coordinate.encoding["_FillValue"] = None
     fields.attrs = {"Conventions": "CF-1.11", "source": f"statecast {version('statecast')}", "title": title}
     return fields
 
 
 def write_forecast(fields: xr.Dataset, out: Path) -> None:
-    """Write as Zarr, or as NetCDF if the name ends in .nc. The lead time stays a number of hours, as CF has it."""
+    """Write as Zarr, or as NetCDF if the name ends in .nc. The lead time stays a number of hours, as CF has it.
+
+    A Zarr store has its metadata in one place too, which is where `xarray.open_zarr` looks first, and warns if it doesn't find them.
+    """
     if out.suffix == ".nc":
         fields.to_netcdf(out)
-    else:
-        fields.to_zarr(out, mode="w-", zarr_format=3, consolidated=False)
+        return
+    with catch_warnings():  # other readers pass over what zarr tells is not in the specification yet
+        filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        fields.to_zarr(out, mode="w-", zarr_format=3, consolidated=True)
