@@ -207,7 +207,7 @@ def test_the_recipes_of_atmoreps_finer_data_run_from_training_to_an_answer(
         fine["tp"] = fine.tp.where(in_range).assign_attrs(units="m")
     fine.to_netcdf(path := str(tmp_path / "fine.nc"))
     stores = {"cosmo": path, "relief": path} if stream == "cosmo" else {stream: path}
-    own = [f"data.stores={json.dumps(stores)}", f"data.store={era5}"]
+    own = [f"data.stores={json.dumps(stores)}", f"data.store={era5}", "adaptation.change=new"]  # nothing to forget
     run = tmp_path / "run"
     statecast.finetune(f"atmorep-{name}", of_era5, run, overrides=[*SMALL, *own], progress=False)
     period = ("2000-01-04", "2000-01-04")
