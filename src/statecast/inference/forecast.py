@@ -36,6 +36,7 @@ AXIS_ATTRIBUTES = {
     "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
 """No axis T in a forecast: CF keeps the attribute for axes of one dimension, and its times are `valid_time`, on two."""
+APART_H = 240.0  # of the members' fields of two blocks that start a step apart: ten times as long as these are alike
 
 
 def forecast_task(trained: TrainedModel) -> Forecast:
@@ -243,7 +244,8 @@ def _drawn(
     found = {}
     for name, fields in heads.items():
         record, place = records[name], places[name]
-        hours = record.hours[place.start + history : place.start + place.steps]
+        # a block starts from the member's own past, which holds what was drawn for it: what it adds is new
+        hours = record.hours[place.start + history : place.start + place.steps] + APART_H * place.start
         grid = Grid(record.grid.lat[place.rows], record.grid.lon[place.columns])
         found[name] = np.stack([draw_member(fields, member, grid, hours) for member in members])
     return found

@@ -59,7 +59,7 @@ def smooth_normal(
 
         g(x, t) = sqrt(2 / F) sum_f cos(ω_f · x / l + ν_f t / τ + φ_f)        Rahimi & Recht 2007, random Fourier features
 
-    A function of the member, the place and the time alone: tiles, windows and blocks of a roll-out agree. Members come in pairs of opposite
+    A function of the member, the place and the time alone: tiles and windows agree. Members come in pairs of opposite
     sign, so that the mean of an even number is that of the heads to first order.
     """
     random = np.random.default_rng([SEED, member // 2])
