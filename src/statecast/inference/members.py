@@ -5,7 +5,7 @@ Axes: K head, M member, T time, V channel, H row, W column, F feature.
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtr
+from scipy.special import ndtri
 
 from statecast.sources import Grid
 from statecast.trained import ModelError, TrainedModel
@@ -30,19 +30,22 @@ def check_members(trained: TrainedModel, members: int) -> None:
 def draw_member(
     heads: Float[np.ndarray, "K T V H W"], member: int, grid: Grid, hours: Float[np.ndarray, " T"]
 ) -> Float[np.ndarray, "T V H W"]:
-    """One member: the quantile Φ(g) of the heads at each point, linear between them, with g = `smooth_normal`.
+    """One member: the quantile Φ(g) of the heads at each point, with g = `smooth_normal`.
 
     Heads are quantiles (i - 1/2) / K at each point on its own and make no field together. The same quantile at places near one another
     leaves the distribution at each point as it is and makes a state (a Gaussian copula, as in geostatistical output perturbation, Gel et
-    al. 2004; Berrocal et al. 2007). Beyond the outermost heads, the outermost. Channels are drawn on their own.
+    al. 2004; Berrocal et al. 2007). It is linear in g between the sorted heads, which lie at Φ^-1((i - 1/2) / K), and goes on so beyond the
+    outermost two: a normal distribution keeps its tails. Channels are drawn on their own.
     """
-    steps, channels = heads.shape[1:3]
-    share = ndtr(smooth_normal(member, grid, hours, channels))
-    position = np.clip(share * len(heads) - 0.5, 0, len(heads) - 1)
-    lower = np.minimum(position.astype(int), max(len(heads) - 2, 0))
+    if len(heads) == 1:
+        return heads[0]
+    normal = smooth_normal(member, grid, hours, heads.shape[2])
+    at = ndtri((np.arange(len(heads)) + 0.5) / len(heads))
+    lower = (np.searchsorted(at, normal) - 1).clip(0, len(heads) - 2)
     ordered = np.sort(heads, axis=0)
-    below, above = (np.take_along_axis(ordered, np.minimum(lower + k, len(heads) - 1)[None], axis=0)[0] for k in (0, 1))
-    return (below + (position - lower) * (above - below)).astype(heads.dtype).reshape(steps, channels, *grid.shape)
+    below, above = (np.take_along_axis(ordered, (lower + k)[None], axis=0)[0] for k in (0, 1))
+    share = (normal - at[lower]) / (at[lower + 1] - at[lower])
+    return (below + share * (above - below)).astype(heads.dtype)
 
 
 def draw_members(
