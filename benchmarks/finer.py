@@ -1,32 +1,42 @@
 """Downscaling and bias correction beside a U-Net that is trained on the same data for as long as ours is fine-tuned.
 
-    python benchmarks/finer.py --out runs/finer [--seeds 0 1 2] [--smoke]
+    python benchmarks/finer.py --out runs/finer [--seeds 0 1 2] [--questions downscale radar] [--smoke]
 
 For each seed: pre-train the quickstart, fine-tune it by `quickstart-downscale` and `quickstart-radar`, train a U-Net for each for as
 long (CPU time of one thread) from the bilinear interpolation of all coarse channels and the relief on the fine grid, as a departure from
-the first guess; verify all on months that no training saw. Prints RMSE over bilinear interpolation's of both, per channel: mean ± standard
-deviation over the seeds. A U-Net gives one value, so there is no CRPS of it. Runs of `benchmarks/questions.py` in the same --out are used
-again, with the time that they took by their `run.yaml`; what a stopped run left too.
+the first guess; verify all on months that no training saw. Prints per channel, mean ± standard deviation over the seeds: RMSE over bilinear
+interpolation's; frequency bias and ETS of values above the 90th and 99th percentile of the training period; power in the shortest third
+of the waves along the rows over the truth's (of ours that of the heads' mean). A U-Net gives one value, so there is no CRPS of it.
+Runs of `benchmarks/questions.py` in the same --out are used again, with the time that they took by their `run.yaml`; so is what a
+stopped run left.
 """
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from jaxtyping import Float
 
+from peers import spread
 from questions import EVERY_H, SMOKE_EVERY_H, run_seed
 from skill import HELD_OUT
-from statecast.evaluation.scores import area_mean
+from statecast.evaluation.scores import area_mean, contingency, score
+from statecast.evaluation.spectra import zonal_power
+from statecast.evaluation.tasks import EVENTS, ask
 from statecast.evaluation.verification import every
 from statecast.sources import Record
 from statecast.sources.stores import open_stores
+from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel, load
 from unet import Anomalies, Departure, DownscaleQuestion, UNet, batches, train
 
+Records = dict[str, Record]
+Found = dict[str, dict[str, float]]
+"""Metric -> channel -> value."""
 QUESTIONS = {"downscale": "europe", "radar": "radar"}
 WIDTHS, BATCH, LEARNING_RATE, ORTHOGONAL_RATE = (
     (32, 64, 128),
@@ -53,9 +63,50 @@ def question_of(trained: TrainedModel, asked: str, records: dict[str, Record]) -
     return DownscaleQuestion.fit(coarse, fine, source, ratio, relief), fine
 
 
-def rmse_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int, every_h: float) -> dict[str, float]:
-    """RMSE of each channel on the held-out period of a U-Net that was trained for that time."""
-    question, fine = question_of(trained, asked, records_of(trained, tuple(trained.recipe["data"]["train"])))
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out windows of the asked stream. Axes: S start, T step of a window, V channel, H row, W column."""
+
+    record: Record
+    channels: tuple[str, ...]
+    starts: np.ndarray
+    times: np.ndarray
+    truth: Float[np.ndarray, "ST V H W"]
+
+    @classmethod
+    def of(cls, trained: TrainedModel, asked: str, record: Record, every_h: float) -> "HeldOut":
+        steps = trained.recipe["task"]["slabs"] * max(t.stream.patch[0] for t in trained.tokenizers.values())
+        starts = every(record, record.starts(steps), every_h)
+        times = (starts[:, None] + np.arange(steps)).reshape(-1)
+        truth = np.stack([record.read(slice(t, t + 1))[0] for t in times])
+        channels = tuple(map(str, trained.tokenizers[asked].climatology.channels))
+        return cls(record, channels, starts, times, truth)
+
+    def scores(self, fields: Float[np.ndarray, "ST V H W"], thresholds: Float[np.ndarray, "K V"]) -> Found:
+        """RMSE, scores of events and the power of short waves, each by its name and channel."""
+        area, known = self.record.grid.cell_area, np.isfinite(self.truth)
+        squared = area_mean((fields - np.nan_to_num(self.truth)) ** 2, area, known)
+        of_starts = np.nanmean(squared.reshape(len(self.starts), -1, len(self.channels)), axis=1)
+        rows = {"rmse": np.sqrt(np.nanmean(of_starts, axis=0)), "short waves": self.short_waves(fields)}
+        for quantile, threshold in zip(EVENTS, thresholds, strict=True):
+            name = f"q{100 * quantile:g}"
+            tables = contingency(fields[None], self.truth, threshold, area, name)
+            means = {key: np.nanmean(table, axis=0) for key, table in tables.items()}
+            rows |= {f"{kind}_{name}": score(f"{kind}_{name}", means, 1) for kind in ("frequency_bias", "ets")}
+        return {key: dict(zip(self.channels, map(float, values), strict=True)) for key, values in rows.items()}
+
+    def short_waves(self, fields: Float[np.ndarray, "ST V H W"]) -> Float[np.ndarray, " V"]:
+        """Power in the shortest third of the waves over the truth's; NaN where gaps are in every row."""
+        known = np.where(np.isfinite(self.truth), fields, np.nan)
+        ours, true = (zonal_power(x, self.record.grid).mean(axis=0) for x in (known, self.truth))
+        first = 2 * ours.shape[-1] // 3
+        return ours[:, first:].sum(axis=-1) / true[:, first:].sum(axis=-1)
+
+
+def scores_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int, every_h: float) -> dict[str, Found]:
+    """On the held-out period: of a U-Net that was trained for that time, and of the mean of our heads."""
+    learned = records_of(trained, tuple(trained.recipe["data"]["train"]))
+    question, fine = question_of(trained, asked, learned)
     torch.manual_seed(seed)
     network = UNet(question.inputs, len(question.source), WIDTHS, periodic=fine.grid.is_periodic)
     model = Departure(network, torch.from_numpy(question.scale).float())
@@ -64,61 +115,83 @@ def rmse_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int, e
     took = train(model, batches(question, fine, times, BATCH, seed), seconds, **rates)
     print(f"  U-Net: {took.parameters:,} parameters, {took.samples} samples, {took.cpu_s:.0f} s")
     records = records_of(trained, HELD_OUT)
+    thresholds = np.nanquantile(np.moveaxis(learned[asked].read(slice(None)), 1, -1), EVENTS, axis=(0, 1, 2))
+    held_out = HeldOut.of(trained, asked, records[asked], every_h)
+    theirs = answer_of(model, question, trained, asked, records, held_out.times)
+    steps = len(held_out.times) // len(held_out.starts)
+    ours = [mean_of_ours(trained, asked, records, int(start), steps) for start in held_out.starts]
+    return {
+        "U-Net": held_out.scores(theirs, thresholds),
+        "ours, mean": held_out.scores(np.concatenate(ours), thresholds),
+    }
+
+
+def answer_of(
+    model: Departure,
+    question: DownscaleQuestion,
+    trained: TrainedModel,
+    asked: str,
+    records: Records,
+    times: np.ndarray,
+) -> Float[np.ndarray, "ST V H W"]:
+    """Fields of the U-Net, in the units of the channels."""
     held_out, fine = question_of(trained, asked, records)
     held_out = DownscaleQuestion(held_out.coarse, question.source, question.ratio, question.static, question.scale)
-    record, climatology = records[asked], trained.tokenizers[asked].climatology
-    steps = trained.recipe["task"]["slabs"] * max(t.stream.patch[0] for t in trained.tokenizers.values())
-    starts = every(record, record.starts(steps), every_h)
-    shown = (starts[:, None] + np.arange(steps)).reshape(-1)
-    batch = held_out.batch(fine, shown)
+    batch = held_out.batch(fine, times)
     with torch.inference_mode():
         answer = torch.cat([model(x, b) for x, b in zip(batch.inputs.split(16), batch.base.split(16), strict=True)])
-    usual = climatology.at(record.months_passed[shown], record.hour_utc[shown])
+    record, climatology = records[asked], trained.tokenizers[asked].climatology
+    usual = climatology.at(record.months_passed[times], record.hour_utc[times])
     fields = answer.numpy() * climatology.anomaly_std[:, None, None] + usual
-    fields = np.where(climatology.lowest[:, None, None] >= 0, np.maximum(fields, 0), fields)
-    truth = np.stack([record.read(slice(t, t + 1))[0] for t in shown])
-    squared = area_mean((fields - np.nan_to_num(truth)) ** 2, record.grid.cell_area, np.isfinite(truth))
-    of_starts = np.nanmean(squared.reshape(len(starts), steps, -1), axis=1)
-    return dict(zip(map(str, climatology.channels), np.sqrt(np.nanmean(of_starts, axis=0)).tolist(), strict=True))
+    return np.where(climatology.lowest[:, None, None] >= 0, np.maximum(fields, 0), fields)
+
+
+def mean_of_ours(
+    trained: TrainedModel, asked: str, records: Records, start: int, steps: int
+) -> Float[np.ndarray, "T V H W"]:
+    places = {name: whole_domain(record.grid, start, steps) for name, record in records.items()}
+    return ask({"ours": trained}, records, places)[1][asked]["ours"].mean(axis=0)
 
 
 def run(
     seed: int, out: Path, questions: list[str], overrides: list[str], seconds: float | None, every_h: float
-) -> dict[str, dict[str, float]]:
-    """RMSE of ours, of the U-Net and of the baselines, by question and channel."""
-    found: dict[str, dict[str, float]] = {}
+) -> dict[str, dict[str, Found]]:
+    """Scores of the U-Net, of ours and of the baselines, by question and forecast."""
+    found: dict[str, dict[str, Found]] = {}
     scores = run_seed(seed, out, overrides, questions, every_h)
     for question in questions:
-        folder, kept = out / f"seed-{seed}" / question, out / f"seed-{seed}" / f"{question}-unet.json"
+        folder, kept = out / f"seed-{seed}" / question, out / f"seed-{seed}" / f"{question}-unet-scores.json"
         if not kept.is_file():
             time_s = yaml.safe_load((folder / "run.yaml").read_text())["wall_time_s"]
             kept.write_text(
-                json.dumps(rmse_of_unet(load(folder), QUESTIONS[question], seconds or time_s, seed, every_h))
+                json.dumps(scores_of_unet(load(folder), QUESTIONS[question], seconds or time_s, seed, every_h))
             )
-        of: dict[str, Any] = {"U-Net": json.loads(kept.read_text())}
+        of: dict[str, Found] = json.loads(kept.read_text())
         for record in scores:
-            if record["task"].startswith(question) and record["metric"] == "rmse":
+            if record["task"].startswith(question) and record["metric"].startswith(("rmse", "ets", "frequency_bias")):
                 level = "" if record["level_hpa"] is None else f"@{record['level_hpa']:g}"
-                of.setdefault(record["forecast"], {})[record["variable"] + level] = record["value"]
-        found[question] = {f"{name} {channel}": v for name, channels in of.items() for channel, v in channels.items()}
+                of_metric = of.setdefault(record["forecast"], {}).setdefault(record["metric"], {})
+                of_metric[record["variable"] + level] = record["value"]
+        found[question] = of
     return found
 
 
-def print_table(runs: list[dict[str, dict[str, float]]]) -> None:
-    print(f"RMSE over that of bilinear interpolation: mean ± standard deviation over {len(runs)} seeds")
-    for question in runs[0]:
-        for key in runs[0][question]:
-            name, channel = key.rsplit(" ", 1)
-            if name != "bilinear":
-                values = np.array([r[question][key] / r[question][f"bilinear {channel}"] for r in runs])
-                spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-                print(f"{question:10s} {channel:8s} {name:18s} {values.mean():.3f}{spread}")
+def print_table(runs: list[dict[str, dict[str, Found]]]) -> None:
+    print(f"mean ± standard deviation over {len(runs)} seeds; RMSE over that of bilinear interpolation")
+    for question, of in runs[0].items():
+        for name, metric in ((name, metric) for name, found in of.items() for metric in found):
+            for channel in of[name][metric]:
+                values = np.array([r[question][name][metric][channel] for r in runs])
+                if metric == "rmse":
+                    values = values / [r[question]["bilinear"][metric][channel] for r in runs]
+                print(f"{question:10s} {channel:8s} {metric:18s} {name:18s} {spread(values)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/finer"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--questions", nargs="+", choices=QUESTIONS, default=list(QUESTIONS))
     parser.add_argument(
         "--smoke", action="store_true", help="one seed and question, a few steps; in a folder of its own"
     )
@@ -126,7 +199,7 @@ def main() -> None:
     torch.set_num_threads(1)
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
     seeds, seconds, every_h = ([0], 2.0, SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, None, EVERY_H)
-    questions = ["radar"] if arguments.smoke else list(QUESTIONS)
+    questions = ["radar"] if arguments.smoke else arguments.questions
     out = arguments.out / ("smoke" if arguments.smoke else "")
     print_table([run(seed, out, questions, overrides, seconds, every_h) for seed in seeds])
 
