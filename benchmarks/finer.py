@@ -14,6 +14,7 @@ stopped run left.
 import argparse
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ class HeldOut:
         return cls(record, channels, starts, times, truth)
 
     def scores(self, fields: Float[np.ndarray, "ST V H W"], thresholds: Float[np.ndarray, "K V"]) -> Found:
-        """RMSE, scores of events and the power of short waves, each by its name and channel."""
+        """RMSE, scores of events and the power of short waves, each by its name and channel; those that can't be told are left out."""
         area, known = self.record.grid.cell_area, np.isfinite(self.truth)
         squared = area_mean((fields - np.nan_to_num(self.truth)) ** 2, area, known)
         of_starts = np.nanmean(squared.reshape(len(self.starts), -1, len(self.channels)), axis=1)
@@ -93,7 +94,8 @@ class HeldOut:
             tables = contingency(fields[None], self.truth, threshold, area, name)
             means = {key: np.nanmean(table, axis=0) for key, table in tables.items()}
             rows |= {f"{kind}_{name}": score(f"{kind}_{name}", means, 1) for kind in ("frequency_bias", "ets")}
-        return {key: dict(zip(self.channels, map(float, values), strict=True)) for key, values in rows.items()}
+        named = {key: dict(zip(self.channels, map(float, values), strict=True)) for key, values in rows.items()}
+        return {key: {c: v for c, v in of.items() if isfinite(v)} for key, of in named.items()}
 
     def short_waves(self, fields: Float[np.ndarray, "ST V H W"]) -> Float[np.ndarray, " V"]:
         """Power in the shortest third of the waves over the truth's; NaN where gaps are in every row."""
