@@ -24,6 +24,7 @@ APART = {
 }
 TASKS = {
     "interpolate": ({"kind": "interpolate"}, None, "linear"),
+    "refine": ({"kind": "refine", "every": 3}, None, "linear"),
     "fill": ({"kind": "fill", "slab_h": 12.0}, None, "interpolation"),
     "translate": ({"kind": "translate", "to": ["pressure"]}, APART, "regression"),
 }
@@ -39,7 +40,7 @@ def test_a_task_is_fine_tuned_and_verified_beside_its_baselines(runs, tmp_path, 
     assert {r["forecast"] for r in records} == {"model", "climatology", baseline} and {r["task"] for r in records} == {
         kind
     }
-    assert {r["lead_time_h"] for r in records} == ({6.0, 12.0} if kind == "interpolate" else {None})
+    assert {r["lead_time_h"] for r in records} == ({6.0, 12.0} if kind in ("interpolate", "refine") else {None})
     rmse = {r["forecast"]: r["value"] for r in records if r["metric"] == "rmse" and r["variable"] == "msl"}
     assert rmse[baseline] < 0.7 * rmse["climatology"]  # waves that travel, and a pressure that follows the temperature
     page = (tmp_path / "scores" / "report.html").read_text()

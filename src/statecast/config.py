@@ -13,7 +13,7 @@ from torch.nn import ModuleDict
 from statecast.adaptation import AdaptationOptions
 from statecast.models import ModelOptions
 from statecast.streams import Stream
-from statecast.tasks import Fill, Forecast, Interpolate, Masked, Task, Translate
+from statecast.tasks import Fill, Forecast, Interpolate, Masked, Refine, Task, Translate
 from statecast.training import TrainingOptions
 
 Period = tuple[str, str]
@@ -96,6 +96,17 @@ class Recipe(Strict):
     def _the_task_has_its_streams(self) -> Self:
         if isinstance(self.task, Translate):
             self.task.require(self.streams)
+        return self
+
+    @model_validator(mode="after")
+    def _the_window_reaches_from_one_shown_step_to_the_next(self) -> Self:
+        if isinstance(self.task, Refine):
+            depth = max(stream.patch[0] for stream in self.streams.values())
+            if self.task.slabs * depth <= self.task.every:
+                raise ValueError(
+                    f"task.slabs: a window of {self.task.slabs} slabs has {self.task.slabs * depth} steps, expected more than the "
+                    f"{self.task.every} of task.every. Take at least {self.task.every // depth + 1} slabs."
+                )
         return self
 
     @model_validator(mode="after")
@@ -211,6 +222,7 @@ KINDS: Mapping[str, type[BaseModel]] = {
     "masked": Masked,
     "forecast": Forecast,
     "interpolate": Interpolate,
+    "refine": Refine,
     "translate": Translate,
     "fill": Fill,
 }

@@ -93,12 +93,14 @@ class Tokens:
     observed  False where the source had no value (NaN): never scored, never shown
     guess     of a stream with a first guess: what other streams let expect at the token's points and around them, G = SIDES² P values;
               an answer starts from it
+    layout    how many channels, time steps and points the P values are made of, in this order; None if no one has to know
     """
 
     values: Float[Tensor, "*B N P"]
     coords: Float[Tensor, "*B N C"]
     observed: Bool[Tensor, "*B N P"]
     guess: Float[Tensor, "*B N G"] | None = None
+    layout: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
         return self.values.shape[-2]
@@ -115,12 +117,23 @@ class Tokens:
         """The same tokens with other values."""
         return replace(self, values=values)
 
+    def steps(self) -> Bool[Tensor, "*B N S"]:
+        """The time steps of each token at which something was observed; all as one without a layout."""
+        return self.observed.unflatten(-1, self.layout or (1, 1, -1)).any(dim=-1).any(dim=-2)
+
+    def only(self, steps: Bool[Tensor, "N S"]) -> "Tokens":
+        """The same tokens of one sample with nothing observed at other time steps of theirs. Needs the layout."""
+        assert self.layout is not None
+        observed = self.observed.unflatten(-1, self.layout) & steps[:, None, :, None]
+        observed = observed.flatten(-3)
+        return replace(self, values=self.values * observed, observed=observed)
+
     def to(self, device: torch.device | str) -> "Tokens":
         return self._each(lambda part: part.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Tokens":
         guess = None if self.guess is None else change(self.guess)
-        return Tokens(change(self.values), change(self.coords), change(self.observed), guess)
+        return Tokens(change(self.values), change(self.coords), change(self.observed), guess, self.layout)
 
 
 Window = dict[str, Tokens]
@@ -163,6 +176,7 @@ def _joined(parts: Sequence[Tokens], join: Callable[[list[Tensor]], Tensor]) -> 
         join([p.coords for p in parts]),
         join([p.observed for p in parts]),
         join(guesses) if guesses else None,
+        parts[0].layout,
     )
 
 

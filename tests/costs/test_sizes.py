@@ -82,7 +82,7 @@ def test_a_number_of_samples_that_cannot_be_is_refused(recipe, few_draws):
         size.training_flops(-3)
 
 
-@pytest.mark.parametrize("name", ["forecast", "interpolate", "cosmo-rea6", "radklim"])
+@pytest.mark.parametrize("name", ["forecast", "interpolate", "refine", "cosmo-rea6", "radklim"])
 def test_atmoreps_applications_have_a_cost_without_their_archives_and_fit_a_gpu(name, few_draws):
     size = size_of(read_recipe(f"atmorep-{name}", inherit=read_recipe("base").as_dict()))
     assert any("era5.zarr is not there" in assumption for assumption in size.assumed)

@@ -15,6 +15,7 @@ from .conftest import AT, QUERY, STREAMS
 TASKS = {
     "masked": {"slabs": 2},
     "interpolate": {"before": 1, "between": 1, "after": 1},
+    "refine": {"every": 3, "slabs": 4},
     "fill": {"slabs": 2},
     "translate": {"to": ("air",)},
 }
@@ -26,7 +27,7 @@ def test_every_task_can_be_explained(make_trained, store, kind, options):
     shown = [stream for stream in STREAMS if f"{stream}_rollout" in explained]
     assert float(sum(explained[f"{stream}_rollout"].sum() for stream in shown)) == pytest.approx(1.0, abs=1e-5)
     assert len(shown) == (1 if kind == "translate" else 2)
-    assert explained.lead_time == (12.0 if kind == "interpolate" else 0.0)
+    assert explained.lead_time == (12.0 if kind in ("interpolate", "refine") else 0.0)
     assert float(np.abs(explained.sensitivity).max()) > 0
 
 

@@ -56,6 +56,25 @@ def test_times_that_the_store_skips_are_answered(tuned, gappy):
     assert filled.sizes["time"] == 16
 
 
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_record_of_every_other_or_third_step_is_refined_to_all_of_them(runs, tmp_path, every):
+    """Known times may be the first or the second of a token. Waves that travel; after two steps of training it is what kriging makes of them."""
+    recipe = {"task": {"kind": "refine", "every": every, "slabs": 4}, "training": TRAINING}
+    tuned = statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
+    whole = open_fields(runs.store).load().sel(time=slice(*PERIOD))
+    coarse = whole.isel(time=slice(None, None, every))
+    refined = complete(tuned, {"fields": coarse}, PERIOD, 2)
+    times = whole.time[: every * (coarse.sizes["time"] - 1) + 1]
+    assert refined.time.identical(times) or (refined.time.values == times.values).all()
+    kept = refined.t.sel(time=coarse.time).isel(number=0, drop=True)
+    xr.testing.assert_equal(kept, coarse.t.transpose(*kept.dims))
+    between = refined.sel(time=~refined.time.isin(coarse.time))
+    truth = whole.t.sel(time=between.time)
+    line = coarse.t.interp(time=between.time)
+    rmse = lambda found: float(((found - truth) ** 2).mean() ** 0.5)  # noqa: E731
+    assert rmse(between.t.mean("number")) < 1.1 * rmse(line) < rmse(truth.mean("time"))
+
+
 def test_every_step_of_a_period_is_there_also_one_that_ends_in_the_middle_of_a_token(tuned, gappy):
     odd = ("2000-02-10", "2000-02-12T12")  # 11 steps, tokens of two; the last time lacks t
     filled = complete(tuned, {"fields": gappy}, odd, 2)

@@ -7,23 +7,24 @@ import pytest
 import torch
 
 from statecast.models.anchors import Neighbours, persist
-from statecast.streams import COORDINATES
+from statecast.streams import COORDINATES, Tokens
 
 OFFSET, PRESSURE = COORDINATES.index("offset_h"), COORDINATES.index("pressure_hpa")
 HERE = (40.0, 10.0)
 STEP_H = 6.0
 
 
-def places(*rows: tuple[float, float, float, float]) -> torch.Tensor:
-    """Coordinates of tokens from (latitude, longitude, offset_h, pressure) as one sample."""
+def places(*rows: tuple[float, float, float, float], steps: list[tuple[bool, bool]] | None = None) -> Tokens:
+    """Tokens of two steps at (latitude, longitude, offset_h, pressure) as one sample; `steps` are those that are asked or were observed."""
     coords = torch.zeros(1, len(rows), len(COORDINATES))
     for i, (lat, lon, offset, pressure) in enumerate(rows):
         coords[0, i, [0, 1, OFFSET, PRESSURE]] = torch.tensor([lat, lon, offset, pressure])
     coords[..., -1] = 1.0
-    return coords
+    observed = torch.tensor(steps or [(True, True)] * len(rows))[None]
+    return Tokens(torch.zeros(observed.shape), coords, observed, layout=(1, 2, 1))
 
 
-def nearest(asked: torch.Tensor, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def nearest(asked: Tokens, shown: Tokens) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Index, whether it is at the same place, and hours to the nearest shown token."""
     neighbours = Neighbours.of(asked, shown)
     return neighbours.index[..., 0], neighbours.same_place[..., 0], neighbours.gap_h[..., 0]
@@ -41,12 +42,12 @@ def waves() -> torch.Tensor:
     return torch.where(hours > 0, 0.99, 1.0)[None] * smooth
 
 
-def expected(asked: torch.Tensor, shown: torch.Tensor, values: torch.Tensor, correlation: torch.Tensor) -> torch.Tensor:
+def expected(asked: Tokens, shown: Tokens, values: torch.Tensor, correlation: torch.Tensor) -> torch.Tensor:
     return Neighbours.of(asked, shown).krige(values[None, :, None, :, None], correlation, STEP_H)[0][0, ..., 0, :, 0]
 
 
-def spread(asked: torch.Tensor, shown: torch.Tensor, correlation: torch.Tensor) -> torch.Tensor:
-    return Neighbours.of(asked, shown).krige(torch.zeros(1, shown.shape[1], 1, 2, 1), correlation, STEP_H)[1][0, :, 0]
+def spread(asked: Tokens, shown: Tokens, correlation: torch.Tensor) -> torch.Tensor:
+    return Neighbours.of(asked, shown).krige(torch.zeros(1, len(shown), 1, 2, 1), correlation, STEP_H)[1][0, :, 0]
 
 
 def by_normal_equations(correlation: torch.Tensor, known: list[float], asked: list[float]) -> np.ndarray:
@@ -150,7 +151,7 @@ def test_the_order_of_the_tokens_does_not_matter():
     shown, asked = places((*HERE, 3, 500), (*HERE, 27, 500)), places((*HERE, 15, 500), (*HERE, 39, 500))
     values = torch.tensor([[7.0, 1.0], [4.0, 6.0]])
     both = expected(asked, shown, values, waves())
-    torch.testing.assert_close(expected(asked, shown.flip(1), values.flip(0), waves()), both)
+    torch.testing.assert_close(expected(asked, shown[torch.tensor([1, 0])], values.flip(0), waves()), both)
 
 
 @pytest.mark.parametrize("constant", [1.0, 0.9995])
@@ -167,3 +168,30 @@ def test_a_step_that_was_not_observed_takes_the_value_of_the_nearest_one_that_wa
     observed = values < 9
     found = persist(values.mT[..., None], observed.mT[..., None])[0, ..., 0]
     torch.testing.assert_close(found, torch.tensor([[1.0, 1.0, 1.0, 4.0], [5.0, 5.0, 5.0, 5.0], [0.0, 0.0, 0.0, 0.0]]))
+
+
+def test_a_token_that_shows_other_steps_than_are_asked_is_the_nearest_and_enclosed_on_the_side_of_those():
+    """Of a record of every 12 hours the steps between: 0 | 12 | 24 h known, in tokens of 0, 6 | 12, 18 | 24, 30 h."""
+    first, second = (True, False), (False, True)
+    shown = places((*HERE, 3, 500), (*HERE, 15, 500), (*HERE, 27, 500), steps=[first] * 3)
+    asked = places((*HERE, 15, 500), (*HERE, 27, 500), steps=[second] * 2)
+    neighbours = Neighbours.of(asked, shown)
+    assert neighbours.index[0].tolist()[0] == [1, 2] and neighbours.index[0, 1, 0] == 2
+    assert neighbours.enclosed.tolist() == [[True, False]] and neighbours.same_place[0, :, 0].tolist() == [True, True]
+    assert neighbours.known.tolist() == [[[[True, False], [True, False]], [[True, False], [False, False]]]]
+    values = torch.tensor([[9.0, 0.0], [4.0, 0.0], [-1.0, 0.0]])
+    weights = by_normal_equations(waves(), [12.0, 24.0], [18.0])
+    assert expected(asked, shown, values, waves())[0, 1] == pytest.approx((weights @ [4.0, -1.0]).item(), abs=0.02)
+    before = places((*HERE, 15, 500), steps=[first])
+    assert Neighbours.of(
+        before, places((*HERE, 3, 500), (*HERE, 15, 500), (*HERE, 27, 500), steps=[second] * 3)
+    ).index.tolist() == [[[1, 0]]]
+
+
+def test_a_step_that_was_not_observed_does_not_count():
+    asked, values = places((*HERE, 15, 500)), torch.tensor([[0.0, 1.0], [5.0, -2.0]])
+    shown = places((*HERE, 3, 500), (*HERE, 27, 500), steps=[(False, True), (True, True)])
+    weights = by_normal_equations(waves(), [6.0, 24.0, 30.0], [12.0, 18.0])
+    np.testing.assert_allclose(
+        expected(asked, shown, values, waves())[0], weights @ [1.0, 5.0, -2.0], rtol=0.02, atol=0.01
+    )

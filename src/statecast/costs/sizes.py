@@ -210,5 +210,5 @@ def _places(stream: Stream, layout: Layout) -> Tokens:
         dtype=torch.float32,
     )
     assert coords.shape == (layout.tokens, len(COORDINATES))
-    nothing = torch.zeros(len(coords), 1)
-    return Tokens(nothing, coords, nothing.bool())
+    nothing = torch.zeros(len(coords), stream.patch[0])
+    return Tokens(nothing, coords, nothing.bool(), layout=(1, stream.patch[0], 1))

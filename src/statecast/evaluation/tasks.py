@@ -26,13 +26,15 @@ from statecast.inference.answer import answer
 from statecast.inference.forecast import check_record
 from statecast.inference.neighbourhoods import Neighbourhoods
 from statecast.sources import Record
-from statecast.tasks import Fill, Interpolate, Translate
+from statecast.tasks import Fill, Interpolate, Refine, Translate
 from statecast.tokenizers import read_window
 from statecast.tokenizers.first_guess import part_of
 from statecast.trained import ModelError, TrainedModel
 
-TASKS: Mapping[str, type[Interpolate] | type[Translate] | type[Fill]] = {
+Asked = Interpolate | Refine | Translate | Fill
+TASKS: Mapping[str, type[Asked]] = {
     "interpolate": Interpolate,
+    "refine": Refine,
     "translate": Translate,
     "fill": Fill,
 }
@@ -54,7 +56,7 @@ Baseline = Callable[[Case, Places], Float[np.ndarray, "T V H W"]]
 """A deterministic answer to a case, in physical units; it may look at what was shown at these places."""
 
 
-def task_of(trained: TrainedModel) -> Interpolate | Translate | Fill:
+def task_of(trained: TrainedModel) -> Asked:
     """The task that the model was fine-tuned for. Raises ModelError for one that is verified elsewhere."""
     task = trained.recipe["task"]
     if task["kind"] not in TASKS:
@@ -73,6 +75,7 @@ def verify_task(
     """Verify models that answer the same question, beside climatology and what a specialist would try first.
 
     interpolate  linear interpolation in time, at each asked time
+    refine       the same; times that lie as long after a shown step count as one
     fill         linear interpolation in time and space between what is shown
     translate    linear regression on the shown channels at the same place and time; for channels with a first guess also bilinear
                  interpolation and quantile mapping. Both are fitted to `training`, from which the thresholds of events come too
@@ -107,10 +110,8 @@ def verify_task(
             forecasts = answers[name] | {k: made(case, places)[None] for k, made in baselines[name].items()}
             for key, fields in forecasts.items():
                 members[key] = len(fields)
-                area, by_time = area_of(records[name].grid, places[name]), isinstance(task, Interpolate)
-                collected.setdefault((name, key), []).append(
-                    _score(case, fields, key, area, events[name], by_time=by_time)
-                )
+                area = area_of(records[name].grid, places[name])
+                collected.setdefault((name, key), []).append(_score(case, fields, key, area, events[name], task))
         progress((done + 1) / len(starts))
     found = [
         Verification(
@@ -118,7 +119,7 @@ def verify_task(
             task.kind if len(asked_streams) == 1 else f"{task.kind} {name}",
             records[name].channels,
             records[name].units,
-            _lead_times(task, first, record),
+            _lead_times(task, steps, record.step_h),
             members[key],
             record.hours[starts],
             stack_starts(parts),
@@ -226,18 +227,30 @@ def ask(
         answers[name] = {key: tokenizer.to_fields(anomalies, usual) for key, (anomalies, _) in on_grids.items()}
         truth = read_place(records[name], place)
         asked = next(iter(on_grids.values()))[1]
+        if isinstance(task := task_of(first), Refine):  # steps of a token that are shown are not asked
+            asked = asked & task.asked_steps(place.steps)[:, None, None, None]
         cases[name] = Case(np.where(np.isfinite(usual), truth, np.nan), usual, asked)
     return cases, answers
 
 
-def _lead_times(
-    task: Interpolate | Translate | Fill, trained: TrainedModel, record: Record
-) -> tuple[float | None, ...]:
+def _lead_times(task: Asked, steps: int, step_h: float) -> tuple[float | None, ...]:
     """Hours after the last step that is shown before the gap; None where all times are one."""
-    if not isinstance(task, Interpolate):
-        return (None,)
-    depth = max(t.stream.patch[0] for t in trained.tokenizers.values())
-    return tuple(float(record.step_h * k) for k in range(1, task.between * depth + 1))
+    match task:
+        case Interpolate():
+            between = task.between * steps // task.slabs
+        case Refine():
+            between = task.every - 1
+        case _:
+            return (None,)
+    return tuple(step_h * k for k in range(1, between + 1))
+
+
+def _gap(task: Interpolate | Refine, steps: int) -> Bool[np.ndarray, " T"]:
+    """True for the steps of a window that are not shown."""
+    if isinstance(task, Refine):
+        return ~task.shown_steps(steps)
+    slab = np.arange(steps) * task.slabs // steps
+    return (slab >= task.before) & (slab < task.before + task.between)
 
 
 def _score(
@@ -246,14 +259,16 @@ def _score(
     key: str,
     area: Float[np.ndarray, "H W"],
     events: "Events | None",
-    *,
-    by_time: bool,
+    task: Asked,
 ) -> dict[str, np.ndarray]:
-    """Statistics where it was asked: of each time that was, or of all as one."""
+    """Statistics where it was asked: of each lead time, a mean over the gaps of a window, or of all times as one."""
     truth = np.where(case.asked, case.truth, np.nan)
-    if by_time:
-        times = case.asked.any(axis=(1, 2, 3))
-        return statistics(fields[:, times], truth[times], case.usual[times], area)
+    if isinstance(task, Interpolate | Refine):
+        steps = len(truth)
+        times = task.asked_steps(steps) if isinstance(task, Refine) else _gap(task, steps)
+        of_times = statistics(fields[:, times], truth[times], case.usual[times], area)
+        leads = len(_lead_times(task, steps, 1.0))
+        return {name: mean.reshape(-1, leads, mean.shape[-1]).mean(axis=0) for name, mean in of_times.items()}
     area = np.tile(area, (len(truth), 1))
     means = statistics(fold_time(fields), fold_time(truth), fold_time(case.usual), area)
     if events is not None:
@@ -262,16 +277,16 @@ def _score(
 
 
 def _baselines(
-    task: Interpolate | Translate | Fill,
+    task: Asked,
     trained: TrainedModel,
     name: str,
     records: Mapping[str, Record],
     training: Mapping[str, Record] | None,
 ) -> dict[str, Baseline]:
     made: dict[str, Baseline] = {"climatology": lambda case, places: case.usual}
-    if isinstance(task, Interpolate):
+    if isinstance(task, Interpolate | Refine):
         made["linear"] = lambda case, places: (
-            interpolate_in_time(_shown_anomalies(case), np.asarray(case.asked.any(axis=(1, 2, 3)))) + case.usual
+            interpolate_in_time(_shown_anomalies(case), _gap(task, len(case.truth))) + case.usual
         )
         return made
     if isinstance(task, Fill):

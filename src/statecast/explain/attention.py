@@ -4,7 +4,7 @@ Axes: H head, N query token, M shown token, L layer, D value inside a head.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from statecast.models import StateModel
 from statecast.models.anchors import Neighbours
 from statecast.models.attention import GeometricAttention, Geometry
-from statecast.streams import Question
+from statecast.streams import Question, Tokens
 
 CHUNK = 256  # queries at a time
 
@@ -120,10 +120,12 @@ def nearest_shown(question: Question) -> int:
     before = 0
     for name, tokens in question.context.items():
         if name == stream:
-            return before + int(Neighbours.of(asked.coords, tokens.coords).index[0, 0, 0])
+            return before + int(Neighbours.of(asked, tokens).index[0, 0, 0])
         before += tokens.values.shape[-2]
-    shown = torch.cat([tokens.coords for tokens in question.context.values()], dim=-2)
-    return int(Neighbours.of(asked.coords, shown).index[0, 0, 0])
+    coords = torch.cat([tokens.coords for tokens in question.context.values()], dim=-2)
+    observed = torch.cat([tokens.observed.any(dim=-1, keepdim=True) for tokens in question.context.values()], dim=-2)
+    shown = Tokens(observed.to(coords.dtype), coords, observed)
+    return int(Neighbours.of(replace(asked, layout=None), shown).index[0, 0, 0])
 
 
 def _softmax(query: Float[Tensor, "H R D"], key: Float[Tensor, "H M D"]) -> Float[Tensor, "H R M"]:

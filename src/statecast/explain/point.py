@@ -18,7 +18,7 @@ from statecast.inference.forecast import check_record, slab_depth
 from statecast.sources import Grid, Record, StoreError, Stores
 from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window, positions
-from statecast.tasks import Fill, Forecast, Interpolate, Masked, Task, Translate
+from statecast.tasks import Fill, Forecast, Interpolate, Masked, Refine, Task, Translate
 from statecast.tokenizers import FieldTokenizer, Place, read_window, split_patches
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
@@ -119,6 +119,7 @@ def ask_point(
     index = (known - 1 + ahead, channel, row, column)
     token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]
     whole = _leave_out(task, window, stream, token)
+    token = whole.queries[stream][positions(token, whole.queries[stream])]
     _require_shown(whole, times, at)
     return PointQuestion(
         Question(whole.context, {stream: token}),
@@ -192,6 +193,9 @@ def _known_steps(task: Task, depth: int) -> tuple[int, int]:
             return task.history * depth, task.leads * depth
         case Interpolate():
             return task.before * depth, task.between * depth
+        case Refine():
+            last = (task.slabs * depth - 1) // task.every  # of the steps that are shown
+            return (last - 1) // 2 * task.every + 1, task.every - 1
         case Translate() | Fill() | Masked():
             return task.slabs * depth, 0
     raise ModelError(f"the model was trained for the task '{task.kind}', which asks about no point of a field.")

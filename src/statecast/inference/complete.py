@@ -4,6 +4,7 @@ Axes: K head, E member, T time, V channel, H row, W column of the grid, I, J tho
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -195,7 +196,8 @@ def _heads(
             context[name] = tokens[seen.nonzero()[:, 0]]
         if name in asked_streams:
             missing = ~tokens.observed.all(dim=-1) & _within(tokens, records[name].step_h, first, now)
-            queries |= {name: tokens[missing.nonzero()[:, 0]]} if missing.any() else {}
+            asked = replace(tokens, observed=~tokens.observed)
+            queries |= {name: asked[missing.nonzero()[:, 0]]} if missing.any() else {}
     if not context:
         return None
     found = {}

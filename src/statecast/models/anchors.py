@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from statecast.models.embedding import duration_features, unit_vectors
+from statecast.streams import Tokens
 
 SAME_PLACE = (
     1e-11  # squared chord between tokens of one place, 20 m: float32 rounding, below any grid, at the poles too
@@ -28,35 +29,42 @@ class Neighbours:
     gap_h       hours from the shown to the asked token: negative if it is shown later
     same_place  whether it is at the same place and level; the second of the two always is, where there is one
     enclosed    whether there is a second one
+    known       the steps of both that say something of the asked token: those that were observed, at its place
     """
 
     index: Int[Tensor, "B Q K"]
     gap_h: Float[Tensor, "B Q K"]
     same_place: Bool[Tensor, "B Q K"]
     enclosed: Bool[Tensor, "B Q"]
+    known: Bool[Tensor, "B Q K S"]
 
     @classmethod
-    def of(cls, asked: Float[Tensor, "B Q C"], shown: Float[Tensor, "B N C"]) -> "Neighbours":
+    def of(cls, asked: Tokens, shown: Tokens) -> "Neighbours":
         """The same place and level first, then time.
 
-        A token at the asked place and time is passed over: it was shown as noise or climatology.
+        A token at the asked place and time is passed over if it shows a step that is asked: it was shown as noise or climatology. If it
+        shows others it is the nearest, and the second is the next one on the side on which most of the asked steps lie.
         """
-        place = (
-            torch.cat([unit_vectors(asked), asked[..., 5:6].log()], dim=-1),
-            torch.cat([unit_vectors(shown), shown[..., 5:6].log()], dim=-1),
-        )
-        chord = torch.cdist(*place, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-        hours = asked[..., 2, None] - shown[..., None, :, 2]
+        here, there = (torch.cat([unit_vectors(c), c[..., 5:6].log()], dim=-1) for c in (asked.coords, shown.coords))
+        chord = torch.cdist(here, there, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+        hours = asked.coords[..., 2, None] - shown.coords[..., None, :, 2]
+        shown_steps, asked_steps = shown.steps(), asked.steps()
         is_here = chord < SAME_PLACE
         is_itself = is_here & (hours.abs() < SHORTEST_H)
-        distance = FAR * chord + (hours / DAY_H).abs() - FAR * is_here + FAR**2 * is_itself
+        of_itself = gather(shown_steps, is_itself.int().argmax(dim=-1, keepdim=True))[..., 0, :]
+        in_part = is_itself.any(dim=-1) & of_itself.any(dim=-1) & ~(of_itself & asked_steps).any(dim=-1)
+        is_passed_over = is_itself & ~in_part[..., None]
+        distance = FAR * chord + (hours / DAY_H).abs() - FAR * is_here + FAR**2 * is_passed_over
         nearest = distance.argmin(dim=-1, keepdim=True)
-        is_beyond = is_here & ~is_itself & (hours * hours.gather(-1, nearest) < 0)
+        side = torch.where(in_part[..., None], _side(asked_steps, of_itself)[..., None], hours.gather(-1, nearest))
+        is_beyond = is_here & ~is_itself & (hours * side < 0)
         beyond = (distance + FAR**2 * ~is_beyond).argmin(dim=-1, keepdim=True)
         index = torch.cat([nearest, beyond], dim=-1)
-        same_place = (is_here & ~is_itself).gather(-1, index)
+        same_place = (is_here & ~is_passed_over).gather(-1, index)
         enclosed = same_place[..., 0] & is_beyond.gather(-1, beyond)[..., 0]
-        return cls(index, hours.gather(-1, index), same_place, enclosed)
+        counts = torch.stack([same_place[..., 0], enclosed], dim=-1)
+        known = gather(shown_steps, index) & counts[..., None]
+        return cls(index, hours.gather(-1, index), same_place, enclosed, known)
 
     def weights(self) -> Float[Tensor, "B Q K"]:
         """How much each side counts: linear in time between the two, all for the nearest where there is no second."""
@@ -85,28 +93,35 @@ class Neighbours:
             (C + ε) w = c        with C the correlation of the known steps with one another, c that with the asked step
 
         (simple kriging; Gandin 1963, "Objective analysis of meteorological fields"), for each channel and asked step. With steps of one
-        time it is damped persistence, with two it goes on with the tendency, between two sides it interpolates. 0 and 1, the climatology,
-        where the place is not shown.
+        time it is damped persistence, with two it goes on with the tendency, between two sides it interpolates. Steps at which nothing was
+        observed don't count. 0 and 1, the climatology, where the place is not shown.
         """
         shown = gather(values.flatten(-3), self.index).unflatten(-1, values.shape[-3:])  # B Q K V S R
         known = shown.transpose(2, 3).flatten(3, 4)  # B Q V M R
-        weights, with_asked = self._weights(correlation, values.shape[-2], step_h)
+        weights, with_asked = self._weights(correlation, step_h)
         estimate = (weights[..., None] * known[:, :, :, None]).sum(dim=-2)
         return estimate, (1 - (weights * with_asked).sum(dim=-1)).clamp(min=0).sqrt()
 
     def _weights(
-        self, correlation: Float[Tensor, "V L"], depth: int, step_h: float
+        self, correlation: Float[Tensor, "V L"], step_h: float
     ) -> tuple[Float[Tensor, "B Q V S M"], Float[Tensor, "B Q V S M"]]:
         """The weight of each known step for each asked one, and the correlation of the two; both 0 for what does not count."""
-        step = torch.arange(depth, device=self.gap_h.device, dtype=self.gap_h.dtype)
+        step = torch.arange(self.known.shape[-1], device=self.gap_h.device, dtype=self.gap_h.dtype)
         at = (step - self.gap_h[..., None] / step_h).flatten(2)  # B Q M, in steps from the first asked one
-        counts = torch.stack([self.same_place[..., 0], self.enclosed], dim=-1).repeat_interleave(depth, dim=-1)
+        counts = self.known.flatten(2)
         among = _at_lag(correlation, at[..., None] - at[..., None, :])  # V B Q M M
         both = counts[..., None] & counts[..., None, :]
         alone = torch.eye(at.shape[-1], device=at.device, dtype=at.dtype)
         with_asked = _at_lag(correlation, at[..., None] - step) * counts[..., None]  # V B Q M S
         weights = torch.linalg.solve(torch.where(both, among, alone) + RIDGE * alone, with_asked)
         return weights.permute(1, 2, 0, 4, 3), with_asked.permute(1, 2, 0, 4, 3)
+
+
+def _side(asked: Bool[Tensor, "B Q S"], known: Bool[Tensor, "B Q S"]) -> Float[Tensor, "B Q"]:
+    """1 where most of the asked steps lie after the known ones of the same token, else -1."""
+    step = torch.arange(known.shape[-1], device=known.device, dtype=torch.float32)
+    mean_of = lambda steps: (steps * step).sum(dim=-1) / steps.sum(dim=-1).clamp(min=1)  # noqa: E731
+    return torch.where(mean_of(asked) < mean_of(known), -1.0, 1.0)
 
 
 def persist(values: Float[Tensor, "*B S R"], observed: Bool[Tensor, "*B S R"]) -> Float[Tensor, "*B S R"]:

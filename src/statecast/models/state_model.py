@@ -4,6 +4,7 @@ Axes: B sample, N shown token, Q asked token, P value in a token, C coordinate, 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal, Self
 
@@ -40,6 +41,11 @@ class TokenSpec(BaseModel):
     def size(self) -> int:
         """P, values in a token."""
         return self.channels * self.patch[0] * self.points
+
+    @property
+    def layout(self) -> tuple[int, int, int]:
+        """Channels, time steps and points that the P values are made of."""
+        return self.channels, self.patch[0], self.points
 
     @property
     def points(self) -> int:
@@ -178,7 +184,8 @@ class StateModel(nn.Module):
         tokens, at = self.coordinates(coords) + self.asked[name], Geometry.of(coords)
         base, spread = torch.zeros_like(coords[..., :1]), torch.ones_like(coords[..., :1])
         if shown is not None and len(shown):
-            neighbours = Neighbours.of(coords, shown.coords)
+            layout = self.specs[name].layout
+            neighbours = Neighbours.of(replace(asked, layout=layout), replace(shown, layout=layout))
             tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span])) + self.lead(neighbours.lead_features())
             base, spread = self._anchor(name, shown, neighbours)
         elif asked.guess is not None:
@@ -202,7 +209,7 @@ class StateModel(nn.Module):
     ) -> tuple[Float[Tensor, "B Q P"], Float[Tensor, "B Q P"]]:
         """What shown tokens let expect, and how far an answer is expected to depart from it; climatology and 1 where none was observed."""
         spec = self.specs[name]
-        values, observed = (x.unflatten(-1, (spec.channels, spec.patch[0], -1)) for x in (shown.values, shown.observed))
+        values, observed = (x.unflatten(-1, spec.layout) for x in (shown.values, shown.observed))
         base, spread = neighbours.krige(persist(values, observed), self.correlation_of(name), spec.step_h)
         # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
         spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)

@@ -8,8 +8,9 @@ from statecast.tasks.fill import Fill
 from statecast.tasks.forecast import Forecast
 from statecast.tasks.interpolate import Interpolate
 from statecast.tasks.masked import Masked
+from statecast.tasks.refine import Refine
 from statecast.tasks.translate import Translate
 
-Task = Annotated[Masked | Forecast | Interpolate | Translate | Fill, Field(discriminator="kind")]
+Task = Annotated[Masked | Forecast | Interpolate | Refine | Translate | Fill, Field(discriminator="kind")]
 
-__all__ = ["Fill", "Forecast", "Interpolate", "Masked", "Task", "Translate"]
+__all__ = ["Fill", "Forecast", "Interpolate", "Masked", "Refine", "Task", "Translate"]

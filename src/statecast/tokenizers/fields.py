@@ -3,6 +3,7 @@
 Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, G value in it and around it, C coordinate, B any leading axes.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -55,7 +56,13 @@ class FieldTokenizer:
 
     @property
     def values_per_token(self) -> int:
-        return len(self.climatology.channels) // self.groups * int(np.prod(self.stream.patch))
+        return math.prod(self.layout)
+
+    @property
+    def layout(self) -> tuple[int, int, int]:
+        """Channels, time steps and points of a token."""
+        steps, rows, columns = self.stream.patch
+        return len(self.climatology.channels) // self.groups, steps, rows * columns
 
     def correlation(self) -> Float[np.ndarray, "V K"]:
         """Of anomalies with those K steps before, for each channel of a token; the mean over levels if each has its own tokens."""
@@ -71,7 +78,7 @@ class FieldTokenizer:
         values = self.from_anomalies(self.anomalies(record, place))
         observed = values.isfinite()
         coords = torch.from_numpy(self.coordinates(record, place))
-        return Tokens(torch.where(observed, values, 0.0), coords, observed)
+        return Tokens(torch.where(observed, values, 0.0), coords, observed, layout=self.layout)
 
     def anomalies(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
         """Departures from the climatology in the window at `place`; NaN where nothing was observed."""
