@@ -69,15 +69,13 @@ def activation_bytes(
 ) -> float:
     """What one sample leaves for the way back and its score passes through, on torch's fake tensors: nothing is computed.
 
-    Blocks of a kind keep the same, so models of one and two of them say what any number keeps; two samples less one leave out the
-    weights' copies. `recomputes`: of each block its input. On top comes what passes: the score's own tensors or, if that is more, the
+    Blocks of a kind keep the same, so models of one and two of them say what any number keeps. `recomputes`: of each block its input. On top comes what passes: the score's own tensors or, if that is more, the
     inside of a block that is computed again.
     """
 
     def kept(encoder: int, decoder: int, *, recomputes: bool) -> float:
         few = options.model_copy(update={"encoder_layers": encoder, "decoder_layers": decoder})
-        one, two = (_saved_bytes(few, specs, counts, samples, low_precision, recomputes) for samples in (1, 2))
-        return two - one
+        return _saved_bytes(few, specs, counts, low_precision, recomputes)
 
     def blocks(*, recomputes: bool) -> tuple[float, float, float]:
         smallest = kept(1, 1, recomputes=recomputes)
@@ -100,14 +98,13 @@ def _saved_bytes(
     options: ModelOptions,
     specs: Mapping[str, TokenSpec],
     counts: Counts,
-    samples: int,
     low_precision: bool,
     recomputes: bool,
 ) -> int:
     with FakeTensorMode():
         model = StateModel(options, specs)
         model.recomputes = recomputes
-        question = blank_question(specs, counts, samples)
+        question = blank_question(specs, counts)
         with saved_storages(model) as storages, torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
             answers = model(question.context, question.queries)
         del answers
@@ -116,19 +113,27 @@ def _saved_bytes(
 
 @contextmanager
 def saved_storages(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Bytes of each storage that autograd saves in the block, the weights apart."""
+    """Bytes of each storage that autograd saves in the block, the weights and what is made of a weight alone, as copies in 16 bits, apart."""
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     kept, found = [], {}  # what is kept lives on, so that no identity is used twice
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
+        if storage._cdata not in weights and not _is_of_a_weight(tensor):
             kept.append(storage)
             found[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         yield found
+
+
+def _is_of_a_weight(tensor: Tensor) -> bool:
+    """True for what comes from one leaf and nothing else that has a gradient, by operations that take one tensor."""
+    node = tensor.grad_fn
+    while node is not None and len(node.next_functions) == 1:
+        node = node.next_functions[0][0]
+    return node is not None and node.name().endswith("AccumulateGrad")
 
 
 def blank_question(specs: Mapping[str, TokenSpec], counts: Counts, samples: int = 1) -> Question:
