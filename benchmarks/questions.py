@@ -2,9 +2,9 @@
 
     python benchmarks/questions.py --out runs/questions [--seeds 0 1 2] [--smoke]
 
-For each seed: pre-train the quickstart, fine-tune it to interpolate, to refine in time, to fill the gaps of a satellite, to tell the rain, to downscale and
-to correct rain towards radars, verify each on months that no training saw. Prints RMSE and CRPS over each baseline's: mean over the
-channels, its spread over the seeds, the worst channel; and the scores of events. What a stopped run left is used again.
+For each seed: pre-train the quickstart, fine-tune it to interpolate, to refine in time, to fill the gaps of a satellite, to tell the rain,
+to downscale and to correct rain towards radars, verify each on months that no training saw. Prints RMSE and CRPS over each baseline's: mean
+over the channels, its spread over the seeds, the worst channel; and the scores of events. What a stopped run left is used again.
 """
 
 import argparse

@@ -69,8 +69,8 @@ def activation_bytes(
 ) -> float:
     """What one sample leaves for the way back and its score passes through, on torch's fake tensors: nothing is computed.
 
-    Blocks of a kind keep the same, so models of one and two of them say what any number keeps. `recomputes`: of each block its input. On top comes what passes: the score's own tensors or, if that is more, the
-    inside of a block that is computed again.
+    Blocks of a kind keep the same, so models of one and two of them say what any number keeps. `recomputes`: of each block its input. On
+    top comes what passes: the score's own tensors or, if that is more, the inside of a block that is computed again.
     """
 
     def kept(encoder: int, decoder: int, *, recomputes: bool) -> float:
@@ -113,7 +113,7 @@ def _saved_bytes(
 
 @contextmanager
 def saved_storages(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Bytes of each storage that autograd saves in the block, the weights and what is made of a weight alone, as copies in 16 bits, apart."""
+    """Bytes of each storage that autograd saves in the block; weights, and what is made of one alone, as its copy in 16 bits, apart."""
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     kept, found = [], {}  # what is kept lives on, so that no identity is used twice
 

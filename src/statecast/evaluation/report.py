@@ -11,18 +11,19 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
 from statecast.evaluation import figures
 from statecast.evaluation.reconstruction import masked_task, plain_mask, reconstruct
 from statecast.evaluation.spectra import zonal_power
-from statecast.evaluation.tasks import TASKS, ask, task_of
+from statecast.evaluation.tasks import TASKS, Case, ask, task_of
 from statecast.evaluation.verification import Verification, forecast_case
 from statecast.inference.forecast import forecast_block, forecast_task, slab_depth
 from statecast.inference.members import draw_member
 from statecast.inference.neighbourhoods import Neighbourhoods
 from statecast.sources import Grid, Record
+from statecast.tasks import Refine
 from statecast.tokenizers.first_guess import first_guess, part_of
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
@@ -231,8 +232,8 @@ def _task_sections(
     sections = []
     for (name, case), task in zip(cases.items(), dict.fromkeys(v.task for v in verifications), strict=False):
         scored = [v for v in verifications if v.task == task]
-        times = case.asked.any(axis=(1, 2, 3))
-        drawn = [figures.skill_by_lead_time(scored)] if scored[0].lead_time_h[0] is not None else []
+        times = _mapped_times(trained, case)
+        drawn = [figures.skill_by_lead_time(scored)] if len(scored[0].lead_time_h) > 1 else []
         mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
         guess = None
         if trained.tokenizers[name].stream.first_guess:
@@ -255,6 +256,14 @@ def _task_sections(
         table = relative_table(scored, scored[0].lead_time_h)
         sections.append(section(f"Task: {task}", text, drawn, table=table))
     return sections
+
+
+def _mapped_times(trained: TrainedModel, case: Case) -> Bool[np.ndarray, " T"]:
+    """True for the times of a window that are drawn: those asked or, between single steps that are shown, from one to the next."""
+    task = task_of(trained)
+    if isinstance(task, Refine):
+        return np.arange(len(case.asked)) <= task.every
+    return np.asarray(case.asked.any(axis=(1, 2, 3)))
 
 
 def _spectra(
