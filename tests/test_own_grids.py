@@ -8,11 +8,12 @@ import pytest
 import xarray as xr
 
 import statecast
-from statecast.config import RecipeError
+from statecast.config import RecipeError, read_recipe
 from statecast.continual import update
 from statecast.costs.sizes import size_of
 from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.sources import StoreError, open_fields
+from statecast.tokenizers.first_guess import bilinear
 from statecast.trained import ModelError
 
 TRAINING = {"steps": 3, "batch_size": 2, "validation_samples": 2, "footprint": False}
@@ -46,6 +47,21 @@ def tuned(runs, fine_store, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned") / "run"
     statecast.finetune(recipe_of(runs, fine_store), runs.pretrained, out, progress=False)
     return out
+
+
+def test_a_short_record_takes_the_rest_of_its_climatology_from_the_known_stream(runs, fine_store):
+    """The fine field is the interpolated coarse one and 2 K, so its climatology is that of the coarse one and 2 K, of all that is known of it."""
+    values = recipe_of(runs, fine_store)
+    values["data"] = values["data"] | {"train": ("2000-01-20", "2000-01-24")}
+    base = statecast.load(runs.pretrained)
+    recipe = read_recipe(values, inherit=base.recipe)
+    sources = stream_sources(recipe, recipe_stores(recipe), base.tokenizers)
+    fine, coarse = sources["fine"].tokenizer.climatology, base.tokenizers["fields"].climatology
+    channel = [str(c) for c in coarse.channels].index("t@850")
+    usual = bilinear(coarse.mean[:, :, channel], coarse.grid, fine.grid) + 2.0
+    assert np.abs(fine.mean[:, :, 0] - usual).max() < 0.01 * coarse.anomaly_std[channel]
+    alone = stream_sources(recipe, recipe_stores(recipe), {})["fine"].tokenizer.climatology
+    assert np.abs(alone.mean[:, :, 0] - usual).max() > 0.5 * coarse.anomaly_std[channel]
 
 
 def test_a_finer_grid_is_learned_and_verified_beside_what_a_specialist_would_try(runs, tuned, tmp_path):

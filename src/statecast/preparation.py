@@ -11,7 +11,7 @@ from statecast.sources.record import select_period
 from statecast.streams import Stream
 from statecast.tasks import Forecast
 from statecast.tokenizers import FieldTokenizer, WindowSampler
-from statecast.tokenizers.first_guess import guessed_channels, require_covered
+from statecast.tokenizers.first_guess import guessed_channels, reference_of, require_covered
 from statecast.tokenizers.patches import Patch, check_patch
 from statecast.tokenizers.windows import largest_domain, smallest_domain, window_shapes
 from statecast.trained import ModelError
@@ -25,12 +25,15 @@ def recipe_stores(recipe: Recipe) -> dict[str, xr.Dataset]:
 
 def stream_sources(recipe: Recipe, stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, StreamSource]:
     """The training record of each stream with its tokenizer; statistics from the training period, unless the stream is known already."""
-    sources = {}
-    for name, stream in recipe.streams.items():
-        record = Record.open(learned_from(stores[name], recipe), stream)
-        sources[name] = StreamSource(record, _tokenizer(name, stream, record, known.get(name)))
-    tokenizers = {name: source.tokenizer for name, source in sources.items()}
-    _require_overlap(recipe, {name: source.record.grid for name, source in sources.items()})
+    records = {name: Record.open(learned_from(stores[name], recipe), stream) for name, stream in recipe.streams.items()}
+    tokenizers = {
+        name: _tokenizer(name, stream, records[name], known.get(name)) for name, stream in recipe.streams.items()
+    }
+    _require_overlap(recipe, {name: record.grid for name, record in records.items()})
+    for name in tokenizers:
+        _require_covered(name, records, tokenizers)
+    tokenizers |= {name: _by_its_guess(name, tokenizers, records, known) for name in tokenizers if name not in known}
+    sources = {name: StreamSource(records[name], tokenizer) for name, tokenizer in tokenizers.items()}
     shapes = window_shapes(recipe.window.extent, *_grids_and_patches(sources))
     for name, (record, tokenizer) in ((n, (s.record, s.tokenizer)) for n, s in sources.items()):
         shape = (window_steps(recipe), len(record.channels), *shapes[name])
@@ -38,8 +41,6 @@ def stream_sources(recipe: Recipe, stores: Stores, known: Mapping[str, FieldToke
             check_patch(shape, tokenizer.stream.patch, tokenizer.groups)
         except ValueError as error:
             raise RecipeError(f"streams.{name}.{error}") from None
-        for source in guessed_channels(name, tokenizers):
-            _require_covered(name, record.grid, sources[source].record.grid)
     return sources
 
 
@@ -57,11 +58,12 @@ def _require_overlap(recipe: Recipe, grids: Mapping[str, Grid]) -> None:
             )
 
 
-def _require_covered(name: str, grid: Grid, source: Grid) -> None:
-    try:
-        require_covered(grid, source)
-    except StoreError as error:
-        raise StoreError(f"streams.{name}.first_guess: {error}") from None
+def _require_covered(name: str, records: Mapping[str, Record], tokenizers: Mapping[str, FieldTokenizer]) -> None:
+    for source in guessed_channels(name, tokenizers):
+        try:
+            require_covered(records[name].grid, records[source].grid)
+        except StoreError as error:
+            raise StoreError(f"streams.{name}.first_guess: {error}") from None
 
 
 def _grids_and_patches(sources: Mapping[str, StreamSource]) -> tuple[dict[str, Grid], dict[str, Patch]]:
@@ -112,6 +114,18 @@ def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer 
         return known
     _require_same_scales(name, known.stream, stream)
     return FieldTokenizer(stream, FieldTokenizer.fit(stream, record).climatology.with_known(known.climatology))
+
+
+def _by_its_guess(
+    name: str,
+    tokenizers: Mapping[str, FieldTokenizer],
+    records: Mapping[str, Record],
+    known: Mapping[str, FieldTokenizer],
+) -> FieldTokenizer:
+    """Of a new stream that is guessed from a known one: its climatology leans on that one's, which may come from a longer record."""
+    if not any(source in known for source in guessed_channels(name, tokenizers)):
+        return tokenizers[name]
+    return FieldTokenizer.fit(tokenizers[name].stream, records[name], reference_of(name, tokenizers, records))
 
 
 def _require_same_units(name: str, known: FieldTokenizer, record: Record) -> None:

@@ -7,7 +7,7 @@ import xarray as xr
 from statecast.sources import Grid, Record, StoreError, open_fields
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer, read_window
-from statecast.tokenizers.first_guess import bilinear, first_guess, guessed_channels, part_of
+from statecast.tokenizers.first_guess import bilinear, first_guess, guessed_channels, part_of, reference_of
 from statecast.tokenizers.windows import Place, whole_domain
 
 COARSE = Grid(np.linspace(-75, 75, 6), np.arange(12) * 30.0)
@@ -72,6 +72,32 @@ def test_a_guess_is_the_climatology_there_and_the_interpolated_anomaly(pair):
     at_its_points = around[..., 2:4, 4:8].flatten(1)
     np.testing.assert_allclose(at_its_points, window["fine"].values, atol=5e-3)
     assert window["fine"][:3].guess.shape == (3, 9 * tokenizers["fine"].values_per_token)
+
+
+def test_a_stream_of_a_short_record_leans_on_what_is_known_of_the_one_it_is_guessed_from(pair):
+    """Of two days the climatology is mostly the weather of these days; guesses for other days would be off by it."""
+    tokenizers, records = pair
+    short = {n: Record.open(r.dataset.isel(time=slice(20, 28)), tokenizers[n].stream) for n, r in records.items()}
+    own = FieldTokenizer.fit(tokenizers["fine"].stream, short["fine"])
+    fine = short["fine"].dataset
+    gaps = np.random.default_rng(0).uniform(size=fine.t2m.shape) < 0.3
+    short["fine"] = Record.open(fine.assign(t2m=fine.t2m.where(~gaps)), tokenizers["fine"].stream)
+    reference = reference_of("fine", tokenizers | {"fine": own}, short)
+    leaning = FieldTokenizer.fit(tokenizers["fine"].stream, short["fine"], reference)
+    places = {name: whole_domain(record.grid, 0, 16) for name, record in records.items()}
+    truth, error = records["fine"].read(slice(0, 16)), {}
+    for key, fine in (("own", own), ("leaning", leaning)):
+        guess, _ = first_guess("fine", tokenizers | {"fine": fine}, records, places)
+        error[key] = np.sqrt(((guess - truth) ** 2).mean())
+    assert error["leaning"] < 0.02 < 0.2 < error["own"]
+    spread = np.nanstd(leaning.anomalies(short["fine"], whole_domain(short["fine"].grid, 0, 8)))
+    assert leaning.climatology.anomaly_std == pytest.approx(spread, rel=0.3)
+
+
+def test_the_climatology_of_the_same_record_is_that_without_a_reference(pair):
+    tokenizers, records = pair
+    leaning = FieldTokenizer.fit(tokenizers["fine"].stream, records["fine"], reference_of("fine", tokenizers, records))
+    np.testing.assert_allclose(leaning.climatology.mean, tokenizers["fine"].climatology.mean, atol=1e-3)
 
 
 def test_where_the_coarse_stream_has_no_value_the_guess_is_the_climatology(pair, make_store):

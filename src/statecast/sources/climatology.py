@@ -1,15 +1,15 @@
 """Climatology of a record and the spread and correlation of what departs from it, in two passes that hold no more than a chunk of it.
 
-Axes: M month, D hour of the day, V channel, H row, W column, K lag in time steps.
+Axes: T time, M month, D hour of the day, V channel, H row, W column, K lag in time steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from statecast.sources.anomalies import chunks, fit_anomalies
 from statecast.sources.fields import StoreError
@@ -56,14 +56,17 @@ class Climatology:
         A mean that jumped at the end of a month would make all anomalies jump there. The nearest hour of the day that is known serves,
         as a rule the same.
         """
-        distance = np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12)
-        hour = distance.argmin(axis=1)
+        hour = self.nearest_hour(hour_utc)
         before, after, share = _between(months_passed)
         of_rows = self.mean[:, :, :, rows]  # a view, not a copy of globes
         earlier, later = of_rows[before, hour], of_rows[after, hour]
         if columns is not None:
             earlier, later = earlier[..., columns], later[..., columns]
         return earlier + share.astype(np.float32)[:, None, None, None] * (later - earlier)
+
+    def nearest_hour(self, hour_utc: Float[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
+        """Index of the hour of the day that `mean` knows and that lies nearest to each of these."""
+        return np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12).argmin(axis=1)
 
     def other_units(self, record: Record) -> Iterator[tuple[Channel, str, str]]:
         """What `record` has in other units: the channel, its units there and here. Unknown ones are like any."""
@@ -140,8 +143,23 @@ class Climatology:
             )
 
 
-def fit_climatology(record: Record) -> Climatology:
+@dataclass(frozen=True)
+class Reference:
+    """Fields that a record follows, at its points and times, in its channels and units, and their own climatology, which is known better.
+
+    fields  of some steps of the record; NaN where nothing is known
+    mean    as `Climatology.mean`, for the hours of the day of the record
+    """
+
+    fields: Callable[[slice], Float[np.ndarray, "T V H W"]]
+    mean: Float[np.ndarray, "M D V H W"]
+
+
+def fit_climatology(record: Record, reference: Reference | None = None) -> Climatology:
     """Climatology of the whole of `record`: give it the training period only.
+
+    With a `reference` it is the reference's own and the mean difference of the two (the delta method of downscaling): a short record tells
+    how it differs, not what is usual. What is never negative has no negative climatology.
 
     The mean of a month is that of all values from the middle of the month before to that of the month after, with weights that fall
     linearly to 0 there, two months in all (WeatherBench 2, Rasp et al. 2024, takes as many). A month (or hour of a month) with fewer than
@@ -156,13 +174,15 @@ def fit_climatology(record: Record) -> Climatology:
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
     total, weight = np.zeros(shape), np.zeros(shape)
     lowest = np.full(shape[2], np.inf)
-    origin = record.read(slice(0, 1))[0].astype(np.float64)
+    beside = reference.fields if reference else lambda steps: np.float32(0.0)
+    origin = (record.read(slice(0, 1)) - beside(slice(0, 1)))[0].astype(np.float64)
     origin = np.where(np.isfinite(origin), origin, 0.0)
     for chunk in chunks(record):
         values = record.read(chunk)
-        seen = np.isfinite(values)
-        lowest = np.minimum(lowest, np.where(seen, values, np.inf).min(axis=(0, 2, 3)))
-        departures = np.where(seen, values - origin, 0.0)
+        lowest = np.minimum(lowest, np.where(np.isfinite(values), values, np.inf).min(axis=(0, 2, 3)))
+        departures = values - beside(chunk) - origin
+        seen = np.isfinite(departures)
+        departures = np.where(seen, departures, 0.0)
         for i, t in enumerate(range(chunk.start, chunk.stop)):
             for month, part in ((before[t], 1 - share[t]), (after[t], share[t])):
                 total[month, hour[t]] += part * departures[i]
@@ -175,8 +195,12 @@ def fit_climatology(record: Record) -> Climatology:
             is_known = weight[:, :, v].any(axis=(0, 1))
             area = record.grid.cell_area * is_known
             mean[:, :, v] = np.where(is_known, (area / area.sum() * origin[v]).sum() - origin[v], np.nan)
+    mean = _fill_months(mean) + origin
+    if reference:
+        mean += reference.mean
+        mean = np.where(lowest[:, None, None] >= 0, np.maximum(mean, 0.0), mean)
     climatology = Climatology(
-        (_fill_months(mean) + origin).astype(np.float32),
+        mean.astype(np.float32),
         np.full(shape[2], np.nan, np.float32),
         np.full((shape[2], 1), np.nan, np.float32),
         hours,

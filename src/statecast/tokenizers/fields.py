@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 
 from statecast.sources import Climatology, Grid, Record, fit_anomalies, fit_climatology
+from statecast.sources.climatology import Reference
 from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA, Stream, Tokens
 from statecast.tokenizers.patches import check_patch, join_patches, split_patches, split_with_margin
 from statecast.tokenizers.windows import Place, whole_domain
@@ -32,9 +33,9 @@ class FieldTokenizer:
     climatology: Climatology
 
     @classmethod
-    def fit(cls, stream: Stream, record: Record) -> "FieldTokenizer":
-        """With the statistics of a record: give it the training period only. Raises StoreError as `fit_climatology` does."""
-        tokenizer = cls(stream, fit_climatology(record))
+    def fit(cls, stream: Stream, record: Record, reference: Reference | None = None) -> "FieldTokenizer":
+        """With the statistics of a record: give it the training period only. `reference` and errors as of `fit_climatology`."""
+        tokenizer = cls(stream, fit_climatology(record, reference))
         if not stream.log_scale:
             return tokenizer
 

@@ -1,6 +1,6 @@
 """What a stream that is asked of others starts from: their anomalies, interpolated to its points.
 
-Axes: T time, V channel, H row, W column, N token, P value.
+Axes: T time, V channel, H row, W column, N token, P value, M month, D hour of the day.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.interpolate import RegularGridInterpolator
 
 from statecast.sources import Grid, Record, StoreError
+from statecast.sources.climatology import Reference
 from statecast.streams import Channel, Window
 from statecast.tokenizers.fields import FieldTokenizer
 from statecast.tokenizers.windows import Place
@@ -53,6 +54,27 @@ def first_guess(
         guess[:, mine] += bilinear(anomalies[:, theirs], part_of(records[source].grid, there), target)
     lowest = tokenizer.climatology.lowest[:, None, None]
     return np.where(lowest >= 0, np.maximum(guess, 0), guess), usual
+
+
+def reference_of(name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record]) -> Reference:
+    """The streams that a stream is guessed from, at its points, as a reference of its climatology: see `fit_climatology`.
+
+    The records have the same times. 0 for channels without a first guess.
+    """
+    grid, channels, pairs = records[name].grid, records[name].channels, guessed_channels(name, tokenizers)
+    hours = np.unique(records[name].hour_utc)
+    mean = np.zeros((12, len(hours), len(channels), *grid.shape), np.float32)
+    for source, (mine, theirs) in ((source, np.array(p).T) for source, p in pairs.items()):
+        known = tokenizers[source].climatology
+        mean[:, :, mine] = bilinear(known.mean[:, known.nearest_hour(hours)][:, :, theirs], known.grid, grid)
+
+    def fields(steps: slice) -> Float[np.ndarray, "T V H W"]:
+        found = np.zeros((steps.stop - steps.start, len(channels), *grid.shape), np.float32)
+        for source, (mine, theirs) in ((source, np.array(p).T) for source, p in pairs.items()):
+            found[:, mine] = bilinear(records[source].read(steps)[:, theirs], records[source].grid, grid)
+        return found
+
+    return Reference(fields, mean)
 
 
 def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dict[str, list[tuple[int, int]]]:
