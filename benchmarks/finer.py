@@ -7,7 +7,7 @@ long (CPU time of one thread) from the bilinear interpolation of all coarse chan
 the first guess; verify all on months that no training saw. Prints per channel, mean ± standard deviation over the seeds: RMSE over bilinear
 interpolation's; frequency bias and ETS of values above the 90th and 99th percentile of the training period; power in the shortest third
 of the waves along the rows over the truth's (of ours that of the heads' mean). A U-Net gives one value, so there is no CRPS of it.
-Runs of `benchmarks/questions.py` in the same --out are used again, with the time that they took by their `run.yaml`; so is what a
+Runs of `benchmarks/questions.py` in the same --out are used again, with the CPU time that they took by their `run.yaml`; so is what a
 stopped run left.
 """
 
@@ -39,12 +39,8 @@ Records = dict[str, Record]
 Found = dict[str, dict[str, float]]
 """Metric -> channel -> value."""
 QUESTIONS = {"downscale": "europe", "radar": "radar"}
-WIDTHS, BATCH, LEARNING_RATE, ORTHOGONAL_RATE = (
-    (32, 64, 128),
-    4,
-    4e-3,
-    0.01,
-)  # as tuned for forecasts, docs/experiments.md
+WIDTHS, BATCH = (32, 64, 128), 4
+LEARNING_RATE, ORTHOGONAL_RATE = 4e-3, 0.01  # as tuned for forecasts, docs/experiments.md
 
 
 def records_of(trained: TrainedModel, period: tuple[str, str]) -> dict[str, Record]:
@@ -164,7 +160,7 @@ def run(
     for question in questions:
         folder, kept = out / f"seed-{seed}" / question, out / f"seed-{seed}" / f"{question}-unet-scores.json"
         if not kept.is_file():
-            time_s = yaml.safe_load((folder / "run.yaml").read_text())["wall_time_s"]
+            time_s = yaml.safe_load((folder / "run.yaml").read_text())["cpu_time_s"]
             kept.write_text(
                 json.dumps(scores_of_unet(load(folder), QUESTIONS[question], seconds or time_s, seed, every_h))
             )

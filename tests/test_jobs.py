@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+import yaml
 
 import statecast
 from statecast.config import RecipeError
@@ -23,6 +24,8 @@ def test_a_run_leaves_what_the_documentation_says(runs):
         found = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
         wanted = {"run.yaml", "model/recipe.yaml", "model/model.safetensors", "model/model.json", "model/README.md"}
         assert wanted | {"model/streams/fields.nc", "logs/csv/metrics.csv", "checkpoints/best.ckpt"} <= found
+        facts = yaml.safe_load((run / "run.yaml").read_text())
+        assert facts["wall_time_s"] > 0 and facts["cpu_time_s"] > 0
     assert sorted(p.name for p in runs.pretrained.parent.iterdir()) == [
         "forecast",
         "pretrained",

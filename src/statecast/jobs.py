@@ -177,6 +177,7 @@ def _train(
         changing = trainable_parameters(trained.model)
         if is_first:
             print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}", file=sys.stderr)
+        began = time.process_time()
         seconds = fit(
             trained.model,
             questions,
@@ -196,6 +197,7 @@ def _train(
         trained.save(directory / "model", str(footprint or "not measured"))
         facts = {
             "wall_time_s": round(seconds, 1),
+            "cpu_time_s": round(time.process_time() - began, 1),
             "parameters": parameters,
             "changed_parameters": changing,
             "new_parameters": [*training.taken.new, *training.taken.mixed],
