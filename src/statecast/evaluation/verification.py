@@ -141,8 +141,9 @@ def verify_forecast(
     every_h   hours between starts
     progress  is told the share that is done
 
-    A model of several streams is verified on each: their tasks are `forecast STREAM`. One that was trained on neighbourhoods is asked tile
-    by tile. Raises ModelError if a model is for another task, stream or grid, StoreError if the period has no window without a gap.
+    A model of several streams is verified on each that changes in time: their tasks are `forecast STREAM`. One that was trained on
+    neighbourhoods is asked tile by tile. Raises ModelError if a model is for another task, stream or grid, StoreError if the period has no
+    window without a gap.
     """
     first = next(iter(models.values()))
     task = forecast_task(first)
@@ -155,6 +156,7 @@ def verify_forecast(
         check_record(first.tokenizers[name], record)
     depth = slab_depth(first)
     history, steps = task.history * depth, task.slabs * depth
+    changing = {name: record for name, record in of_streams.items() if record.changes}
     leading = next(iter(of_streams.values()))
     starts = every(leading, leading.starts(steps), every_h)
     ensembles = {name: ClimatologicalEnsemble(record) for name, record in learned.items()}
@@ -163,7 +165,7 @@ def verify_forecast(
     sizes: dict[tuple[str, str], int] = {}
     for done, start in enumerate(starts):
         blocks = {key: forecast_block(model, task, of_streams, int(start)) for key, model in models.items()}
-        for name, record in of_streams.items():
+        for name, record in changing.items():
             case = forecast_case(first.tokenizers[name], record, whole_domain(record.grid, int(start), steps), history)
             answers = {key: first.tokenizers[name].to_fields(block[name], case.usual) for key, block in blocks.items()}
             for key, members in (answers | _baselines(case, record, ensembles.get(name))).items():
@@ -177,9 +179,9 @@ def verify_forecast(
     return [
         Verification(
             key,
-            "forecast" if len(of_streams) == 1 else f"forecast {name}",
-            of_streams[name].channels,
-            of_streams[name].units,
+            "forecast" if len(changing) == 1 else f"forecast {name}",
+            changing[name].channels,
+            changing[name].units,
             tuple(float(h) for h in leading.step_h * np.arange(1, steps - history + 1)),
             sizes[name, key],
             leading.hours[starts],

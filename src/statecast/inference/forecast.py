@@ -73,7 +73,7 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
         stores = dict.fromkeys(trained.tokenizers, stores)
     times = _times_around(next(iter(stores.values())), init, history, needed, step_h)
     records = {name: _record_at(stores[name], t, times, history) for name, t in trained.tokenizers.items()}
-    changing = [name for name, t in trained.tokenizers.items() if set(t.stream.variables) - set(records[name].static)]
+    changing = [name for name, record in records.items() if record.changes]
     if not changing:
         raise ModelError("the model's streams never change, expected one that does. Fine-tune it to forecast one.")
     _require_one_grid({name: records[name].grid for name in changing})

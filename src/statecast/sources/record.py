@@ -54,6 +54,11 @@ class Record:
     def __len__(self) -> int:
         return self.dataset.sizes["time"]
 
+    @property
+    def changes(self) -> bool:
+        """Whether any of its variables has a time; a stream of an orography alone has none."""
+        return any(channel.variable not in self.static for channel in self.channels)
+
     @cached_property
     def grid(self) -> Grid:
         return Grid(np.asarray(self.dataset.lat.values, float), np.asarray(self.dataset.lon.values, float))
