@@ -1,6 +1,6 @@
 """Skill in the other questions, over several seeds: the commands of docs/questions.md on the embedded sample.
 
-    python benchmarks/questions.py --out runs/questions [--seeds 0 1 2] [--smoke]
+    python benchmarks/questions.py --out runs/questions [--seeds 0 1 2] [--questions interpolate refine ...] [--smoke]
 
 For each seed: pre-train the quickstart, fine-tune it to interpolate, to refine in time, to fill the gaps of a satellite, to tell the rain,
 to downscale and to correct rain towards radars, verify each on months that no training saw. Prints RMSE and CRPS over each baseline's: mean
@@ -75,13 +75,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/questions"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--questions", nargs="+", choices=QUESTIONS, default=QUESTIONS)
     parser.add_argument(
         "--smoke", action="store_true", help="one seed, two questions, a few steps; in a folder of its own"
     )
     arguments = parser.parse_args()
     overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
     seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
-    questions = QUESTIONS[:2] if arguments.smoke else QUESTIONS
+    questions = QUESTIONS[:2] if arguments.smoke else arguments.questions
     out = arguments.out / ("smoke" if arguments.smoke else "")
     runs = [run_seed(seed, out, overrides, questions, every_h) for seed in seeds]
     for metric in ("rmse", "crps"):
