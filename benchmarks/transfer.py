@@ -14,8 +14,8 @@ total       as scratch, with the steps of pre-training and fine-tuning together
 
 A fraction is the last part of the training period: what somebody has whose instrument has been running for so long. It is in the season of
 the held-out months, so small fractions do better here than a piece of another season would. Spread evenly, 1 % would be one window all
-the same. Streams that are new take their statistics from the fraction in every arm. Where these lie beside inherited ones a first guess
-mixes climatologies of different periods, which `refit` avoids. The forecast's target was in pre-training too, as hidden later slabs: its
+the same. Streams that are new take their statistics from the fraction in every arm, their climatology beside an inherited one from both
+(decision 14). The forecast's target was in pre-training too, as hidden later slabs: its
 fractions tell what a short fine-tuning adds to a record that is known as a whole. The target of downscaling is a store that pre-training
 never saw.
 
