@@ -1,7 +1,7 @@
 """How skill scales with parameters, years of data, compute, the hidden share and the form of the tokens, at equal compute.
 
     python benchmarks/scaling.py --simulate 11.2 --store runs/long.zarr [--truncation 21]      # makes the record; needs statecast[sim]
-    python benchmarks/scaling.py --store runs/long.zarr --out runs/scaling [--seeds 0 1] [--jobs 2] [--figure scaling.png]
+    python benchmarks/scaling.py --store runs/long.zarr --out runs/scaling [--seeds 0 1] [--jobs 2] [--axes years ...] [--figure scaling.png]
     python benchmarks/scaling.py --figure scaling.png                                       # draws what the results file holds
     python benchmarks/scaling.py --smoke
 
@@ -260,12 +260,12 @@ def choose_rates(study: Study, seed: int, jobs: int) -> dict[str, float]:
     return chosen
 
 
-def run(study: Study, seeds: Sequence[int], jobs: int) -> dict[str, Any]:
+def run(study: Study, seeds: Sequence[int], jobs: int, axes: Sequence[str]) -> dict[str, Any]:
     """All runs of a study; what the results file holds."""
     rates = choose_rates(study, seeds[0], jobs)
     points = dict.fromkeys(
         replace(point, seed=seed, learning_rate=rates.get(point.size, study.default.learning_rate))
-        for seed, axis in product(seeds, AXES)
+        for seed, axis in product(seeds, axes)
         for point in study.axis(axis)
     )
     results = in_parallel(partial(result_of, study), points, jobs)
@@ -405,6 +405,7 @@ def main() -> None:
     parser.add_argument("--teraflop", type=float, default=Study.teraflop, help="operations of a pre-training / 10^12")
     parser.add_argument("--patch", type=int, default=Study.patch, help="rows and columns of a token; divides the grid")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="what is varied")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--figure", type=Path, help="a PNG of the curves")
     parser.add_argument("--smoke", action="store_true", help="one seed, a moment; its results lie under --out")
@@ -426,7 +427,7 @@ def main() -> None:
         except ValueError as error:
             parser.error(str(error))
     if study:
-        found = run(study, seeds, arguments.jobs)
+        found = run(study, seeds, arguments.jobs, arguments.axes)
         file.parent.mkdir(parents=True, exist_ok=True)
         rows = ",\n  ".join(json.dumps(row) for row in found["runs"])
         file.write_text(f'{{"settings": {json.dumps(found["settings"])},\n "runs": [\n  {rows}]}}\n')
