@@ -1,7 +1,7 @@
 """How skill scales with parameters, years of data, compute, the hidden share and the form of the tokens, at equal compute.
 
     python benchmarks/scaling.py --simulate 11.2 --store runs/long.zarr [--truncation 21]      # makes the record; needs statecast[sim]
-    python benchmarks/scaling.py --store runs/long.zarr --out runs/scaling [--seeds 0 1] [--jobs 2] [--axes years ...] [--figure scaling.png]
+    python benchmarks/scaling.py --store runs/long.zarr --out runs/scaling [--seeds 0 1] [--jobs 2] [--axes years] [--figure scaling.png]
     python benchmarks/scaling.py --figure scaling.png                                       # draws what the results file holds
     python benchmarks/scaling.py --smoke
 
