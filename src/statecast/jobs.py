@@ -1,5 +1,6 @@
 """The jobs behind the commands: from a recipe and a store to a run directory."""
 
+import gc
 import shutil
 import sys
 import time
@@ -190,6 +191,7 @@ def _train(
             title=training.title,
             progress=training.progress,
         )
+    gc.collect()  # Lightning's parts refer to one another, and through them to the record in memory
     if is_first:
         footprint = load_footprint(directory)
         if (directory / "model").exists():  # of a process that was killed right after it
