@@ -3,13 +3,35 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from statecast.sources.samples import SAMPLES
+from statecast.cli.options import (
+    STORE_HELP,
+    AllowChanges,
+    ArraysOut,
+    CommandError,
+    DeviceCount,
+    Every,
+    Keep,
+    LastShown,
+    Members,
+    Nodes,
+    Out,
+    Overrides,
+    Overwrite,
+    OwnStores,
+    Period,
+    Quiet,
+    Resume,
+    Store,
+    Strategy,
+    by_stream,
+    numbers,
+)
+from statecast.cli.tell import print_path, print_skill, print_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,33 +43,6 @@ data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate one."
 app.add_typer(data, name="data")
 
 USER_ERROR = 2
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-Out = Annotated[Path, typer.Option(help="Directory to write, which must not exist yet.")]
-Store = Annotated[str, typer.Option("--data", help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")]
-OwnStores = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--store", help="STREAM=STORE of a stream that lies elsewhere than --data, if not where it lay in training."
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, for example training.steps=500."),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, or start if there is none.")]
-AllowChanges = Annotated[bool, typer.Option("--allow-changes", help="Resume although the recipe has changed.")]
-Every = Annotated[int | None, typer.Option("--every", help="Steps between checkpoints.")]
-Keep = Annotated[int | None, typer.Option("--keep", help="Checkpoints that stay.")]
-DeviceCount = Annotated[int, typer.Option("--devices", help="Devices of a node, or processes on a CPU.", min=1)]
-Nodes = Annotated[int, typer.Option("--nodes", help="Machines; start the command on each by torchrun or srun.", min=1)]
-Strategy = Annotated[
-    Literal["ddp", "fsdp"], typer.Option("--strategy", help="How devices share the work: fsdp also shards the model.")
-]
-
-
-class CommandError(ValueError):
-    """Options that don't go together."""
 
 
 def main() -> None:
@@ -70,25 +65,11 @@ def is_users_mistake(error: Exception) -> bool:
 @app.command()
 def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:
     """Pre-train, fine-tune, evaluate and report on the embedded atmosphere, in minutes."""
-    from statecast.evaluation.report import relative_table
     from statecast.first_run import quickstart as run
 
     verifications = run(out, overwrite=overwrite, progress=not quiet)
-    console = Console()
-    for task in dict.fromkeys(v.task for v in verifications):
-        shown = [v for v in verifications if v.task == task]
-        leads = [lead for lead in shown[0].lead_time_h if lead in (None, 24.0)]
-        console.print(_table(f"{task}, RMSE{' 24 h ahead' if leads != [None] else ''}", relative_table(shown, leads)))
-    console.print(f"report: {out / 'report.html'}")
-
-
-def _table(title: str, rows: list[list[str]]) -> Table:
-    table = Table(title=title, header_style="bold")
-    for number, cell in enumerate(rows[0]):
-        table.add_column(cell, justify="left" if number < 2 else "right")
-    for row in rows[1:]:
-        table.add_row(*row)
-    return table
+    print_skill(verifications, lead_time_h=24.0)
+    print(f"report: {out / 'report.html'}")
 
 
 @app.command()
@@ -121,7 +102,7 @@ def pretrain(
         devices=Devices(devices, nodes, strategy),
         progress=not quiet,
     )
-    _tell("model", out / "model")
+    print_path("model", out / "model")
 
 
 @app.command()
@@ -156,20 +137,12 @@ def finetune(
         devices=Devices(devices, nodes, strategy),
         progress=not quiet,
     )
-    _tell("model", out / "model")
+    print_path("model", out / "model")
 
 
 def _checkpoint_overrides(every: int | None, keep: int | None) -> list[str]:
     given = {"training.checkpoint_every": every, "training.keep_checkpoints": keep}
     return [f"{key}={value}" for key, value in given.items() if value is not None]
-
-
-def _tell(what: str, path: Path) -> None:
-    """Once, also where several processes run the command."""
-    from statecast.training import is_first_process
-
-    if is_first_process():
-        print(f"{what}: {path}")
 
 
 @app.command()
@@ -249,7 +222,6 @@ def update(
 ) -> None:
     """Go on with data that were appended to the record; tells the skill on old and new months before and after."""
     from statecast.continual import update as run_update
-    from statecast.evaluation.report import relative_table
     from statecast.training import Devices
 
     result = run_update(
@@ -257,7 +229,7 @@ def update(
         store,
         since,
         out,
-        stores=_by_stream(stores),
+        stores=by_stream(stores),
         replay=replay,
         overrides=overrides or (),
         overwrite=overwrite,
@@ -266,10 +238,8 @@ def update(
         progress=not quiet,
     )
     for period, found in result.verifications.items():
-        for task in dict.fromkeys(v.task for v in found):
-            shown = [v for v in found if v.task == task]
-            Console().print(_table(f"{period} period, {task}, RMSE", relative_table(shown, shown[0].lead_time_h[-1:])))
-    _tell("model", out / "model")
+        print_skill(found, before=f"{period} period, ")
+    print_path("model", out / "model")
 
 
 @app.command()
@@ -287,7 +257,7 @@ def samples(
         + [f"{value:.3g}" for value in (f.lowest, f.highest, f.loss)]
         for f in look_at_samples(run, step)
     ]
-    Console().print(_table(f"step {step}, values in standard deviations from climatology", rows))
+    print_table(f"step {step}, values in standard deviations from climatology", rows)
 
 
 @app.command()
@@ -295,7 +265,7 @@ def evaluate(
     run: str,
     *,
     store: Store,
-    period: Annotated[tuple[str, str], typer.Option(help="First and last date, inclusive.")],
+    period: Period,
     out: Out,
     stores: OwnStores = None,
     against: Annotated[
@@ -307,50 +277,20 @@ def evaluate(
 ) -> None:
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
     from statecast import jobs
-    from statecast.evaluation.report import relative_table
 
     evaluation = jobs.evaluate(
         run,
         store,
         period,
         out,
-        stores=_by_stream(stores),
+        stores=by_stream(stores),
         against=against,
         every_h=every_h,
         overwrite=overwrite,
         progress=not quiet,
     )
-    for task in dict.fromkeys(v.task for v in evaluation.verifications):
-        shown = [v for v in evaluation.verifications if v.task == task]
-        Console().print(_table(f"{task}, RMSE", relative_table(shown, shown[0].lead_time_h[-1:])))
+    print_skill(evaluation.verifications)
     print(f"report: {out / 'report.html'}")
-
-
-def _by_stream(stores: list[str] | None) -> dict[str, str]:
-    return _pairs(stores, "--store", "STREAM=STORE, for example europe=sample:europe")
-
-
-def _pairs(texts: list[str] | None, option: str, expected: str) -> dict[str, str]:
-    """What stands before and after the first `=` of each."""
-    parted = [text.partition("=") for text in texts or ()]
-    if bad := ["".join(parts) for parts in parted if not (parts[0] and parts[2])]:
-        raise CommandError(f"{option} {bad[0]}: expected {expected}.")
-    names = [name for name, _, _ in parted]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise CommandError(
-            f"{option} {twice[0]}: is given {names.count(twice[0])} times, expected once. Leave one out."
-        )
-    return {name: value for name, _, value in parted}
-
-
-def _numbers(texts: list[str] | None, option: str, expected: str) -> dict[str, float]:
-    values = {}
-    for name, value in _pairs(texts, option, expected).items():
-        try:
-            values[name] = float(value)
-        except ValueError:
-            raise CommandError(f"{option} {name}={value}: expected {expected}.") from None
-    return values
 
 
 @app.command()
@@ -358,19 +298,17 @@ def predict(
     run: str,
     *,
     store: Store,
-    init: Annotated[str, typer.Option(help="Last time that the model is shown, for example 2001-01-15T00.")],
+    init: LastShown,
     steps: Annotated[int, typer.Option(help="Time steps to forecast.")],
-    members: Annotated[
-        int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")
-    ] = None,
+    members: Members = None,
     stores: OwnStores = None,
-    out: Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")],
+    out: ArraysOut,
     overwrite: Overwrite = False,
 ) -> None:
     """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
     from statecast import jobs
 
-    jobs.predict(run, store, init, steps, stores=_by_stream(stores), members=members, out=out, overwrite=overwrite)
+    jobs.predict(run, store, init, steps, stores=by_stream(stores), members=members, out=out, overwrite=overwrite)
     print(f"forecast: {out}")
 
 
@@ -379,19 +317,17 @@ def complete(
     run: str,
     *,
     store: Store,
-    period: Annotated[tuple[str, str], typer.Option(help="First and last date, inclusive.")],
+    period: Period,
     stores: OwnStores = None,
-    members: Annotated[
-        int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")],
+    members: Members = None,
+    out: ArraysOut,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
     from statecast import jobs
 
-    own = _by_stream(stores)
+    own = by_stream(stores)
     jobs.complete(run, store, period, stores=own, members=members, out=out, overwrite=overwrite, progress=not quiet)
     print(f"completed: {out}")
 
@@ -401,7 +337,7 @@ def explain(
     run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
     *,
     store: Store,
-    at: Annotated[str, typer.Option(help="Last time that the model is shown, for example 2001-01-15T00.")],
+    at: LastShown,
     query: Annotated[
         tuple[float, float, str],
         typer.Option(metavar="LAT LON VARIABLE[@LEVEL]", help="The point whose answer is explained; the level in hPa."),
@@ -429,7 +365,7 @@ def explain(
         at,
         query,
         out,
-        stores=_by_stream(stores),
+        stores=by_stream(stores),
         overwrite=overwrite,
         lead_time_h=lead_time_h,
         members=read_members(members),
@@ -442,7 +378,7 @@ def explain(
 
 @data.command()
 def describe(
-    store: Annotated[str, typer.Argument(help=f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)}).")],
+    store: Annotated[str, typer.Argument(help=STORE_HELP)],
 ) -> None:
     """What is in STORE: variables, levels, grid, times, gaps."""
     from statecast.sources import open_fields
@@ -494,7 +430,7 @@ def simulate(
         levels_hpa=levels or (500, 850),
         interval_h=interval_h,
         spin_up_days=spin_up_days,
-        physics=_numbers(physics, "--physics", "NAME=NUMBER, for example convection.trcnv=12"),
+        physics=numbers(physics, "--physics", "NAME=NUMBER, for example convection.trcnv=12"),
         restart_days=restart_days,
         overwrite=overwrite,
         progress=not quiet,
