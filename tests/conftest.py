@@ -1,5 +1,6 @@
 """Small synthetic records: a global grid of 12 x 24 points with levels and missing values, and a regional one."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import pytest
 import xarray as xr
 
 import statecast
+from statecast import cli
 from statecast.sources import Record, fit_climatology, open_fields
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer
@@ -151,3 +153,17 @@ def runs(tmp_path_factory) -> Runs:
     statecast.pretrain(recipe, folder / "pretrained", progress=False)
     statecast.finetune(tuning, folder / "pretrained", folder / "forecast", progress=False)
     return Runs(store, ("2000-02-10", "2000-02-24"), recipe, tuning, folder / "pretrained", folder / "forecast")
+
+
+@pytest.fixture(name="statecast")
+def run_statecast(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder, in this process; returns its exit code and what it wrote to standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["statecast", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code or 0, capsys.readouterr().err
+
+    return run

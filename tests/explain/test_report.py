@@ -1,36 +1,19 @@
 """The command: what it writes, and one line for a user's mistake."""
 
-import sys
-
 import numpy as np
 import pytest
 import xarray as xr
 
-from statecast import cli
 from statecast.explain import explain
 from statecast.explain.report import write_explanation
 
 from .conftest import AT, QUERY
 
 
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["statecast", "explain", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return stopped.value.code or 0, capsys.readouterr().err
-
-    return run
-
-
-def test_the_command_writes_arrays_and_maps(runs, tmp_path, command):
+def test_the_command_writes_arrays_and_maps(runs, tmp_path, statecast):
     where = ["--data", runs.store, "--at", "2000-02-20T00", "--query", -40, 30, "t@850"]
-    code, message = command(
-        runs.forecast, *where, "--season", "07-15", "--hour", 12, "--members", 1, "--chunk", 16, "--out", "out"
-    )
+    how = ["--season", "07-15", "--hour", 12, "--members", 1, "--chunk", 16]
+    code, message = statecast("explain", runs.forecast, *where, *how, "--out", "out")
     assert code == 0, message
     with xr.open_dataset(tmp_path / "out" / "explain.nc") as explained:
         assert explained.sensitivity.dims == ("time", "channel", "lat", "lon")
@@ -66,10 +49,10 @@ def test_the_command_writes_arrays_and_maps(runs, tmp_path, command):
         ({"--chunk": (0,)}, "chunk is 0"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(runs, tmp_path, command, options, message):
+def test_a_mistake_is_one_line_and_exit_code_2(runs, tmp_path, statecast, options, message):
     usual = {"--data": (runs.store,), "--at": ("2000-02-20T00",), "--query": (-40, 30, "t@850"), "--out": ("out",)}
     arguments = [part for key, values in (usual | options).items() for part in (key, *values)]
-    code, error = command(runs.forecast, *arguments)
+    code, error = statecast("explain", runs.forecast, *arguments)
     assert code == 2 and message in error and error.count("\n") == 1 and error.startswith("statecast: ")
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and one line and exit code 2 for a user's mistake."""
+"""Commands that train a model, and those that tell what a training costs and what it was shown."""
 
 import json
 import shutil
@@ -6,57 +6,10 @@ import subprocess
 import sys
 
 import pytest
-import xarray as xr
 import yaml
 
-from statecast import cli
 from statecast.inspection import look_at_samples
 from statecast.sources import open_fields
-
-
-@pytest.fixture
-def statecast(tmp_path, monkeypatch, capsys):
-    """Runs a command in an empty folder, in this process; returns its exit code and what it wrote to standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["statecast", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return stopped.value.code or 0, capsys.readouterr().err
-
-    return run
-
-
-def test_the_steps_of_the_readme_run_one_after_the_other(runs, tmp_path, statecast):
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(runs.recipe))
-    (tmp_path / "tuning.yaml").write_text(yaml.safe_dump(runs.tuning))
-    period = ["--period", *runs.held_out]
-    for command in (
-        ["data", "describe", runs.store],
-        ["pretrain", "recipe.yaml", "training.steps=3", "--out", "run"],
-        ["finetune", "tuning.yaml", "--from", "run", "--out", "run2", "--quiet"],
-        ["evaluate", "run2", "--data", runs.store, *period, "--out", "scores", "--every-h", "48"],
-        [
-            "predict",
-            "run2",
-            "--data",
-            runs.store,
-            "--init",
-            "2000-02-20T00",
-            "--steps",
-            "4",
-            "--members",
-            "4",
-            "--store",
-            f"fields={runs.store}",
-            "--out",
-            "f.zarr",
-        ],
-    ):
-        code, message = statecast(*command)
-        assert code == 0, message
-    assert (tmp_path / "scores" / "report.html").is_file() and (tmp_path / "f.zarr").is_dir()
 
 
 def test_an_update_tells_both_periods_and_how_many_weights_may_change(runs, tmp_path, statecast):
@@ -80,37 +33,6 @@ def test_a_mistake_in_an_update_names_its_option(runs, tmp_path, statecast, opti
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_store_lacks_is_filled(runs, tmp_path, statecast):
-    period = ["--period", "2000-02-10", "2000-02-11"]
-    (tmp_path / "fill.yaml").write_text(yaml.safe_dump({"task": {"kind": "fill"}, "training": runs.tuning["training"]}))
-    assert statecast("finetune", "fill.yaml", "training.steps=2", "--from", runs.pretrained, "--out", "run")[0] == 0
-    gaps = open_fields(runs.store).load().drop_vars("nothing").sel(time=slice(*period[1:]))
-    gaps["t"][2, :, 2:4, 4:8] = float("nan")
-    gaps.to_netcdf(tmp_path / "gaps.nc")
-    code, message = statecast("complete", "run", "--data", "gaps.nc", *period, "--members", "2", "--out", "whole.nc")
-    assert code == 0, message
-    with xr.open_dataset(tmp_path / "whole.nc") as found:
-        assert found.sizes["number"] == 2 and bool(found.t.notnull().all())
-
-
-def test_a_fine_tuned_model_is_held_against_the_one_that_it_goes_on_from(runs, tmp_path, statecast):
-    command = ["evaluate", runs.forecast, "--data", runs.store, "--period", *runs.held_out, "--every-h", "200"]
-    assert statecast(*command, "--against", runs.pretrained, "--out", "scores", "--quiet")[0] == 0
-    records = json.loads((tmp_path / "scores" / "scores.json").read_text())
-    assert {"model", "before"} <= {r["forecast"] for r in records}
-
-
-def test_several_members_of_a_deterministic_model_are_refused(runs, tmp_path, statecast):
-    model = {key: value for key, value in runs.recipe["model"].items() if key != "members"} | {"head": "point"}
-    recipe = runs.recipe | {"task": runs.tuning["task"], "model": model, "training": runs.tuning["training"]}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    assert statecast("pretrain", "recipe.yaml", "training.steps=2", "--out", "run")[0] == 0
-    asked = ["--data", runs.store, "--init", "2000-02-20T00", "--steps", "2", "--members", "4", "--out", "f.nc"]
-    code, message = statecast("predict", "run", *asked)
-    assert code == 2 and message.startswith("statecast: ") and "members" in message and message.count("\n") == 1
-    assert not (tmp_path / "f.nc").exists()
-
-
 def test_a_fine_tuning_on_a_store_in_other_units_is_refused(runs, tmp_path, statecast):
     celsius = open_fields(runs.store).load().drop_vars("nothing")
     celsius["t"] = (celsius.t - 273.15).assign_attrs(units="degC")
@@ -122,44 +44,6 @@ def test_a_fine_tuning_on_a_store_in_other_units_is_refused(runs, tmp_path, stat
     assert code == 2 and message.count("\n") == 1
     assert message.startswith("statecast: stream fields: variable 't@500' is in 'degC' in the store")
     assert not list(tmp_path.glob("run*"))
-
-
-def test_the_installed_command_says_how_it_is_used():
-    code = "from statecast.cli import main; import sys; sys.argv = ['statecast', '--help']; main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert all(
-        command in done.stdout for command in ("quickstart", "pretrain", "finetune", "evaluate", "predict", "data")
-    )
-
-
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        (["pretrain", "quickstart", "task.hiden=[0.5,0.9]", "--out", "run"], "Did you mean task.hidden?"),
-        (["pretrain", "nothing.yaml", "--out", "run"], "is no file"),
-        (["pretrain", "quickstart", "training.steps=0", "--out", "run"], "training.steps"),
-        (["data", "describe", "nowhere.zarr"], "does not exist"),
-        (["finetune", "quickstart-forecast", "--from", "nowhere", "--out", "run"], "is no model directory"),
-        (
-            ["predict", "nowhere", "--data", "x", "--init", "2001-01-01", "--steps", "1", "--out", "f.zarr"],
-            "is no model directory",
-        ),
-        (["data", "simulate", "--out", "s.zarr"], "--days or --years"),
-        (
-            ["data", "simulate", "--out", "s.zarr", "--days", "1", "--physics", "a.b=1", "--physics", "a.b=2"],
-            "--physics a.b: is given 2 times, expected once.",
-        ),
-        (
-            ["data", "simulate", "--out", "s.zarr", "--days", "1", "--restart-days", "inf", "--physics", "a.b=1"],
-            "restart_days is inf, expected 0, or a multiple of the interval of 6 h.",
-        ),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, statecast, command, message):
-    code, written = statecast(*command)
-    lines = written.strip().splitlines()
-    assert code == 2 and len(lines) == 1 and lines[0].startswith("statecast: ") and message in lines[0], written
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_exists_is_refused_before_anything_is_read(tmp_path, statecast):
@@ -229,9 +113,3 @@ def test_a_run_that_was_stopped_is_not_touched_without_a_word_and_not_resumed_by
     finished = (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns
     assert statecast("pretrain", "recipe.yaml", "--out", "run", "--resume")[0] == 0
     assert (tmp_path / "run" / "model" / "model.safetensors").stat().st_mtime_ns == finished
-
-
-def test_a_bug_keeps_its_traceback(monkeypatch, statecast):
-    monkeypatch.setattr("statecast.sources.open_fields", lambda store: int("no number"))
-    with pytest.raises(ValueError, match="no number"):
-        statecast("data", "describe", "x")

@@ -1,0 +1,60 @@
+"""The application: its commands in the order of the help, and one line for a user's mistake."""
+
+import sys
+import warnings
+from collections.abc import Callable
+
+import typer
+
+from statecast.cli.answers import complete, evaluate, explain, predict
+from statecast.cli.data import describe, simulate
+from statecast.cli.quickstart import quickstart
+from statecast.cli.training import cost, finetune, pretrain, samples, update
+
+USER_ERROR = 2
+COMMANDS: tuple[Callable[..., None], ...] = (
+    quickstart,
+    pretrain,
+    finetune,
+    cost,
+    update,
+    samples,
+    evaluate,
+    predict,
+    complete,
+    explain,
+)
+DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, simulate)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line on standard error and exit code 2; a run that a signal stopped has exit code 75."""
+    warnings.filterwarnings("ignore", module="lightning")
+    try:
+        _app()()
+    except (ValueError, FloatingPointError, ModuleNotFoundError, InterruptedError) as error:
+        if not is_users_mistake(error):
+            raise
+        print(f"statecast: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", USER_ERROR))
+
+
+def is_users_mistake(error: Exception) -> bool:
+    """Errors of statecast's own classes have one line; another ValueError is a bug and keeps its traceback."""
+    return type(error).__module__.startswith("statecast.") or isinstance(error, FloatingPointError)
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Pre-train a foundation model on the record of a physical system and fine-tune it for every question asked of it.",
+    )
+    data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate one.")
+    for command in COMMANDS:
+        app.command()(command)
+    for command in DATA_COMMANDS:
+        data.command()(command)
+    app.add_typer(data, name="data")
+    return app

@@ -1,0 +1,67 @@
+"""Commands on stores: look at one, or simulate one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
+
+
+def describe(store: Annotated[str, typer.Argument(help=STORE_HELP)]) -> None:
+    """What is in STORE: variables, levels, grid, times, gaps."""
+    from statecast.sources import open_fields
+    from statecast.sources.describe import describe as describe_dataset
+
+    Console().print(describe_dataset(open_fields(store)))
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="Zarr store to write; an unfinished one of the same options is continued.")],
+    days: Annotated[float | None, typer.Option(help="Days to simulate.")] = None,
+    years: Annotated[float | None, typer.Option(help="Years to simulate, of 365.25 days.")] = None,
+    truncation: Annotated[int, typer.Option(help="21, 31 or 42: 32 x 64, 48 x 96 or 64 x 128 points.")] = 31,
+    start: Annotated[str, typer.Option(help="Date of the first step; the season follows it.")] = "2000-01-01",
+    seed: Annotated[int, typer.Option(help="Another seed is other weather in the same climate.")] = 0,
+    levels: Annotated[
+        list[float] | None, typer.Option("--level", help="Pressure level in hPa; repeat for several.")
+    ] = None,
+    interval_h: Annotated[int, typer.Option(help="Hours between steps.")] = 6,
+    spin_up_days: Annotated[int, typer.Option(help="Days that the model runs before the first step.")] = 120,
+    physics: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="Another value of a SPEEDY parameter, such as convection.trcnv=12; repeat for several.",
+        ),
+    ] = None,
+    restart_days: Annotated[
+        float,
+        typer.Option(help="Start again every so many days from the run with the usual physics: an imperfect model."),
+    ] = 0.0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a global atmosphere straight to a CF Zarr store; resumable (needs the extra `sim`)."""
+    from statecast.sources.simulate import SimulationError
+    from statecast.sources.simulate import simulate as run
+
+    if (days is None) == (years is None):
+        raise SimulationError("give the length of the simulation by --days or --years, one of them.")
+    length = days if days is not None else 365.25 * (years or 0.0)
+    run(
+        out,
+        days=length,
+        truncation=truncation,
+        start=start,
+        seed=seed,
+        levels_hpa=levels or (500, 850),
+        interval_h=interval_h,
+        spin_up_days=spin_up_days,
+        physics=numbers(physics, "--physics", "NAME=NUMBER, for example convection.trcnv=12"),
+        restart_days=restart_days,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    print(f"store: {out}")
