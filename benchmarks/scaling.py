@@ -326,7 +326,7 @@ def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, flo
 def print_table(results: dict[str, Any]) -> None:
     print(f"\n{results['settings']['record']}; {results['settings']['teraflop']:g} · 10¹² operations of pre-training")
     for (axis, name), (score, title) in product(AXES.items(), SCORES.items()):
-        if not (found := on_axis(results, axis, score)):
+        if len(found := on_axis(results, axis, score)) < 2:
             continue
         print(f"\n{title}, by {name}")
         for x, values in found.items():
@@ -348,16 +348,19 @@ def law_of(axis: str, found: dict[Any, list[float]]) -> str:
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    figure = Figure(figsize=(3.4 * len(AXES), 6.2), layout="constrained")
-    for row, axes in zip(SCORES, figure.subplots(len(SCORES), len(AXES), sharey="row"), strict=True):
-        for axis, plot in zip(AXES, axes, strict=True):
+    varied = [axis for axis in AXES if len(on_axis(results, axis, "forecast")) > 1]
+    figure = Figure(figsize=(3.4 * len(varied), 6.2), layout="constrained")
+    for row, axes in zip(SCORES, figure.subplots(len(SCORES), len(varied), sharey="row"), strict=True):
+        for axis, plot in zip(varied, axes, strict=True):
             if not (found := on_axis(results, axis, row)):
                 plot.axis("off")
                 continue
             draw_axis(plot, axis, found)
             plot.set_xlabel(AXES[axis])
         axes[0].set_ylabel(SCORES[row])
-    figure.suptitle(f"{results['settings']['record']}: mean and standard deviation over seeds")
+    seeds = len({run["seed"] for run in results["runs"]})
+    over = "one seed" if seeds == 1 else f"mean and standard deviation over {seeds} seeds"
+    figure.suptitle(f"{results['settings']['record']}: {over}")
     figure.savefig(path, dpi=120)
 
 
