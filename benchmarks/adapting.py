@@ -16,6 +16,7 @@ Means over variables and levels (and lead times of updates) ± standard deviatio
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from peers import spread
-from skill import HELD_OUT, mean_ratios, once
+from skill import SMALL, WHOLE, Extent, mean_ratios, once
 from statecast import evaluate, finetune, pretrain
 from statecast.continual import update
 from statecast.trained import TrainedModel
@@ -39,8 +40,23 @@ CHANGES = {
 RADAR = ["training.steps=160"]
 FORGETTING = {"all": [], "new": ["adaptation.change=new"]}
 REPLAYS, UPDATE_STEPS = (0.5, 0.01), 100
-LEADS_H, SINCE, EVERY_H, SMOKE_EVERY_H = (6.0, 24.0), "2001-01-01", 42.0, 606.0
+LEADS_H = (6.0, 24.0)
 Found = dict[tuple[str, ...], float]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What is read, hours between starts, from when an update learns, and what recipes are changed by, those of updates apart."""
+
+    extent: Extent = WHOLE
+    every_h: float = 42.0
+    since: str = "2001-01-01"
+    overrides: tuple[str, ...] = ()
+    of_update: tuple[str, ...] = (f"training.steps={UPDATE_STEPS}",)
+
+
+FEW = ("training.steps=2", "training.validation_samples=2")
+SMOKE = Effort(SMALL, 96.0, "2001-02-15", (*SMALL.of_stream, *FEW), FEW)
 
 
 def records_at(scores: Path) -> list[dict[str, Any]]:
@@ -57,47 +73,51 @@ def after_over_before(scores: Path) -> float:
     return float(np.mean([v / values["before", *key[1:]] for key, v in values.items() if key[0] == "model"]))
 
 
-def changed(folder: Path, base: TrainedModel, every_h: float, overrides: list[str]) -> Found:
+def changed(folder: Path, base: TrainedModel, effort: Effort) -> Found:
     """RMSE over persistence's at each lead time, and how many weights could change."""
     found: Found = {}
     for name, change in CHANGES.items():
         run, scores = folder / name.replace(" ", "-"), folder / f"{name.replace(' ', '-')}-scores"
         model = once(
             run,
-            lambda run=run, change=change: finetune("quickstart-forecast", base, run, overrides=[*change, *overrides]),
+            lambda run=run, change=change: finetune(
+                "quickstart-forecast", base, run, overrides=[*change, *effort.overrides]
+            ),
         )
         if not scores.is_dir():
-            evaluate(model, "sample:atmosphere", HELD_OUT, scores, every_h=every_h)
+            evaluate(model, "sample:atmosphere", effort.extent.held_out, scores, every_h=effort.every_h)
         ratios = mean_ratios(records_at(scores), "rmse")
         found |= {(name, f"+{lead:g} h"): ratios["forecast", "model", lead, "persistence"] for lead in LEADS_H}
         found[name, "weights"] = yaml.safe_load((run / "run.yaml").read_text())["changed_parameters"]
     return found
 
 
-def forgotten(folder: Path, base: TrainedModel, every_h: float, overrides: list[str]) -> Found:
+def forgotten(folder: Path, base: TrainedModel, effort: Effort) -> Found:
     found: Found = {}
     for name, change in FORGETTING.items():
         run, scores = folder / f"radar-{name}", folder / f"radar-{name}-old-question"
         model = once(
             run,
             lambda run=run, change=change: finetune(
-                "quickstart-radar", base, run, overrides=[*change, *RADAR, *overrides]
+                "quickstart-radar", base, run, overrides=[*change, *RADAR, *effort.overrides]
             ),
         )
         if not scores.is_dir():
-            evaluate(model, "sample:atmosphere", HELD_OUT, scores, against=base, every_h=every_h)
+            period, every_h = effort.extent.held_out, effort.every_h
+            evaluate(model, "sample:atmosphere", period, scores, against=base, every_h=every_h)
         found["forgetting", name] = after_over_before(scores)
     return found
 
 
-def updated(folder: Path, overrides: list[str]) -> Found:
+def updated(folder: Path, effort: Effort) -> Found:
     found: Found = {}
+    since, overrides = effort.since, effort.of_update
     for replay in REPLAYS:
         run = folder / f"update-{replay:g}"
         once(
             run,
             lambda run=run, replay=replay: (
-                update(folder / "all", "sample:atmosphere", SINCE, run, replay=replay, overrides=overrides).trained
+                update(folder / "all", "sample:atmosphere", since, run, replay=replay, overrides=overrides).trained
             ),
         )
         found |= {
@@ -106,15 +126,11 @@ def updated(folder: Path, overrides: list[str]) -> Found:
     return found
 
 
-def run_seed(seed: int, out: Path, every_h: float, overrides: list[str]) -> Found:
+def run_seed(seed: int, out: Path, effort: Effort) -> Found:
     folder = out / f"seed-{seed}"
-    base = once(
-        folder / "pretrained",
-        lambda: pretrain("quickstart", folder / "pretrained", overrides=[f"seed={seed}", *overrides]),
-    )
-    short = overrides or [f"training.steps={UPDATE_STEPS}"]
-    found = changed(folder, base, every_h, overrides) | forgotten(folder, base, every_h, overrides)
-    return found | updated(folder, short)
+    overrides = [f"seed={seed}", *effort.extent.overrides, *effort.overrides]
+    base = once(folder / "pretrained", lambda: pretrain("quickstart", folder / "pretrained", overrides=overrides))
+    return changed(folder, base, effort) | forgotten(folder, base, effort) | updated(folder, effort)
 
 
 def print_table(runs: Sequence[Found]) -> None:
@@ -153,10 +169,9 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--smoke", action="store_true", help="one seed, a few steps; its results lie apart")
     arguments = parser.parse_args()
-    overrides = ["training.steps=2", "training.validation_samples=2"] if arguments.smoke else []
     out = arguments.out / "smoke" if arguments.smoke else arguments.out
-    seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
-    runs = [run_seed(seed, out, every_h, overrides) for seed in seeds]
+    seeds, effort = ([0], SMOKE) if arguments.smoke else (arguments.seeds, Effort())
+    runs = [run_seed(seed, out, effort) for seed in seeds]
     print_table(runs)
     if arguments.figure:
         draw(runs).savefig(arguments.figure, dpi=130)

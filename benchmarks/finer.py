@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from peers import spread
 from questions import EVERY_H, SMOKE_EVERY_H, run_seed
-from skill import HELD_OUT
+from skill import SMALL, WHOLE, Extent
 from statecast.evaluation.scores import area_mean, contingency, score
 from statecast.evaluation.spectra import zonal_power
 from statecast.evaluation.tasks import EVENTS, ask
@@ -101,7 +101,9 @@ class HeldOut:
         return ours[:, first:].sum(axis=-1) / true[:, first:].sum(axis=-1)
 
 
-def scores_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int, every_h: float) -> dict[str, Found]:
+def scores_of_unet(
+    trained: TrainedModel, asked: str, seconds: float, seed: int, every_h: float, held_out_period: tuple[str, str]
+) -> dict[str, Found]:
     """On the held-out period: of a U-Net that was trained for that time, and of the mean of our heads."""
     learned = records_of(trained, tuple(trained.recipe["data"]["train"]))
     question, fine = question_of(trained, asked, learned)
@@ -112,7 +114,7 @@ def scores_of_unet(trained: TrainedModel, asked: str, seconds: float, seed: int,
     rates = {"learning_rate": LEARNING_RATE, "orthogonal_rate": ORTHOGONAL_RATE}
     took = train(model, batches(question, fine, times, BATCH, seed), seconds, **rates)
     print(f"  U-Net: {took.parameters:,} parameters, {took.samples} samples, {took.cpu_s:.0f} s")
-    records = records_of(trained, HELD_OUT)
+    records = records_of(trained, held_out_period)
     thresholds = np.nanquantile(np.moveaxis(learned[asked].read(slice(None)), 1, -1), EVENTS, axis=(0, 1, 2))
     held_out = HeldOut.of(trained, asked, records[asked], every_h)
     theirs = answer_of(model, question, trained, asked, records, held_out.times)
@@ -152,18 +154,23 @@ def mean_of_ours(
 
 
 def run(
-    seed: int, out: Path, questions: list[str], overrides: list[str], seconds: float | None, every_h: float
+    seed: int,
+    out: Path,
+    questions: list[str],
+    overrides: list[str],
+    seconds: float | None,
+    every_h: float,
+    extent: Extent,
 ) -> dict[str, dict[str, Found]]:
     """Scores of the U-Net, of ours and of the baselines, by question and forecast."""
     found: dict[str, dict[str, Found]] = {}
-    scores = run_seed(seed, out, overrides, questions, every_h)
+    scores = run_seed(seed, out, overrides, questions, every_h, extent)
     for question in questions:
         folder, kept = out / f"seed-{seed}" / question, out / f"seed-{seed}" / f"{question}-unet-scores.json"
         if not kept.is_file():
             time_s = yaml.safe_load((folder / "run.yaml").read_text())["cpu_time_s"]
-            kept.write_text(
-                json.dumps(scores_of_unet(load(folder), QUESTIONS[question], seconds or time_s, seed, every_h))
-            )
+            effort = (seconds or time_s, seed, every_h, extent.held_out)
+            kept.write_text(json.dumps(scores_of_unet(load(folder), QUESTIONS[question], *effort)))
         of: dict[str, Found] = json.loads(kept.read_text())
         for record in scores:
             if record["task"].startswith(question) and record["metric"].startswith(("rmse", "ets", "frequency_bias")):
@@ -195,11 +202,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
-    seeds, seconds, every_h = ([0], 2.0, SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, None, EVERY_H)
+    overrides = ["training.steps=2", "training.validation_samples=2"] if arguments.smoke else []
+    seeds, seconds, every_h = ([0], 0.2, SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, None, EVERY_H)
+    extent = SMALL if arguments.smoke else WHOLE
     questions = ["radar"] if arguments.smoke else arguments.questions
     out = arguments.out / ("smoke" if arguments.smoke else "")
-    print_table([run(seed, out, questions, overrides, seconds, every_h) for seed in seeds])
+    print_table([run(seed, out, questions, overrides, seconds, every_h, extent) for seed in seeds])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from questions import print_events, print_ratios
-from skill import once
+from skill import SMALL, Extent, once
 from statecast import complete, evaluate, finetune, open_fields, pretrain
 from statecast.sources.simulate import simulate
 from statecast.trained import TrainedModel
@@ -30,7 +30,7 @@ TWIN = {"convection.trcnv": 12.0, "shortwave_radiation.ablwv2": 35.0}
 DAYS, RESTART_DAYS, TRUNCATION = 731, 5.0, 21
 TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-12-31")
 EVERY_H = 42.0  # all hours of the day, all times since a restart
-SMOKE_HELD_OUT, SMOKE_EVERY_H = ("2001-01-01", "2001-01-30"), 96.0
+WHOLE, SMOKE_EVERY_H = Extent(TRAIN, VALIDATE, HELD_OUT), 96.0
 DRAWN_MEMBERS, DRAWN_PERIOD = 4, ("2001-01-01", "2001-03-31")
 DRAWN = (("z", 500), ("t", 850), ("t2m", None), ("tprate", None))
 
@@ -52,29 +52,39 @@ def stand_ins(folder: Path) -> tuple[Path, Path]:
     return folder / "truth.zarr", folder / "twin.zarr"
 
 
-def tuned(seed: int, folder: Path, truth: Path, twin: Path, overrides: list[str]) -> TrainedModel:
+def tuned(seed: int, folder: Path, truth: Path, twin: Path, extent: Extent, overrides: list[str]) -> TrainedModel:
     """The model of a seed, pre-trained on the truth and fine-tuned to correct the twin."""
-    data = [f"data.train=[{', '.join(TRAIN)}]", f"data.validate=[{', '.join(VALIDATE)}]"]
     base = once(
         folder / "pretrained",
         lambda: pretrain(
-            "quickstart", folder / "pretrained", overrides=[f"seed={seed}", f"data.store={truth}", *data, *overrides]
+            "quickstart",
+            folder / "pretrained",
+            overrides=[f"seed={seed}", f"data.store={truth}", *extent.overrides, *overrides],
         ),
     )
-    stores = [f"data.store={twin}", f"data.stores={{analysis: {truth}}}"]
+    stores = [f"data.store={twin}", f"data.stores={{analysis: {truth}}}", *of_streams(extent)]
     return once(
         folder / "corrected",
         lambda: finetune("quickstart-model-error", base, folder / "corrected", overrides=[*stores, *overrides]),
     )
 
 
+def of_streams(extent: Extent) -> list[str]:
+    """Overrides that give both streams of the fine-tuning the variables and levels of the extent."""
+    if not extent.variables:
+        return []
+    guess = ", ".join(f"{name}: atmosphere.{name}" for name in extent.variables)
+    of_analysis = [override.replace("atmosphere", "analysis") for override in extent.of_stream]
+    return [*extent.of_stream, *of_analysis, f"streams.analysis.first_guess={{{guess}}}"]
+
+
 def run_seed(
-    seed: int, folder: Path, stores: tuple[Path, Path], held_out: tuple[str, str], every_h: float, overrides: list[str]
+    seed: int, folder: Path, stores: tuple[Path, Path], extent: Extent, every_h: float, overrides: list[str]
 ) -> list[dict[str, Any]]:
     scores = folder / "scores"
-    model = tuned(seed, folder, *stores, overrides)
+    model = tuned(seed, folder, *stores, extent, overrides)
     if not scores.is_dir():
-        evaluate(model, str(stores[1]), held_out, scores, every_h=every_h)
+        evaluate(model, str(stores[1]), extent.held_out, scores, every_h=every_h)
     return json.loads((scores / "scores.json").read_text())
 
 
@@ -127,17 +137,17 @@ def main() -> None:
     out = arguments.out / ("smoke" if arguments.smoke else "")
     out.mkdir(parents=True, exist_ok=True)
     stores = (stand_ins if arguments.smoke else simulated)(out)
-    overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
+    overrides = ["training.steps=2", "training.validation_samples=2"] if arguments.smoke else []
     seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
-    held_out = SMOKE_HELD_OUT if arguments.smoke else HELD_OUT
+    extent = SMALL if arguments.smoke else WHOLE
     folders = {seed: out / f"seed-{seed}" for seed in seeds}
-    runs = [run_seed(seed, folder, stores, held_out, every_h, overrides) for seed, folder in folders.items()]
+    runs = [run_seed(seed, folder, stores, extent, every_h, overrides) for seed, folder in folders.items()]
     for metric in ("rmse", "crps"):
         print_ratios(runs, metric)
     print_events(runs)
     if arguments.figure:
-        model = tuned(seeds[0], folders[seeds[0]], *stores, overrides)
-        drawn(model, stores, held_out if arguments.smoke else DRAWN_PERIOD).savefig(arguments.figure, dpi=130)
+        model = tuned(seeds[0], folders[seeds[0]], *stores, extent, overrides)
+        drawn(model, stores, extent.held_out if arguments.smoke else DRAWN_PERIOD).savefig(arguments.figure, dpi=130)
 
 
 if __name__ == "__main__":

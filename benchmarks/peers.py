@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from skill import HELD_OUT, TRAIN, VALIDATE, recipes
+from skill import SMALL, WHOLE, Extent, recipes
 from statecast import finetune, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.evaluation import verify_forecast
@@ -61,18 +61,19 @@ class Data:
 
     store: str
     every_h: float
+    extent: Extent = WHOLE
 
     @cached_property
     def recipe(self) -> Recipe:
-        return read_recipe(recipes(self.store, PATCH, 1.0)[0])
+        return read_recipe(recipes(self.store, PATCH, 1.0, self.extent)[0])
 
     @cached_property
     def training(self) -> Record:
-        return Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], TRAIN)
+        return Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], self.extent.train)
 
     @cached_property
     def held_out(self) -> Record:
-        return Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], HELD_OUT)
+        return Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], self.extent.held_out)
 
     @cached_property
     def tokenizer(self) -> FieldTokenizer:
@@ -84,7 +85,7 @@ class Data:
 
     @cached_property
     def validation_anomalies(self) -> Anomalies:
-        record = Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], VALIDATE)
+        record = Record.open(open_fields(self.store), self.recipe.streams["atmosphere"], self.extent.validate)
         return Anomalies.read(record, self.tokenizer.climatology)
 
     @cached_property
@@ -97,7 +98,7 @@ class Data:
 
 def our_recipes(data: Data, seed: int) -> tuple[Recipe, Recipe]:
     """Pre-training and fine-tuning, without anything beside the training."""
-    base, tuned = recipes(data.store, PATCH, 1.0)
+    base, tuned = recipes(data.store, PATCH, 1.0, data.extent)
     base["data"] = base["data"] | {"validate": None}
     plain = {"footprint": False, "loggers": []}
     base["training"] |= plain
@@ -140,7 +141,9 @@ def trained_for(
 
 def our_flops(trained: TrainedModel, recipe: Recipe, samples: int = 4) -> int:
     """Operations of a training sample's forward and backward pass, mean over some: what is hidden differs."""
-    questions = make_questions(recipe, stream_sources(recipe, recipe_stores(recipe), {}), samples, recipe.seed)
+    questions = make_questions(
+        recipe, stream_sources(recipe, recipe_stores(recipe), trained.tokenizers), samples, recipe.seed
+    )
     total = sum(count_flops(trained.model, stack_questions([questions[i]])) for i in range(samples))
     return total // samples
 
@@ -495,7 +498,7 @@ def main() -> None:
     models = available(arguments.models)
     data, seeds, seconds, probe = Data(arguments.store, 42.0), arguments.seeds, arguments.seconds, PROBE_STEPS
     if arguments.smoke:
-        data, seeds, seconds, probe = Data(arguments.store, 720.0), [0], 1.0, None
+        data, seeds, seconds, probe = Data(arguments.store, 96.0, SMALL), [0], 0.5, None
     out = arguments.out / ("smoke" if arguments.smoke else "")
     results = [one for seed in seeds for one in run_seed(seed, models, data, seconds, probe, out)]
     print_table(results)

@@ -15,28 +15,36 @@ from typing import Any
 
 import numpy as np
 
-from skill import HELD_OUT, mean_ratios, once, worst_ratio
+from skill import SMALL, WHOLE, Extent, mean_ratios, once, worst_ratio
 from statecast import evaluate, finetune, pretrain
 
 QUESTIONS = ("interpolate", "refine", "fill", "rain", "downscale", "radar")
-EVERY_H, SMOKE_EVERY_H = 12.0, 606.0
+EVERY_H, SMOKE_EVERY_H = 12.0, 96.0
 
 
 def run_seed(
-    seed: int, out: Path, overrides: list[str], questions: Sequence[str] = QUESTIONS, every_h: float = EVERY_H
+    seed: int,
+    out: Path,
+    overrides: list[str],
+    questions: Sequence[str] = QUESTIONS,
+    every_h: float = EVERY_H,
+    extent: Extent = WHOLE,
 ) -> list[dict[str, Any]]:
     """The scores of these questions, from starts so many hours apart."""
     folder, records = out / f"seed-{seed}", []
+    of_all = [*extent.of_stream, *overrides]
     base = once(
         folder / "pretrained",
-        lambda: pretrain("quickstart", folder / "pretrained", overrides=[f"seed={seed}", *overrides]),
+        lambda: pretrain(
+            "quickstart", folder / "pretrained", overrides=[f"seed={seed}", *extent.overrides, *overrides]
+        ),
     )
     for question in questions:
         run, scores = folder / question, folder / f"{question}-scores"
         recipe = f"quickstart-{question}"
-        model = once(run, lambda run=run, recipe=recipe: finetune(recipe, base, run, overrides=overrides))
+        model = once(run, lambda run=run, recipe=recipe: finetune(recipe, base, run, overrides=of_all))
         if not scores.is_dir():
-            evaluate(model, "sample:atmosphere", HELD_OUT, scores, every_h=every_h)
+            evaluate(model, "sample:atmosphere", extent.held_out, scores, every_h=every_h)
         found = json.loads((scores / "scores.json").read_text())
         records += [record | {"task": f"{question} {record['task']}"} for record in found]
     return records
@@ -80,11 +88,11 @@ def main() -> None:
         "--smoke", action="store_true", help="one seed, two questions, a few steps; in a folder of its own"
     )
     arguments = parser.parse_args()
-    overrides = ["training.steps=4", "training.validation_samples=2"] if arguments.smoke else []
-    seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
+    overrides = ["training.steps=2", "training.validation_samples=2"] if arguments.smoke else []
+    seeds, every_h, extent = ([0], SMOKE_EVERY_H, SMALL) if arguments.smoke else (arguments.seeds, EVERY_H, WHOLE)
     questions = QUESTIONS[:2] if arguments.smoke else arguments.questions
     out = arguments.out / ("smoke" if arguments.smoke else "")
-    runs = [run_seed(seed, out, overrides, questions, every_h) for seed in seeds]
+    runs = [run_seed(seed, out, overrides, questions, every_h, extent) for seed in seeds]
     for metric in ("rmse", "crps"):
         print_ratios(runs, metric)
     print_events(runs)

@@ -12,6 +12,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -41,10 +42,44 @@ WIDTH_A_ROW = (
 FORECAST_EVERY_H, MASKED_EVERY_H = 42.0, 192.0  # 42 h: all hours of the day in turn
 
 
-def recipes(store: str, patch: int, scale: float) -> tuple[dict[str, Any], dict[str, Any]]:
+@dataclass(frozen=True)
+class Extent:
+    """What of a record a benchmark takes: the periods, and the variables and levels of the quickstart's stream (none: all of its own)."""
+
+    train: tuple[str, str] = TRAIN
+    validate: tuple[str, str] = VALIDATE
+    held_out: tuple[str, str] = HELD_OUT
+    variables: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
+
+    @property
+    def of_stream(self) -> list[str]:
+        """Overrides of any recipe of the quickstart."""
+        if not self.variables:
+            return []
+        said = {"variables": self.variables, "levels": self.levels, "patch": (2, 2, 2)}
+        return [f"streams.atmosphere.{key}={json.dumps(values)}" for key, values in said.items()]
+
+    @property
+    def overrides(self) -> list[str]:
+        """Of a pre-training, from which fine-tuning inherits the periods."""
+        return [*self.of_stream, f"data.train={json.dumps(self.train)}", f"data.validate={json.dumps(self.validate)}"]
+
+
+WHOLE = Extent()
+SMALL = Extent(
+    ("2000-01-01", "2000-01-31"),
+    ("2000-12-28", "2000-12-31"),
+    ("2001-01-01", "2001-01-08"),
+    ("z", "t2m", "tprate"),
+    (500,),
+)  # for smoke runs
+
+
+def recipes(store: str, patch: int, scale: float, extent: Extent = WHOLE) -> tuple[dict[str, Any], dict[str, Any]]:
     steps = lambda n: max(2, round(scale * n))  # noqa: E731
-    base = read_recipe("quickstart").as_dict()
-    base["data"] = {"store": store, "train": TRAIN, "validate": VALIDATE}
+    base = read_recipe("quickstart", extent.of_stream).as_dict()
+    base["data"] = {"store": store, "train": extent.train, "validate": extent.validate}
     base["streams"]["atmosphere"]["patch"] = [2, patch, patch]
     base["task"]["slabs"] = 4
     base["model"] = {"width": WIDTH_A_ROW * patch}
@@ -66,22 +101,22 @@ def folder_of(store: str, patch: int, scale: float, out: Path) -> Path:
     return out / f"{name}-patch-{patch}-scale-{scale:g}"
 
 
-def run_seed(seed: int, store: str, patch: int, scale: float, out: Path) -> list[dict[str, Any]]:
+def run_seed(seed: int, store: str, patch: int, scale: float, out: Path, extent: Extent) -> list[dict[str, Any]]:
     """All scores of one seed. What lies there from a run that was stopped is used again."""
     folder = folder_of(store, patch, scale, out) / f"seed-{seed}"
     if (folder / "scores.json").is_file():
         return json.loads((folder / "scores.json").read_text())
-    base, tuned = recipes(store, patch, scale)
+    base, tuned = recipes(store, patch, scale, extent)
     base = read_recipe(base | {"seed": seed})
     tuning = read_recipe(tuned, inherit=base.as_dict())
     pretrained = once(folder / "pretrained", lambda: pretrain(base, folder / "pretrained"))
     model = once(folder / "forecast", lambda: finetune(tuning, pretrained, folder / "forecast"))
     scratch = once(folder / "scratch", lambda: pretrain(tuning, folder / "scratch", title="from scratch"))
     masked = evaluate(
-        pretrained, store, HELD_OUT, folder / "masked", every_h=MASKED_EVERY_H, overwrite=True
+        pretrained, store, extent.held_out, folder / "masked", every_h=MASKED_EVERY_H, overwrite=True
     ).verifications
     dataset, stream = open_fields(store), next(iter(model.tokenizers.values())).stream
-    record, training = Record.open(dataset, stream, HELD_OUT), Record.open(dataset, stream, TRAIN)
+    record, training = (Record.open(dataset, stream, p) for p in (extent.held_out, extent.train))
     models = {"model": model, "scratch": scratch}
     forecasts = verify_forecast(models, record, training=training, every_h=FORECAST_EVERY_H)
     write_scores([*masked, *forecasts], folder)
@@ -162,9 +197,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of steps")
     parser.add_argument("--smoke", action="store_true", help="one seed, a few steps; in a folder of its own")
     arguments = parser.parse_args()
-    seeds, scale = ([0], 0.004) if arguments.smoke else (arguments.seeds, arguments.scale)
+    seeds, scale, extent = ([0], 0.002, SMALL) if arguments.smoke else (arguments.seeds, arguments.scale, WHOLE)
     out = arguments.out / ("smoke" if arguments.smoke else "")
-    runs = [run_seed(seed, arguments.store, arguments.patch, scale, out) for seed in seeds]
+    runs = [run_seed(seed, arguments.store, arguments.patch, scale, out, extent) for seed in seeds]
     print_table(runs)
 
 

@@ -146,7 +146,7 @@ def measure(size: str, seconds: float) -> dict[str, float]:
     samples = SIZES[size][-1]
     flops = [count_flops(model, question) for model in models]  # type: ignore[arg-type]
     ours, peer = time_in_turns(models, question, seconds)
-    peak = matmul_peak()
+    peak = matmul_peak(min(2.0, seconds))
     return {
         "tokens": len(question.context[STREAM]) + len(question.queries[STREAM]),
         "parameters": sum(p.numel() for p in models[0].parameters()),
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each timing")
     parser.add_argument("--profile", action="store_true", help="what a step's time is spent on")
-    parser.add_argument("--smoke", action="store_true", help="one size, a moment")
+    parser.add_argument("--smoke", action="store_true", help="one size, a moment, memory of ours alone")
     parser.add_argument("--only", choices=SIZES, help=argparse.SUPPRESS)
     parser.add_argument("--which", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, default=2, help=argparse.SUPPRESS)
@@ -241,7 +241,7 @@ def main() -> None:
             print(size, json.dumps({kind: round(share, 3) for kind, share in profile_step(size).items()}))
             continue
         figures = measure(size, 0.5 if arguments.smoke else arguments.seconds)
-        for name, which in (("memory_mib", 0), ("peer_memory_mib", 1)):
+        for name, which in (("memory_mib", 0), ("peer_memory_mib", 1))[: 1 if arguments.smoke else None]:
             figures[name] = peak_memory_mib(size, which, arguments.threads)
         print(size, json.dumps({name: round(value, 3) for name, value in figures.items()}))
 

@@ -52,7 +52,7 @@ from matplotlib.figure import Figure
 
 from finer import records_of
 from peers import kept, spread
-from skill import HELD_OUT, LEADS_H, TRAIN, VALIDATE, recipes
+from skill import LEADS_H, SMALL, WHOLE, Extent, recipes
 from statecast import finetune, load, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.evaluation.verify import verify
@@ -104,6 +104,7 @@ class Sweep:
     every_h: float = HELD_OUT_EVERY_H
     validate_every_h: float = VALIDATE_EVERY_H
     validation_samples: int = 16
+    extent: Extent = WHOLE
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Run:
 
 def base_recipe(sweep: Sweep, seed: int) -> Recipe:
     """The pre-training of `benchmarks/skill.py`, without anything beside the training."""
-    base = recipes(STORE, PATCH, 1.0)[0]
+    base = recipes(STORE, PATCH, 1.0, sweep.extent)[0]
     base["data"] = base["data"] | {"validate": None}
     plain = {"steps": sweep.pretraining, "checkpoint_every": sweep.pretraining, "footprint": False, "loggers": []}
     return read_recipe(base | {"seed": seed, "training": base["training"] | plain})
@@ -149,9 +150,9 @@ def make_pretrained(sweep: Sweep, seed: int) -> float:
     return kept(out.with_suffix(".json"), make)[0]["cpu_s"]
 
 
-def period_of(fraction: float, fewest: int) -> list[str]:
+def period_of(training: tuple[str, str], fraction: float, fewest: int) -> list[str]:
     """First and last time of the last part of the training period, which holds at least a window."""
-    times = select_period(open_fields(STORE), TRAIN).indexes["time"]
+    times = select_period(open_fields(STORE), training).indexes["time"]
     steps = min(len(times), max(fewest, round(fraction * len(times))))
     return [times[-steps].isoformat(), times[-1].isoformat()]
 
@@ -169,7 +170,8 @@ def recipe_of(sweep: Sweep, run: Run) -> Recipe:
         "footprint": "false",
         "loggers": "[]",
     }
-    data = {"train": json.dumps(period_of(run.fraction, target.window)), "validate": json.dumps(VALIDATE)}
+    train = period_of(sweep.extent.train, run.fraction, target.window)
+    data = {"train": json.dumps(train), "validate": json.dumps(sweep.extent.validate)}
     overrides = [f"training.{k}={v}" for k, v in training.items()] + [f"data.{k}={v}" for k, v in data.items()]
     overrides += [*target.overrides, *(["adaptation.change=heads"] if run.arm == "heads" else [])]
     return read_recipe(f"quickstart-{run.question}", overrides, inherit=base_recipe(sweep, run.seed).as_dict())
@@ -221,8 +223,8 @@ def measured(sweep: Sweep, run: Run) -> dict[str, Any]:
         "cpu_s": round(took, 1),
         "parameters": model.parameters,
         "train": list(model.recipe["data"]["train"]),
-        "validation": rmse_of(model, run.question, VALIDATE, sweep.validate_every_h),
-        "held_out": rmse_of(model, run.question, HELD_OUT, sweep.every_h),
+        "validation": rmse_of(model, run.question, sweep.extent.validate, sweep.validate_every_h),
+        "held_out": rmse_of(model, run.question, sweep.extent.held_out, sweep.every_h),
     }
 
 
@@ -476,7 +478,7 @@ def main() -> None:
     sweep, questions, seeds = Sweep(arguments.out, steps(320), steps(128)), arguments.questions, arguments.seeds
     if arguments.smoke:
         few = Sweep(arguments.out / "smoke", 2, 2, (0.03, 0.1), (0.1,), (3.5e-3,), ("pretrained", "scratch"), (1,))
-        sweep = replace(few, every_h=2000.0, validate_every_h=2000.0, validation_samples=2)
+        sweep = replace(few, every_h=2000.0, validate_every_h=2000.0, validation_samples=2, extent=SMALL)
         questions, seeds = ["forecast"], [0]
     pretraining_s = in_parallel(partial(make_pretrained, sweep), seeds, arguments.jobs)
     rates = choose_rates(sweep, questions, seeds[0], arguments.jobs)

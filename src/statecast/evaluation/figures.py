@@ -51,32 +51,33 @@ def skill_by_lead_time(verifications: Sequence[Verification], metric: str = "rms
     rows = -(-len(channels) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.2 * rows + 0.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True)).ravel()
+    curves = [(v, v.value(metric), *v.interval(metric)) for v in shown if metric in v.metrics]
     for v, axis in enumerate(axes):
         axis.set_visible(v < len(channels))
         if v < len(channels):
-            _lead_time_panel(axis, shown, v, metric)
+            for verification, *lines in curves:
+                _draw_curve(axis, verification, *(line[:, v] for line in lines))
+            _finish_panel(axis, f"{channels[v]} ({shown[0].units[v]})")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8, frameon=False)
     figure.supxlabel("lead time (h)", fontsize=9)
     return figure
 
 
-def _lead_time_panel(axis: Axes, verifications: Sequence[Verification], v: int, metric: str) -> None:
-    for verification in verifications:
-        if metric not in verification.metrics:
-            continue
-        colour, line = STYLE.get(verification.forecast, STYLE["model"])
-        leads = np.array(verification.lead_time_h, dtype=float)
-        low, high = verification.interval(metric)
-        axis.plot(
-            leads,
-            verification.value(metric)[:, v],
-            line,
-            color=colour,
-            marker=".",
-            label=verification.forecast.replace("_", " "),
-        )
-        axis.fill_between(leads, low[:, v], high[:, v], color=colour, alpha=0.15, linewidth=0)
-    axis.set_title(f"{verifications[0].channels[v]} ({verifications[0].units[v]})", fontsize=9)
+def _draw_curve(
+    axis: Axes,
+    verification: Verification,
+    value: Float[np.ndarray, " L"],
+    low: Float[np.ndarray, " L"],
+    high: Float[np.ndarray, " L"],
+) -> None:
+    colour, line = STYLE.get(verification.forecast, STYLE["model"])
+    leads = np.array(verification.lead_time_h, dtype=float)
+    axis.plot(leads, value, line, color=colour, marker=".", label=verification.forecast.replace("_", " "))
+    axis.fill_between(leads, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _finish_panel(axis: Axes, title: str) -> None:
+    axis.set_title(title, fontsize=9)
     axis.tick_params(labelsize=7)
     axis.set_ylim(bottom=0)
     axis.spines[["top", "right"]].set_visible(False)

@@ -124,7 +124,7 @@ class QuantileMapping:
             months.append(record.month[place.start : place.start + place.steps])
         season = np.concatenate(months) % 12 // 3
         known = [np.concatenate(values) for values in (guesses, truths)]
-        return cls(guess, *(np.stack([_quantiles(values, season == s) for s in range(4)]) for values in known))
+        return cls(guess, *(_of_seasons(values, season) for values in known))
 
     def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
         """The stream's fields at its place, in its units."""
@@ -148,10 +148,21 @@ def map_quantiles(
     return np.where(np.isfinite(observed).all(axis=0), mapped, values)
 
 
-def _quantiles(values: Float[np.ndarray, "T V H W"], chosen: np.ndarray) -> Float[np.ndarray, "Q V H W"]:
-    taken = values[chosen] if chosen.sum() >= FEWEST else values
-    never = np.isnan(taken).all(axis=0)
-    return np.where(never, np.nan, np.nanquantile(np.where(never, 0.0, taken), QUANTILES, axis=0))
+def _of_seasons(values: Float[np.ndarray, "T V H W"], season: Int[np.ndarray, " T"]) -> Float[np.ndarray, "S Q V H W"]:
+    chosen = [season == s if np.sum(season == s) >= FEWEST else np.ones(len(season), bool) for s in range(4)]
+    found = {mask.tobytes(): _quantiles(values[mask]) for mask in {m.tobytes(): m for m in chosen}.values()}
+    return np.stack([found[mask.tobytes()] for mask in chosen])
+
+
+def _quantiles(values: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "Q V H W"]:
+    known = np.isfinite(values)
+    always = known.all(axis=0)
+    sometimes = known.any(axis=0) & ~always
+    found = np.full((len(QUANTILES), *values.shape[1:]), np.nan)
+    found[:, always] = np.quantile(values[:, always], QUANTILES, axis=0)
+    if sometimes.any():  # where there are gaps numpy goes from point to point
+        found[:, sometimes] = np.nanquantile(values[:, sometimes], QUANTILES, axis=0)
+    return found
 
 
 def spread_starts(training: Mapping[str, Record], steps: int, most: int) -> Int[np.ndarray, " S"]:

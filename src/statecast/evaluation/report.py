@@ -163,12 +163,12 @@ def forecast_power(
     for start in _some(record.starts(steps)):
         case = forecast_case(tokenizer, record, whole_domain(record.grid, start, steps), history)
         heads = forecast_block(trained, task, records, start)[name]
-        member = draw_member(heads, 0, record.grid, record.hours[start + history : start + steps])
-        told = {MEAN: tokenizer.to_fields(heads, case.usual).mean(axis=0)}
-        told[MEMBER] = tokenizer.to_fields(member[None], case.usual)[0]
-        gaps = np.isnan(case.truth)
-        fields = {"truth": case.truth} | {key: np.where(gaps, np.nan, values) for key, values in told.items()}
-        found.append(_power({key: values[-1:] for key, values in fields.items()}, record.grid))
+        heads, usual, truth = heads[:, -1:], case.usual[-1:], case.truth[-1:]
+        member = draw_member(heads, 0, record.grid, record.hours[start + steps - 1 : start + steps])
+        told = {MEAN: tokenizer.to_fields(heads, usual).mean(axis=0)}
+        told[MEMBER] = tokenizer.to_fields(member[None], usual)[0]
+        fields = {key: np.where(np.isnan(truth), np.nan, values) for key, values in told.items()}
+        found.append(_power({"truth": truth} | fields, record.grid))
     return _mean(found)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from statecast.trained import ModelError, TrainedModel
 BOOTSTRAP_SAMPLES = 1000
 BLOCK_H = 120.0  # weather forgets itself in about five days
 INTERVAL = (2.5, 97.5)
+SEED = 0  # of the resamplings: the same interval in every run
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,21 @@ class Verification:
         }
         return score(metric, means, self.members)
 
-    def interval(self, metric: str, seed: int = 0) -> tuple[Float[np.ndarray, "L V"], Float[np.ndarray, "L V"]]:
+    def interval(self, metric: str) -> tuple[Float[np.ndarray, "L V"], Float[np.ndarray, "L V"]]:
         """95 % interval by resampling starts in blocks of five days."""
-        starts = len(self.starts_h)
-        step_h = float(np.diff(self.starts_h).min()) if starts > 1 else BLOCK_H
-        draws = block_bootstrap(starts, round(BLOCK_H / step_h), BOOTSTRAP_SAMPLES, np.random.default_rng(seed))
-        counts = np.stack([np.bincount(d, minlength=starts) for d in draws])
-        means = {name: _weighted_mean(counts, s) for name, s in self.statistics.items()}
-        scores = score(metric, means, self.members)
+        scores = score(metric, self._resampled, self.members)
         unknown = np.isnan(scores).all(axis=0)
         low, high = np.nanpercentile(np.where(unknown, 0.0, scores), INTERVAL, axis=0)
         return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+
+    @cached_property
+    def _resampled(self) -> dict[str, Float[np.ndarray, "B L V"]]:
+        """The mean of each statistic over each resampling of the starts, the same resamplings for every metric."""
+        starts = len(self.starts_h)
+        step_h = float(np.diff(self.starts_h).min()) if starts > 1 else BLOCK_H
+        draws = block_bootstrap(starts, round(BLOCK_H / step_h), BOOTSTRAP_SAMPLES, np.random.default_rng(SEED))
+        counts = np.stack([np.bincount(d, minlength=starts) for d in draws])
+        return {name: _weighted_mean(counts, s) for name, s in self.statistics.items()}
 
     def records(self) -> list[dict[str, Any]]:
         """The scores as `scores.json` holds them: a record for each metric, channel and lead time."""
