@@ -300,6 +300,15 @@ def collect(study: Study, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"settings": settings, "runs": rows}
 
 
+def others_kept(file: Path, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Runs of other axes and seeds that the results file holds for the same settings."""
+    kept_before = json.loads(file.read_text()) if file.is_file() else {}
+    point_of = lambda row: [row[key] for key in ("seed", "learning_rate", *found["settings"]["default"])]  # noqa: E731
+    is_same = kept_before.get("settings") == found["settings"]
+    mine = [point_of(row) for row in found["runs"]]
+    return [row for row in kept_before["runs"] if point_of(row) not in mine] if is_same else []
+
+
 def on_axis(results: dict[str, Any], axis: str, score: str) -> dict[Any, list[float]]:
     """x -> the score of each seed, for the runs that differ from the default in nothing else; x ascending."""
     if axis == "tokens" and score != "forecast":  # other values are hidden
@@ -431,6 +440,7 @@ def main() -> None:
             parser.error(str(error))
     if study:
         found = run(study, seeds, arguments.jobs, arguments.axes)
+        found["runs"] += others_kept(file, found)
         file.parent.mkdir(parents=True, exist_ok=True)
         rows = ",\n  ".join(json.dumps(row) for row in found["runs"])
         file.write_text(f'{{"settings": {json.dumps(found["settings"])},\n "runs": [\n  {rows}]}}\n')

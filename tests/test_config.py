@@ -71,6 +71,7 @@ def test_a_misspelt_section_is_named_rather_than_the_missing_one():
         ({"task": {}}, "task.kind is missing. Choose one of fill, forecast, interpolate, masked, refine, translate."),
         ({"task": {"kind": "maskd"}}, "task.kind: there is no task 'maskd'. Choose one of fill, forecast, interpolate, masked, refine, translate."),
         ({"task": {"kind": "masked", "hidden": [0.9, 0.5]}}, "task: hidden: [0.9, 0.5] is no range of shares"),
+        ({"task": {"kind": "refine", "every": 99}}, "don't always hold a shown step on both sides of their middle, with task.every 99. Take at"),
         ({"task": {"kind": "translate", "to": ["snow"]}}, "recipe: task.to: there is no stream snow."),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1."),
         ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),

@@ -38,6 +38,7 @@ def test_a_run_leaves_what_the_documentation_says(runs):
 def test_a_training_lets_go_of_its_record(runs, tmp_path):
     """Of twelve trainings in one process each kept 1 GB, until Python happened to look for cycles."""
     kept = lambda: sum(type(o) is QuestionDataset for o in gc.get_objects())  # noqa: E731
+    gc.collect()
     before = kept()
     gc.disable()
     try:

@@ -99,13 +99,15 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
-    def _the_window_reaches_from_one_shown_step_to_the_next(self) -> Self:
+    def _a_slab_in_the_middle_of_the_window_lies_between_two_shown_steps(self) -> Self:
+        """Wherever the window begins: `complete` answers the middle slab of windows that begin at any step between two."""
         if isinstance(self.task, Refine):
             depth = max(stream.patch[0] for stream in self.streams.values())
-            if self.task.slabs * depth <= self.task.every:
+            aside = -(-(self.task.every - 1) // depth)  # slabs that hold a shown step for certain
+            if self.task.slabs < 2 * aside + 1:
                 raise ValueError(
-                    f"task.slabs: a window of {self.task.slabs} slabs has {self.task.slabs * depth} steps, expected more than the "
-                    f"{self.task.every} of task.every. Take at least {self.task.every // depth + 1} slabs."
+                    f"task.slabs: {self.task.slabs} slabs of {depth} steps don't always hold a shown step on both sides of their middle, "
+                    f"with task.every {self.task.every}. Take at least {2 * aside + 1}."
                 )
         return self
 

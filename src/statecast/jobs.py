@@ -191,6 +191,7 @@ def _train(
             title=training.title,
             progress=training.progress,
         )
+    cpu_s = time.process_time() - began
     gc.collect()  # Lightning's parts refer to one another, and through them to the record in memory
     if is_first:
         footprint = load_footprint(directory)
@@ -199,7 +200,7 @@ def _train(
         trained.save(directory / "model", str(footprint or "not measured"))
         facts = {
             "wall_time_s": round(seconds, 1),
-            "cpu_time_s": round(time.process_time() - began, 1),
+            "cpu_time_s": round(cpu_s, 1),  # of this process
             "parameters": parameters,
             "changed_parameters": changing,
             "new_parameters": [*training.taken.new, *training.taken.mixed],

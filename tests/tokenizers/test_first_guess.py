@@ -94,6 +94,33 @@ def test_a_stream_of_a_short_record_leans_on_what_is_known_of_the_one_it_is_gues
     assert leaning.climatology.anomaly_std == pytest.approx(spread, rel=0.3)
 
 
+def test_what_a_short_record_never_had_below_zero_may_be_so_in_a_known_stream(pair):
+    """Warm days in degrees Celsius are no reason for a climatology of frost to end at 0."""
+    tokenizers, records = pair
+    frost = {
+        n: Record.open(r.dataset.assign(t2m=r.dataset.t2m - 290), tokenizers[n].stream) for n, r in records.items()
+    }
+    coarse = FieldTokenizer.fit(tokenizers["coarse"].stream, frost["coarse"])
+    warm = {
+        n: Record.open(r.dataset.assign(t2m=abs(r.dataset.t2m) + 50), tokenizers[n].stream) for n, r in frost.items()
+    }
+    fine = FieldTokenizer.fit(tokenizers["fine"].stream, warm["fine"])
+    assert fine.climatology.lowest[0] > 0
+    known = {"coarse": coarse, "fine": fine}
+    leaning = FieldTokenizer.fit(fine.stream, warm["fine"], reference_of("fine", known, warm))
+    assert leaning.climatology.lowest[0] == coarse.climatology.lowest[1] < 0
+    assert leaning.climatology.mean.min() < 0
+
+
+def test_where_the_known_stream_has_nothing_the_climatology_is_the_records_own(pair):
+    tokenizers, records = pair
+    coarse = records["coarse"].dataset
+    gone = Record.open(coarse.assign(t2m=coarse.t2m.where(coarse.lon < 50)), tokenizers["coarse"].stream)
+    reference = reference_of("fine", tokenizers, records | {"coarse": gone})
+    leaning = FieldTokenizer.fit(tokenizers["fine"].stream, records["fine"], reference)
+    np.testing.assert_allclose(leaning.climatology.mean, tokenizers["fine"].climatology.mean, atol=1e-3)
+
+
 def test_the_climatology_of_the_same_record_is_that_without_a_reference(pair):
     tokenizers, records = pair
     leaning = FieldTokenizer.fit(tokenizers["fine"].stream, records["fine"], reference_of("fine", tokenizers, records))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from statecast.evaluation import figures
 from statecast.evaluation.reconstruction import masked_task, plain_mask, reconstruct
 from statecast.evaluation.spectra import zonal_power
-from statecast.evaluation.tasks import TASKS, Case, ask, task_of
+from statecast.evaluation.tasks import TASKS, Case, ask, scored_streams, task_of
 from statecast.evaluation.verification import Verification, forecast_case
 from statecast.inference.forecast import forecast_block, forecast_task, slab_depth
 from statecast.inference.members import draw_member
@@ -58,7 +58,7 @@ def write_report(
     record = next(iter(records.values()))
     sections: list[dict[str, Any]] = []
     for task in dict.fromkeys(v.task for v in verifications if v.task.split()[0] == "forecast"):
-        name = task.removeprefix("forecast").strip() or next(iter(records))
+        name = task.removeprefix("forecast").strip() or next(n for n, r in records.items() if r.changes)
         sections += _forecast_sections(facts, records, name, [v for v in verifications if v.task == task])
     masked = [v for v in verifications if v.task.startswith("masked")]
     if masked:
@@ -230,7 +230,8 @@ def _task_sections(
     places = Neighbourhoods.of(trained).drawn(int(starts[len(starts) // 2]), steps)
     cases, answers = ask({"model": trained}, records, places)
     sections = []
-    for (name, case), task in zip(cases.items(), dict.fromkeys(v.task for v in verifications), strict=False):
+    for name, task in zip(scored_streams(trained, records), dict.fromkeys(v.task for v in verifications), strict=False):
+        case = cases[name]
         scored = [v for v in verifications if v.task == task]
         times = _mapped_times(trained, case)
         drawn = [figures.skill_by_lead_time(scored)] if len(scored[0].lead_time_h) > 1 else []

@@ -64,6 +64,12 @@ def task_of(trained: TrainedModel) -> Asked:
     return TASKS[task["kind"]].model_validate(task)
 
 
+def scored_streams(trained: TrainedModel, records: Mapping[str, Record]) -> tuple[str, ...]:
+    """The streams that the model's task asks and that change in time: what never does is no question."""
+    task = task_of(trained)
+    return task.to if isinstance(task, Translate) else tuple(n for n in trained.tokenizers if records[n].changes)
+
+
 def verify_task(
     models: Mapping[str, TrainedModel],
     records: Mapping[str, Record],
@@ -97,7 +103,7 @@ def verify_task(
     steps = task.slabs * max(t.stream.patch[0] for t in first.tokenizers.values())
     record = next(iter(records.values()))
     starts = every(record, record.starts(steps), every_h)
-    asked_streams = task.to if isinstance(task, Translate) else tuple(first.tokenizers)
+    asked_streams = scored_streams(first, records)
     baselines = {name: _baselines(task, first, name, records, training) for name in asked_streams}
     learned = training if isinstance(task, Translate) else None
     events = {name: None if learned is None else Events.of(models, learned, name, steps) for name in asked_streams}
@@ -106,7 +112,7 @@ def verify_task(
     for done, start in enumerate(starts):
         places = neighbourhoods.drawn(int(start), steps)
         cases, answers = ask(models, records, places)
-        for name, case in cases.items():
+        for name, case in ((name, cases[name]) for name in asked_streams):
             forecasts = answers[name] | {k: made(case, places)[None] for k, made in baselines[name].items()}
             for key, fields in forecasts.items():
                 members[key] = len(fields)
@@ -268,12 +274,19 @@ def _score(
         times = task.asked_steps(steps) if isinstance(task, Refine) else _gap(task, steps)
         of_times = statistics(fields[:, times], truth[times], case.usual[times], area)
         leads = len(_lead_times(task, steps, 1.0))
-        return {name: mean.reshape(-1, leads, mean.shape[-1]).mean(axis=0) for name, mean in of_times.items()}
+        return {name: _mean_of_known(mean.reshape(-1, leads, mean.shape[-1])) for name, mean in of_times.items()}
     area = np.tile(area, (len(truth), 1))
     means = statistics(fold_time(fields), fold_time(truth), fold_time(case.usual), area)
     if events is not None:
         means |= events.tables(key, fold_time(fields), fold_time(truth), area)
     return {name: mean[None] for name, mean in means.items()}
+
+
+def _mean_of_known(values: Float[np.ndarray, "G L V"]) -> Float[np.ndarray, "L V"]:
+    """Over the gaps of a window in which something was observed; NaN where in none."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.divide(total, known.sum(axis=0), out=np.full(total.shape, np.nan), where=known.any(axis=0))
 
 
 def _baselines(

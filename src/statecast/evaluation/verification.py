@@ -163,6 +163,8 @@ def verify_forecast(
     depth = slab_depth(first)
     history, steps = task.history * depth, task.slabs * depth
     changing = {name: record for name, record in of_streams.items() if record.changes}
+    if not changing:
+        raise ModelError("the model's streams never change, expected one that does. Fine-tune it to forecast one.")
     leading = next(iter(of_streams.values()))
     starts = every(leading, leading.starts(steps), every_h)
     ensembles = {name: ClimatologicalEnsemble(record) for name, record in learned.items()}

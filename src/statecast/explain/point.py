@@ -4,7 +4,7 @@ Axes: T time, V channel, H row, W column of a window; N token, P value in a toke
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -119,7 +119,7 @@ def ask_point(
     index = (known - 1 + ahead, channel, row, column)
     token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]
     whole = _leave_out(task, window, stream, token)
-    token = whole.queries[stream][positions(token, whole.queries[stream])]
+    token = _as_asked(task, window[stream], stream, token)
     _require_shown(whole, times, at)
     return PointQuestion(
         Question(whole.context, {stream: token}),
@@ -252,6 +252,14 @@ def _leave_out(task: Task, window: Window, stream: str, token: Tokens) -> Questi
     raise QueryError(
         f"the task '{task.kind}' shows the point in each of {LAYOUTS_TRIED} random layouts. Name another one, or another time."
     )
+
+
+def _as_asked(task: Task, tokens: Tokens, stream: str, token: Tokens) -> Tokens:
+    """The token with the steps that the task asks of it as observed, whether the store has them or not."""
+    known = replace(tokens, observed=torch.ones_like(tokens.observed))
+    if isinstance(task, Refine):
+        known = task.complete({stream: known}).queries[stream]
+    return known[positions(token, known)]
 
 
 def _require_shown(question: Question, times: Sequence[Any], at: str) -> None:

@@ -196,8 +196,7 @@ def _heads(
             context[name] = tokens[seen.nonzero()[:, 0]]
         if name in asked_streams:
             missing = ~tokens.observed.all(dim=-1) & _within(tokens, records[name].step_h, first, now)
-            asked = replace(tokens, observed=~tokens.observed)
-            queries |= {name: asked[missing.nonzero()[:, 0]]} if missing.any() else {}
+            queries |= {name: _of_missing(tokens)[missing.nonzero()[:, 0]]} if missing.any() else {}
     if not context:
         return None
     found = {}
@@ -208,6 +207,15 @@ def _heads(
             :, now.start - first : now.stop - first
         ]
     return found
+
+
+def _of_missing(tokens: Tokens) -> Tokens:
+    """Tokens as they are asked: `observed` names the steps at which nothing was, where there are some, so that others count as known."""
+    assert tokens.layout is not None
+    steps = ~tokens.steps()[..., None, :, None]
+    whole = steps.expand(*tokens.values.shape[:-1], *tokens.layout).flatten(-3)
+    lacks_steps = whole.any(dim=-1, keepdim=True)
+    return replace(tokens, observed=torch.where(lacks_steps, whole, ~tokens.observed))
 
 
 def _within(tokens: Tokens, step_h: float, first: int, now: slice) -> Bool[torch.Tensor, " N"]:

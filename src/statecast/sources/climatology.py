@@ -149,17 +149,20 @@ class Reference:
 
     fields  of some steps of the record; NaN where nothing is known
     mean    as `Climatology.mean`, for the hours of the day of the record
+    lowest  as `Climatology.lowest`; infinite for a channel that follows nothing
     """
 
     fields: Callable[[slice], Float[np.ndarray, "T V H W"]]
     mean: Float[np.ndarray, "M D V H W"]
+    lowest: Float[np.ndarray, " V"]
 
 
 def fit_climatology(record: Record, reference: Reference | None = None) -> Climatology:
     """Climatology of the whole of `record`: give it the training period only.
 
     With a `reference` it is the reference's own and the mean difference of the two (the delta method of downscaling): a short record tells
-    how it differs, not what is usual. What is never negative has no negative climatology.
+    how it differs, not what is usual. Where the two were never observed together it is the record's own. What is never negative, in the
+    record and in what is known of the reference, has no negative climatology.
 
     The mean of a month is that of all values from the middle of the month before to that of the month after, with weights that fall
     linearly to 0 there, two months in all (WeatherBench 2, Rasp et al. 2024, takes as many). A month (or hour of a month) with fewer than
@@ -187,7 +190,8 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
             for month, part in ((before[t], 1 - share[t]), (after[t], share[t])):
                 total[month, hour[t]] += part * departures[i]
                 weight[month, hour[t]] += part * seen[i]
-    _require_values(record, weight)
+    if not reference:
+        _require_values(record, weight)
     enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
     mean = np.divide(total, weight, out=np.full(shape, np.nan), where=enough & (weight > 0))
     for v, channel in enumerate(record.channels):
@@ -197,7 +201,9 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
             mean[:, :, v] = np.where(is_known, (area / area.sum() * origin[v]).sum() - origin[v], np.nan)
     mean = _fill_months(mean) + origin
     if reference:
+        lowest = np.minimum(lowest, reference.lowest)
         mean += reference.mean
+        mean = np.where(np.isfinite(mean), mean, fit_climatology(record).mean)
         mean = np.where(lowest[:, None, None] >= 0, np.maximum(mean, 0.0), mean)
     climatology = Climatology(
         mean.astype(np.float32),

@@ -17,6 +17,8 @@ from statecast.streams import Channel, Window
 from statecast.tokenizers.fields import FieldTokenizer
 from statecast.tokenizers.windows import Place
 
+SIGNED = 0.01  # of an anomaly: rain of -1e-9 mm is rounding, and rain is still never negative
+
 
 def read_window(
     tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
@@ -61,20 +63,24 @@ def reference_of(name: str, tokenizers: Mapping[str, FieldTokenizer], records: M
 
     The records have the same times. 0 for channels without a first guess.
     """
-    grid, channels, pairs = records[name].grid, records[name].channels, guessed_channels(name, tokenizers)
+    grid, channels = records[name].grid, records[name].channels
+    pairs = [(source, *np.array(p).T) for source, p in guessed_channels(name, tokenizers).items()]
     hours = np.unique(records[name].hour_utc)
     mean = np.zeros((12, len(hours), len(channels), *grid.shape), np.float32)
-    for source, (mine, theirs) in ((source, np.array(p).T) for source, p in pairs.items()):
+    lowest = np.full(len(channels), np.inf, np.float32)
+    for source, mine, theirs in pairs:
         known = tokenizers[source].climatology
+        is_signed = known.lowest < -SIGNED * known.anomaly_std
+        lowest[mine] = np.where(is_signed, known.lowest, np.inf)[theirs]
         mean[:, :, mine] = bilinear(known.mean[:, known.nearest_hour(hours)][:, :, theirs], known.grid, grid)
 
     def fields(steps: slice) -> Float[np.ndarray, "T V H W"]:
         found = np.zeros((steps.stop - steps.start, len(channels), *grid.shape), np.float32)
-        for source, (mine, theirs) in ((source, np.array(p).T) for source, p in pairs.items()):
+        for source, mine, theirs in pairs:
             found[:, mine] = bilinear(records[source].read(steps)[:, theirs], records[source].grid, grid)
         return found
 
-    return Reference(fields, mean)
+    return Reference(fields, mean, lowest)
 
 
 def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dict[str, list[tuple[int, int]]]:
