@@ -1,8 +1,10 @@
 """The benchmarks run with --smoke: what it calls is still there, and its tables still print."""
 
 import os
+import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ LEFT_OUT = {
 }
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
 SMOKE_APART = {"finer", "model_error", "questions", "skill"}  # what lies at --out is used again by real runs
-THREADS = {"step": ["--threads", "1"]}
+OPTIONS = {"step": ["--threads", "1"]} | {name: ["--jobs", "1"] for name in ("scaling", "transfer")}
 
 
 @pytest.mark.timeout(600)
@@ -24,7 +26,7 @@ def test_it_runs(name, tmp_path):
     text = (BENCHMARKS / f"{name}.py").read_text()
     out = ["--out", str(tmp_path / "out")] if 'add_argument("--out"' in text else []
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(BENCHMARKS / f"{name}.py"), "--smoke", *out, *THREADS.get(name, [])],
+        [sys.executable, "-W", "ignore", str(BENCHMARKS / f"{name}.py"), "--smoke", *out, *OPTIONS.get(name, [])],
         cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -32,6 +34,18 @@ def test_it_runs(name, tmp_path):
     assert "nan" not in done.stdout.split()
     if name in SMOKE_APART:
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["smoke"]
+
+
+def test_runs_go_to_processes_of_their_own_and_come_back_in_order(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # it sets it, for good
+    import scaling
+    import transfer
+
+    assert transfer.in_parallel(partial(pow, 2), range(5), 2) == [1, 2, 4, 8, 16]
+    sweep, study = transfer.Sweep(tmp_path, 2, 2), scaling.small_study(tmp_path)
+    for work in (partial(transfer.result_of, sweep), partial(scaling.result_of, study)):
+        assert pickle.loads(pickle.dumps(work)).args == work.args
 
 
 def test_scores_of_another_store_patch_or_scale_lie_apart(monkeypatch, tmp_path):
