@@ -62,9 +62,10 @@ def test_a_sample_does_not_depend_on_the_state_of_global_generators(sources):
     assert same(questions[5], first)
 
 
+@pytest.mark.timeout(400)  # the process imports all of it anew
 def test_a_sample_is_the_same_in_a_process_of_its_own(sources):
     questions = dataset(sources, samples=4)
-    loader = DataLoader(questions, batch_size=2, num_workers=1, collate_fn=list, multiprocessing_context="fork")
+    loader = DataLoader(questions, batch_size=2, num_workers=1, collate_fn=list, multiprocessing_context="spawn")
     read = [question for batch in loader for question in batch]
     assert len(read) == 4 and all(same(a, questions[i]) for i, a in enumerate(read))
 
