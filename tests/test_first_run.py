@@ -16,7 +16,7 @@ def test_the_quickstart_leaves_what_the_documentation_says(tmp_path):
         tmp_path / "q",
         pretraining=recipe,
         tuning_overrides=["training.steps=3", "training.footprint=false"],
-        period=("2001-01-01", "2001-01-12"),
+        period=("2001-01-01", "2001-01-05"),
         progress=False,
     )
     found = {p.name for p in (tmp_path / "q").iterdir()}

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import pytest
 import yaml
 
+from statecast import cli
 from statecast.inspection import look_at_samples
 from statecast.sources import open_fields
 
@@ -82,18 +82,20 @@ def test_a_cost_of_what_cannot_be_is_refused(statecast, arguments, message):
     assert code == 2 and error.startswith(f"statecast: {message}") and error.count("\n") == 1
 
 
-def test_a_cost_is_told_in_tables_and_as_json():
+def test_a_cost_is_told_in_tables_and_as_json(monkeypatch, capsys):
     arguments = ["--params", "1e9", "--tokens", "2e10", "--device", "a100", "--devices", "8", "--price", "2"]
     for extra in ([], ["--json"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "statecast", "cost", *arguments, *extra], capture_output=True, text=True, check=True
-        )
+        monkeypatch.setattr(sys, "argv", ["statecast", "cost", *arguments, *extra])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert not stopped.value.code
+        told = capsys.readouterr().out
         if extra:
-            cost = json.loads(done.stdout)["estimate"]
+            cost = json.loads(told)["estimate"]
             assert cost["flops"] == pytest.approx(1.2e20) and cost["price"] == pytest.approx(2 * cost["device_hours"])
             assert cost["assumptions"]["sources"]["price_per_hour"] == "given"
         else:
-            assert "not known" not in done.stdout and "codecarbon's table, WORLD" in done.stdout
+            assert "not known" not in told and "codecarbon's table, WORLD" in told
 
 
 def test_a_run_that_was_stopped_is_not_touched_without_a_word_and_not_resumed_by_another_recipe(
