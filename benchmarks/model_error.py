@@ -44,7 +44,8 @@ def simulated(folder: Path) -> tuple[Path, Path]:
 
 def stand_ins(folder: Path) -> tuple[Path, Path]:
     """For `--smoke`: the sample, and itself a day late."""
-    truth = open_fields("sample:atmosphere").load().drop_encoding()
+    fields = open_fields("sample:atmosphere")[list(SMALL.variables)]
+    truth = fields.sel(level=list(SMALL.levels)).load().drop_encoding()
     late = truth.isel(time=slice(None, -4)).assign_coords(time=truth.time[4:])
     late["forecast_period"] = ("time", np.arange(late.sizes["time"]) % 20 * 6 + 6)
     for name, fields in (("truth.zarr", truth), ("twin.zarr", late)):
@@ -97,7 +98,8 @@ def growth(found: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
 
 def draw(found: dict[str, xr.Dataset]) -> Figure:
     figure = Figure(figsize=(12, 3.2), layout="constrained")
-    for axes, (variable, level) in zip(figure.subplots(1, len(DRAWN)), DRAWN, strict=True):
+    shown = [(variable, level) for variable, level in DRAWN if variable in found["twin"]]
+    for axes, (variable, level) in zip(figure.subplots(1, len(shown)), shown, strict=True):
         for label, errors in found.items():
             line = errors[variable] if level is None else errors[variable].sel(level=level)
             axes.plot(line.forecast_period / 24, line, label=label)
@@ -113,7 +115,7 @@ def draw(found: dict[str, xr.Dataset]) -> Figure:
 
 def drawn(model: TrainedModel, stores: tuple[Path, Path], held_out: tuple[str, str]) -> Figure:
     truth, twin = (open_fields(store).sel(time=slice(*held_out)).load() for store in stores)
-    names = list(dict.fromkeys(variable for variable, _ in DRAWN))
+    names = list(dict.fromkeys(variable for variable, _ in DRAWN if variable in twin))
     answered = complete(model, twin, held_out, members=DRAWN_MEMBERS, progress=False).mean("number")
     answered = answered.assign_coords(forecast_period=twin.forecast_period)
     found = {"twin": growth(twin.set_coords("forecast_period")[names], truth[names])}
