@@ -21,7 +21,7 @@ from torch import nn
 
 from statecast.models import ModelOptions, Prediction, StateModel, TokenSpec
 from statecast.models.attention import Geometry
-from statecast.models.blocks import Block
+from statecast.models.blocks import EncoderBlock
 from statecast.models.embedding import CoordinateEmbedding
 from statecast.models.heads import EnsembleHead, make_heads, masked_mean
 from statecast.models.operations import count_flops
@@ -50,7 +50,7 @@ class MaskTokenModel(nn.Module):
         self.mask = nn.Parameter(torch.zeros(width))
         layers = options.encoder_layers + options.decoder_layers
         self.blocks = nn.ModuleList(
-            Block(width, options.heads, options.mlp_ratio, options.reach_deg or DEFAULT_REACH_DEG, crosses=False)
+            EncoderBlock(width, options.heads, options.mlp_ratio, options.reach_deg or DEFAULT_REACH_DEG)
             for _ in range(layers)
         )
         self.norm = nn.RMSNorm(width)

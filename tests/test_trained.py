@@ -109,7 +109,7 @@ def without_a_weight(path) -> None:
         ("model.json", cut, ""),
         ("model.json", lambda p: p.write_text("[]"), ""),
         ("model.json", lambda p: p.write_text("{}"), "format"),
-        ("model.json", other_format, "format is 99, expected 3"),
+        ("model.json", other_format, "format is 99, expected 4"),
         ("model.json", wider, "size mismatch"),
         ("recipe.yaml", lambda p: p.write_text("a: [1"), ""),
         ("recipe.yaml", lambda p: p.write_text(""), "holds no recipe"),

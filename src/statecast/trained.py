@@ -23,7 +23,9 @@ from statecast.sources import Climatology
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer
 
-FORMAT = 3  # 1: answers not in units of their expected spread; 2: a climatology that jumped at the end of a month
+FORMAT = (
+    4  # 1: answers not in units of their spread; 2: a climatology that jumped between months; 3: norms not modulated
+)
 LONGEST_REASON = 200  # letters of another library's message that are passed on
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, yaml.YAMLError, SafetensorError)
 """What reading a file that was cut off, changed or written by another version can raise."""

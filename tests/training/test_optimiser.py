@@ -15,9 +15,9 @@ from statecast.training.optimiser import (
     BETAS,
     ORTHOGONAL_RATE,
     decayed_parameters,
-    hidden_matrices,
     learning_rate_factor,
     make_optimiser,
+    orthogonal_matrices,
 )
 
 
@@ -66,14 +66,14 @@ def test_only_matrices_of_linear_maps_decay(model):
     names = {name for name, p in model.named_parameters() if id(p) in decayed}
     linear = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     assert names == linear
-    assert not any(part in name for name in names for part in ("shift", "log_", "norm", "asked", "bias"))
+    assert not any(part in name for name in names for part in ("shift", "log_", "norm.weight", "asked", "bias"))
 
 
 def test_every_parameter_is_in_one_group_and_frozen_ones_in_none(model):
     model.anchor.weight.requires_grad_(False)
     optimiser, _ = make_optimiser(model, TrainingOptions(weight_decay=0.3))
-    decay, rest, orthogonal = optimiser.param_groups
-    assert (decay["weight_decay"], rest["weight_decay"], orthogonal["weight_decay"]) == (0.3, 0.0, 0.3)
+    rest, orthogonal = optimiser.param_groups
+    assert (rest["weight_decay"], orthogonal["weight_decay"]) == (0.0, 0.3)
     grouped = [id(p) for group in optimiser.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     assert id(model.anchor.weight) not in grouped
@@ -85,7 +85,7 @@ def test_without_a_gradient_a_step_shrinks_matrices_and_leaves_the_rest(model):
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
-    decayed, orthogonal = decayed_parameters(model), hidden_matrices(model)
+    decayed, orthogonal = decayed_parameters(model), orthogonal_matrices(model)
     for name, parameter in model.named_parameters():
         rate = 0.1 * ORTHOGONAL_RATE if id(parameter) in orthogonal else 0.1
         factor = 1 - rate * 0.5 if id(parameter) in decayed else 1.0
@@ -98,15 +98,11 @@ def test_half_precision_takes_an_optimiser_whose_gradient_can_be_clipped(model, 
     assert optimiser.param_groups[0]["fused"] is fused
 
 
-def test_orthogonal_steps_are_for_the_matrices_of_blocks_alone(model):
-    orthogonal = hidden_matrices(model)
-    names = {name for name, p in model.named_parameters() if id(p) in orthogonal}
-    ends = ("to_query", "to_key", "to_value", "output", "mlp.1", "mlp.3")
-    assert names == {
-        f"{block}.0.{'' if end.startswith('mlp') else 'attention.'}{end}.weight"
-        for block in ("encoder", "decoder")
-        for end in ends
-    }
+def test_orthogonal_steps_are_for_the_matrices_of_all_linear_maps(model):
+    """What makes tokens of values, and answers of tokens, too: with AdamW there ours was 12 % behind (docs/experiments.md)."""
+    optimiser, _ = make_optimiser(model, TrainingOptions())
+    stepped = {id(p) for group in optimiser.param_groups if group["orthogonal"] for p in group["params"]}
+    assert stepped == {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     adamw, _ = make_optimiser(model, TrainingOptions(optimiser="adamw"))
     assert not any(group["orthogonal"] for group in adamw.param_groups)
 
@@ -116,7 +112,8 @@ def test_low_rank_updates_are_left_to_adamw(model):
     with free(model, AdaptationOptions(change="lora", rank=2)):
         optimiser, _ = make_optimiser(model, TrainingOptions())
         orthogonal = [p for group in optimiser.param_groups if group["orthogonal"] for p in group["params"]]
-        assert not orthogonal and any("lora_" in name for name, _ in model.named_parameters())
+        updates = {id(p) for name, p in model.named_parameters() if "lora_" in name}
+        assert updates and not updates & {id(p) for p in orthogonal}
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 32), (16, 24)])

@@ -11,7 +11,7 @@ from torch import nn
 from statecast.adaptation.transfer import NOTHING_TAKEN, Transferred
 from statecast.models import StateModel
 
-ATTENTION_AND_PERCEPTRON = r"(encoder|decoder)\.\d+\.(attention\.(to_query|to_key|to_value|output)|mlp\.[13])"
+ATTENTION_AND_PERCEPTRON = r"(encoder|decoder)\.\d+\.(attention\.(to_query|to_key|to_value|output)|mlp\.[02])"
 
 
 class AdaptationError(ValueError):

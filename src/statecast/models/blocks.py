@@ -1,4 +1,4 @@
-"""Transformer blocks, norm first. Axes: B sample, N query token, M key token, W width."""
+"""Transformer blocks, norm first. Axes: B sample, N query token, M key token, W width, F condition."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -6,28 +6,67 @@ from torch import Tensor, nn
 from statecast.models.attention import GeometricAttention, Geometry
 
 
-class Block(nn.Module):
-    """Attention (to the tokens themselves, or to a context), then a two-layer perceptron, each added to the stream of tokens."""
+class ModulatedNorm(nn.Module):
+    """A norm whose scale and shift depend on a condition, at first not at all.
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, reach_deg: float, *, crosses: bool) -> None:
+        (1 + γ(c)) · g x / rms(x)  +  β(c)          with linear γ and β, 0 at the start
+
+    FiLM (Perez et al. 2018), in the place that Peebles & Xie 2023 (DiT) give it: before attention and perceptron.
+    """
+
+    def __init__(self, width: int, condition_size: int) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(width)
-        self.context_norm = nn.RMSNorm(width) if crosses else None
+        self.modulation = nn.Linear(condition_size, 2 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, tokens: Float[Tensor, "B N W"], condition: Float[Tensor, "B N F"]) -> Float[Tensor, "B N W"]:
+        scale, shift = self.modulation(condition).chunk(2, dim=-1)
+        return self.norm(tokens) * (1 + scale) + shift
+
+
+class EncoderBlock(nn.Module):
+    """Attention of tokens to one another, then a two-layer perceptron, each added to the stream of tokens."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, reach_deg: float) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width)
         self.attention = GeometricAttention(width, heads, reach_deg)
-        hidden = int(mlp_ratio * width)
-        self.mlp = nn.Sequential(nn.RMSNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp_norm = nn.RMSNorm(width)
+        self.mlp = perceptron(width, mlp_ratio)
+
+    def forward(self, tokens: Float[Tensor, "B N W"], at: Geometry) -> Float[Tensor, "B N W"]:
+        normed = self.norm(tokens)
+        tokens = tokens + self.attention(normed, at, normed, at)
+        return tokens + self.mlp(self.mlp_norm(tokens))
+
+
+class DecoderBlock(nn.Module):
+    """Attention of asked tokens, each on its own, to a context, then a perceptron; what enters both depends on a condition of the token."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, reach_deg: float, condition_size: int) -> None:
+        super().__init__()
+        self.norm = ModulatedNorm(width, condition_size)
+        self.context_norm = nn.RMSNorm(width)
+        self.attention = GeometricAttention(width, heads, reach_deg)
+        self.mlp_norm = ModulatedNorm(width, condition_size)
+        self.mlp = perceptron(width, mlp_ratio)
 
     def forward(
         self,
         tokens: Float[Tensor, "B N W"],
         at: Geometry,
-        context: Float[Tensor, "B M W"] | None = None,
-        where: Geometry | None = None,
+        condition: Float[Tensor, "B N F"],
+        context: Float[Tensor, "B M W"],
+        where: Geometry,
     ) -> Float[Tensor, "B N W"]:
-        normed = self.norm(tokens)
-        if self.context_norm is None:
-            tokens = tokens + self.attention(normed, at, normed, at)
-        else:
-            assert context is not None and where is not None, "a block that crosses needs a context"
-            tokens = tokens + self.attention(normed, at, self.context_norm(context), where)
-        return tokens + self.mlp(tokens)
+        mixed = self.attention(self.norm(tokens, condition), at, self.context_norm(context), where)
+        tokens = tokens + mixed
+        return tokens + self.mlp(self.mlp_norm(tokens, condition))
+
+
+def perceptron(width: int, ratio: float) -> nn.Sequential:
+    """Two linear maps, the hidden layer `ratio` times as wide."""
+    hidden = int(ratio * width)
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))

@@ -7,12 +7,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from statecast.models.attention import GEOMETRY_SIZE
-from statecast.models.embedding import coordinate_features, duration_features
-from statecast.models.state_model import ModelOptions, StateModel, TokenSpec, question_loss
+from statecast.models.embedding import coordinate_features
+from statecast.models.state_model import LEAD_FEATURES, LEAD_SIZE, ModelOptions, StateModel, TokenSpec, question_loss
 from statecast.streams import COORDINATES, SIDES, Question
 
 PLACE_FEATURES = coordinate_features(torch.ones(1, len(COORDINATES))).shape[-1]
-LEAD_FEATURES = duration_features(torch.zeros(1)).shape[-1] + 1
 
 
 def sample_flops(
@@ -36,9 +35,13 @@ def sample_flops(
     both_maps = 2 * width - options.heads * GEOMETRY_SIZE  # query and output, or key and value
     seen = sum(shown.values())
 
-    def block(n: int, m: int) -> int:
+    def block(n: int, m: int, modulations: int = 0) -> int:
         forward = 2 * width * (n + m) * both_maps + 4 * n * m * width + 4 * n * width * hidden
+        forward += modulations * modulation(n)
         return 3 * forward + (forward - 2 * n * hidden * width if recomputes else 0)
+
+    def modulation(n: int) -> int:
+        return 4 * n * LEAD_SIZE * width
 
     def place(n: int) -> int:
         return 4 * n * PLACE_FEATURES * width + 6 * n * width**2
@@ -46,10 +49,11 @@ def sample_flops(
     total = place(seen) + options.encoder_layers * block(seen, seen)
     total += sum(8 * n * specs[name].size * width for name, n in shown.items())
     for name, n in asked.items():
-        total += place(n) + options.decoder_layers * block(n, seen)
+        total += place(n) + options.decoder_layers * block(n, seen, modulations=2)
+        total += 4 * n * LEAD_FEATURES * LEAD_SIZE + 3 * modulation(n)
         total += 6 * n * width * options.make_head().members * specs[name].size
         if shown.get(name):
-            total += 6 * n * width**2 + 4 * n * LEAD_FEATURES * width
+            total += 6 * n * width**2
         elif specs[name].guessed:
             total += 4 * n * specs[name].guess_size * width
             total += 4 * n * specs[name].size * SIDES**2 * specs[name].points

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from statecast.models.anchors import Neighbours, gather, persist
 from statecast.models.attention import GEOMETRY_SIZE, Geometry, without_autocast
-from statecast.models.blocks import Block
+from statecast.models.blocks import DecoderBlock, EncoderBlock, ModulatedNorm
 from statecast.models.embedding import CoordinateEmbedding, duration_features
 from statecast.models.heads import FAIRNESS, EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
 from statecast.sources.anomalies import LONGEST_LAG
@@ -24,6 +24,8 @@ from statecast.streams import SIDES, Question, Tokens, Window
 
 SMALLEST_SPREAD = 0.1  # of an answer about its anchor: what lies an hour off is no more certain than the data
 DECAY_H = 40.0  # of anomalies, where the data is not known
+LEAD_FEATURES = duration_features(torch.zeros(1)).shape[-1] + 1  # and whether an anchor is at the same place
+LEAD_SIZE = 32  # of what the norms of the decoder are told of the way to the anchor
 DEFAULT_REACH_DEG = 15.0  # where the size of a token is not known: `trained.build` sets it from the data
 
 
@@ -116,6 +118,7 @@ class StateModel(nn.Module):
     the best linear estimate by how long the anomalies of each channel last: it starts better than persistence, climatology and linear
     interpolation, and the same holds in every task. A stream with a first guess starts from that instead, by a map that is learned for each
     channel from the guess at the token's points and around them to its points: at first the guess itself.
+    How far off the anchors are in time scales and shifts what enters each map of the decoder (`blocks.ModulatedNorm`).
     The decoder reads the coordinates of the queries and their first guess, never their values, and asked tokens don't see one another:
     the answer to one doesn't depend on what else is asked.
     """
@@ -129,22 +132,19 @@ class StateModel(nn.Module):
         self.coordinates = CoordinateEmbedding(width)
         self.values = nn.ModuleDict({name: nn.Linear(2 * spec.size, width) for name, spec in specs.items()})
         self.asked = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(width)) for name in specs})
-        self.encoder = nn.ModuleList(self._block(crosses=False) for _ in range(options.encoder_layers))
+        reach_deg = options.reach_deg or DEFAULT_REACH_DEG
+        sizes = (width, options.heads, options.mlp_ratio, reach_deg)
+        self.encoder = nn.ModuleList(EncoderBlock(*sizes) for _ in range(options.encoder_layers))
         self.encoder_norm = nn.RMSNorm(width)
         self.anchor = nn.Linear(width, width)
-        self.lead = nn.Linear(duration_features(torch.zeros(1)).shape[-1] + 1, width)
-        self.decoder = nn.ModuleList(self._block(crosses=True) for _ in range(options.decoder_layers))
-        self.decoder_norm = nn.RMSNorm(width)
+        self.lead = nn.Sequential(nn.Linear(LEAD_FEATURES, LEAD_SIZE), nn.GELU())
+        self.decoder = nn.ModuleList(DecoderBlock(*sizes, LEAD_SIZE) for _ in range(options.decoder_layers))
+        self.decoder_norm = ModulatedNorm(width, LEAD_SIZE)
         self.heads = make_heads(width, {name: spec.size for name, spec in specs.items()}, self.head.members)
         guessed = {name: spec for name, spec in specs.items() if spec.guessed}
         self.guesses = nn.ModuleDict({name: nn.Linear(spec.guess_size, width) for name, spec in guessed.items()})
         self.guess_map = nn.ParameterDict({name: nn.Parameter(itself(spec)) for name, spec in guessed.items()})
         self.correlation = nn.ModuleDict({name: Correlation(spec) for name, spec in specs.items()})
-
-    def _block(self, *, crosses: bool) -> Block:
-        options = self.options
-        reach_deg = options.reach_deg or DEFAULT_REACH_DEG
-        return Block(options.width, options.heads, options.mlp_ratio, reach_deg, crosses=crosses)
 
     def _run(self, block: nn.Module, *inputs: Any) -> Tensor:
         if self.recomputes and self.training:
@@ -183,18 +183,21 @@ class StateModel(nn.Module):
         coords = asked.coords
         tokens, at = self.coordinates(coords) + self.asked[name], Geometry.of(coords)
         base, spread = torch.zeros_like(coords[..., :1]), torch.ones_like(coords[..., :1])
+        lead = coords.new_zeros((*coords.shape[:-1], LEAD_FEATURES))
         if shown is not None and len(shown):
             layout = self.specs[name].layout
             neighbours = Neighbours.of(replace(asked, layout=layout), replace(shown, layout=layout))
-            tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span])) + self.lead(neighbours.lead_features())
+            tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span]))
+            lead = neighbours.lead_features()
             base, spread = self._anchor(name, shown, neighbours)
         elif asked.guess is not None:
             tokens = tokens + self.guesses[name](asked.guess)
             base = self._mapped_guess(name, asked.guess)
         tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
+        condition = self.lead(lead)
         for block in self.decoder:
-            tokens = self._run(block, tokens, at, encoded, where)
-        departures = self.heads[name](self.decoder_norm(tokens)).unflatten(-1, (self.head.members, -1))
+            tokens = self._run(block, tokens, at, condition, encoded, where)
+        departures = self.heads[name](self.decoder_norm(tokens, condition)).unflatten(-1, (self.head.members, -1))
         members = torch.addcmul(base.unsqueeze(-2), spread.unsqueeze(-2), departures.to(coords.dtype))
         return Prediction(members, spread)
 

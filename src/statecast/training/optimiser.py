@@ -7,7 +7,6 @@ from typing import NamedTuple
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from statecast.models import StateModel
 from statecast.training.muon import Muon
 from statecast.training.options import TrainingOptions
 
@@ -31,8 +30,8 @@ def make_optimiser(
     shares  of the learning rate, for each parameter by name; 1 for those that are not named
     """
     decayed, shares = decayed_parameters(model), shares or {}
-    orthogonal = hidden_matrices(model) if options.optimiser == "muon" else set()
-    groups: dict[Rule, list[nn.Parameter]] = {Rule(True, False, 1.0): [], Rule(False, False, 1.0): []}
+    orthogonal = orthogonal_matrices(model) if options.optimiser == "muon" else set()
+    groups: dict[Rule, list[nn.Parameter]] = {Rule(False, False, 1.0): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             rule = Rule(id(parameter) in decayed, id(parameter) in orthogonal, shares.get(name, 1.0))
@@ -60,15 +59,10 @@ def decayed_parameters(model: nn.Module) -> set[int]:
     return {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
 
 
-def hidden_matrices(model: nn.Module) -> set[int]:
-    """Identities of the matrices that take orthogonal steps: those of the blocks, but not low-rank updates of them."""
-    blocks = [*model.encoder, *model.decoder] if isinstance(model, StateModel) else []
-    return {
-        id(module.weight)
-        for block in blocks
-        for name, module in block.named_modules()
-        if isinstance(module, nn.Linear) and "lora_" not in name
-    }
+def orthogonal_matrices(model: nn.Module) -> set[int]:
+    """Identities of the matrices that take orthogonal steps: those of all linear maps, but not low-rank updates of them."""
+    maps = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return {id(module.weight) for name, module in maps if "lora_" not in name}
 
 
 def learning_rate_factor(step: int, options: TrainingOptions) -> float:

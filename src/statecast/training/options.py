@@ -17,7 +17,7 @@ class TrainingOptions(BaseModel):
     accumulate: int = Field(1, ge=1, description="parts that the samples of a step are taken in, one after the other")
     optimiser: Literal["muon", "adamw"] = Field(
         "muon",
-        description="muon: orthogonal steps for the matrices of the blocks (Jordan et al. 2024), AdamW for the rest",
+        description="muon: orthogonal steps for the matrices of linear maps (Jordan et al. 2024), AdamW for the rest",
     )
     learning_rate: float = Field(3.5e-3, gt=0, description="at the end of the warm-up")
     warm_up: float = Field(
