@@ -1,5 +1,6 @@
 """The benchmarks run with --smoke: what it calls is still there, and its tables still print."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -46,6 +47,26 @@ def test_runs_go_to_processes_of_their_own_and_come_back_in_order(monkeypatch, t
     sweep, study = transfer.Sweep(tmp_path, 2, 2), scaling.small_study(tmp_path)
     for work in (partial(transfer.result_of, sweep), partial(scaling.result_of, study)):
         assert pickle.loads(pickle.dumps(work)).args == work.args
+
+
+def test_a_study_of_other_axes_and_seeds_leaves_the_runs_of_the_same_settings_in_the_file(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from scaling import others_kept
+
+    def results(teraflop: float, *runs: tuple[str, int, float]) -> dict:
+        rows = [
+            {"seed": seed, "learning_rate": 1e-3, "size": size, "forecast": score, "cpu_s": 1.0}
+            for size, seed, score in runs
+        ]
+        return {"settings": {"teraflop": teraflop, "default": {"size": "M"}}, "runs": rows}
+
+    file = tmp_path / "scaling.json"
+    found = results(0.5, ("M", 0, 0.3), ("S", 1, 0.5))
+    assert others_kept(file, found) == []
+    file.write_text(json.dumps(results(0.5, ("M", 0, 0.2), ("S", 0, 0.4))))
+    assert [(row["size"], row["seed"], row["forecast"]) for row in others_kept(file, found)] == [("S", 0, 0.4)]
+    file.write_text(json.dumps(results(2.0, ("S", 0, 0.4))))
+    assert others_kept(file, found) == []
 
 
 def test_scores_of_another_store_patch_or_scale_lie_apart(monkeypatch, tmp_path):
