@@ -49,7 +49,11 @@ from unet import Anomalies, Departure, FillQuestion, ForecastQuestion, Training,
 LEADS_H = (6.0, 24.0, 72.0)
 PATCH, HIDDEN = 2, 0.75
 PRETRAINING_SHARE = 0.6  # of the time of ours
-PROBE_STEPS = (20, 60)  # what the second probe takes longer is the time of the steps between
+PROBE_STEPS = (
+    2,
+    20,
+    100,
+)  # the first warms up, what the last takes longer than the one before is the time of the steps between
 GUESSED_STEP_S = 0.25  # where the time doesn't matter
 BASELINES = {"rmse": ("persistence", "climatology", "interpolation"), "crps": ("climatology_distribution",)}
 NO_HARMONICS = "sfno: is left out, torch-harmonics is not installed. `pip install --no-deps torch-harmonics` adds it."
@@ -112,7 +116,7 @@ def with_steps(recipe: Recipe, steps: int) -> Recipe:
     return recipe.model_copy(update={"training": training})
 
 
-def step_seconds(recipe: Recipe, probe: tuple[int, int] | None) -> float:
+def step_seconds(recipe: Recipe, probe: tuple[int, ...] | None) -> float:
     """CPU time of a step of training; a guess without a probe."""
     if probe is None:
         return GUESSED_STEP_S
@@ -122,7 +126,7 @@ def step_seconds(recipe: Recipe, probe: tuple[int, int] | None) -> float:
             began = time.process_time()
             pretrain(with_steps(recipe, steps), Path(folder) / str(steps), progress=False)
             times.append(time.process_time() - began)
-    return (times[1] - times[0]) / (probe[1] - probe[0])
+    return (times[-1] - times[-2]) / (probe[-1] - probe[-2])
 
 
 def trained_for(
@@ -148,7 +152,7 @@ def our_flops(trained: TrainedModel, recipe: Recipe, samples: int = 4) -> int:
     return total // samples
 
 
-def run_ours(data: Data, seed: int, seconds: float, probe: tuple[int, int] | None) -> list[dict[str, Any]]:
+def run_ours(data: Data, seed: int, seconds: float, probe: tuple[int, ...] | None) -> list[dict[str, Any]]:
     """Forecasts of ours, pre-trained and from scratch, and the masked reconstruction of what was pre-trained."""
     pretraining, tuning = our_recipes(data, seed)
     pretraining_s, tuning_s = step_seconds(pretraining, probe), step_seconds(tuning, probe)
@@ -431,7 +435,7 @@ def kept(path: Path, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str,
 
 
 def run_seed(
-    seed: int, models: list[str], data: Data, seconds: float, probe: tuple[int, int] | None, out: Path
+    seed: int, models: list[str], data: Data, seconds: float, probe: tuple[int, ...] | None, out: Path
 ) -> Iterator[dict[str, Any]]:
     """All results of one seed, model by model."""
     for key in models:
