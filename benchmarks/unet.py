@@ -153,7 +153,7 @@ def train(
 ) -> Training:
     """Train in place for a given CPU time: a short warm-up and half a cosine by the share of the time that has passed.
 
-    With AdamW, or as ours with orthogonal steps for the kernels of hidden convolutions, at a rate of their own. CPU time on one thread is
+    With AdamW, or with orthogonal steps for the kernels of all convolutions but the last, at a rate of their own. CPU time on one thread is
     what the wall clock would show on a machine of its own.
     """
     optimiser = make_optimiser(model, learning_rate, orthogonal_rate)

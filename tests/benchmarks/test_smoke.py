@@ -1,6 +1,7 @@
 """The benchmarks run with --smoke: what it calls is still there, and its tables still print."""
 
 import json
+import operator
 import os
 import pickle
 import subprocess
@@ -44,6 +45,7 @@ def test_runs_go_to_processes_of_their_own_and_come_back_in_order(monkeypatch, t
     import transfer
 
     assert transfer.in_parallel(partial(pow, 2), range(5), 2) == [1, 2, 4, 8, 16]
+    assert os.getpid() not in transfer.in_parallel(operator.call, [os.getpid] * 2, 2)
     sweep, study = transfer.Sweep(tmp_path, 2, 2), scaling.small_study(tmp_path)
     for work in (partial(transfer.result_of, sweep), partial(scaling.result_of, study)):
         assert pickle.loads(pickle.dumps(work)).args == work.args

@@ -63,14 +63,16 @@ def test_queries_of_a_decoder_block_do_not_see_one_another(decoder_block):
     assert not torch.allclose(before, decoder_block(queries, at, condition, 2 + context, where))
 
 
-def test_a_condition_acts_on_its_own_token_once_it_has_been_learned(decoder_block):
+@pytest.mark.parametrize("learned", ["norm", "mlp_norm"])
+def test_a_condition_acts_on_its_own_token_once_it_has_been_learned(decoder_block, learned):
     (queries, at), (context, where) = tokens_at(5, seed=1), tokens_at(7, seed=2)
     one, other = conditions(5), conditions(5)
     other[:, 4] += 1
     answer = lambda condition: decoder_block(queries, at, condition, context, where)  # noqa: E731
     assert torch.equal(answer(one), answer(other))
-    for norm in (decoder_block.norm, decoder_block.mlp_norm):
-        torch.nn.init.ones_(norm.modulation.weight)
+    torch.nn.init.normal_(
+        decoder_block.get_submodule(learned).modulation.weight, generator=torch.Generator().manual_seed(4)
+    )
     torch.testing.assert_close(answer(one)[:, :4], answer(other)[:, :4])
     assert not torch.allclose(answer(one)[:, 4], answer(other)[:, 4])
 

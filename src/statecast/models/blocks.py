@@ -9,7 +9,7 @@ from statecast.models.attention import GeometricAttention, Geometry
 class ModulatedNorm(nn.Module):
     """A norm whose scale and shift depend on a condition, at first not at all.
 
-        (1 + γ(c)) · g x / rms(x)  +  β(c)          with linear γ and β, 0 at the start
+        (1 + γ(c)) · w x / rms(x)  +  β(c)          with linear γ and β, 0 at the start, and w learned
 
     FiLM (Perez et al. 2018), in the place that Peebles & Xie 2023 (DiT) give it: before attention and perceptron.
     """
@@ -23,7 +23,8 @@ class ModulatedNorm(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B N W"], condition: Float[Tensor, "B N F"]) -> Float[Tensor, "B N W"]:
         scale, shift = self.modulation(condition).chunk(2, dim=-1)
-        return self.norm(tokens) * (1 + scale) + shift
+        normed = self.norm(tokens)
+        return normed + normed * scale + shift  # 1 + scale would lose a small scale in 16 bits
 
 
 class EncoderBlock(nn.Module):

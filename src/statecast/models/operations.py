@@ -29,7 +29,7 @@ def sample_flops(
 
     A map of n tokens from i to o values takes 2 n i o forward and twice that backward, once where its input needs no gradient. Attention
     of n tokens to m takes 4 n m W forward and 8 n m W backward. The decoder runs for each asked stream, and maps all shown tokens to keys
-    and values each time. Left out: norms, activations, geometry, the search for anchors, the loss, the optimiser.
+    and values each time. Left out: norms but for their modulation, activations, geometry, the search for anchors, the loss, the optimiser.
     """
     width, hidden = options.width, int(options.mlp_ratio * options.width)
     both_maps = 2 * width - options.heads * GEOMETRY_SIZE  # query and output, or key and value

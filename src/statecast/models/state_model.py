@@ -118,7 +118,7 @@ class StateModel(nn.Module):
     the best linear estimate by how long the anomalies of each channel last: it starts better than persistence, climatology and linear
     interpolation, and the same holds in every task. A stream with a first guess starts from that instead, by a map that is learned for each
     channel from the guess at the token's points and around them to its points: at first the guess itself.
-    How far off the anchors are in time scales and shifts what enters each map of the decoder (`blocks.ModulatedNorm`).
+    How far off the anchors are in time scales and shifts an asked token where it enters a layer of the decoder (`blocks.ModulatedNorm`).
     The decoder reads the coordinates of the queries and their first guess, never their values, and asked tokens don't see one another:
     the answer to one doesn't depend on what else is asked.
     """

@@ -28,7 +28,8 @@ class Muon(AdamW):
 
     Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", scaled as in Liu et al. 2025, "Muon is scalable for
     LLM training", so that a step is as large as one of AdamW at the same rate. UVᵀ comes from Newton-Schulz iterations.
-    torch.optim.Muon is the same rule; it iterates in bfloat16, which many CPUs emulate, and matrix by matrix.
+    torch.optim.Muon is the same rule; it iterates in bfloat16, which many CPUs emulate, and matrix by matrix. Unlike there, a matrix whose
+    gradient is 0 stays as it is: UVᵀ is as large for what is left of old gradients, where a step asks nothing of a stream.
     """
 
     @torch.no_grad()
@@ -48,11 +49,14 @@ class Muon(AdamW):
             if parameter.grad is not None:
                 alike[tuple(sorted(_shape(parameter)))].append(parameter)
         for shape, parameters in alike.items():
+            told = [
+                _whole(torch.linalg.vector_norm(p.grad)) > 0 for p in parameters
+            ]  # before the gradients are smoothed
             directions = orthogonalised(torch.stack([_lying(_whole(self._momentum(p))) for p in parameters]))
-            for parameter, direction in zip(parameters, directions, strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                step = (direction if _lies(parameter) else direction.T).reshape(parameter.shape)
-                size = SIZE * max(shape) ** 0.5
+            size = SIZE * max(shape) ** 0.5
+            for parameter, is_told, direction in zip(parameters, told, directions, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"] * is_told)
+                step = is_told * (direction if _lies(parameter) else direction.T).reshape(parameter.shape)
                 parameter.add_(_shared_like(step.to(parameter.dtype), parameter), alpha=-group["lr"] * size)
                 parameter.grad = None
 

@@ -62,7 +62,7 @@ def decayed_parameters(model: nn.Module) -> set[int]:
 def orthogonal_matrices(model: nn.Module) -> set[int]:
     """Identities of the matrices that take orthogonal steps: those of all linear maps, but not low-rank updates of them."""
     maps = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    return {id(module.weight) for name, module in maps if "lora_" not in name}
+    return {id(module.weight) for name, module in maps if ".lora_" not in name}
 
 
 def learning_rate_factor(step: int, options: TrainingOptions) -> float:
