@@ -1,7 +1,7 @@
 """Does pre-training pay? Skill against the share of the data that fine-tuning may see, beside training from scratch.
 
     python benchmarks/transfer.py --out runs/transfer [--questions forecast downscale] [--seeds 0 1 2] [--jobs 2] [--scale 1.0]
-                                  [--figure transfer.png] [--smoke]
+                                  [--leave-out refit statistics] [--figure transfer.png] [--smoke]
 
 Arms, all of the same architecture, all asked the same samples in the same order:
 
@@ -69,6 +69,7 @@ SAME_WITH_ALL = {
     "statistics": "scratch",
 }  # with all data the fraction's statistics are those known
 STEPWISE = ("pretrained", "scratch")  # the arms that are also trained for parts of the steps
+OPTIONAL = tuple(arm for arm in ARMS if arm not in STEPWISE)
 VALIDATIONS = 8  # of a run, evenly spread; numbers of steps are multiples of it
 VALIDATE_EVERY_H, HELD_OUT_EVERY_H = 30.0, 66.0  # all hours of the day in turn
 
@@ -468,6 +469,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of steps")
+    parser.add_argument("--leave-out", nargs="+", choices=OPTIONAL, default=[], help="arms that are not run")
     parser.add_argument("--figure", type=Path, help="a PNG of the curves")
     parser.add_argument(
         "--smoke", action="store_true", help="one seed, two fractions, few arms and steps; forecast only"
@@ -475,7 +477,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     steps = lambda n: VALIDATIONS * 4 * max(1, round(arguments.scale * n / VALIDATIONS / 4))  # noqa: E731
-    sweep, questions, seeds = Sweep(arguments.out, steps(320), steps(128)), arguments.questions, arguments.seeds
+    arms = tuple(arm for arm in ARMS if arm not in arguments.leave_out)
+    sweep = Sweep(arguments.out, steps(320), steps(128), arms=arms)
+    questions, seeds = arguments.questions, arguments.seeds
     if arguments.smoke:
         few = Sweep(arguments.out / "smoke", 2, 2, (0.03, 0.1), (0.1,), (3.5e-3,), ("pretrained", "scratch"), (1,))
         sweep = replace(few, every_h=2000.0, validate_every_h=2000.0, validation_samples=2, extent=SMALL)
