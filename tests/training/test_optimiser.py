@@ -9,7 +9,7 @@ from torch import nn
 
 from statecast.adaptation import AdaptationOptions, free
 from statecast.models import ModelOptions, StateModel, TokenSpec
-from statecast.training import TrainingOptions
+from statecast.training import TrainingOptions, muon
 from statecast.training.muon import SIZE, Muon, orthogonalised
 from statecast.training.optimiser import (
     BETAS,
@@ -140,6 +140,19 @@ def test_an_orthogonal_step_is_as_large_as_one_of_adamw(shape):
     optimiser.step()
     assert weight.detach().square().mean().sqrt().item() == pytest.approx(0.5 * SIZE, rel=0.25)
     assert (weight.detach() * torch.randn(shape, generator=torch.Generator().manual_seed(1))).sum() < 0  # downhill
+
+
+def test_matrices_are_stepped_alike_whether_stacked_or_one_by_one(model, monkeypatch):
+    other = copy.deepcopy(model)
+    for each, stacked in ((model, muon.STACKED_VALUES), (other, 1)):
+        monkeypatch.setattr(muon, "STACKED_VALUES", stacked)
+        optimiser, _ = make_optimiser(each, TrainingOptions())
+        generator = torch.Generator().manual_seed(2)
+        for parameter in each.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimiser.step()
+    for one, another in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one, another)
 
 
 def test_without_orthogonal_groups_it_is_adamw(model):

@@ -2,7 +2,7 @@
 
 Modelled: the tensors that stand when the backward pass begins, with all gradients, which is more than any moment holds. Not modelled:
 the device's context and libraries (some 1 GB on a GPU), buffers of the collective operations, fragmentation, the moving average of the
-weights.
+weights, matrices that take an orthogonal step at once (some 1 GB where there are many).
 """
 
 from collections.abc import Iterator, Mapping

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ COEFFICIENTS = (  # of five quintic iterations: singular values from 0.003 on en
     (2.8366, -3.0525, 1.2012),
 )
 MOMENTUM = 0.95
+STACKED_VALUES = 2**26  # whole matrices of so many values are stepped at once: the iterations hold four times that
 SIZE = 0.2  # root mean square of the entries of an AdamW step in units of its rate, Liu et al. 2025
 
 
@@ -49,16 +51,19 @@ class Muon(AdamW):
             if parameter.grad is not None:
                 alike[tuple(sorted(_shape(parameter)))].append(parameter)
         for shape, parameters in alike.items():
-            told = [
-                _whole(torch.linalg.vector_norm(p.grad)) > 0 for p in parameters
-            ]  # before the gradients are smoothed
-            directions = orthogonalised(torch.stack([_lying(_whole(self._momentum(p))) for p in parameters]))
-            size = SIZE * max(shape) ** 0.5
-            for parameter, is_told, direction in zip(parameters, told, directions, strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"] * is_told)
-                step = is_told * (direction if _lies(parameter) else direction.T).reshape(parameter.shape)
-                parameter.add_(_shared_like(step.to(parameter.dtype), parameter), alpha=-group["lr"] * size)
-                parameter.grad = None
+            at_once = max(1, STACKED_VALUES // prod(shape))
+            for first in range(0, len(parameters), at_once):
+                self._step_alike(parameters[first : first + at_once], SIZE * max(shape) ** 0.5, group)
+
+    def _step_alike(self, parameters: list[nn.Parameter], size: float, group: dict[str, Any]) -> None:
+        """Of some matrices of one shape, which are stacked."""
+        told = [_whole(torch.linalg.vector_norm(p.grad)) > 0 for p in parameters]  # before the gradients are smoothed
+        directions = orthogonalised(torch.stack([_lying(_whole(self._momentum(p))) for p in parameters]))
+        for parameter, is_told, direction in zip(parameters, told, directions, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"] * is_told)
+            step = is_told * (direction if _lies(parameter) else direction.T).reshape(parameter.shape)
+            parameter.add_(_shared_like(step.to(parameter.dtype), parameter), alpha=-group["lr"] * size)
+            parameter.grad = None
 
     def _momentum(self, parameter: nn.Parameter) -> Tensor:
         """The gradient, smoothed (Nesterov)."""
