@@ -99,7 +99,7 @@ class Sweep:
     tuning: int
     fractions: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
     tuned_at: tuple[float, ...] = (0.03, 1.0)
-    rates: tuple[float, ...] = (1.75e-3, 3.5e-3, 7e-3)
+    rates: tuple[float, ...] = (1.75e-3, 3.5e-3, 7e-3, 1.4e-2)
     arms: tuple[str, ...] = ARMS
     parts: tuple[int, ...] = (4, 2, 1)  # steps over these, with all data
     every_h: float = HELD_OUT_EVERY_H
