@@ -49,11 +49,7 @@ from unet import Anomalies, Departure, FillQuestion, ForecastQuestion, Training,
 LEADS_H = (6.0, 24.0, 72.0)
 PATCH, HIDDEN = 2, 0.75
 PRETRAINING_SHARE = 0.6  # of the time of ours
-PROBE_STEPS = (
-    2,
-    20,
-    100,
-)  # the first warms up, what the last takes longer than the one before is the time of the steps between
+PROBE_STEPS = (2, 20, 100)  # the first warms up; what the last takes longer is the time of the steps between
 GUESSED_STEP_S = 0.25  # where the time doesn't matter
 BASELINES = {"rmse": ("persistence", "climatology", "interpolation"), "crps": ("climatology_distribution",)}
 NO_HARMONICS = "sfno: is left out, torch-harmonics is not installed. `pip install --no-deps torch-harmonics` adds it."

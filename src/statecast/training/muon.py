@@ -24,7 +24,7 @@ SIZE = 0.2  # root mean square of the entries of an AdamW step in units of its r
 
 
 class Muon(AdamW):
-    """AdamW for most parameters, Muon for the matrices of the groups that say `orthogonal: True`; a kernel of a convolution is one.
+    """Muon for the matrices of the groups that say `orthogonal: True`, AdamW for the rest; a kernel of a convolution is a matrix.
 
         m ← β m + (1 - β) g,        step = 0.2 sqrt(max(I, O)) UVᵀ   with   U S Vᵀ = β m + (1 - β) g
 

@@ -30,11 +30,12 @@ def make_optimiser(
     shares  of the learning rate, for each parameter by name; 1 for those that are not named
     """
     decayed, shares = decayed_parameters(model), shares or {}
-    orthogonal = orthogonal_matrices(model) if options.optimiser == "muon" else set()
     groups: dict[Rule, list[nn.Parameter]] = {Rule(False, False, 1.0): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rule = Rule(id(parameter) in decayed, id(parameter) in orthogonal, shares.get(name, 1.0))
+            decays = id(parameter) in decayed
+            orthogonal = options.optimiser == "muon" and decays and ".lora_" not in name  # low-rank updates are AdamW's
+            rule = Rule(decays, orthogonal, shares.get(name, 1.0))
             groups.setdefault(rule, []).append(parameter)
     fused = options.precision != "16-mixed"  # a fused step unscales by itself, and then Lightning can't clip
     optimiser = Muon(
@@ -57,12 +58,6 @@ def make_optimiser(
 def decayed_parameters(model: nn.Module) -> set[int]:
     """Identities of the parameters that decay: matrices of linear maps."""
     return {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
-
-
-def orthogonal_matrices(model: nn.Module) -> set[int]:
-    """Identities of the matrices that take orthogonal steps: those of all linear maps, but not low-rank updates of them."""
-    maps = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    return {id(module.weight) for name, module in maps if ".lora_" not in name}
 
 
 def learning_rate_factor(step: int, options: TrainingOptions) -> float:
