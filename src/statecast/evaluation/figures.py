@@ -167,10 +167,11 @@ def training_curves(runs: Mapping[str, Path]) -> Figure | None:
         rows = read_metrics(run)
         if not rows:
             continue
-        for key, colour, width in (("loss", "#9db8e0", 0.8), ("validation_loss", "#1f5fbf", 1.8)):
+        for key, colour, width, marker in (("loss", "#9db8e0", 0.8, ""), ("validation_loss", "#1f5fbf", 1.8, "o")):
             points = [(r["step"], r[key]) for r in rows if key in r]
-            if points:
-                axis.plot(*zip(*points, strict=True), color=colour, linewidth=width, label=key.replace("_", " "))
+            if points:  # a marker, as a short run is validated once
+                style = {"color": colour, "linewidth": width, "marker": marker, "markersize": 3}
+                axis.plot(*zip(*points, strict=True), label=key.replace("_", " "), **style)
         axis.set(title=name, xlabel="step", ylabel="loss" if drawn == 0 else "")
         axis.legend(fontsize=7, frameon=False)
         drawn += 1
