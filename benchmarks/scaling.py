@@ -12,7 +12,7 @@ slabs, a token for all variables and levels. On the axis `hidden` single tokens 
 are not time: the results hold the CPU time of each run's pre-training as well (`cpu_s`), of which small models take more an operation.
 
 The end of the store is held out, a year unless it is told; training ends 30 days before, and those decide the learning rate of each size,
-from three, with the first seed. Other runs take that of their size. Fewer years are the last ones before.
+from four, with the first seed. Other runs take that of their size. Fewer years are the last ones before.
 
 Scores are RMSE over climatology's where 50, 75 and 90 % of single tokens are hidden, and over persistence's at +24 h, means over variables
 and levels. Climatology is that of all years, whatever a run knew. With a token for each variable other values are hidden, so only the
@@ -102,7 +102,7 @@ class Study:
     hidden: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
     tokens: tuple[str, ...] = (SHARED, SINGLE)
     compute: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
-    rates: tuple[float, ...] = (1.75e-3, 3.5e-3, 7e-3)
+    rates: tuple[float, ...] = (8.75e-4, 1.75e-3, 3.5e-3, 7e-3)
     patch: int = 4
     held_out_days: int = 365
     validation_days: int = 30
