@@ -132,6 +132,19 @@ def test_newton_schulz_keeps_the_directions_and_evens_out_their_sizes(shape):
     assert not orthogonalised(torch.zeros(1, *shape)).any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_iterations_of_gram_matrices_are_those_of_the_matrix(dtype):
+    """Also of one with singular values over six orders of magnitude, and in float32 for what is kept in 16 bits."""
+    generator = torch.Generator().manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(2, 24, 96, generator=generator), full_matrices=False)
+    matrices = (u @ torch.diag_embed(torch.logspace(0, -6, 24).expand(2, -1)) @ v).to(dtype)
+    x = matrices.double() / matrices.double().norm(dim=(1, 2), keepdim=True)
+    for a, b, c in muon.COEFFICIENTS:
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    torch.testing.assert_close(orthogonalised(matrices).double(), x, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("shape", [(48, 16), (16, 48), (16, 4, 3, 4)])
 def test_an_orthogonal_step_is_as_large_as_one_of_adamw(shape):
     weight = nn.Parameter(torch.zeros(shape))

@@ -78,12 +78,21 @@ class Muon(AdamW):
 
 
 def orthogonalised(matrices: Float[Tensor, "L I O"]) -> Float[Tensor, "L I O"]:
-    """Each matrix with its singular values moved to about 1; 0 stays 0."""
-    x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    """Each matrix with its singular values moved to about 1; 0 stays 0.
+
+    An iteration X ← p(G) X, with p(G) = a + b G + c G² and G = X Xᵀ, makes p(G) G p(G) of G: so only I × I matrices are iterated, and the
+    product of all p(G) is applied to the matrix once. In float32 at least: G has the squares of the singular values.
+    """
+    x = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    gram = x @ x.mT
+    product = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
     for a, b, c in COEFFICIENTS:
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = factor @ product
+        gram = factor @ gram @ factor
+    return product @ x
 
 
 def _shape(parameter: Tensor) -> tuple[int, int]:
