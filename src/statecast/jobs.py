@@ -332,7 +332,7 @@ def explain(
     See `explain.explain` for the options, what comes back and what is raised; OutputError if `out` exists.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
-    explained = explain_point(trained, model_stores(trained, data, stores), at, query, **options)
+    explained = explain_point(trained, model_stores(trained, data, stores, needs_asked=False), at, query, **options)
     if out is not None:
         with new_output(out, overwrite=overwrite) as directory:
             directory.mkdir()

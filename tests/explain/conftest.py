@@ -36,9 +36,8 @@ def make_trained(store) -> MakeTrained:
     def make(
         streams=STREAMS, head: str = "ensemble", dtype: torch.dtype = torch.float32, data=None, **task
     ) -> TrainedModel:
-        tokenizers = {
-            n: FieldTokenizer.fit(s, Record.open(store if data is None else data, s)) for n, s in streams.items()
-        }
+        stores = data if isinstance(data, dict) else dict.fromkeys(streams, store if data is None else data)
+        tokenizers = {n: FieldTokenizer.fit(s, Record.open(stores[n], s)) for n, s in streams.items()}
         options = ModelOptions(width=48, heads=3, encoder_layers=2, decoder_layers=2, members=4, head=head)
         recipe = {
             "data": {"store": "a.zarr", "train": ["2001", "2002"]},

@@ -113,13 +113,6 @@ def test_what_is_shown_is_not_asked(make_trained):
         find_channel(trained, Translate(to=("air",)), "msl")
 
 
-def test_an_answer_from_a_first_guess_is_refused(make_trained, store):
-    guessed = Stream(variables=("t",), levels=(500,), patch=(2, 3, 4), first_guess={"t": "air.t"})
-    trained = make_trained({"air": STREAMS["air"], "fine": guessed}, kind="translate", to=("fine",))
-    with pytest.raises(ModelError, match="answers stream fine from a first guess"):
-        ask_point(trained, store, AT, QUERY)
-
-
 def test_another_grid_is_refused(trained, make_store):
     with pytest.raises(ModelError, match="the model's grid is 12 x 24"):
         ask_point(trained, open_fields(make_store(steps=60, lat=np.linspace(-75, 75, 6))), AT, QUERY)

@@ -31,7 +31,7 @@ def test_sensitivity_agrees_with_finite_differences(precise, asked, question, wh
     found = sensitivity(precise.model, question, value, which)
     random = np.random.default_rng(0)
     for stream, tokens in question.context.items():
-        strongest = found[stream].flatten().abs().argsort(descending=True)[:5].tolist()
+        strongest = found.shown[stream].flatten().abs().argsort(descending=True)[:5].tolist()
         for place in [*strongest, *random.integers(tokens.values.numel(), size=5).tolist()]:
             answers = []
             for sign in (1, -1):
@@ -41,7 +41,7 @@ def test_sensitivity_agrees_with_finite_differences(precise, asked, question, wh
                 members = precise.model(context, question.queries)["air"].members[0, 0, :, value].detach()
                 answers.append(members.mean() if which == "mean" else members[which])
             expected = (answers[0] - answers[1]) / (2 * step)
-            torch.testing.assert_close(found[stream].view(-1)[place], expected, atol=1e-8, rtol=1e-5)
+            torch.testing.assert_close(found.shown[stream].view(-1)[place], expected, atol=1e-8, rtol=1e-5)
 
 
 def place(found) -> dict[str, float]:

@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from statecast.explain.labelled import point_coordinates, sensitivity_fields, slope
+from statecast.explain.labelled import gradient_fields, point_coordinates, sensitivity_arrays, slope
 from statecast.explain.point import PointQuestion, ask_point, layout, value_in_token
 from statecast.explain.sensitivity import as_batch, gradients
 from statecast.inference.forecast import forecast_task, slab_depth
@@ -43,7 +43,9 @@ def chained_sensitivity(
     (said,) = trained.model(context, as_batch(blocks[-1].question, trained.model).queries).values()
     answer = said.members.mean(dim=-2)[0, 0, value_in_token(blocks[-1])]
     own = slope(blocks[-1], trained.tokenizers[blocks[-1].stream], float(answer.detach()))
-    field = sensitivity_fields(blocks[0], trained.tokenizers, gradients(answer, shown), own)
+    found = gradients(answer, [tokens.values for tokens in shown.values()])
+    fields = gradient_fields(blocks[0], dict(zip(shown, found, strict=True)))
+    field = sensitivity_arrays(blocks[0], trained.tokenizers, fields, own).sensitivity
     start, end = point_coordinates(blocks[0]), point_coordinates(blocks[-1])
     return field.assign_coords(
         end | {"init_time": start["init_time"], "lead_time": ((), float(lead_time_h), end["lead_time"][2])}

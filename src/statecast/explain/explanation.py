@@ -1,4 +1,4 @@
-"""One explanation: attention, roll-out, sensitivity and, if asked, a counterfactual of the answer at one point. Axes: E member."""
+"""One explanation: attention, roll-out, sensitivity and, if asked, a counterfactual of the answer at one point. Axes: E member, T V H W as in `point`."""
 
 from collections.abc import Mapping
 
@@ -11,18 +11,20 @@ from statecast.explain.attention import CHUNK, decoder_rows, encoder_rows, neare
 from statecast.explain.counterfactual import another_alpha, under
 from statecast.explain.labelled import (
     anomaly_maps,
+    gradient_fields,
     on_token_grids,
     point_coordinates,
     point_fields,
-    sensitivity_fields,
+    sensitivity_arrays,
     slope,
 )
-from statecast.explain.point import PointQuestion, QueryError, ask_point, value_in_token
-from statecast.explain.sensitivity import Members, as_batch, check_which, chosen, sensitivity
+from statecast.explain.point import PointQuestion, QueryError, ask_point, layout, value_in_token
+from statecast.explain.sensitivity import Members, Sensitivity, as_batch, check_which, chosen, sensitivity
 from statecast.inference.answer import answer
 from statecast.inference.forecast import with_attributes
 from statecast.sources import Stores
-from statecast.streams import Question
+from statecast.streams import Question, positions
+from statecast.tokenizers.first_guess import guess_gradient
 from statecast.trained import TrainedModel
 
 
@@ -50,7 +52,8 @@ def explain(
     STREAM_decoder_attention  (decoder_layer, head, tokens)  what the asked token takes from each shown one: probabilities over all streams
     STREAM_encoder_attention  (encoder_layer, head, tokens)  the same of the shown token that lies nearest to the asked one
     STREAM_rollout            (tokens)                       attention roll-out, see `attention.rollout`
-    sensitivity               (time, channel, lat, lon)      gradient of the answer, see `labelled.sensitivity_fields`
+    sensitivity               (time, channel, lat, lon)      gradient of the answer, see `labelled.sensitivity_arrays`
+    STREAM_sensitivity        (time, STREAM_channel, STREAM_grid_lat, STREAM_grid_lon)   the same for a stream on another grid
     answer                    (number)                       members at the point, in the units of the store
     VARIABLE_anomaly          ([level,] lat, lon)            with season or hour: the answer's departure from climatology, at the valid time
     VARIABLE_difference       ([level,] lat, lon)            with season or hour: by how much it differs under the other α
@@ -65,12 +68,10 @@ def explain(
     question, value = as_batch(asked.question, trained.model), value_in_token(asked)
     values = answer(trained, asked.question)[asked.stream][:, 0, value]
     meant = float(values.mean() if members == "mean" else values[members])
-    found = sensitivity(trained.model, question, value, members)
+    found = _through_guess(trained, asked, sensitivity(trained.model, question, value, members))
     parts = [
         *_attention(trained, asked, question, chunk),
-        sensitivity_fields(
-            asked, trained.tokenizers, found, slope(asked, trained.tokenizers[asked.stream], meant)
-        ).to_dataset(),
+        sensitivity_arrays(asked, trained.tokenizers, found, slope(asked, trained.tokenizers[asked.stream], meant)),
         _answer(trained, asked, values).to_dataset(name="answer"),
     ]
     if changes:
@@ -82,6 +83,24 @@ def explain(
     )
     other = {k: v for k, v in (("season", season), ("hour_utc", hour_utc)) if v is not None}
     return explained.assign_attrs(query=str(asked.channel), members=str(members), **other)
+
+
+def _through_guess(
+    trained: TrainedModel, asked: PointQuestion, found: Sensitivity
+) -> dict[str, Float[np.ndarray, "T V H W"]]:
+    """Gradients as fields, those of the first guess carried back to the streams that it comes from."""
+    fields = gradient_fields(asked, found.shown)
+    if found.guess is None:
+        return fields
+    stream, tokenizer = asked.stream, trained.tokenizers[asked.stream]
+    (token,) = positions(asked.question.queries[stream], asked.window[stream]).tolist()
+    of_guess = np.zeros(np.prod(asked.shape(stream)))
+    index = layout(tokenizer, len(asked.times), with_margin=True)[token]
+    np.add.at(of_guess, index, found.guess[0, 0].double().cpu().numpy())
+    carried = guess_gradient(
+        stream, trained.tokenizers, asked.records, asked.places, of_guess.reshape(asked.shape(stream))
+    )
+    return {name: field + carried.get(name, 0.0) for name, field in fields.items()}
 
 
 def _attention(trained: TrainedModel, asked: PointQuestion, question: Question, chunk: int) -> list[xr.Dataset]:

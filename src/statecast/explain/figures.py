@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from statecast.evaluation.figures import DIVERGING, draw_map, map_panels
+from statecast.explain.labelled import sensitivities
 from statecast.sources import Grid
 
 SHARES = "BuPu"  # of attention: white is none
@@ -17,16 +18,16 @@ AROUND_LAT_DEG, AROUND_LON_DEG = 40.0, 75.0  # of the point, on the maps of the 
 
 def sensitivity_maps(explained: xr.Dataset) -> Figure:
     """The channels that count most, at the last times that are shown, around the point."""
-    field = explained.sensitivity.isel(time=slice(-SHOWN_TIMES, None))
-    weight = (field.fillna(0) ** 2).sum(["time", "lat", "lon"])
-    strongest = np.argsort(-weight.values)[:SHOWN_CHANNELS]
-    grid = Grid(explained.lat.values, explained.lon.values)
-    titles = [f"{short(time)}" for time in field.time.values]
-    figure, axes = map_panels(len(strongest), titles, grid, height_deg=2 * AROUND_LAT_DEG, width_deg=2 * AROUND_LON_DEG)
-    for number, panels in zip(strongest, axes, strict=True):
-        channel = field.isel(channel=int(number))
+    fields = [field.isel(time=slice(-SHOWN_TIMES, None)) for field in sensitivities(explained)]
+    channels = [field.isel(channel=number) for field in fields for number in range(field.sizes["channel"])]
+    strongest = sorted(channels, key=lambda channel: -float((channel.fillna(0) ** 2).sum()))[:SHOWN_CHANNELS]
+    titles = [f"{short(time)}" for time in explained.time.values[-SHOWN_TIMES:]]
+    around = {"height_deg": 2 * AROUND_LAT_DEG, "width_deg": 2 * AROUND_LON_DEG}
+    figure, axes = map_panels(len(strongest), titles, _grid_of(strongest[0]), **around)
+    for channel, panels in zip(strongest, axes, strict=True):
+        grid = _grid_of(channel)
         largest = max(float(np.nanmax(np.abs(channel.values))), 1e-30)
-        panels[0].set_ylabel(f"to {channel.channel.item()}\n({field.attrs['units']} per std)", fontsize=8)
+        panels[0].set_ylabel(f"to {channel.channel.item()}\n({channel.attrs['units']} per std)", fontsize=8)
         for panel, values in zip(panels, channel.values, strict=True):
             draw_map(panel, grid, values, DIVERGING, -largest, largest, centre_deg=float(explained.query_lon))
             mark(panel, explained)
@@ -81,7 +82,7 @@ def counterfactual_maps(explained: xr.Dataset) -> Figure:
     variable, _, level = explained.attrs["query"].partition("@")
     fields = [explained[f"{variable}_{suffix}"] for suffix in ("anomaly", "difference")]
     fields = [field.sel(level=float(level)) if level else field for field in fields]
-    grid = Grid(explained.lat.values, explained.lon.values)
+    grid = _grid_of(fields[0])
     figure, axes = map_panels(1, ("answer, departure from climatology", "difference under the other α"), grid)
     axes[0][0].set_ylabel(f"{explained.attrs['query']} ({fields[0].attrs['units']})", fontsize=9)
     for panel, field in zip(axes[0], fields, strict=True):
@@ -100,6 +101,10 @@ def together(array: xr.DataArray, stream: str, *, keep_time: bool = False) -> xr
 def token_grid(explained: xr.Dataset, stream: str) -> Grid:
     """The centres of a stream's tokens."""
     return Grid(explained[f"{stream}_lat"].values, explained[f"{stream}_lon"].values)
+
+
+def _grid_of(field: xr.DataArray) -> Grid:
+    return Grid(field.lat.values, field.lon.values)
 
 
 def mark(axis: Axes, explained: xr.Dataset | xr.DataArray) -> None:

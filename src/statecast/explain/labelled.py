@@ -3,7 +3,7 @@
 Axes: N token, P value in a token; G level of a token, T time, V channel, H row, W column; L layer, K head; * any leading axes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from statecast.explain.point import PointQuestion
 from statecast.inference.forecast import labelled
+from statecast.sources import Grid
 from statecast.streams import positions
 from statecast.tokenizers import FieldTokenizer
 
@@ -86,38 +87,78 @@ def on_fields(
     return field.reshape(asked.shape(stream))
 
 
-def sensitivity_fields(
-    asked: PointQuestion, tokenizers: Mapping[str, FieldTokenizer], gradients: Mapping[str, torch.Tensor], own: float
-) -> xr.DataArray:
-    """Gradients in normalised units as (time, channel, lat, lon): units of the answer for one standard deviation of an input's anomaly.
-
-    `own` is the `slope` of what was asked. NaN where the model is shown nothing. The standard deviations stand beside the channels: divide
-    by them for gradients in the units of the inputs.
-    """
-    parts = []
+def gradient_fields(
+    asked: PointQuestion, gradients: Mapping[str, torch.Tensor]
+) -> dict[str, Float[np.ndarray, "T V H W"]]:
+    """Gradients (1 N P) for the shown values of each stream as fields, NaN where the model is shown nothing."""
+    fields = {}
     for stream, tokens in asked.question.context.items():
-        values = np.where(tokens.observed, gradients[stream][0].cpu().numpy() * own, np.nan)
-        parts.append(on_fields(asked, stream, asked.shown(stream), values))
-    field = np.concatenate(parts, axis=1)
-    shown = np.flatnonzero(np.isfinite(field).any(axis=(1, 2, 3))).tolist()
-    coords = {"time": ("time", as_index([asked.times[i] for i in shown], asked), AXES["time"]), **_grid(asked)}
+        values = np.where(tokens.observed, gradients[stream][0].cpu().numpy(), np.nan)
+        fields[stream] = on_fields(asked, stream, asked.shown(stream), values)
+    return fields
+
+
+def sensitivity_arrays(
+    asked: PointQuestion,
+    tokenizers: Mapping[str, FieldTokenizer],
+    gradients: Mapping[str, Float[np.ndarray, "T V H W"]],
+    own: float,
+) -> xr.Dataset:
+    """Gradients in normalised units, by stream, in units of the answer for one standard deviation of an input's anomaly.
+
+    `sensitivity` on (time, channel, lat, lon) for the streams on the grid that is asked, and STREAM_sensitivity on axes of its own for each
+    one on another grid. `own` is the `slope` of what was asked. The standard deviations stand beside the channels: divide by them for
+    gradients in the units of the inputs. Times of which nothing was shown are left out.
+    """
+    seen = np.any([np.isfinite(field).any(axis=(1, 2, 3)) for field in gradients.values()], axis=0)
+    steps = np.flatnonzero(seen).tolist()
+    time = ("time", as_index([asked.times[i] for i in steps], asked), AXES["time"])
     attributes = {
         "units": asked.units,
         "long_name": f"change of {asked.channel} at the point for one standard deviation of the anomaly of what is shown",
     }
-    dims = ("time", "channel", "lat", "lon")
-    array = xr.DataArray(field[shown], coords, dims, "sensitivity", attributes)
-    return array.assign_coords(_channel_coordinates(asked, tokenizers))
+    parts = []
+    for stream, together in _by_grid(asked, gradients).items():
+        field = np.concatenate([gradients[name] for name in together], axis=1)[steps] * own
+        coords = {"time": time, **_grid(asked.records[together[0]].grid), **_channels(asked, tokenizers, together)}
+        array = xr.DataArray(field, coords, ("time", "channel", "lat", "lon"), attrs=attributes)
+        name, own_names = _named(stream)
+        parts.append(array.rename(own_names).to_dataset(name=name))
+    return xr.merge(parts)
+
+
+def sensitivities(explained: xr.Dataset) -> list[xr.DataArray]:
+    """The arrays of `sensitivity_arrays`, all on axes of the same names."""
+    found = []
+    for variable in explained.data_vars:
+        name, own_names = _named(str(variable).removesuffix("sensitivity").removesuffix("_") or None)
+        if variable == name:
+            found.append(explained[name].rename({theirs: plain for plain, theirs in own_names.items()}))
+    return found
+
+
+def _named(stream: str | None) -> tuple[str, dict[str, str]]:
+    """Name of a sensitivity and of its coordinates: plain ones on the grid that is asked, a stream's own on another one."""
+    channels = {f"channel{suffix}": f"{stream}_channel{suffix}" for suffix in ("", "_stream", "_units", "_std")}
+    axes = {axis: f"{stream}_grid_{axis}" for axis in ("lat", "lon")}
+    return ("sensitivity", {}) if stream is None else (f"{stream}_sensitivity", channels | axes)
+
+
+def _by_grid(asked: PointQuestion, streams: Iterable[str]) -> dict[str | None, list[str]]:
+    """None -> the streams on the grid that is asked; every other one by itself."""
+    found: dict[str | None, list[str]] = {}
+    for stream in streams:
+        is_asked = asked.records[stream].grid.is_like(asked.grid)
+        found.setdefault(None if is_asked else stream, []).append(stream)
+    return found
 
 
 def slope(asked: PointQuestion, tokenizer: FieldTokenizer, answer: float) -> float:
-    """Change of the asked field for one unit of its normalised value, where that is `answer`: the standard deviation of its anomalies.
-
-    Of a channel whose anomalies are differences of logarithms, log(1 + y / s), that times y + s.
-    """
-    std = float(tokenizer.climatology.anomaly_std[asked.index[1]])
-    scale = tokenizer.stream.log_scale.get(asked.channel.variable)
-    return std if scale is None else std * (float(point_fields(asked, tokenizer, np.array([answer]))[0]) + scale)
+    """Change of the asked field for one unit of its normalised value, where that is `answer`."""
+    channel = asked.index[1]
+    fields = np.zeros((len(tokenizer.climatology.channels), 1, 1))
+    fields[channel] = point_fields(asked, tokenizer, np.array([answer]))
+    return float(tokenizer.slope(fields)[channel].item())
 
 
 def point_fields(
@@ -131,11 +172,11 @@ def point_fields(
     return tokenizer.to_fields(anomalies, usual[None, :, None, None])[:, 0, channel, 0, 0]
 
 
-def _channel_coordinates(asked: PointQuestion, tokenizers: Mapping[str, FieldTokenizer]) -> dict[str, Any]:
-    """VARIABLE@LEVEL of the channels that are shown, their stream, and units and standard deviation of their anomalies."""
+def _channels(asked: PointQuestion, tokenizers: Mapping[str, FieldTokenizer], streams: Sequence[str]) -> dict[str, Any]:
+    """VARIABLE@LEVEL of the channels of some streams, their stream, and units and standard deviation of their anomalies."""
     rows = [
         (str(c), stream, "1" if c.variable in tokenizers[stream].stream.log_scale else unit, std)
-        for stream in asked.question.context
+        for stream in streams
         for c, unit, std in zip(
             asked.records[stream].channels, asked.records[stream].units, tokenizers[stream].climatology.anomaly_std, strict=True
         )
@@ -156,9 +197,13 @@ def anomaly_maps(
     suffix: str,
     long_name: str,
 ) -> xr.Dataset:
-    """Normalised answers (N P) to all that the task asks, at the valid time: VARIABLE_`suffix` on ([level,] lat, lon) in its units."""
+    """Normalised answers (N P) to all that the task asks on the grid of the point, at the valid time, in units of the channels.
+
+    Variables are VARIABLE_`suffix` on ([level,] lat, lon).
+    """
     parts = []
-    for stream, values in answers.items():
+    for stream in _by_grid(asked, answers)[None]:
+        values = answers[stream]
         tokenizer, record = tokenizers[stream], asked.records[stream]
         index = positions(asked.whole.queries[stream], asked.window[stream]).numpy()
         field = on_fields(asked, stream, index, values.cpu().numpy())[asked.index[0]]
@@ -186,5 +231,5 @@ def point_coordinates(asked: PointQuestion) -> dict[str, Any]:
     }
 
 
-def _grid(asked: PointQuestion) -> dict[str, Any]:
-    return {"lat": ("lat", asked.grid.lat, AXES["lat"]), "lon": ("lon", asked.grid.lon, AXES["lon"])}
+def _grid(grid: Grid) -> dict[str, Any]:
+    return {"lat": ("lat", grid.lat, AXES["lat"]), "lon": ("lon", grid.lon, AXES["lon"])}

@@ -14,12 +14,14 @@ import xarray as xr
 from jaxtyping import Int
 from pydantic import TypeAdapter
 
+from statecast.inference.complete import on_its_grid
 from statecast.inference.forecast import check_record, slab_depth
 from statecast.sources import Grid, Record, StoreError, Stores
 from statecast.sources.record import select_period, stream_channels, variables_of
 from statecast.streams import Channel, Question, Tokens, Window, positions
 from statecast.tasks import Fill, Forecast, Interpolate, Masked, Refine, Task, Translate
 from statecast.tokenizers import FieldTokenizer, Place, read_window, split_patches
+from statecast.tokenizers.patches import split_with_margin
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
@@ -93,24 +95,25 @@ def ask_point(
 ) -> PointQuestion:
     """The question that `trained` was tuned for, about one point.
 
-    data         as `sources.open_fields` gives it, or one of them for each stream
+    data         as `sources.open_fields` gives it, or one of them for each stream; a stream that the task translates to needs none
     at           a time of the store, the last that is shown (before the gap, if the model interpolates); a date means its first time
     query        latitude and longitude in degrees, and VARIABLE or VARIABLE@LEVEL with the level in hPa
     lead_time_h  hours from `at` to what is asked; if it isn't given 24, or the longest that the model reaches, and 0 for tasks that ask
                  nothing later than what they show. Of those, layouts of what is shown are drawn until one leaves the point out.
 
     Raises StoreError for a time that the store lacks, QueryError for a point off the grid, an unknown variable, level or lead time,
-    ModelError for another grid, streams on several grids, an answer that starts from a first guess, or a task that asks about no point.
+    ModelError for another grid, or a task that asks about no point.
     """
     task: Task = TypeAdapter(Task).validate_python(trained.recipe["task"])
     depth, step_h = slab_depth(trained), next(iter(trained.tokenizers.values())).climatology.step_h
     known, reach = _known_steps(task, depth)
     ahead = _steps_ahead(lead_time_h, reach, step_h)
     stream, channel = find_channel(trained, task, query[2])
-    _require_one_path(trained, stream)
     stores = dict.fromkeys(trained.tokenizers, data) if isinstance(data, xr.Dataset) else data
-    start = _time_of(stores[stream], at)
+    answered = task.to if isinstance(task, Translate) else ()
+    start = _time_of(next(stores[n] for n in trained.tokenizers if n not in answered), at)
     times = [start + timedelta(hours=step_h) * k for k in range(1 - known, task.slabs * depth - known + 1)]
+    stores = {n: on_its_grid(s, trained.tokenizers[n], times) if n in answered else s for n, s in stores.items()}
     records = {n: _record(stores[n], t, times) for n, t in trained.tokenizers.items()}
     row, column = find_point(records[stream].grid, *query[:2])
     places = {n: whole_domain(record.grid, 0, len(times)) for n, record in records.items()}
@@ -132,11 +135,16 @@ def value_in_token(asked: PointQuestion) -> int:
     return _locate(asked.layouts[asked.stream], asked.index, asked.records[asked.stream])[1]
 
 
-def layout(tokenizer: FieldTokenizer, steps: int) -> Int[np.ndarray, "N P"]:
-    """Index of each value of each token in the flattened field (T, V, H, W) of a window over the whole domain."""
+def layout(tokenizer: FieldTokenizer, steps: int, *, with_margin: bool = False) -> Int[np.ndarray, "N P"]:
+    """Index of each value of each token in the flattened field (T, V, H, W) of a window over the whole domain.
+
+    With a margin as a first guess has it: N × G.
+    """
     known = tokenizer.climatology
     shape = (steps, len(known.channels), *known.grid.shape)
     index = np.arange(np.prod(shape)).reshape(shape)[:, tokenizer.channel_order()]
+    if with_margin:
+        return split_with_margin(index, tokenizer.stream.patch, tokenizer.groups, periodic=known.grid.is_periodic)
     return split_patches(index, tokenizer.stream.patch, tokenizer.groups)
 
 
@@ -170,20 +178,6 @@ def find_point(grid: Grid, lat_deg: float, lon_deg: float) -> tuple[int, int]:
             f"and longitudes {grid.lon.min():g} to {grid.lon.max():g}. Name a latitude and a longitude inside it, in degrees."
         )
     return row, column
-
-
-def _require_one_path(trained: TrainedModel, stream: str) -> None:
-    """Raises ModelError where what is shown reaches the answer by more than the tokens that are shown, or lies on several grids."""
-    grid = trained.tokenizers[stream].climatology.grid
-    if trained.tokenizers[stream].stream.first_guess:
-        raise ModelError(
-            f"the model answers stream {stream} from a first guess, through which no gradient is taken yet. "
-            "Explain a model of a stream without one."
-        )
-    if not all(t.climatology.grid.is_like(grid) for t in trained.tokenizers.values()):
-        raise ModelError(
-            "the model's streams lie on several grids, expected one. Explain a model of streams on one grid."
-        )
 
 
 def _known_steps(task: Task, depth: int) -> tuple[int, int]:

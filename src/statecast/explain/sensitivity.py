@@ -1,9 +1,10 @@
 """How an answer changes with what is shown: its gradient, through every path of the model.
 
-Axes: B sample (1), Q asked token, E member, P value in a token, N shown token.
+Axes: B sample (1), Q asked token, E member, P value in a token, G value of a first guess, N shown token.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from statecast.models import StateModel
-from statecast.streams import Question, Tokens, Window, stack_questions
+from statecast.streams import Question, Tokens, stack_questions
 from statecast.trained import ModelError
 
 Members = Literal["mean"] | int
@@ -26,7 +27,8 @@ def as_batch(question: Question, model: StateModel) -> Question:
 
 
 def _cast(tokens: Tokens, dtype: torch.dtype) -> Tokens:
-    return replace(tokens, values=tokens.values.to(dtype), coords=tokens.coords.to(dtype))
+    guess = None if tokens.guess is None else tokens.guess.to(dtype)
+    return replace(tokens, values=tokens.values.to(dtype), coords=tokens.coords.to(dtype), guess=guess)
 
 
 def chosen(members: Float[Tensor, "B Q E P"], which: Members) -> Float[Tensor, "B Q P"]:
@@ -47,24 +49,40 @@ def check_which(which: Members, model: StateModel) -> None:
         raise ModelError(f"members is {which}, expected mean or the number of one, 0 to {model.head.members - 1}.")
 
 
-def sensitivity(
-    model: StateModel, question: Question, value: int, which: Members = "mean"
-) -> dict[str, Float[Tensor, "1 N P"]]:
-    """Gradient of one value of the one asked token with respect to every value shown, both in normalised units.
+@dataclass(frozen=True)
+class Sensitivity:
+    """Gradient of one value of an answer, all in normalised units.
 
-        ∂y / ∂x,   y = anchor(x) + spread · f(encoder(x), α)
-
-    with the anchor's path. 0 for what was not observed: the model doesn't read it. One pass forward and back, with the fused
-    attention: memory linear in the tokens.
+    shown   for every value that is shown, by stream
+    guess   for the first guess that the answer starts from, if there is one
     """
-    context = {n: t.replace(t.values.detach().clone().requires_grad_()) for n, t in question.context.items()}
-    (said,) = model(context, question.queries).values()
-    return gradients(chosen(said.members, which)[0, 0, value], context)
+
+    shown: dict[str, Float[Tensor, "1 N P"]]
+    guess: Float[Tensor, "1 1 G"] | None = None
 
 
-def gradients(answer: Float[Tensor, ""], context: Window) -> dict[str, Float[Tensor, "1 N P"]]:
-    """Of a scalar, for the values of each stream; 0 for a stream that has no part in it."""
-    found = torch.autograd.grad(answer, [tokens.values for tokens in context.values()], allow_unused=True)
-    zeros = (torch.zeros_like(tokens.values) for tokens in context.values())
-    pairs = zip(context, found, zeros, strict=True)
-    return {name: zero if gradient is None else gradient for name, gradient, zero in pairs}
+def sensitivity(model: StateModel, question: Question, value: int, which: Members = "mean") -> Sensitivity:
+    """Gradient of one value of the one asked token with respect to every value shown, and to its first guess.
+
+        ∂y / ∂x,   y = base(x) + spread · f(encoder(x), α)
+
+    with the path of the base, be it an anchor or a guess. 0 for what was not observed: the model doesn't read it. One pass forward and
+    back, with the fused attention: memory linear in the tokens.
+    """
+    context = {n: t.replace(_leaf(t.values)) for n, t in question.context.items()}
+    ((stream, asked),) = question.queries.items()
+    asked = replace(asked, guess=None if asked.guess is None else _leaf(asked.guess))
+    (said,) = model(context, {stream: asked}).values()
+    guesses = [] if asked.guess is None else [asked.guess]
+    found = gradients(chosen(said.members, which)[0, 0, value], [*(t.values for t in context.values()), *guesses])
+    return Sensitivity(dict(zip(context, found[: len(context)], strict=True)), found[-1] if guesses else None)
+
+
+def gradients(answer: Float[Tensor, ""], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Of a scalar for each input; 0 for one that has no part in it."""
+    found = torch.autograd.grad(answer, inputs, allow_unused=True)
+    return [torch.zeros_like(x) if gradient is None else gradient for x, gradient in zip(inputs, found, strict=True)]
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_()

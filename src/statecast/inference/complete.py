@@ -115,14 +115,14 @@ def _records(
     times = [index[0] + k * step for k in range(round((index[-1] - index[0]) / step) + 1)]
     records = {}
     for name, tokenizer in trained.tokenizers.items():
-        fields = _on_its_grid(selected[name], tokenizer, times) if name in asked else selected[name]
+        fields = on_its_grid(selected[name], tokenizer, times) if name in asked else selected[name]
         stream_channels(fields, tokenizer.stream)
         records[name] = Record.open(variables_of(fields, tokenizer.stream).reindex(time=times), tokenizer.stream)
         check_record(tokenizer, records[name])
     return records, times
 
 
-def _on_its_grid(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: list[Any]) -> xr.Dataset:
+def on_its_grid(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: list[Any]) -> xr.Dataset:
     """What the dataset has of an asked stream, NaN for all else, on the stream's own grid and levels."""
     known = tokenizer.climatology
     is_there = Grid(dataset.lat.values, dataset.lon.values).is_like(known.grid)

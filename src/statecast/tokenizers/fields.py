@@ -96,6 +96,11 @@ class FieldTokenizer:
         logs = np.log1p(np.maximum(fields, 0) / self._log_scale) - np.log1p(np.maximum(usual, 0) / self._log_scale)
         return np.where(np.isfinite(self._log_scale), logs, plain)
 
+    def slope(self, fields: Float[np.ndarray, "*B V H W"]) -> Float[np.ndarray, "*B V H W"]:
+        """Change of fields for one unit of their token values: ∂field / ∂value."""
+        of_logs = np.maximum(fields, 0) + self._log_scale
+        return self._scale() * np.where(np.isfinite(of_logs), of_logs, 1.0)
+
     def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
         """The climatology of the window at `place`, in the units of the channels."""
         steps = slice(place.start, place.start + place.steps)

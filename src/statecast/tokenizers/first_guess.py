@@ -1,6 +1,6 @@
 """What a stream that is asked of others starts from: their anomalies, interpolated to its points.
 
-Axes: T time, V channel, H row, W column, N token, P value, M month, D hour of the day.
+Axes: T time, V channel, H row, W column, I, J those of a target, N token, P value, M month, D hour of the day.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.interpolate import RegularGridInterpolator
+from scipy import sparse
+from scipy.interpolate import BSpline
 
 from statecast.sources import Grid, Record, StoreError
 from statecast.sources.climatology import Reference
@@ -56,6 +57,34 @@ def first_guess(
         guess[:, mine] += bilinear(anomalies[:, theirs], part_of(records[source].grid, there), target)
     lowest = tokenizer.climatology.lowest[:, None, None]
     return np.where(lowest >= 0, np.maximum(guess, 0), guess), usual
+
+
+def guess_gradient(
+    name: str,
+    tokenizers: Mapping[str, FieldTokenizer],
+    records: Mapping[str, Record],
+    places: Mapping[str, Place],
+    gradient: Float[np.ndarray, "T V H W"],
+) -> dict[str, Float[np.ndarray, "T V H W"]]:
+    """What a gradient for the guess of a stream is for the streams that it comes from, all in normalised units: `first_guess` transposed.
+
+    0 for what was not observed, and where the guess was cut off at 0.
+    """
+    guess, _ = first_guess(name, tokenizers, records, places)
+    is_cut = (guess <= 0) & (tokenizers[name].climatology.lowest[:, None, None] >= 0)
+    of_fields = np.where(is_cut, 0, gradient / tokenizers[name].slope(guess))
+    target = part_of(records[name].grid, places[name])
+    found = {}
+    for source, pairs in guessed_channels(name, tokenizers).items():
+        there = places[source]
+        fields = records[source].read(slice(there.start, there.start + there.steps), there.rows, there.columns)
+        back = interpolation(part_of(records[source].grid, there), target).T
+        of_theirs = np.zeros(fields.shape)
+        for mine, theirs in pairs:
+            flat = of_fields[:, mine].reshape(len(fields), -1)
+            of_theirs[:, theirs] += (back @ flat.T).T.reshape(len(fields), *fields.shape[2:])
+        found[source] = np.where(np.isfinite(fields), of_theirs * tokenizers[source].slope(np.nan_to_num(fields)), 0)
+    return found
 
 
 def reference_of(name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record]) -> Reference:
@@ -124,15 +153,26 @@ def bilinear(fields: Float[np.ndarray, "*B H W"], grid: Grid, target: Grid) -> F
 
     Raises StoreError for a target that lies outside of the grid by more than the distance of two points.
     """
+    found = interpolation(grid, target) @ fields.reshape(-1, np.prod(grid.shape)).T
+    return found.T.reshape(*fields.shape[:-2], *target.shape).astype(fields.dtype)
+
+
+def interpolation(grid: Grid, target: Grid) -> sparse.csr_array:
+    """The matrix (I J, H W) of `bilinear`: the weights of the four points around each one of the target. Raises as it does."""
     require_covered(target, grid)
-    lat, lon = grid.lat, grid.lon
-    values = np.moveaxis(fields.reshape(-1, *fields.shape[-2:]), 0, -1)
-    wanted = _longitudes_near(grid, target)
-    if grid.is_periodic:
-        lon, values = np.append(lon, lon[0] + 360.0), np.concatenate([values, values[:, :1]], axis=1)
-    points = np.meshgrid(np.clip(target.lat, lat[0], lat[-1]), np.clip(wanted, lon[0], lon[-1]), indexing="ij")
-    found = RegularGridInterpolator((lat, lon), values)(np.stack(points, axis=-1))
-    return np.moveaxis(found, -1, 0).reshape(*fields.shape[:-2], *target.shape).astype(fields.dtype)
+    lon = np.append(grid.lon, grid.lon[0] + 360.0) if grid.is_periodic else grid.lon
+    rows, columns = _linear(grid.lat, target.lat), _linear(lon, _longitudes_near(grid, target))
+    if grid.is_periodic:  # the last column is the first one again
+        columns = sparse.csr_array(
+            (columns.data, columns.indices % len(grid.lon), columns.indptr), (len(target.lon), len(grid.lon))
+        )
+    return sparse.csr_array(sparse.kron(rows, columns))
+
+
+def _linear(axis: Float[np.ndarray, " H"], points: Float[np.ndarray, " I"]) -> sparse.csr_array:
+    """Weights (I, H) of linear interpolation along an axis; beyond its ends the nearest."""
+    knots = np.concatenate([axis[:1], axis, axis[-1:]])
+    return BSpline.design_matrix(np.clip(points, axis[0], axis[-1]), knots, 1)
 
 
 def _longitudes_near(grid: Grid, target: Grid) -> Float[np.ndarray, " J"]:

@@ -5,7 +5,7 @@ inside a token = (channel, time, row, column); G the same inside a token and a m
 """
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from statecast.streams import SIDES
 
@@ -25,8 +25,8 @@ def split_patches(fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: i
 
 
 def split_with_margin(
-    fields: Float[np.ndarray, "T V H W"], patch: Patch, groups: int = 1, *, periodic: bool
-) -> Float[np.ndarray, "N G"]:
+    fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: int = 1, *, periodic: bool
+) -> Shaped[np.ndarray, "N G"]:
     """Cut as `split_patches` does, but with the rows and columns around each token, as many on each side as it has: SIDES times its extent.
 
     Beyond the borders of the field the nearest point serves, or what is on the other side of a `periodic` one.
