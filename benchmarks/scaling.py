@@ -18,7 +18,7 @@ Scores are RMSE over climatology's where 50, 75 and 90 % of single tokens are hi
 and levels. Climatology is that of all years, whatever a run knew. With a token for each variable other values are hidden, so only the
 forecast compares. A power law is fitted to the means over the seeds, and printed and drawn only where log-log R² is at least 0.95.
 
-One JSON a run under --out, what is there is used again; the results file is small enough to keep.
+One JSON a run under --out, what is there is used again, so give another model another one; the results file is small enough to keep.
 """
 
 import argparse
@@ -47,6 +47,7 @@ from statecast.evaluation.reconstruction import verify_reconstruction
 from statecast.models.operations import sample_flops
 from statecast.sources.record import stream_channels
 from statecast.sources.simulate import simulate
+from statecast.trained import FORMAT
 from transfer import in_parallel
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
@@ -295,6 +296,7 @@ def collect(study: Study, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "held_out": list(study.held_out),
         "teraflop": study.teraflop,
         "torch": torch.__version__,
+        "model_format": FORMAT,
         "default": {k: v for k, v in asdict(study.default).items() if k not in ("seed", "learning_rate")},
     }
     return {"settings": settings, "runs": rows}

@@ -21,7 +21,7 @@ import xarray as xr
 
 from statecast import finetune, load, open_fields, pretrain
 from statecast.explain import ask_point
-from statecast.explain.labelled import sensitivity_fields
+from statecast.explain.labelled import gradient_fields, sensitivity_arrays
 from statecast.explain.point import value_in_token
 from statecast.explain.sensitivity import as_batch, sensitivity
 from statecast.trained import TrainedModel, build
@@ -62,7 +62,8 @@ def offsets(trained: TrainedModel, dataset: xr.Dataset, lead_time_h: float, smok
         asked = ask_point(trained, dataset, start, (lat, lon, variable), lead_time_h)
         found = sensitivity(trained.model, as_batch(asked.question, trained.model), value_in_token(asked))
         own = trained.tokenizers[asked.stream].climatology.anomaly_std[asked.index[1]]
-        field = sensitivity_fields(asked, trained.tokenizers, found, float(own))
+        fields = gradient_fields(asked, found.shown)
+        field = sensitivity_arrays(asked, trained.tokenizers, fields, float(own)).sensitivity
         point = float(asked.grid.lat[asked.index[2]]), float(asked.grid.lon[asked.index[3]])
         centres = [offset_deg(field, *point, without_point=without) for without in (False, True)]
         rows.append((variable, hemisphere, start, *centres))
