@@ -1,4 +1,4 @@
-"""One explanation: attention, roll-out, sensitivity and, if asked, a counterfactual of the answer at one point. Axes: E member, T V H W as in `point`."""
+"""One explanation: attention, roll-out, sensitivity and, if asked, a counterfactual of the answer at one point. Axes: E member, T V H W."""
 
 from collections.abc import Mapping
 
