@@ -76,6 +76,15 @@ def test_a_finer_grid_is_learned_and_verified_beside_what_a_specialist_would_try
     assert "Task: translate" in (tmp_path / "scores" / "report.html").read_text()
 
 
+def test_an_answer_on_the_finer_grid_is_explained_from_the_coarse_store_alone(runs, tuned, tmp_path, statecast):
+    where = ["--data", runs.store, "--at", "2000-02-20T00", "--query", 5, 75, "t@850"]
+    code, message = statecast("explain", tuned, *where, "--out", "out")
+    assert code == 0, message
+    with xr.open_dataset(tmp_path / "out" / "explain.nc") as explained:
+        assert np.abs(explained.fields_sensitivity.sel(fields_channel="t@850")).max() > 0
+        assert explained.sensitivity.channel.values.tolist() == ["orog"]
+
+
 def test_a_store_of_one_stream_that_was_learned_from_is_not_unseen(runs, fine_store, tuned, tmp_path):
     copy = str(shutil.copytree(runs.store, tmp_path / "copy.zarr"))
     with pytest.raises(StoreError, match="overlaps the training period"):

@@ -1,12 +1,18 @@
 """Answers on a finer grid that start from a first guess: through it, too, what is shown has its part in them."""
 
+from itertools import product
+
 import numpy as np
 import pytest
+import torch
 
 from statecast.explain import QueryError, ask_point, explain
+from statecast.explain.chain import chained_sensitivity
 from statecast.explain.labelled import sensitivities
 from statecast.explain.report import write_explanation
+from statecast.models.state_model import itself
 from statecast.streams import Stream
+from statecast.trained import ModelError
 
 from .conftest import AT
 
@@ -61,26 +67,27 @@ def test_sensitivity_is_how_the_answer_changes_with_the_coarse_store(make_traine
         assert (answers[0] - answers[1]) / 0.04 == pytest.approx(float(field.sel(here)), rel=0.03, abs=2e-3)
 
 
-def test_an_answer_that_is_the_guess_is_sensitive_to_the_four_points_around_alone(trained, stores):
-    """Of a model whose head says nothing, and whose map is still the guess itself: the weights of bilinear interpolation."""
+@pytest.mark.parametrize("lon", [50.0, -8.0])
+def test_an_answer_that_is_the_guess_has_the_weights_of_bilinear_interpolation(trained, stores, lon):
+    """Of a model whose head says nothing, and whose map is still the guess itself."""
     for parameter in trained.model.heads.parameters():
-        parameter.data.zero_()
-    trained.model.guess_map["fine"].data.copy_(_itself(trained))
-    explained = explain(trained, stores, AT, (*QUERY, "t@500"))
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        trained.model.guess_map["fine"].copy_(itself(trained.model.specs["fine"]))
+    explained = explain(trained, stores, AT, (31.0, lon, "t@500"))
     field = explained.air_sensitivity.sel(air_channel="t@500").fillna(0)
-    std = float(field.air_channel_std)
-    weights = field.sel(time=AT) / std
-    assert float(weights.sum()) == pytest.approx(1.0, abs=1e-4) and int((np.abs(weights) > 1e-6).sum()) <= 4
-    assert float(np.abs(field).sum()) == pytest.approx(std, rel=1e-3)
-    near = weights.where(weights > 1e-6, drop=True)
-    assert abs(float(near.air_grid_lat.mean()) - float(explained.query_lat)) <= 15
-    assert explained.attrs["query"] == "t@500" and explained.answer.attrs["units"] == "K"
-
-
-def _itself(trained):
-    from statecast.models.state_model import itself
-
-    return itself(trained.model.specs["fine"])
+    found = field.sel(time=AT) / field.air_channel_std
+    row = (float(explained.query_lat) + 82.5) / 15.0  # of a grid of 15 degrees
+    column = float(explained.query_lon) % 360 / 15.0
+    expected = np.zeros((12, 24))
+    for r, c in product((0, 1), (0, 1)):
+        weight = (1 - abs(row - int(row) - r)) * (1 - abs(column - int(column) - c))
+        expected[int(row) + r, (int(column) + c) % 24] = weight
+    observed = stores["air"].t.sel(level=500, time=AT).notnull().values
+    np.testing.assert_allclose(found, expected * observed, atol=1e-4)
+    assert float(np.abs(field).sum()) == pytest.approx(
+        float(np.abs(field.sel(time=AT)).sum())
+    )  # nothing of other times
 
 
 def test_streams_on_several_grids_have_arrays_of_their_own(trained, stores, tmp_path):
@@ -108,3 +115,32 @@ def test_the_asked_stream_needs_no_store(trained, stores):
 def test_a_point_of_the_globe_beyond_the_region_is_refused(trained, stores):
     with pytest.raises(QueryError, match="lies outside the grid, which has latitudes 20 to 50"):
         ask_point(trained, stores, AT, (-31.0, 50.0, "t@500"))
+
+
+def test_a_channel_of_several_streams_is_asked_by_the_name_of_one(make_trained, stores):
+    """What is gapped on two grids: t@500 alone could be either."""
+    streams = {name: Stream(variables=("t",), levels=(500,), patch=(2, 2, 2)) for name in ("air", "fine")}
+    trained = make_trained(streams, data=stores, kind="fill", slabs=2)
+    stores = {name: stores[name] for name in streams}
+    with pytest.raises(QueryError, match=r"query t@500: is in several streams. Name one of air.t@500, fine.t@500"):
+        ask_point(trained, stores, AT, (*QUERY, "t@500"))
+    spacing = {}
+    for name in streams:
+        explained = explain(trained, stores, AT, (*QUERY, f"{name}.t"))
+        spacing[name] = float(explained.lat.diff("lat").mean())
+        assert len(sensitivities(explained)) == 2 and explained.attrs["query"] == "t@500"
+    assert spacing["air"] == 15.0 and spacing["fine"] < 5
+
+
+def test_axes_that_differ_by_rounding_are_one(trained, stores):
+    relief = stores["relief"].assign_coords(lat=stores["relief"].lat.astype("float32") + 1e-4)
+    explained = explain(trained, stores | {"relief": relief}, AT, (*QUERY, "t@500"), season="07-15")
+    assert explained.sizes["lat"] == 8 and explained.t_anomaly.notnull().all()
+    assert explained.sensitivity.sel(lat=explained.query_lat).sizes["lon"] == 12
+
+
+def test_a_chain_of_streams_on_several_grids_is_refused(make_trained, stores):
+    streams = {name: Stream(variables=("t",), levels=(500,), patch=(2, 2, 2)) for name in ("air", "fine")}
+    trained = make_trained(streams, data=stores, kind="forecast", history=1, leads=1)
+    with pytest.raises(ModelError, match="lie on several grids"):
+        chained_sensitivity(trained, {n: stores[n] for n in streams}, AT, (*QUERY, "fine.t"), 24.0)

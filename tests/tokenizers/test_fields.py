@@ -203,3 +203,17 @@ def test_a_static_field_is_read_as_its_departure_from_its_mean_over_the_area(glo
     np.testing.assert_allclose(anomalies, np.broadcast_to(mask - (mask * area).sum(), anomalies.shape), atol=1e-6)
     spread = np.sqrt(((mask - (mask * area).sum()) ** 2 * area).sum())
     assert tokenizer.climatology.anomaly_std[0] == pytest.approx(spread, rel=1e-5)
+
+
+def test_the_slope_of_fields_is_that_of_their_values(global_store):
+    """∂field / ∂value of a logarithmic and a plain channel, by finite differences of what is written."""
+    wet = global_store.assign(msl=((global_store.msl - 1.0e5) / 100).clip(min=0.1).assign_attrs(units="mm"))
+    stream = Stream(variables=("msl", "t2m"), patch=(2, 3, 4), log_scale={"msl": 2.0})
+    record = Record.open(wet, stream)
+    tokenizer, place = FieldTokenizer.fit(stream, record), whole_domain(record.grid, 2, 2)
+    usual, step = tokenizer.usual(record, place).astype(float), 1e-3
+    values = np.random.default_rng(0).standard_normal(usual.shape) + 2.0
+    spread = tokenizer.climatology.anomaly_std[:, None, None].astype(float)
+    low, middle, high = (tokenizer.to_fields(((values + d) * spread)[None], usual)[0] for d in (-step, 0.0, step))
+    np.testing.assert_allclose(tokenizer.slope(middle), (high - low) / (2 * step), rtol=1e-3)
+    assert tokenizer.slope(np.full_like(middle, np.nan))[:, 1] == pytest.approx(tokenizer.climatology.anomaly_std[1])

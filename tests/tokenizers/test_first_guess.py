@@ -7,7 +7,14 @@ import xarray as xr
 from statecast.sources import Grid, Record, StoreError, open_fields
 from statecast.streams import Stream
 from statecast.tokenizers import FieldTokenizer, read_window
-from statecast.tokenizers.first_guess import bilinear, first_guess, guessed_channels, part_of, reference_of
+from statecast.tokenizers.first_guess import (
+    bilinear,
+    first_guess,
+    guess_gradient,
+    guessed_channels,
+    part_of,
+    reference_of,
+)
 from statecast.tokenizers.windows import Place, whole_domain
 
 COARSE = Grid(np.linspace(-75, 75, 6), np.arange(12) * 30.0)
@@ -43,6 +50,17 @@ def test_grids_that_do_not_overlap_are_refused(target):
         match=r"covers .*, expected a part of the grid that it is guessed from, which covers 31 to 59 N, -20 to 22 E",
     ):
         bilinear(np.zeros(REGION.shape), REGION, target)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [Grid(np.array([5.0]), COARSE.lon), Grid(COARSE.lat, np.array([15.0])), Grid(np.array([5.0]), np.array([15.0]))],
+)
+def test_of_an_axis_with_one_point_that_is_the_nearest(source):
+    lat, lon = np.clip([5.0, 6.0], source.lat[0], source.lat[-1]), np.clip([14.0, 15.0], source.lon[0], source.lon[-1])
+    fields = source.lat[:, None] + 100 * source.lon
+    found = bilinear(fields, source, Grid(np.array([5.0, 6.0]), np.array([14.0, 15.0])))
+    np.testing.assert_allclose(found, lat[:, None] + 100 * lon)
 
 
 @pytest.fixture
@@ -171,3 +189,48 @@ def test_a_guess_of_what_is_never_negative_is_not_negative(make_store):
     }
     places = {name: whole_domain(record.grid, 0, 2) for name, record in records.items()}
     assert first_guess("radar", tokenizers, records, places)[0].min() == 0
+
+
+@pytest.mark.parametrize("log_scale", [{}, {"rain": 2.0}], ids=["plain", "logarithmic"])
+@pytest.mark.parametrize("gaps", ["none", "source", "target"])
+@pytest.mark.parametrize("lowest", [0.0, -1e-6], ids=["never negative", "rounded below 0"])
+def test_the_gradient_of_a_guess_is_its_transposed_derivative(make_store, log_scale, gaps, lowest):
+    """<J d, y> = <d, Jᵀ y> for random d and y, J by finite differences; across Greenwich, with gaps and where the guess is cut off at 0."""
+    coarse = open_fields(make_store(steps=40))
+    coarse = coarse.assign(rain=((coarse.msl - 1.0e5) / 100).clip(min=lowest).assign_attrs(units="mm"))
+    lat, lon = np.linspace(31.0, 59.0, 8), np.linspace(-20.0, 22.0, 8)
+    fine = coarse[["rain"]].reindex(lat=lat, lon=lon % 360, method="nearest").assign_coords(lat=lat, lon=lon)
+    if gaps == "source":
+        coarse["rain"] = coarse.rain.where(np.random.default_rng(2).uniform(size=coarse.rain.shape) > 0.2).assign_attrs(
+            units="mm"
+        )
+    if gaps == "target":
+        fine = fine.where(fine.lon > 0).assign(rain=fine.rain.where(fine.lon > 0).assign_attrs(units="mm"))
+    of = {
+        "coarse": (coarse, Stream(variables=("rain",), patch=(2, 2, 2), log_scale=log_scale)),
+        "fine": (
+            fine,
+            Stream(variables=("rain",), patch=(2, 2, 4), first_guess={"rain": "coarse.rain"}, log_scale=log_scale),
+        ),
+    }
+    records = {name: Record.open(dataset, stream) for name, (dataset, stream) in of.items()}
+    tokenizers = {name: FieldTokenizer.fit(of[name][1], record) for name, record in records.items()}
+    places = {name: whole_domain(record.grid, 6, 4) for name, record in records.items()}
+    random = np.random.default_rng(1)
+    outputs, shape = random.standard_normal((4, 1, 8, 8)), (4, 1, *records["coarse"].grid.shape)
+    values = records["coarse"].read(slice(6, 10))
+    direction = random.standard_normal(shape) * tokenizers["coarse"].slope(np.nan_to_num(values))
+
+    def guessed(step: float) -> np.ndarray:
+        """In normalised units, as a model reads it."""
+        changed = coarse.copy(deep=True)
+        changed.rain[6:10] += step * direction[:, 0]
+        moved = records | {"coarse": Record.open(changed, of["coarse"][1])}
+        departures = tokenizers["fine"].departures(*first_guess("fine", tokenizers, moved, places))
+        return np.nan_to_num(departures / tokenizers["fine"].climatology.anomaly_std[:, None, None])
+
+    step = 1e-3
+    expected = ((guessed(step) - guessed(-step)) / (2 * step) * outputs).sum()
+    gradient = guess_gradient("fine", tokenizers, records, places, outputs)["coarse"]
+    found = (gradient * direction / tokenizers["coarse"].slope(np.nan_to_num(values))).sum()
+    assert found == pytest.approx(expected, rel=0.02, abs=0.05)

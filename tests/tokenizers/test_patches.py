@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from statecast.tokenizers import join_patches, split_patches
-from statecast.tokenizers.patches import split_with_margin
+from statecast.tokenizers.patches import margin_index, split_with_margin
 
 SHAPE = (4, 6, 6, 8)  # T V H W
 
@@ -81,3 +81,14 @@ def test_a_margin_holds_what_lies_around_a_token(periodic, groups):
         channels = np.arange(3).reshape(groups, -1)[group]
         expected = fields[step * t : (step + 1) * t][:, channels][:, :, rows][..., columns]
         np.testing.assert_array_equal(next(at), expected.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_where_the_values_of_a_margin_lie_is_told_token_by_token(groups, periodic):
+    shape, patch = (4, 6, 6, 8), (2, 3, 2)
+    index = np.arange(np.prod(shape))
+    tokens = split_with_margin(index.reshape(shape), patch, groups, periodic=periodic)
+    for number, token in enumerate(tokens):
+        found = margin_index(shape, patch, groups, number, periodic=periodic)
+        np.testing.assert_array_equal(index[found], token)

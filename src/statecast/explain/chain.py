@@ -14,11 +14,11 @@ from torch import Tensor
 
 from statecast.explain.labelled import gradient_fields, point_coordinates, sensitivity_arrays, slope
 from statecast.explain.point import PointQuestion, ask_point, layout, value_in_token
-from statecast.explain.sensitivity import as_batch, gradients
+from statecast.explain.sensitivity import as_batch, gradients, leaf
 from statecast.inference.forecast import forecast_task, slab_depth
 from statecast.streams import Tokens, Window
 from statecast.tokenizers import FieldTokenizer
-from statecast.trained import TrainedModel
+from statecast.trained import ModelError, TrainedModel
 
 
 def chained_sensitivity(
@@ -30,11 +30,15 @@ def chained_sensitivity(
     steps, block by block, and the gradient is taken through all blocks. A roll-out of `statecast predict` goes on from each member
     instead: this is the gradient along the mean path. The store must hold the start of each block, whose values it doesn't read.
 
-    Raises what `ask_point` raises, ModelError for a model that doesn't forecast.
+    Raises what `ask_point` raises, ModelError for a model that doesn't forecast, or whose streams lie on several grids.
     """
     blocks = _blocks(trained, dataset, at, query, lead_time_h)
+    if not all(record.grid.is_like(blocks[0].grid) for record in blocks[0].records.values()):
+        raise ModelError(
+            "the model's streams lie on several grids, expected one. Chain a model of streams on one grid."
+        )
     first = as_batch(blocks[0].question, trained.model)
-    shown = {n: t.replace(t.values.detach().clone().requires_grad_()) for n, t in first.context.items()}
+    shown = {n: t.replace(leaf(t.values)) for n, t in first.context.items()}
     context = shown
     for block, following in pairwise(blocks):
         predictions = trained.model(context, as_batch(block.whole, trained.model).queries)

@@ -18,13 +18,14 @@ from statecast.explain.labelled import (
     sensitivity_arrays,
     slope,
 )
-from statecast.explain.point import PointQuestion, QueryError, ask_point, layout, value_in_token
+from statecast.explain.point import PointQuestion, QueryError, ask_point, value_in_token
 from statecast.explain.sensitivity import Members, Sensitivity, as_batch, check_which, chosen, sensitivity
 from statecast.inference.answer import answer
 from statecast.inference.forecast import with_attributes
 from statecast.sources import Stores
 from statecast.streams import Question, positions
 from statecast.tokenizers.first_guess import guess_gradient
+from statecast.tokenizers.patches import margin_index
 from statecast.trained import TrainedModel
 
 
@@ -52,7 +53,8 @@ def explain(
     STREAM_decoder_attention  (decoder_layer, head, tokens)  what the asked token takes from each shown one: probabilities over all streams
     STREAM_encoder_attention  (encoder_layer, head, tokens)  the same of the shown token that lies nearest to the asked one
     STREAM_rollout            (tokens)                       attention roll-out, see `attention.rollout`
-    sensitivity               (time, channel, lat, lon)      gradient of the answer, see `labelled.sensitivity_arrays`
+    sensitivity               (time, channel, lat, lon)      gradient of the answer, see `labelled.sensitivity_arrays`; if anything on the
+                                                             answer's grid is shown
     STREAM_sensitivity        (time, STREAM_channel, STREAM_grid_lat, STREAM_grid_lon)   the same for a stream on another grid
     answer                    (number)                       members at the point, in the units of the store
     VARIABLE_anomaly          ([level,] lat, lon)            with season or hour: the answer's departure from climatology, at the valid time
@@ -93,13 +95,13 @@ def _through_guess(
     if found.guess is None:
         return fields
     stream, tokenizer = asked.stream, trained.tokenizers[asked.stream]
+    shape = asked.shape(stream)
     (token,) = positions(asked.question.queries[stream], asked.window[stream]).tolist()
-    of_guess = np.zeros(np.prod(asked.shape(stream)))
-    index = layout(tokenizer, len(asked.times), with_margin=True)[token]
-    np.add.at(of_guess, index, found.guess[0, 0].double().cpu().numpy())
-    carried = guess_gradient(
-        stream, trained.tokenizers, asked.records, asked.places, of_guess.reshape(asked.shape(stream))
-    )
+    index = margin_index(shape, tokenizer.stream.patch, tokenizer.groups, token, periodic=asked.grid.is_periodic)
+    ordered = np.zeros(shape)  # by channels as tokens have them
+    np.add.at(ordered.reshape(-1), index, found.guess[0, 0].cpu().numpy())
+    of_guess = ordered[:, np.argsort(tokenizer.channel_order())]
+    carried = guess_gradient(stream, trained.tokenizers, asked.records, asked.places, of_guess)
     return {name: field + carried.get(name, 0.0) for name, field in fields.items()}
 
 

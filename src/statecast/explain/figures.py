@@ -20,7 +20,7 @@ def sensitivity_maps(explained: xr.Dataset) -> Figure:
     """The channels that count most, at the last times that are shown, around the point."""
     fields = [field.isel(time=slice(-SHOWN_TIMES, None)) for field in sensitivities(explained)]
     channels = [field.isel(channel=number) for field in fields for number in range(field.sizes["channel"])]
-    strongest = sorted(channels, key=lambda channel: -float((channel.fillna(0) ** 2).sum()))[:SHOWN_CHANNELS]
+    strongest = sorted(channels, key=_weight, reverse=True)[:SHOWN_CHANNELS]
     titles = [f"{short(time)}" for time in explained.time.values[-SHOWN_TIMES:]]
     around = {"height_deg": 2 * AROUND_LAT_DEG, "width_deg": 2 * AROUND_LON_DEG}
     figure, axes = map_panels(len(strongest), titles, _grid_of(strongest[0]), **around)
@@ -101,6 +101,11 @@ def together(array: xr.DataArray, stream: str, *, keep_time: bool = False) -> xr
 def token_grid(explained: xr.Dataset, stream: str) -> Grid:
     """The centres of a stream's tokens."""
     return Grid(explained[f"{stream}_lat"].values, explained[f"{stream}_lon"].values)
+
+
+def _weight(gradient: xr.DataArray) -> float:
+    """Square of a gradient for each area, whose sum over the globe doesn't depend on the grid."""
+    return float((gradient.fillna(0) ** 2).sum() / _grid_of(gradient).cell_area.mean())
 
 
 def _grid_of(field: xr.DataArray) -> Grid:

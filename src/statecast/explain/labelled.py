@@ -104,11 +104,11 @@ def sensitivity_arrays(
     gradients: Mapping[str, Float[np.ndarray, "T V H W"]],
     own: float,
 ) -> xr.Dataset:
-    """Gradients in normalised units, by stream, in units of the answer for one standard deviation of an input's anomaly.
+    """Gradients as units of the answer for one standard deviation of an input's anomaly, from those in normalised units by stream.
 
-    `sensitivity` on (time, channel, lat, lon) for the streams on the grid that is asked, and STREAM_sensitivity on axes of its own for each
-    one on another grid. `own` is the `slope` of what was asked. The standard deviations stand beside the channels: divide by them for
-    gradients in the units of the inputs. Times of which nothing was shown are left out.
+    `sensitivity` on (time, channel, lat, lon) for the streams on the grid that is asked, if any is shown, and STREAM_sensitivity on axes
+    of its own for each one on another grid. `own` is the `slope` of what was asked. The standard deviations stand beside the channels:
+    divide by them for gradients in the units of the inputs. Times of which nothing was shown are left out.
     """
     seen = np.any([np.isfinite(field).any(axis=(1, 2, 3)) for field in gradients.values()], axis=0)
     steps = np.flatnonzero(seen).tolist()
@@ -120,7 +120,8 @@ def sensitivity_arrays(
     parts = []
     for stream, together in _by_grid(asked, gradients).items():
         field = np.concatenate([gradients[name] for name in together], axis=1)[steps] * own
-        coords = {"time": time, **_grid(asked.records[together[0]].grid), **_channels(asked, tokenizers, together)}
+        grid = asked.grid if stream is None else asked.records[stream].grid
+        coords = {"time": time, **_grid(grid), **_channels(asked, tokenizers, together)}
         array = xr.DataArray(field, coords, ("time", "channel", "lat", "lon"), attrs=attributes)
         name, own_names = _named(stream)
         parts.append(array.rename(own_names).to_dataset(name=name))
@@ -201,17 +202,18 @@ def anomaly_maps(
 
     Variables are VARIABLE_`suffix` on ([level,] lat, lon).
     """
-    parts = []
-    for stream in _by_grid(asked, answers)[None]:
+    parts, streams = [], _by_grid(asked, answers)[None]
+    for stream in streams:
         values = answers[stream]
         tokenizer, record = tokenizers[stream], asked.records[stream]
         index = positions(asked.whole.queries[stream], asked.window[stream]).numpy()
         field = on_fields(asked, stream, index, values.cpu().numpy())[asked.index[0]]
         anomaly = field * tokenizer.climatology.anomaly_std[:, None, None]
         fields = labelled(tokenizer, record, anomaly[None, None], "time").isel(number=0, time=0)
+        fields = fields.assign_coords(_grid(asked.grid))  # stores may differ by rounding
         parts.append(fields.rename({name: f"{name}_{suffix}" for name in fields.data_vars}))
     merged = xr.merge(parts)
-    logarithms = {f"{v}_{suffix}" for stream in answers for v in tokenizers[stream].stream.log_scale}
+    logarithms = {f"{v}_{suffix}" for stream in streams for v in tokenizers[stream].stream.log_scale}
     for name, array in merged.data_vars.items():
         units = "1" if name in logarithms else array.attrs.get("units", "unknown")
         array.attrs = {"units": units, "long_name": f"{long_name}, {name}"}

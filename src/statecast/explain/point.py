@@ -14,14 +14,13 @@ import xarray as xr
 from jaxtyping import Int
 from pydantic import TypeAdapter
 
-from statecast.inference.complete import on_its_grid
-from statecast.inference.forecast import check_record, slab_depth
+from statecast.inference.complete import record_at
+from statecast.inference.forecast import slab_depth
 from statecast.sources import Grid, Record, StoreError, Stores
-from statecast.sources.record import select_period, stream_channels, variables_of
+from statecast.sources.record import select_period
 from statecast.streams import Channel, Question, Tokens, Window, positions
 from statecast.tasks import Fill, Forecast, Interpolate, Masked, Refine, Task, Translate
 from statecast.tokenizers import FieldTokenizer, Place, read_window, split_patches
-from statecast.tokenizers.patches import split_with_margin
 from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel
 
@@ -97,7 +96,7 @@ def ask_point(
 
     data         as `sources.open_fields` gives it, or one of them for each stream; a stream that the task translates to needs none
     at           a time of the store, the last that is shown (before the gap, if the model interpolates); a date means its first time
-    query        latitude and longitude in degrees, and VARIABLE or VARIABLE@LEVEL with the level in hPa
+    query        latitude and longitude in degrees, and [STREAM.]VARIABLE[@LEVEL] with the level in hPa
     lead_time_h  hours from `at` to what is asked; if it isn't given 24, or the longest that the model reaches, and 0 for tasks that ask
                  nothing later than what they show. Of those, layouts of what is shown are drawn until one leaves the point out.
 
@@ -113,8 +112,7 @@ def ask_point(
     answered = task.to if isinstance(task, Translate) else ()
     start = _time_of(next(stores[n] for n in trained.tokenizers if n not in answered), at)
     times = [start + timedelta(hours=step_h) * k for k in range(1 - known, task.slabs * depth - known + 1)]
-    stores = {n: on_its_grid(s, trained.tokenizers[n], times) if n in answered else s for n, s in stores.items()}
-    records = {n: _record(stores[n], t, times) for n, t in trained.tokenizers.items()}
+    records = {n: record_at(stores[n], t, times, is_asked=n in answered) for n, t in trained.tokenizers.items()}
     row, column = find_point(records[stream].grid, *query[:2])
     places = {n: whole_domain(record.grid, 0, len(times)) for n, record in records.items()}
     window = read_window(trained.tokenizers, records, places)
@@ -135,27 +133,29 @@ def value_in_token(asked: PointQuestion) -> int:
     return _locate(asked.layouts[asked.stream], asked.index, asked.records[asked.stream])[1]
 
 
-def layout(tokenizer: FieldTokenizer, steps: int, *, with_margin: bool = False) -> Int[np.ndarray, "N P"]:
-    """Index of each value of each token in the flattened field (T, V, H, W) of a window over the whole domain.
-
-    With a margin as a first guess has it: N × G.
-    """
+def layout(tokenizer: FieldTokenizer, steps: int) -> Int[np.ndarray, "N P"]:
+    """Index of each value of each token in the flattened field (T, V, H, W) of a window over the whole domain."""
     known = tokenizer.climatology
     shape = (steps, len(known.channels), *known.grid.shape)
     index = np.arange(np.prod(shape)).reshape(shape)[:, tokenizer.channel_order()]
-    if with_margin:
-        return split_with_margin(index, tokenizer.stream.patch, tokenizer.groups, periodic=known.grid.is_periodic)
     return split_patches(index, tokenizer.stream.patch, tokenizer.groups)
 
 
 def find_channel(trained: TrainedModel, task: Task, name: str) -> tuple[str, int]:
-    """Stream and number of the channel VARIABLE or VARIABLE@LEVEL. Raises QueryError for one that isn't asked, naming those that are."""
+    """Stream and number of the channel [STREAM.]VARIABLE[@LEVEL].
+
+    Raises QueryError for one that isn't asked, lies on several levels or in several streams, naming those that are.
+    """
     streams = task.to if isinstance(task, Translate) else tuple(trained.tokenizers)
     channels = {n: trained.tokenizers[n].climatology.channels for n in streams}
-    found = [(n, i) for n, known in channels.items() for i, c in enumerate(known) if name in (str(c), c.variable)]
-    exact = [(n, i) for n, i in found if str(channels[n][i]) == name]
-    if len(found) == 1 or exact:
-        return (exact or found)[0]
+    each = [(n, i) for n, known in channels.items() for i in range(len(known))]
+    full = {(n, i): f"{n}.{channels[n][i]}" for n, i in each}
+    exact = [key for key in each if name in (full[key], str(channels[key[0]][key[1]]))]
+    found = exact or [key for key in each if name in (v := channels[key[0]][key[1]].variable, f"{key[0]}.{v}")]
+    if len(found) == 1:
+        return found[0]
+    if len({n for n, _ in found}) > 1:
+        raise QueryError(f"query {name}: is in several streams. Name one of {', '.join(full[key] for key in found)}.")
     names = dict.fromkeys(str(c) for known in channels.values() for c in known)
     problem = "lies on several levels" if found else "is nothing that the model answers"
     raise QueryError(f"query {name}: {problem}. It answers {', '.join(names)}. Name one of these.")
@@ -215,13 +215,6 @@ def _time_of(dataset: xr.Dataset, at: str) -> Any:
         raise StoreError(
             f"at {at}: is no time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
         ) from error
-
-
-def _record(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any]) -> Record:
-    stream_channels(dataset, tokenizer.stream)
-    record = Record.open(variables_of(dataset, tokenizer.stream).reindex(time=list(times)), tokenizer.stream)
-    check_record(tokenizer, record)
-    return record
 
 
 def _locate(layout: Int[np.ndarray, "N P"], index: tuple[int, int, int, int], record: Record) -> tuple[int, int]:

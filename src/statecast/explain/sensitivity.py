@@ -69,9 +69,9 @@ def sensitivity(model: StateModel, question: Question, value: int, which: Member
     with the path of the base, be it an anchor or a guess. 0 for what was not observed: the model doesn't read it. One pass forward and
     back, with the fused attention: memory linear in the tokens.
     """
-    context = {n: t.replace(_leaf(t.values)) for n, t in question.context.items()}
+    context = {n: t.replace(leaf(t.values)) for n, t in question.context.items()}
     ((stream, asked),) = question.queries.items()
-    asked = replace(asked, guess=None if asked.guess is None else _leaf(asked.guess))
+    asked = replace(asked, guess=None if asked.guess is None else leaf(asked.guess))
     (said,) = model(context, {stream: asked}).values()
     guesses = [] if asked.guess is None else [asked.guess]
     found = gradients(chosen(said.members, which)[0, 0, value], [*(t.values for t in context.values()), *guesses])
@@ -84,5 +84,6 @@ def gradients(answer: Float[Tensor, ""], inputs: Sequence[Tensor]) -> list[Tenso
     return [torch.zeros_like(x) if gradient is None else gradient for x, gradient in zip(inputs, found, strict=True)]
 
 
-def _leaf(tensor: Tensor) -> Tensor:
+def leaf(tensor: Tensor) -> Tensor:
+    """The same values, for which gradients can be taken."""
     return tensor.detach().clone().requires_grad_()

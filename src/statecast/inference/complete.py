@@ -3,7 +3,7 @@
 Axes: K head, E member, T time, V channel, H row, W column of the grid, I, J those of a window, N token, P value.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -115,18 +115,28 @@ def _records(
     times = [index[0] + k * step for k in range(round((index[-1] - index[0]) / step) + 1)]
     records = {}
     for name, tokenizer in trained.tokenizers.items():
-        fields = on_its_grid(selected[name], tokenizer, times) if name in asked else selected[name]
-        stream_channels(fields, tokenizer.stream)
-        records[name] = Record.open(variables_of(fields, tokenizer.stream).reindex(time=times), tokenizer.stream)
-        check_record(tokenizer, records[name])
+        records[name] = record_at(selected[name], tokenizer, times, is_asked=name in asked)
     return records, times
 
 
-def on_its_grid(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: list[Any]) -> xr.Dataset:
+def record_at(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any], *, is_asked: bool) -> Record:
+    """A stream at these times, NaN where its store has none; the store may lack all of one that `is_asked`."""
+    fields = _on_its_grid(dataset, tokenizer, times) if is_asked else dataset
+    stream_channels(fields, tokenizer.stream)
+    record = Record.open(variables_of(fields, tokenizer.stream).reindex(time=list(times)), tokenizer.stream)
+    check_record(tokenizer, record)
+    return record
+
+
+def _on_its_grid(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any]) -> xr.Dataset:
     """What the dataset has of an asked stream, NaN for all else, on the stream's own grid and levels."""
     known = tokenizer.climatology
     is_there = Grid(dataset.lat.values, dataset.lon.values).is_like(known.grid)
-    plain: dict[str, Any] = {"time": xr.DataArray(times, dims="time"), "lat": known.grid.lat, "lon": known.grid.lon}
+    plain: dict[str, Any] = {
+        "time": xr.DataArray(list(times), dims="time"),
+        "lat": known.grid.lat,
+        "lon": known.grid.lon,
+    }
     if is_there:
         plain |= {"lat": dataset.lat.values, "lon": dataset.lon.values}
     variables = {}

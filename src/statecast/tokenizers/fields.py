@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from statecast.sources import Climatology, Grid, Record, fit_anomalies, fit_climatology
 from statecast.sources.climatology import Reference
@@ -49,6 +49,11 @@ class FieldTokenizer:
     def _log_scale(self) -> Float[np.ndarray, "V 1 1"]:
         scales = self.stream.log_scale
         return np.array([scales.get(c.variable, np.inf) for c in self.climatology.channels], np.float32)[:, None, None]
+
+    @property
+    def is_logarithmic(self) -> Bool[np.ndarray, "V 1 1"]:
+        """True for channels whose anomalies are differences of logarithms."""
+        return np.isfinite(self._log_scale)
 
     @property
     def groups(self) -> int:
@@ -94,12 +99,11 @@ class FieldTokenizer:
         if not self.stream.log_scale:
             return plain
         logs = np.log1p(np.maximum(fields, 0) / self._log_scale) - np.log1p(np.maximum(usual, 0) / self._log_scale)
-        return np.where(np.isfinite(self._log_scale), logs, plain)
+        return np.where(self.is_logarithmic, logs, plain)
 
     def slope(self, fields: Float[np.ndarray, "*B V H W"]) -> Float[np.ndarray, "*B V H W"]:
         """Change of fields for one unit of their token values: ∂field / ∂value."""
-        of_logs = np.maximum(fields, 0) + self._log_scale
-        return self._scale() * np.where(np.isfinite(of_logs), of_logs, 1.0)
+        return self._scale() * np.where(self.is_logarithmic, np.maximum(fields, 0) + self._log_scale, 1.0)
 
     def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
         """The climatology of the window at `place`, in the units of the channels."""
@@ -123,7 +127,7 @@ class FieldTokenizer:
         if self.stream.log_scale:
             logs = np.minimum(anomalies + np.log1p(np.maximum(usual, 0) / self._log_scale), LARGEST_LOG)
             with np.errstate(invalid="ignore"):  # inf * 0, where it is not taken
-                fields = np.where(np.isfinite(self._log_scale), self._log_scale * np.expm1(logs), fields)
+                fields = np.where(self.is_logarithmic, self._log_scale * np.expm1(logs), fields)
         for channel in np.flatnonzero(self.climatology.lowest >= 0):
             if (fields[:, :, channel] < 0).any():
                 fields[:, :, channel] = non_negative(fields[:, :, channel])

@@ -50,11 +50,10 @@ def first_guess(
     guess = usual.copy()
     target = part_of(records[name].grid, place)
     for source, pairs in guessed_channels(name, tokenizers).items():
-        there = places[source]
-        fields = records[source].read(slice(there.start, there.start + there.steps), there.rows, there.columns)
-        anomalies = np.nan_to_num(fields - tokenizers[source].usual(records[source], there))
+        fields, grid = _window(records[source], places[source])
+        anomalies = np.nan_to_num(fields - tokenizers[source].usual(records[source], places[source]))
         mine, theirs = np.array(pairs).T
-        guess[:, mine] += bilinear(anomalies[:, theirs], part_of(records[source].grid, there), target)
+        guess[:, mine] += bilinear(anomalies[:, theirs], grid, target)
     lowest = tokenizer.climatology.lowest[:, None, None]
     return np.where(lowest >= 0, np.maximum(guess, 0), guess), usual
 
@@ -68,23 +67,30 @@ def guess_gradient(
 ) -> dict[str, Float[np.ndarray, "T V H W"]]:
     """What a gradient for the guess of a stream is for the streams that it comes from, all in normalised units: `first_guess` transposed.
 
-    0 for what was not observed, and where the guess was cut off at 0.
+    0 for what was not observed, and where the guess is cut off at 0 or there is none.
     """
+    tokenizer = tokenizers[name]
     guess, _ = first_guess(name, tokenizers, records, places)
-    is_cut = (guess <= 0) & (tokenizers[name].climatology.lowest[:, None, None] >= 0)
-    of_fields = np.where(is_cut, 0, gradient / tokenizers[name].slope(guess))
+    ends_at_0 = (tokenizer.climatology.lowest[:, None, None] >= 0) | tokenizer.is_logarithmic
+    counts = np.isfinite(guess) & ~(ends_at_0 & (guess <= 0))
+    of_fields = np.where(counts, gradient / tokenizer.slope(np.nan_to_num(guess)), 0)
     target = part_of(records[name].grid, places[name])
     found = {}
     for source, pairs in guessed_channels(name, tokenizers).items():
-        there = places[source]
-        fields = records[source].read(slice(there.start, there.start + there.steps), there.rows, there.columns)
-        back = interpolation(part_of(records[source].grid, there), target).T
+        fields, grid = _window(records[source], places[source])
+        back = interpolation(grid, target).T
         of_theirs = np.zeros(fields.shape)
         for mine, theirs in pairs:
             flat = of_fields[:, mine].reshape(len(fields), -1)
-            of_theirs[:, theirs] += (back @ flat.T).T.reshape(len(fields), *fields.shape[2:])
+            of_theirs[:, theirs] += (back @ flat.T).T.reshape(len(fields), *grid.shape)
         found[source] = np.where(np.isfinite(fields), of_theirs * tokenizers[source].slope(np.nan_to_num(fields)), 0)
     return found
+
+
+def _window(record: Record, place: Place) -> tuple[Float[np.ndarray, "T V H W"], Grid]:
+    """What a record has at a place, and its grid there."""
+    steps = slice(place.start, place.start + place.steps)
+    return record.read(steps, place.rows, place.columns), part_of(record.grid, place)
 
 
 def reference_of(name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record]) -> Reference:
@@ -171,6 +177,8 @@ def interpolation(grid: Grid, target: Grid) -> sparse.csr_array:
 
 def _linear(axis: Float[np.ndarray, " H"], points: Float[np.ndarray, " I"]) -> sparse.csr_array:
     """Weights (I, H) of linear interpolation along an axis; beyond its ends the nearest."""
+    if len(axis) == 1:
+        return sparse.csr_array(np.ones((len(points), 1)))
     knots = np.concatenate([axis[:1], axis, axis[-1:]])
     return BSpline.design_matrix(np.clip(points, axis[0], axis[-1]), knots, 1)
 

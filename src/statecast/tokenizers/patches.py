@@ -5,7 +5,7 @@ inside a token = (channel, time, row, column); G the same inside a token and a m
 """
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from statecast.streams import SIDES
 
@@ -39,6 +39,25 @@ def split_with_margin(
     cut = np.lib.stride_tricks.sliding_window_view(wide, (SIDES * h, SIDES * w), axis=(2, 3))[:, :, ::h, ::w]
     cut = cut.reshape(steps // t, t, groups, channels // groups, rows // h, columns // w, SIDES * h, SIDES * w)
     return cut.transpose(2, 0, 4, 5, 3, 1, 6, 7).reshape(-1, channels // groups * t * SIDES**2 * h * w)
+
+
+def margin_index(
+    shape: tuple[int, int, int, int], patch: Patch, groups: int, token: int, *, periodic: bool
+) -> Int[np.ndarray, " G"]:
+    """Where the values that `split_with_margin` gives a token lie in a flattened field of `shape`."""
+    t, h, w = patch
+    steps, channels, rows, columns = shape
+    in_group = channels // groups
+    group, time, row, column = np.unravel_index(token, (groups, steps // t, rows // h, columns // w))
+    around_rows = np.pad(np.arange(rows), h, mode="edge")[row * h :][: SIDES * h]
+    around_columns = np.pad(np.arange(columns), w, mode="wrap" if periodic else "edge")[column * w :][: SIDES * w]
+    axes = np.ix_(
+        np.arange(group * in_group, (group + 1) * in_group),
+        np.arange(time * t, (time + 1) * t),
+        around_rows,
+        around_columns,
+    )
+    return np.ravel_multi_index((axes[1], axes[0], *axes[2:]), shape).reshape(-1)
 
 
 def join_patches(
