@@ -2,11 +2,11 @@
 
     python benchmarks/step.py [--threads 2] [--seconds 8] [--profile] [--smoke]
 
-For a few sizes: samples/s, seconds a step, peak memory, FLOPs, share of this machine's measured f32 matmul peak; and the ratio to the
-same trunk as a BERT-style encoder that carries mask tokens through every layer (same width, layers, tokens, 80 % hidden, same heads, loss
-and optimiser, whose matrix products for orthogonal steps are no FLOPs of the model). Each pair is timed in turns in one process, so that
-the ratio holds on a noisy machine. With `--profile` instead: what a step's time is spent on, by kind of operation, and the share of the
-peak of the matrix products alone.
+For a few sizes: samples/s, seconds a step and of the optimiser in it, peak memory, FLOPs, share of this machine's measured f32 matmul peak;
+and the ratio to the same trunk as a BERT-style encoder that carries mask tokens through every layer (same width, layers, tokens, 80 %
+hidden, same heads, loss and optimiser, whose matrix products for orthogonal steps are no FLOPs of the model). Each pair is timed in turns
+in one process, so that the ratio holds on a noisy machine. With `--profile` instead: what a step's time is spent on, by kind of operation,
+and the share of the peak of the matrix products alone.
 """
 
 import argparse
@@ -110,26 +110,34 @@ def make_models(size: str) -> tuple[StateModel, MaskTokenModel]:
     return StateModel(options, {STREAM: spec}), MaskTokenModel(options, spec)
 
 
-def step(model: nn.Module, question: Question, optimiser: torch.optim.Optimizer) -> None:
+def step(model: nn.Module, question: Question, optimiser: torch.optim.Optimizer) -> float:
+    """One training step; the seconds that the optimiser took of it."""
     asked, said = question.queries[STREAM], model(question.context, question.queries)[STREAM]
     area = torch.cos(torch.deg2rad(asked.coords[..., 0]))
     loss = masked_mean(EnsembleHead().loss(said.members, asked.values), asked.observed, area)
     optimiser.zero_grad()
     loss.backward()
+    began = time.perf_counter()
     optimiser.step()
+    return time.perf_counter() - began
 
 
-def time_in_turns(models: tuple[nn.Module, nn.Module], question: Question, seconds: float) -> tuple[float, float]:
-    """Median seconds a step of each, one step of the first, one of the second, and so on."""
+def time_in_turns(
+    models: tuple[nn.Module, nn.Module], question: Question, seconds: float
+) -> tuple[float, float, float]:
+    """Median seconds a step of each, one step of the first, one of the second, and so on; and those of the first one's optimiser."""
     optimisers = [make_optimiser(model, TrainingOptions())[0] for model in models]
     times: list[list[float]] = [[], []]
+    of_optimiser: list[float] = []
     began = time.perf_counter()
     while time.perf_counter() - began < seconds or len(times[0]) < 4:
         for model, optimiser, kept in zip(models, optimisers, times, strict=True):
             start = time.perf_counter()
-            step(model, question, optimiser)
+            stepping = step(model, question, optimiser)
             kept.append(time.perf_counter() - start)
-    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
+            if model is models[0]:
+                of_optimiser.append(stepping)
+    return statistics.median(times[0][1:]), statistics.median(times[1][1:]), statistics.median(of_optimiser[1:])
 
 
 def matmul_peak(seconds: float = 2.0, size: int = 2048) -> float:
@@ -148,13 +156,14 @@ def measure(size: str, seconds: float) -> dict[str, float]:
     question, models = make_question(size), make_models(size)
     samples = SIZES[size][-1]
     flops = [count_flops(model, question) for model in models]  # type: ignore[arg-type]
-    ours, peer = time_in_turns(models, question, seconds)
+    ours, peer, of_optimiser = time_in_turns(models, question, seconds)
     peak = matmul_peak(min(2.0, seconds))
     return {
         "tokens": len(question.context[STREAM]) + len(question.queries[STREAM]),
         "parameters": sum(p.numel() for p in models[0].parameters()),
         "samples_per_s": samples / ours,
         "s_per_step": ours,
+        "optimiser_s_per_step": of_optimiser,
         "gflop_per_sample": flops[0] / samples / 1e9,
         "share_of_peak": flops[0] / ours / peak,
         "peak_gflop_per_s": peak / 1e9,
