@@ -1,6 +1,7 @@
 """Ours beside trained peers: a U-Net and a spherical Fourier neural operator, on the same data, for the same time.
 
-    python benchmarks/peers.py --store sample:atmosphere --seconds 240 --out runs/peers [--seeds 0 1 2] [--models ours unet sfno] [--smoke]
+    python benchmarks/peers.py --store sample:atmosphere --seconds 240 --out runs/peers [--seeds 0 1 2] [--models ours unet sfno]
+                                  [--figure peers.png] [--kept] [--smoke]
 
 For each seed and on one thread: ours pre-trained and fine-tuned to forecast 72 h within the time, ours from scratch for all of it, and
 each peer for all of it; then the same for masked reconstruction with 75 % hidden, where a U-Net, and ours again, learn to fill gaps and
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from matplotlib.figure import Figure
 from torch import nn
 
 from skill import SMALL, WHOLE, Extent, recipes
@@ -470,6 +472,30 @@ def print_table(results: list[dict[str, Any]]) -> None:
         )
 
 
+DRAWN = {
+    "rmse / persistence": "RMSE / persistence",
+    "crps / climatology_distribution": "CRPS / climatology's distribution",
+}
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    """Bars of each model's forecasts by lead time, with the spread over the seeds."""
+    forecasts = [one for one in results if one["task"] == "forecast"]
+    names = list(dict.fromkeys(one["name"] for one in forecasts))
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, (score, title) in zip(figure.subplots(1, len(DRAWN)), DRAWN.items(), strict=True):
+        for number, name in enumerate(names):
+            values = np.array([one["ratios"][score] for one in forecasts if one["name"] == name])
+            std = values.std(axis=0, ddof=1) if len(values) > 1 else None
+            at = np.arange(len(LEADS_H)) + (number - (len(names) - 1) / 2) * 0.8 / len(names)
+            seeds = "one seed" if len(values) == 1 else f"{len(values)} seeds"
+            axes.bar(at, values.mean(axis=0), 0.8 / len(names), yerr=std, capsize=2, label=f"{name} ({seeds})")
+        axes.set_xticks(range(len(LEADS_H)), [f"+{lead:g} h" for lead in LEADS_H])
+        axes.set_ylabel(title)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
 def spread(values: Float[np.ndarray, " S"]) -> str:
     return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
 
@@ -492,6 +518,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=240.0, help="of CPU time that each model is trained for")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", choices=("ours", *PEERS), default=["ours", *PEERS])
+    parser.add_argument("--figure", type=Path, help="a PNG of the forecasts' scores")
+    parser.add_argument(
+        "--kept", action="store_true", help="train nothing, show what lies under --out for so many seconds"
+    )
     parser.add_argument("--smoke", action="store_true", help="one seed, a moment each; into its own directory")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -500,8 +530,15 @@ def main() -> None:
     if arguments.smoke:
         data, seeds, seconds, probe = Data(arguments.store, 96.0, SMALL), [0], 0.5, None
     out = arguments.out / ("smoke" if arguments.smoke else "")
-    results = [one for seed in seeds for one in run_seed(seed, models, data, seconds, probe, out)]
+    if arguments.kept:
+        results = [
+            one for path in sorted(out.glob(f"seed-*/*-{seconds:g}s*.json")) for one in json.loads(path.read_text())
+        ]
+    else:
+        results = [one for seed in seeds for one in run_seed(seed, models, data, seconds, probe, out)]
     print_table(results)
+    if arguments.figure:
+        draw(results, arguments.figure)
 
 
 if __name__ == "__main__":
