@@ -20,7 +20,8 @@ LEFT_OUT = {
 }
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
 SMOKE_APART = {"finer", "model_error", "questions", "skill"}  # what lies at --out is used again by real runs
-OPTIONS = {"step": ["--threads", "1"], "peers": ["--figure", "peers.png"]} | {name: ["--jobs", "1"] for name in ("scaling", "transfer")}
+OPTIONS = {name: ["--jobs", "1"] for name in ("scaling", "transfer")}
+OPTIONS |= {"step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
 
 
 @pytest.mark.timeout(600)
