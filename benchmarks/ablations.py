@@ -24,10 +24,10 @@ from torch import Tensor
 
 from statecast import pretrain, read_recipe
 from statecast.config import Recipe
-from statecast.evaluation import verify_forecast
+from statecast.fields.evaluation import verify_forecast
+from statecast.fields.sources import Record, open_fields
 from statecast.models.attention import GeometricAttention
 from statecast.models.state_model import StateModel
-from statecast.sources import Record, open_fields
 from statecast.streams import Question, Window
 from statecast.tasks.forecast import Forecast, slab_of
 from statecast.trained import TrainedModel

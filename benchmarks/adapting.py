@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from peers import spread
 from skill import SMALL, WHOLE, Extent, mean_ratios, once
 from statecast import evaluate, finetune, pretrain
-from statecast.continual import update
+from statecast.fields.continual import update
 from statecast.trained import TrainedModel
 
 CHANGES = {

@@ -25,13 +25,13 @@ from jaxtyping import Float
 from peers import spread
 from questions import EVERY_H, SMOKE_EVERY_H, run_seed
 from skill import SMALL, WHOLE, Extent
-from statecast.evaluation.scores import area_mean, contingency, score
-from statecast.evaluation.spectra import zonal_power
-from statecast.evaluation.tasks import EVENTS, ask
-from statecast.evaluation.verification import every
-from statecast.sources import Record
-from statecast.sources.stores import open_stores
-from statecast.tokenizers.windows import whole_domain
+from statecast.fields.evaluation.scores import area_mean, contingency, score
+from statecast.fields.evaluation.spectra import zonal_power
+from statecast.fields.evaluation.tasks import EVENTS, ask
+from statecast.fields.evaluation.verification import every
+from statecast.fields.sources import Record
+from statecast.fields.sources.stores import open_stores
+from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel, load
 from unet import Anomalies, Departure, DownscaleQuestion, UNet, batches, train
 

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from questions import print_events, print_ratios
 from skill import SMALL, Extent, once
 from statecast import complete, evaluate, finetune, open_fields, pretrain
-from statecast.sources.simulate import simulate
+from statecast.fields.sources.simulate import simulate
 from statecast.trained import TrainedModel
 
 TWIN = {"convection.trcnv": 12.0, "shortwave_radiation.ablwv2": 35.0}

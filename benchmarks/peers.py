@@ -33,18 +33,18 @@ from torch import nn
 from skill import SMALL, WHOLE, Extent, recipes
 from statecast import finetune, pretrain, read_recipe
 from statecast.config import Recipe
-from statecast.evaluation import verify_forecast
-from statecast.evaluation.baselines import ClimatologicalEnsemble, persistence
-from statecast.evaluation.reconstruction import fold_time, on_grid, plain_mask, verify_reconstruction
-from statecast.evaluation.scores import area_mean, statistics
-from statecast.evaluation.verification import ForecastCase, Verification, every, forecast_case, stack_starts
+from statecast.fields.evaluation import verify_forecast
+from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, persistence
+from statecast.fields.evaluation.reconstruction import fold_time, on_grid, plain_mask, verify_reconstruction
+from statecast.fields.evaluation.scores import area_mean, statistics
+from statecast.fields.evaluation.verification import ForecastCase, Verification, every, forecast_case, stack_starts
+from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
+from statecast.fields.sources import Grid, Record, open_fields
+from statecast.fields.sources.climatology import fit_climatology
+from statecast.fields.tokenizers import FieldTokenizer
+from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models.operations import count_flops
-from statecast.preparation import make_questions, recipe_stores, stream_sources
-from statecast.sources import Grid, Record, open_fields
-from statecast.sources.climatology import fit_climatology
 from statecast.streams import stack_questions
-from statecast.tokenizers import FieldTokenizer
-from statecast.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
 from unet import Anomalies, Departure, FillQuestion, ForecastQuestion, Training, UNet, batches, train, zeroed
 

@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 
 from skill import HELD_OUT
 from statecast import open_fields
-from statecast.evaluation.scores import area_mean
-from statecast.evaluation.spectra import zonal_power
-from statecast.inference import forecast
-from statecast.sources import Record
-from statecast.tokenizers import Place
-from statecast.tokenizers.windows import whole_domain
+from statecast.fields.evaluation.scores import area_mean
+from statecast.fields.evaluation.spectra import zonal_power
+from statecast.fields.inference import forecast
+from statecast.fields.sources import Record
+from statecast.fields.tokenizers import Place
+from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
 from upstream import given_or_tiny
 

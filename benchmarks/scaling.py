@@ -42,11 +42,11 @@ from peers import kept, spread, with_steps
 from statecast import finetune, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.costs.sizes import Layout, draw_counts
-from statecast.evaluation import Verification, verify_forecast
-from statecast.evaluation.reconstruction import verify_reconstruction
+from statecast.fields.evaluation import Verification, verify_forecast
+from statecast.fields.evaluation.reconstruction import verify_reconstruction
+from statecast.fields.sources.record import stream_channels
+from statecast.fields.sources.simulate import simulate
 from statecast.models.operations import sample_flops
-from statecast.sources.record import stream_channels
-from statecast.sources.simulate import simulate
 from statecast.trained import FORMAT
 from transfer import in_parallel
 

@@ -20,8 +20,8 @@ from zlib import crc32
 import numpy as np
 
 from statecast import evaluate, finetune, pretrain, read_recipe
-from statecast.evaluation import verify_forecast, write_scores
-from statecast.sources import Record, open_fields
+from statecast.fields.evaluation import verify_forecast, write_scores
+from statecast.fields.sources import Record, open_fields
 from statecast.trained import TrainedModel, load
 
 TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-02-28")

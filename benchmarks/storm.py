@@ -5,9 +5,9 @@
 The low is the deepest departure of msl from climatology between 35 and 65 degrees north or south. Each map shows the state at a time
 before it (msl's departure, contours) and the sensitivity to that state of the forecast of msl at the low's centre: the gradient's size,
 the root of the sum of its squares over all channels and steps, each for one standard deviation of its anomaly. Within the model's reach
-that is one question; further back the ensemble's mean goes on from its own last steps and the gradient is taken through the chain
-(`statecast.explain.chain`). Writes storm_attention.png (72, 48, 24 h) and storm_attention.gif (every step from 72 h on), prints where the
-centre of the sensitivity lies.
+that is one question; further back the ensemble's mean goes on from its own last steps and the gradient is taken through all of
+its blocks (`statecast.fields.explain.forecast_sensitivity`). Writes storm_attention.png (72, 48, 24 h) and storm_attention.gif (every
+step from 72 h on), prints where the centre of the sensitivity lies.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from statecast import open_fields
-from statecast.evaluation.figures import MAP_WIDTH, draw_map
-from statecast.explain.chain import chained_sensitivity
-from statecast.explain.figures import mark
-from statecast.sources import Grid, Record
-from statecast.sources.record import select_period
-from statecast.tokenizers.windows import whole_domain
+from statecast.fields.evaluation.figures import MAP_WIDTH, draw_map
+from statecast.fields.explain.figures import mark
+from statecast.fields.explain.forecast_sensitivity import forecast_sensitivity
+from statecast.fields.sources import Grid, Record
+from statecast.fields.sources.record import select_period
+from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
 from upstream import given_or_tiny
 
@@ -60,7 +60,7 @@ def sizes(trained: TrainedModel, dataset: xr.Dataset, low: xr.DataArray, when: A
     """Size of the sensitivity (lat, lon) in hPa, to all that is shown up to `lead_time_h` before the low."""
     start = (when - timedelta(hours=float(lead_time_h))).isoformat()
     query = (float(low.lat), float(low.lon), "msl")
-    field = chained_sensitivity(trained, dataset, start, query, float(lead_time_h))
+    field = forecast_sensitivity(trained, dataset, start, query, float(lead_time_h))
     return np.sqrt((field.fillna(0) ** 2).sum(["time", "channel"])) / 100
 
 

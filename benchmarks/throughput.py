@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from statecast.config import Recipe, read_recipe
-from statecast.preparation import make_questions, recipe_stores, stream_sources
+from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 
 FEW, MANY = 40, 160
 PLAIN = ["data.validate=null", "training.footprint=false", "training.loggers=[]"]

@@ -55,9 +55,9 @@ from peers import kept, spread
 from skill import LEADS_H, SMALL, WHOLE, Extent, recipes
 from statecast import finetune, load, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
-from statecast.evaluation.verify import verify
-from statecast.preparation import recipe_stores, stream_sources
-from statecast.sources.record import select_period
+from statecast.fields.evaluation.verify import verify
+from statecast.fields.preparation import recipe_stores, stream_sources
+from statecast.fields.sources.record import select_period
 from statecast.trained import TrainedModel, build
 
 STORE, PATCH, BATCH = "sample:atmosphere", 2, 2

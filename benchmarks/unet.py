@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from statecast.sources import Climatology, Grid, Record
-from statecast.tokenizers.first_guess import bilinear
+from statecast.fields.sources import Climatology, Grid, Record
+from statecast.fields.tokenizers.first_guess import bilinear
 from statecast.training.muon import Muon
 
 LEARNING_RATE, WEIGHT_DECAY, GRADIENT_CLIP, WARM_UP = 2e-3, 1e-2, 1.0, 0.05

@@ -20,10 +20,10 @@ import numpy as np
 import xarray as xr
 
 from statecast import finetune, load, open_fields, pretrain
-from statecast.explain import ask_point
-from statecast.explain.labelled import gradient_fields, sensitivity_arrays
-from statecast.explain.point import value_in_token
 from statecast.explain.sensitivity import as_batch, sensitivity
+from statecast.fields.explain import ask_point
+from statecast.fields.explain.labelled import gradient_fields, sensitivity_arrays
+from statecast.fields.explain.point import value_in_token
 from statecast.trained import TrainedModel, build
 
 VARIABLES = ("z@500", "t@850")

@@ -41,7 +41,7 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
 
 def page() -> str:
-    example = files("statecast.recipes").joinpath("quickstart.yaml").read_text()
+    example = files("statecast.fields.recipes").joinpath("quickstart.yaml").read_text()
     return "\n".join([INTRODUCTION.format(example=example), *section(Recipe, "", 2), ""])
 
 

@@ -11,9 +11,9 @@ import xarray as xr
 
 import statecast
 from statecast import cli
-from statecast.sources import Record, fit_climatology, open_fields
+from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.tokenizers import FieldTokenizer
 from statecast.streams import Stream
-from statecast.tokenizers import FieldTokenizer
 
 MakeStore = Callable[..., xr.Dataset]
 

@@ -13,8 +13,8 @@ import yaml
 
 import statecast
 from statecast.config import RecipeError
+from statecast.fields.sources import StoreError
 from statecast.outputs import OutputError, new_output
-from statecast.sources import StoreError
 from statecast.trained import ModelError
 from statecast.training import QuestionDataset
 

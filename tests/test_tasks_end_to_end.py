@@ -10,11 +10,11 @@ import yaml
 import statecast
 from statecast.adaptation.changes import AdaptationError
 from statecast.config import RecipeError
-from statecast.inference import answer
+from statecast.fields.inference import answer
+from statecast.fields.sources import Record, open_fields
+from statecast.fields.tokenizers.windows import whole_domain
 from statecast.inspection import look_at_samples
-from statecast.sources import Record, open_fields
 from statecast.streams import Question
-from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError
 
 TRAINING = {"steps": 3, "batch_size": 2, "validation_samples": 2, "footprint": False}

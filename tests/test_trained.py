@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from statecast.config import read_recipe
-from statecast.inference import answer
+from statecast.fields.inference import answer
+from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.tokenizers import FieldTokenizer
+from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models import ModelOptions
-from statecast.sources import Record, fit_climatology, open_fields
 from statecast.streams import Stream
 from statecast.tasks import Forecast
-from statecast.tokenizers import FieldTokenizer
-from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel, build, load
 
 

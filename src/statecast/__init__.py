@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statecast.config import Recipe, read_recipe
-    from statecast.continual import update
-    from statecast.first_run import quickstart
+    from statecast.fields.continual import update
+    from statecast.fields.quickstart import quickstart
+    from statecast.fields.sources.fields import open_fields
     from statecast.jobs import complete, evaluate, finetune, predict, pretrain
-    from statecast.sources.fields import open_fields
     from statecast.trained import TrainedModel, load
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
 _HOMES = {
     "statecast.config": ("Recipe", "read_recipe"),
     "statecast.jobs": ("complete", "evaluate", "finetune", "predict", "pretrain"),
-    "statecast.first_run": ("quickstart",),
-    "statecast.continual": ("update",),
-    "statecast.sources.fields": ("open_fields",),
+    "statecast.fields.quickstart": ("quickstart",),
+    "statecast.fields.continual": ("update",),
+    "statecast.fields.sources.fields": ("open_fields",),
     "statecast.trained": ("TrainedModel", "load"),
 }
 

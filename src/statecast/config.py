@@ -160,14 +160,14 @@ def read_recipe(
 def shipped_recipes() -> list[str]:
     """Names of the recipes that ship with statecast."""
     return sorted(
-        p.name.removesuffix(".yaml") for p in files("statecast.recipes").iterdir() if p.name.endswith(".yaml")
+        p.name.removesuffix(".yaml") for p in files("statecast.fields.recipes").iterdir() if p.name.endswith(".yaml")
     )
 
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
     path = Path(recipe)
     if not path.is_file() and recipe in shipped_recipes():
-        path = Path(str(files("statecast.recipes").joinpath(f"{recipe}.yaml")))
+        path = Path(str(files("statecast.fields.recipes").joinpath(f"{recipe}.yaml")))
     if not path.is_file():
         raise RecipeError(
             f"recipe {recipe}: is no file and none of the recipes that ship with statecast ({', '.join(shipped_recipes())})."

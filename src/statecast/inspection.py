@@ -8,8 +8,8 @@ import torch
 
 from statecast.adaptation import AdaptationOptions, free
 from statecast.config import RecipeError, read_recipe
+from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 from statecast.outputs import START
-from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.streams import stack_questions
 from statecast.trained import load
 from statecast.training.checkpoints import checkpoint_weights, last_checkpoint

@@ -14,19 +14,19 @@ import yaml
 
 from statecast.adaptation import NOTHING_TAKEN, Transferred, free, learning_rate_shares, trainable_parameters, transfer
 from statecast.config import Recipe, RecipeError, read_recipe
-from statecast.evaluation import Verification, write_scores
-from statecast.evaluation.report import RunFacts, write_report
-from statecast.evaluation.verify import asked_like, progress_bar, verify
-from statecast.explain import explain as explain_point
-from statecast.explain.report import write_explanation
-from statecast.forgetting import may_forget, report_forgetting, tell_forgetting, tell_no_report, why_no_report
-from statecast.held_out import are_of_training, model_stores, own_stores, require_apart, require_unseen
-from statecast.inference import complete as fill_in
-from statecast.inference import forecast, write_forecast
+from statecast.fields.evaluation import Verification, write_scores
+from statecast.fields.evaluation.report import RunFacts, write_report
+from statecast.fields.evaluation.verify import asked_like, progress_bar, verify
+from statecast.fields.explain import explain as explain_point
+from statecast.fields.explain.report import write_explanation
+from statecast.fields.forgetting import may_forget, report_forgetting, tell_forgetting, tell_no_report, why_no_report
+from statecast.fields.held_out import are_of_training, model_stores, own_stores, require_apart, require_unseen
+from statecast.fields.inference import complete as fill_in
+from statecast.fields.inference import forecast, write_forecast
+from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
+from statecast.fields.sources import Record, Stores
 from statecast.models import ModelOptions
 from statecast.outputs import START, holds_checkpoint, is_finished, new_output, training_output
-from statecast.preparation import make_questions, recipe_stores, stream_sources
-from statecast.sources import Record, Stores
 from statecast.trained import TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, StreamSource, fit, is_first_process
 from statecast.training.footprint import load_footprint

@@ -18,10 +18,10 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from statecast.fields.sources import Climatology
+from statecast.fields.tokenizers import FieldTokenizer
 from statecast.models import ModelOptions, StateModel, TokenSpec
-from statecast.sources import Climatology
 from statecast.streams import Stream
-from statecast.tokenizers import FieldTokenizer
 
 FORMAT = (
     4  # 1: answers not in units of their spread; 2: a climatology that jumped between months; 3: norms not modulated

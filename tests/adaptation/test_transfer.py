@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from statecast.adaptation import transfer
+from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.tokenizers import FieldTokenizer
+from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models import ModelOptions
-from statecast.sources import Record, fit_climatology, open_fields
 from statecast.streams import Stream, stack_questions
 from statecast.tasks import Forecast
-from statecast.tokenizers import FieldTokenizer
-from statecast.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel, build
 
 OPTIONS = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4)

@@ -5,7 +5,7 @@ import json
 import xarray as xr
 import yaml
 
-from statecast.sources import open_fields
+from statecast.fields.sources import open_fields
 
 
 def test_what_a_store_lacks_is_filled(runs, tmp_path, statecast):

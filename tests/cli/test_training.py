@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from statecast import cli
+from statecast.fields.sources import open_fields
 from statecast.inspection import look_at_samples
-from statecast.sources import open_fields
 
 
 def test_an_update_tells_both_periods_and_how_many_weights_may_change(runs, tmp_path, statecast):

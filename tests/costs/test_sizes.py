@@ -6,8 +6,8 @@ from statecast.config import RecipeError, read_recipe
 from statecast.costs import CostError, size_of, sizes
 from statecast.costs.memory import Weights
 from statecast.costs.sizes import draw_counts, layouts_of, model_on_meta
-from statecast.sources import Record, StoreError, fit_climatology, open_fields
-from statecast.tokenizers import FieldTokenizer, WindowSampler
+from statecast.fields.sources import Record, StoreError, fit_climatology, open_fields
+from statecast.fields.tokenizers import FieldTokenizer, WindowSampler
 from statecast.trained import build, token_spec
 from statecast.training import QuestionDataset, StreamSource
 

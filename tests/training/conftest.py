@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
+from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.tokenizers import FieldTokenizer, WindowSampler
 from statecast.models import ModelOptions, StateModel
-from statecast.sources import Record, fit_climatology, open_fields
 from statecast.streams import Question, Stream
 from statecast.tasks import Masked
-from statecast.tokenizers import FieldTokenizer, WindowSampler
 from statecast.trained import build
 from statecast.training import QuestionDataset, StreamSource
 

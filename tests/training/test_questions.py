@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from statecast.sources import Record, fit_climatology
+from statecast.fields.sources import Record, fit_climatology
+from statecast.fields.tokenizers import FieldTokenizer, WindowSampler
 from statecast.streams import Stream, stack_questions
 from statecast.tasks import Forecast, Masked
-from statecast.tokenizers import FieldTokenizer, WindowSampler
 from statecast.training.questions import QuestionDataset, StreamSource
 
 

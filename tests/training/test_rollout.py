@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 
 import statecast
+from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 from statecast.models.state_model import question_losses
-from statecast.preparation import make_questions, recipe_stores, stream_sources
 from statecast.streams import COORDINATES, Question, stack_questions
 from statecast.tasks import Forecast
 from statecast.trained import build

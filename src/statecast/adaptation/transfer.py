@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from statecast.fields.tokenizers import FieldTokenizer
 from statecast.models import StateModel
-from statecast.tokenizers import FieldTokenizer
 from statecast.trained import ModelError, TrainedModel
 
 

@@ -11,8 +11,8 @@ from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
 
 def describe(store: Annotated[str, typer.Argument(help=STORE_HELP)]) -> None:
     """What is in STORE: variables, levels, grid, times, gaps."""
-    from statecast.sources import open_fields
-    from statecast.sources.describe import describe as describe_dataset
+    from statecast.fields.sources import open_fields
+    from statecast.fields.sources.describe import describe as describe_dataset
 
     Console().print(describe_dataset(open_fields(store)))
 
@@ -44,8 +44,8 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Simulate a global atmosphere straight to a CF Zarr store; resumable (needs the extra `sim`)."""
-    from statecast.sources.simulate import SimulationError
-    from statecast.sources.simulate import simulate as run
+    from statecast.fields.sources.simulate import SimulationError
+    from statecast.fields.sources.simulate import simulate as run
 
     if (days is None) == (years is None):
         raise SimulationError("give the length of the simulation by --days or --years, one of them.")

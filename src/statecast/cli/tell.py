@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from statecast.evaluation import Verification
+    from statecast.fields.evaluation import Verification
 
 
 def print_path(what: str, path: Path) -> None:
@@ -21,7 +21,7 @@ def print_path(what: str, path: Path) -> None:
 
 def print_skill(verifications: "Sequence[Verification]", *, before: str = "", lead_time_h: float | None = None) -> None:
     """A table of each task, at its last lead time if none is given; `before` stands before its title."""
-    from statecast.evaluation.report import relative_table
+    from statecast.fields.evaluation.report import relative_table
 
     for task in dict.fromkeys(v.task for v in verifications):
         shown = [v for v in verifications if v.task == task]

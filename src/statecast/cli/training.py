@@ -114,7 +114,7 @@ def update(
     quiet: Quiet = False,
 ) -> None:
     """Go on with data that were appended to the record; tells the skill on old and new months before and after."""
-    from statecast.continual import update as run_update
+    from statecast.fields.continual import update as run_update
     from statecast.training import Devices
 
     result = run_update(

@@ -16,13 +16,13 @@ import xarray as xr
 from statecast.config import Recipe, RecipeError
 from statecast.costs.estimate import require_sane
 from statecast.costs.memory import GIB, Counts, Weights, activation_bytes
+from statecast.fields.sources import MissingStoreError, Record, open_fields
+from statecast.fields.tokenizers.windows import window_shapes
 from statecast.models import StateModel, TokenSpec
 from statecast.models.operations import sample_flops
-from statecast.sources import MissingStoreError, Record, open_fields
 from statecast.streams import COORDINATES, Stream, Tokens, token_counts
 from statecast.tasks import Forecast
 from statecast.tasks.forecast import blocks_of
-from statecast.tokenizers.windows import window_shapes
 
 DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known to some 5 %
 DEFAULT_STEP_H = 6.0

@@ -1,6 +1,1 @@
-"""Explanations: what an answer attends to, what it is sensitive to, and what it would be under another α."""
-
-from statecast.explain.explanation import explain
-from statecast.explain.point import PointQuestion, QueryError, ask_point
-
-__all__ = ["PointQuestion", "QueryError", "ask_point", "explain"]
+"""Explanations that hold for any domain: what an answer attends to, and what it is sensitive to."""

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from statecast.fields.sources.anomalies import LONGEST_LAG
 from statecast.models.anchors import Neighbours, gather, persist
 from statecast.models.attention import GEOMETRY_SIZE, Geometry, without_autocast
 from statecast.models.blocks import DecoderBlock, EncoderBlock, ModulatedNorm
 from statecast.models.embedding import CoordinateEmbedding, duration_features
 from statecast.models.heads import FAIRNESS, EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
-from statecast.sources.anomalies import LONGEST_LAG
 from statecast.streams import SIDES, Question, Tokens, Window
 
 SMALLEST_SPREAD = 0.1  # of an answer about its anchor: what lies an hour off is no more certain than the data

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from statecast.tasks.fill import Fill
+from statecast.fields.fill import Fill
 from statecast.tasks.forecast import Forecast
 from statecast.tasks.interpolate import Interpolate
 from statecast.tasks.masked import Masked

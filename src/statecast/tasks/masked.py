@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from statecast.fields.fill import unit_vectors
 from statecast.streams import Question, Tokens, Window, concatenate
-from statecast.tasks.fill import unit_vectors
 from statecast.tasks.forecast import Slabs, is_within, random_share
 
 Chooser = Callable[[Tokens, int, np.random.Generator], np.ndarray]

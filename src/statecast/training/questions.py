@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 from torch.utils.data import Dataset
 
-from statecast.sources import Record
+from statecast.fields.sources import Record
+from statecast.fields.tokenizers import FieldTokenizer, Place, WindowSampler, read_window
+from statecast.fields.tokenizers.windows import places_around
 from statecast.streams import Question, Window
-from statecast.tokenizers import FieldTokenizer, Place, WindowSampler, read_window
-from statecast.tokenizers.windows import places_around
 
 
 class TrainingTask(Protocol):

@@ -1,0 +1,139 @@
+"""Continual learning: a model goes on with data that were appended to its record, and is held against what it was."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from statecast.config import Period, Recipe, RecipeError, read_recipe, replayed_periods
+from statecast.fields.evaluation import Verification, write_scores
+from statecast.fields.evaluation.verify import verify
+from statecast.fields.held_out import model_stores, own_stores
+from statecast.fields.preparation import learned_from
+from statecast.fields.sources import Record, StoreError, Stores
+from statecast.fields.sources.record import select_period
+from statecast.jobs import finetune
+from statecast.trained import TrainedModel, load
+from statecast.training import ONE_DEVICE, Devices, is_first_process
+
+HELD_OUT = 0.2  # of the new data, at their end: what skill on the new period is told from
+GENTLE = (
+    0.1  # of the learning rate that the model was trained at: the whole of it undoes more than a short update learns
+)
+PERIODS = ("old", "new")
+
+
+@dataclass(frozen=True)
+class Update:
+    """A model that went on, and its skill beside what it was: verifications of each period, `before` among them."""
+
+    trained: TrainedModel
+    verifications: dict[str, list[Verification]]
+
+
+def update(
+    run: str | Path | TrainedModel,
+    data: str,
+    since: str,
+    out: str | Path,
+    *,
+    stores: Mapping[str, str] | None = None,
+    replay: float = 0.5,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    resume: bool = False,
+    devices: Devices = ONE_DEVICE,
+    progress: bool = True,
+) -> Update:
+    """Train on the record from `since` on, with a share `replay` of windows from what was learned before; write the run directory `out`.
+
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training. With a share of 0
+    only the new data are learned from, and a later update replays no more than those.
+    What was learned before is the old training period and what that training replayed itself: the periods of all updates. The last fifth
+    of the new data is held out. On it, and on the old validation period if there is one and nothing of it is learned from now, the model is
+    verified before and after: `out/update/new/scores.json` and `out/update/old/scores.json`. The statistics of the streams stay what they
+    were. The rest of the recipe is the model's own, but for a tenth of its learning rate, unless `overrides` say otherwise.
+    Raises StoreError if nothing of the record lies after `since`, RecipeError if `since` lies in the old training period, or for a `since`
+    that is no time or a `replay` that is no share.
+    """
+    if not 0 <= replay < 1:
+        raise RecipeError(f"--replay {replay:g}: expected a share of the windows, 0 (no replay) or more and below 1.")
+    base = run if isinstance(run, TrainedModel) else load(run)
+    opened = model_stores(base, data, stores)
+    values = _recipe(base, data, next(iter(opened.values())), since, replay)
+    values["data"]["stores"] = own_stores(base, stores)
+    recipe = read_recipe(values, overrides)
+    trained = finetune(
+        recipe, base, out, overwrite=overwrite, resume=resume, devices=devices, progress=progress, title="update"
+    )
+    verifications: dict[str, list[Verification]] = {}
+    if is_first_process():
+        verifications = _before_and_after(base, trained, recipe, opened, progress=progress)
+        for period, found in verifications.items():
+            (Path(out) / "update" / period).mkdir(parents=True, exist_ok=True)
+            write_scores(found, Path(out) / "update" / period)
+    return Update(trained, verifications)
+
+
+def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, replay: float) -> dict[str, Any]:
+    """The base's own recipe with the new period to learn from and to be held out, and the old one to be replayed."""
+    before = dict(base.recipe["data"])
+    index = _since(dataset, since)
+    learned = (*replayed_periods(before.get("replay")), before["train"])
+    last = max(select_period(dataset, period).indexes["time"][-1] for period in learned)
+    if index[0] <= last:
+        raise RecipeError(
+            f"--since {since}: the model has learned from the record up to {last}. Name a later time, from which it is new."
+        )
+    first_held_out = int(len(index) * (1 - HELD_OUT))
+    if first_held_out < 2:
+        raise StoreError(
+            f"--since {since}: holds {len(index)} time steps, too few to learn from. Name an earlier time."
+        )
+    ends = (index[0], index[first_held_out - 1], index[first_held_out], index[-1])
+    text = [time.isoformat() for time in ends]
+    replayed = {"replay": learned, "replayed": replay} if replay else {"replay": None}
+    period = {"train": text[:2], "validate": text[2:], **replayed}
+    training = base.recipe["training"]
+    gentle = {**training, "learning_rate": GENTLE * training["learning_rate"]}
+    return {**base.recipe, "data": {**before, "store": data, **period}, "training": gentle}
+
+
+def _since(dataset: xr.Dataset, since: str) -> Any:
+    """The times of the record from `since` on."""
+    times = dataset.indexes["time"]
+    try:
+        index = times[times.slice_indexer(since, None)]
+    except (ValueError, KeyError, TypeError):
+        raise RecipeError(f"--since {since}: expected a date such as 2001-01-01.") from None
+    if len(index) == 0:
+        raise StoreError(
+            f"--since {since}: nothing of the record lies after it, which ends at {times[-1]}. Name an earlier time."
+        )
+    return index
+
+
+def _before_and_after(
+    base: TrainedModel, trained: TrainedModel, recipe: Recipe, stores: Stores, *, progress: bool
+) -> dict[str, list[Verification]]:
+    models = {"model": TrainedModel(trained.model, trained.tokenizers, base.recipe), "before": base}
+    dataset = next(iter(stores.values()))
+    periods = dict(zip(PERIODS, (_old_validation(base, recipe, dataset), recipe.data.validate_on), strict=True))
+    found = {}
+    for name, period in periods.items():
+        if period is not None:
+            records = {n: Record.open(stores[n], t.stream, period) for n, t in base.tokenizers.items()}
+            title = f"{name} period, before and after"
+            found[name] = verify(models, records, None, every_h=24.0, progress=progress, title=title)
+    return found
+
+
+def _old_validation(base: TrainedModel, recipe: Recipe, dataset: xr.Dataset) -> Period | None:
+    """The period that the base's training held out; none if there was none, or if this one has learned from some of it."""
+    period = base.recipe["data"].get("validate")
+    if period is None:
+        return None
+    learned = learned_from(dataset, recipe).indexes["time"]
+    return None if select_period(dataset, period).indexes["time"].isin(learned).any() else period

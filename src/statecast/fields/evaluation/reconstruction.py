@@ -1,0 +1,160 @@
+"""Verification of masked reconstruction beside climatology and interpolation. Axes: S start, V channel, N token, P value, T H W window."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from statecast.answer import answer
+from statecast.fields.evaluation.baselines import interpolate_shown
+from statecast.fields.evaluation.references import area_of, read_place
+from statecast.fields.evaluation.scores import statistics
+from statecast.fields.evaluation.verification import Verification, by_stream, every, stack_starts
+from statecast.fields.inference.forecast import check_record, slab_depth
+from statecast.fields.inference.neighbourhoods import Neighbourhoods
+from statecast.fields.sources import Record
+from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
+from statecast.fields.tokenizers.first_guess import part_of
+from statecast.streams import Tokens, positions
+from statecast.tasks import Masked
+from statecast.trained import ModelError, TrainedModel
+
+SHARES = (0.5, 0.75, 0.9)
+
+
+def masked_task(trained: TrainedModel) -> Masked:
+    """The masks that the model was pre-trained with. Raises ModelError if it was trained for something else."""
+    task = trained.recipe["task"]
+    if task["kind"] != "masked":
+        raise ModelError(
+            f"the model was trained for the task '{task['kind']}', expected masked: give the pre-trained model."
+        )
+    return Masked.model_validate(task)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One window: the truth, what is usual, what was hidden, and the answer (the truth where it was shown). Physical units."""
+
+    place: Place
+    truth: Float[np.ndarray, "T V H W"]
+    usual: Float[np.ndarray, "T V H W"]
+    hidden: Bool[np.ndarray, "T V H W"]
+    members: Float[np.ndarray, "E T V H W"]
+
+
+def reconstruct(
+    trained: TrainedModel, records: Mapping[str, Record], start: int, task: Masked
+) -> dict[str, Reconstruction]:
+    """Hide a part of the window that begins at step `start` as `task` says, ask for all of it; each stream by its name.
+
+    The window is the whole domain or, of a model that was trained on neighbourhoods, one of them, see `Neighbourhoods.drawn`.
+    """
+    drawn = Neighbourhoods.of(trained).drawn(start, task.slabs * slab_depth(trained))
+    places = {name: drawn[name] for name in records}
+    window = read_window({name: trained.tokenizers[name] for name in records}, records, places)
+    question = task.complete(window, seed=start)
+    found, answers = {}, answer(trained, question)
+    for name, queries in question.queries.items():
+        tokenizer, place = trained.tokenizers[name], places[name]
+        anomalies, hidden = on_grid(tokenizer, window[name], queries, answers[name], place)
+        truth, usual = read_place(records[name], place), tokenizer.usual(records[name], place)
+        members = np.where(hidden, tokenizer.to_fields(anomalies, usual), truth)
+        found[name] = Reconstruction(place, truth, usual, hidden, members)
+    return found
+
+
+def plain_mask(share: float, slabs: int) -> Masked:
+    """Single tokens of a window of so many slabs hidden at random, none of them shown as noise or climatology."""
+    return Masked(slabs=slabs, hidden=(share, share), noise=0, climatology=0, later_slabs=0, blocks=0)
+
+
+def fold_time(fields: Float[np.ndarray, "*B T V H W"]) -> Float[np.ndarray, "*B V TH W"]:
+    """All times of a window as rows of one map: a score is then one mean over space and time."""
+    *batch, steps, channels, rows, columns = fields.shape
+    return np.moveaxis(fields, -4, -3).reshape(*batch, channels, steps * rows, columns)
+
+
+def _interpolated(record: Record, case: Reconstruction) -> Float[np.ndarray, "T V H W"]:
+    """Channels that are hidden at the same places are interpolated together."""
+    anomalies = np.nan_to_num(case.truth - case.usual)
+    _, group = np.unique(np.moveaxis(case.hidden, 1, 0).reshape(case.hidden.shape[1], -1), axis=0, return_inverse=True)
+    filled, periodic = np.empty_like(anomalies), part_of(record.grid, case.place).is_periodic
+    for number in range(group.max() + 1):
+        channels = np.flatnonzero(group == number)
+        shown = ~case.hidden[:, channels[0]]
+        filled[:, channels] = interpolate_shown(anomalies[:, channels], shown, periodic=periodic)
+    return filled + case.usual
+
+
+def verify_reconstruction(
+    trained: TrainedModel,
+    records: Record | Mapping[str, Record],
+    *,
+    hidden: Sequence[float] = SHARES,
+    every_h: float = 48.0,
+    interpolation: bool = True,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[Verification]:
+    """Hide a share of single tokens at random, fully, and score what the model makes of them, for each share of `hidden`.
+
+    A model that was trained on neighbourhoods is verified on one of them at each start, see `reconstruct`.
+    The baselines are climatology and, if asked, linear interpolation in time and space between the shown points. Of a model of several
+    streams the same share of each is hidden; their tasks are `masked SHARE STREAM`. Of one stream its record alone will do.
+    Raises ModelError for another grid, StoreError if the period has no window without a gap.
+    """
+    of_streams = by_stream(records, tuple(trained.tokenizers))
+    for name, record in of_streams.items():
+        check_record(trained.tokenizers[name], record)
+    slabs, leading = masked_task(trained).slabs, next(iter(of_streams.values()))
+    steps = slabs * slab_depth(trained)
+    starts = every(leading, leading.starts(steps), every_h)
+    verifications = []
+    for number, share in enumerate(hidden):
+        collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
+        sizes: dict[tuple[str, str], int] = {}
+        for done, start in enumerate(starts):
+            for name, case in reconstruct(trained, of_streams, int(start), plain_mask(share, slabs)).items():
+                forecasts = {"model": case.members, "climatology": case.usual[None]}
+                if interpolation:
+                    forecasts["interpolation"] = _interpolated(of_streams[name], case)[None]
+                for key, values in forecasts.items():
+                    sizes[name, key] = len(values)
+                    collected.setdefault((name, key), []).append(_score(case, values, of_streams[name]))
+            progress((number + (done + 1) / len(starts)) / len(hidden))
+        verifications += [
+            Verification(
+                key,
+                f"masked {share:.0%}" + ("" if len(of_streams) == 1 else f" {name}"),
+                of_streams[name].channels,
+                of_streams[name].units,
+                (None,),
+                sizes[name, key],
+                leading.hours[starts],
+                stack_starts(parts),
+            )
+            for (name, key), parts in collected.items()
+        ]
+    return verifications
+
+
+def _score(case: Reconstruction, values: Float[np.ndarray, "E T V H W"], record: Record) -> dict[str, np.ndarray]:
+    """Over all times as one, where it was hidden; where nothing is usual nothing can be said."""
+    truth = np.where(case.hidden & np.isfinite(case.usual), case.truth, np.nan)
+    area = np.tile(area_of(record.grid, case.place), (len(truth), 1))
+    means = statistics(fold_time(values), fold_time(truth), fold_time(case.usual), area)
+    return {name: mean[None] for name, mean in means.items()}
+
+
+def on_grid(
+    tokenizer: FieldTokenizer, window: Tokens, queries: Tokens, members: Float[torch.Tensor, "E N P"], place: Place
+) -> tuple[Float[np.ndarray, "E T V H W"], Bool[np.ndarray, "T V H W"]]:
+    """Answers to some of the tokens of `window` as anomalies on its grid (0 elsewhere), and where they were asked."""
+    index = positions(queries, window)
+    filled = torch.zeros(len(members), *window.values.shape)
+    filled[:, index] = members
+    asked = torch.zeros(1, *window.values.shape)
+    asked[:, index] = 1.0
+    return tokenizer.to_anomalies(filled, place), tokenizer.to_anomalies(asked, place)[0] > 0

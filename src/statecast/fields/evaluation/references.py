@@ -1,0 +1,187 @@
+"""What a specialist would try first where one stream is asked of others: interpolation, regression, quantile mapping.
+
+Axes: T time, V channel, H row, W column, X shown value, S season, Q quantile.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from statecast.fields.sources import Grid, Record
+from statecast.fields.tokenizers import FieldTokenizer, Place
+from statecast.fields.tokenizers.first_guess import bilinear, first_guess, guessed_channels, part_of
+from statecast.fields.tokenizers.windows import whole_domain
+
+RIDGE = 1e-3  # of the mean variance of what is shown, so that channels that repeat one another don't blow weights up
+WINDOWS = 400  # of the training period that a baseline is fitted to
+QUANTILES = np.linspace(0.0, 1.0, 51)
+FEWEST = 100  # values of a season that quantiles are told from; with fewer, those of all seasons
+
+Places = Mapping[str, Place]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Bilinear interpolation, as `tokenizers.first_guess` has it."""
+
+    tokenizers: Mapping[str, FieldTokenizer]
+    name: str
+
+    @property
+    def is_whole(self) -> bool:
+        """True if every channel of the stream has a first guess."""
+        guessed = sum(len(pairs) for pairs in guessed_channels(self.name, self.tokenizers).values())
+        return guessed == len(self.tokenizers[self.name].climatology.channels)
+
+    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
+        """The stream's fields, in its units."""
+        return first_guess(self.name, self.tokenizers, records, places)[0]
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Linear regression of one stream's anomalies on those of the shown streams, interpolated to the same place, at the same time.
+
+    One set of weights for each band of latitude and each asked channel, by least squares with a small ridge.
+    """
+
+    tokenizers: Mapping[str, FieldTokenizer]
+    shown: tuple[str, ...]
+    name: str
+    weights: Float[np.ndarray, "H X V"]
+
+    @classmethod
+    def fit(
+        cls,
+        tokenizers: Mapping[str, FieldTokenizer],
+        shown: tuple[str, ...],
+        name: str,
+        training: Mapping[str, Record],
+        steps: int,
+    ) -> "Regression":
+        """From the whole domain in windows that are spread evenly over the training period."""
+        products: np.ndarray | float = 0.0
+        moments: np.ndarray | float = 0.0
+        for places in _windows(training, steps):
+            x = _predictors(tokenizers, shown, name, training, places)
+            y = read_place(training[name], places[name]) - tokenizers[name].usual(training[name], places[name])
+            seen = np.isfinite(y)
+            x = np.where(seen.all(axis=1, keepdims=True), x, 0.0)
+            products = products + np.einsum("txhw,tvhw->hxv", x, np.where(seen, y, 0.0))
+            moments = moments + np.einsum("txhw,tyhw->hxy", x, x)
+        size = np.asarray(moments).shape[-1]
+        variance = np.trace(moments, axis1=1, axis2=2)[:, None, None] / size
+        ridge = (RIDGE * variance + np.finfo(np.float32).tiny) * np.eye(size)  # a band without values has none
+        return cls(tokenizers, shown, name, np.linalg.solve(moments + ridge, products))
+
+    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
+        """Anomalies of the asked stream at its place, in its units."""
+        x = _predictors(self.tokenizers, self.shown, self.name, records, places)
+        return np.einsum("txhw,hxv->tvhw", x, self.weights[places[self.name].rows])
+
+
+def _predictors(
+    tokenizers: Mapping[str, FieldTokenizer],
+    shown: tuple[str, ...],
+    name: str,
+    records: Mapping[str, Record],
+    places: Places,
+) -> Float[np.ndarray, "T X H W"]:
+    """Anomalies of the shown streams over their spread, at the points of the asked one; 0 where nothing was observed."""
+    target = part_of(records[name].grid, places[name])
+    parts = []
+    for other in shown:
+        scale = tokenizers[other].climatology.anomaly_std[:, None, None]
+        values = np.nan_to_num(tokenizers[other].anomalies(records[other], places[other]) / scale)
+        grid = part_of(records[other].grid, places[other])
+        parts.append(values if grid.is_like(target) else bilinear(values, grid, target))
+    return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class QuantileMapping:
+    """The first guess, its quantiles at each point and season replaced by those of what was observed there.
+
+    y = F_observed^-1(F_guess(x)), both empirical, by linear interpolation between quantiles; beyond the outermost the distance between
+    them is added (Panofsky & Brier 1968; Boe et al. 2007). Where a point was never observed, the guess.
+    """
+
+    guess: Guess
+    guessed: Float[np.ndarray, "S Q V H W"]
+    observed: Float[np.ndarray, "S Q V H W"]
+
+    @classmethod
+    def fit(cls, guess: Guess, training: Mapping[str, Record], steps: int) -> "QuantileMapping":
+        """From the whole domain in windows that are spread evenly over the training period."""
+        record, guesses, truths, months = training[guess.name], [], [], []
+        for places in _windows(training, steps):
+            place = places[guess.name]
+            truth = read_place(record, place)
+            truths.append(truth)
+            guesses.append(np.where(np.isfinite(truth), guess(training, places), np.nan))
+            months.append(record.month[place.start : place.start + place.steps])
+        season = np.concatenate(months) % 12 // 3
+        known = [np.concatenate(values) for values in (guesses, truths)]
+        return cls(guess, *(_of_seasons(values, season) for values in known))
+
+    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
+        """The stream's fields at its place, in its units."""
+        place, values = places[self.guess.name], self.guess(records, places)
+        season = records[self.guess.name].month[place.start : place.start + place.steps] % 12 // 3
+        guessed, observed = (q[..., place.rows, :][..., place.columns] for q in (self.guessed, self.observed))
+        mapped = np.stack([map_quantiles(v, guessed[s], observed[s]) for v, s in zip(values, season, strict=True)])
+        lowest = self.guess.tokenizers[self.guess.name].climatology.lowest[:, None, None]
+        return np.where(lowest >= 0, np.maximum(mapped, 0), mapped)
+
+
+def map_quantiles(
+    values: Float[np.ndarray, " *G"], guessed: Float[np.ndarray, "Q *G"], observed: Float[np.ndarray, "Q *G"]
+) -> Float[np.ndarray, " *G"]:
+    """Each value as the observed quantile of its rank among the guessed ones, see `QuantileMapping`."""
+    below = (guessed <= values).sum(axis=0).clip(1, len(guessed) - 1)[None]
+    x0, x1, y0, y1 = (np.take_along_axis(q, k, axis=0)[0] for q in (guessed, observed) for k in (below - 1, below))
+    share = np.divide(values - x0, x1 - x0, out=(values >= x1).astype(values.dtype), where=x1 > x0).clip(0, 1)
+    beyond = np.maximum(values - guessed[-1], 0) + np.minimum(values - guessed[0], 0)
+    mapped = y0 + share * (y1 - y0) + beyond
+    return np.where(np.isfinite(observed).all(axis=0), mapped, values)
+
+
+def _of_seasons(values: Float[np.ndarray, "T V H W"], season: Int[np.ndarray, " T"]) -> Float[np.ndarray, "S Q V H W"]:
+    chosen = [season == s if np.sum(season == s) >= FEWEST else np.ones(len(season), bool) for s in range(4)]
+    found = {mask.tobytes(): _quantiles(values[mask]) for mask in {m.tobytes(): m for m in chosen}.values()}
+    return np.stack([found[mask.tobytes()] for mask in chosen])
+
+
+def _quantiles(values: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "Q V H W"]:
+    known = np.isfinite(values)
+    always = known.all(axis=0)
+    sometimes = known.any(axis=0) & ~always
+    found = np.full((len(QUANTILES), *values.shape[1:]), np.nan)
+    found[:, always] = np.quantile(values[:, always], QUANTILES, axis=0)
+    if sometimes.any():  # where there are gaps numpy goes from point to point
+        found[:, sometimes] = np.nanquantile(values[:, sometimes], QUANTILES, axis=0)
+    return found
+
+
+def spread_starts(training: Mapping[str, Record], steps: int, most: int) -> Int[np.ndarray, " S"]:
+    """Where at most so many windows start, evenly over the period."""
+    starts = next(iter(training.values())).starts(steps)
+    return starts[np.unique(np.linspace(0, len(starts) - 1, most).astype(int))]
+
+
+def _windows(training: Mapping[str, Record], steps: int) -> Iterator[dict[str, Place]]:
+    """The whole domain of every grid."""
+    for start in spread_starts(training, steps, WINDOWS):
+        yield {name: whole_domain(record.grid, int(start), steps) for name, record in training.items()}
+
+
+def area_of(grid: Grid, place: Place) -> Float[np.ndarray, "H W"]:
+    """Cell areas of a window, as shares of the sphere."""
+    return grid.cell_area[place.rows][:, place.columns]
+
+
+def read_place(record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+    """What was observed in a window, in the units of the store."""
+    return record.read(slice(place.start, place.start + place.steps), place.rows, place.columns)

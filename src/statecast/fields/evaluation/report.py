@@ -1,0 +1,348 @@
+"""The report: one self-contained HTML file. Axes: T time, V channel, H row, W column, K wavenumber."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+
+from statecast.fields.evaluation import figures
+from statecast.fields.evaluation.reconstruction import masked_task, plain_mask, reconstruct
+from statecast.fields.evaluation.spectra import zonal_power
+from statecast.fields.evaluation.tasks import TASKS, Case, ask, scored_streams, task_of
+from statecast.fields.evaluation.verification import Verification, forecast_case
+from statecast.fields.inference.forecast import forecast_block, forecast_task, slab_depth
+from statecast.fields.inference.members import draw_member
+from statecast.fields.inference.neighbourhoods import Neighbourhoods
+from statecast.fields.sources import Grid, Record
+from statecast.fields.tokenizers.first_guess import first_guess, part_of
+from statecast.fields.tokenizers.windows import whole_domain
+from statecast.tasks import Refine
+from statecast.trained import TrainedModel
+
+TABLE_LEADS_H = (6.0, 24.0, 72.0)
+SPECTRUM_WINDOWS = 20
+MEAN, HEAD, MEMBER = "model's mean", "a head", "a member"  # as the spectra name them
+HEADS_ARE_SCORED = (
+    "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
+    "`statecast complete` write are drawn from them along smooth fields, and are not scored here."
+)
+MAPPED = 3  # variables on the maps: more would make the report large
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the report tells about the run itself."""
+
+    title: str
+    trained: TrainedModel
+    store: str
+    period: tuple[str, str]
+    wall_time_s: Mapping[str, float]
+    runs: Mapping[str, Path]
+    pretrained: TrainedModel | None = None
+
+
+def write_report(
+    facts: RunFacts, records: Mapping[str, Record], verifications: Sequence[Verification], out: Path
+) -> None:
+    """Write the report on `verifications`, whose period is that of `records`, one a stream, to the file `out`."""
+    record = next(iter(records.values()))
+    sections: list[dict[str, Any]] = []
+    for task in dict.fromkeys(v.task for v in verifications if v.task.split()[0] == "forecast"):
+        name = task.removeprefix("forecast").strip() or next(n for n, r in records.items() if r.changes)
+        sections += _forecast_sections(facts, records, name, [v for v in verifications if v.task == task])
+    masked = [v for v in verifications if v.task.startswith("masked")]
+    if masked:
+        sections += _masked_sections(facts.pretrained or facts.trained, records, masked)
+    if others := [v for v in verifications if v.task.split()[0] in TASKS]:
+        sections += _task_sections(facts.trained, records, others)
+    curves = figures.training_curves(facts.runs)
+    if curves is not None:
+        sections.append(
+            section(
+                "Training", "Loss in normalised units; the thick line is the loss on the validation period.", [curves]
+            )
+        )
+    write_page(facts.title, _facts(facts, record), sections, out)
+
+
+def write_page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Write a self-contained page to the file `out`: a table of facts, then sections as `section` makes them."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(files("statecast.fields.evaluation"))), autoescape=True
+    )
+    page = environment.get_template("report.html.j2").render(
+        facts=facts, sections=sections, title=title, version=version("statecast")
+    )
+    out.write_text(page, encoding="utf-8")
+
+
+def relative_table(verifications: Sequence[Verification], leads: Sequence[float | None]) -> list[list[str]]:
+    """Rows of a table: each channel's RMSE by forecast and lead time, and the mean over channels of RMSE over that of each baseline."""
+    first = verifications[0]
+    wanted = [i for i, lead in enumerate(first.lead_time_h) if lead in leads]
+    shown = [v for v in verifications if v.forecast != "climatology_distribution"]
+    header = ["RMSE", "units"] + [f"{v.forecast}{_lead(first.lead_time_h[i])}" for i in wanted for v in shown]
+    rows = [header]
+    for c, channel in enumerate(first.channels):
+        rows.append([str(channel), first.units[c]] + [f"{v.value('rmse')[i, c]:.4g}" for i in wanted for v in shown])
+    for base in ("persistence", "climatology", "linear", "interpolation", "bilinear", "regression", "quantile_mapping"):
+        reference = next((v for v in verifications if v.forecast == base), None)
+        if reference is not None:
+            ratios = [f"{mean_ratio(v, reference)[i]:.3f}" for i in wanted for v in shown]
+            rows.append([f"mean RMSE / {base}", "1", *ratios])
+    return rows
+
+
+def mean_ratio(verification: Verification, reference: Verification, metric: str = "rmse") -> np.ndarray:
+    """Mean over channels of a score over the reference's, for each lead time."""
+    return (verification.value(metric) / reference.value(metric)).mean(axis=-1)
+
+
+def _lead(lead: float | None) -> str:
+    return "" if lead is None else f" +{lead:g} h"
+
+
+def _forecast_sections(
+    facts: RunFacts, records: Mapping[str, Record], name: str, forecasts: Sequence[Verification]
+) -> list[dict[str, Any]]:
+    of = forecasts[0].task.removeprefix("forecast")
+    leads: list[float | None] = [lead for lead in forecasts[0].lead_time_h if lead in TABLE_LEADS_H]
+    leads = leads or [forecasts[0].lead_time_h[-1]]
+    starts = len(forecasts[0].starts_h)
+    text = f"Area-weighted scores over {starts} starts; bands are 95 % intervals from resampling the starts in blocks of five days."
+    sections = [
+        section(
+            f"Forecast skill{of}", text, [figures.skill_by_lead_time(forecasts)], table=relative_table(forecasts, leads)
+        ),
+        section(
+            f"Ensemble{of}",
+            "Continuous ranked probability score, beside the distribution of the training period; lower is better."
+            + _heads_are_scored(facts.trained),
+            [
+                figures.skill_by_lead_time(forecasts, "crps"),
+                *[figures.reliability(v) for v in forecasts if v.forecast == "model" and v.members > 1],
+            ],
+        ),
+    ]
+    drawn = power_figures(forecast_power(facts.trained, records, name), records[name])
+    spectrum = [section(f"Spectrum{of}", _spectrum_text(forecasts[0].lead_time_h[-1]), drawn)] if drawn else []
+    return [*sections, *spectrum, _forecast_maps(facts.trained, records, name)]
+
+
+def _heads_are_scored(trained: TrainedModel) -> str:
+    return f" {HEADS_ARE_SCORED}" if trained.model.head.members > 1 else ""
+
+
+def _spectrum_text(lead_h: float | None) -> str:
+    return (
+        f"Power along the rows {lead_h:g} h ahead, a mean over at most {SPECTRUM_WINDOWS} starts: of the truth, of the mean of the heads, "
+        "and of a member as `statecast predict` draws it. A mean that knows less than the truth is smoother; a member should not be."
+    )
+
+
+def forecast_power(
+    trained: TrainedModel, records: Mapping[str, Record], name: str
+) -> dict[str, Float[np.ndarray, "V K"]]:
+    """Power along the rows at the last lead time, a mean over some starts: of the truth, the heads' mean and the first drawn member.
+
+    Rows count where the truth has no gap. See `spectra.zonal_power`.
+    """
+    task, tokenizer, record = forecast_task(trained), trained.tokenizers[name], records[name]
+    history, steps = (slabs * slab_depth(trained) for slabs in (task.history, task.slabs))
+    found = []
+    for start in _some(record.starts(steps)):
+        case = forecast_case(tokenizer, record, whole_domain(record.grid, start, steps), history)
+        heads = forecast_block(trained, task, records, start)[name]
+        heads, usual, truth = heads[:, -1:], case.usual[-1:], case.truth[-1:]
+        member = draw_member(heads, 0, record.grid, record.hours[start + steps - 1 : start + steps])
+        told = {MEAN: tokenizer.to_fields(heads, usual).mean(axis=0)}
+        told[MEMBER] = tokenizer.to_fields(member[None], usual)[0]
+        fields = {key: np.where(np.isnan(truth), np.nan, values) for key, values in told.items()}
+        found.append(_power({"truth": truth} | fields, record.grid))
+    return _mean(found)
+
+
+def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: str) -> dict[str, Any]:
+    task, tokenizer, record = forecast_task(trained), trained.tokenizers[name], records[name]
+    depth = slab_depth(trained)
+    steps = task.slabs * depth
+    starts = record.starts(steps)
+    place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
+    case = forecast_case(tokenizer, record, place, task.history * depth)
+    block = forecast_block(trained, task, records, place.start)
+    members = tokenizer.to_fields(block[name], case.usual)
+    rows = [
+        (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)
+    ]
+    lead_h = case.truth.shape[0] * record.step_h
+    start = str(record.dataset["time"].values[place.start + task.history * depth - 1])[:16]
+    return section(
+        "Maps", f"One forecast from {start}, {lead_h:g} h ahead.", [figures.forecast_maps(record.grid, rows)]
+    )
+
+
+def _masked_sections(
+    trained: TrainedModel, records: Mapping[str, Record], masked: Sequence[Verification]
+) -> list[dict[str, Any]]:
+    tables = []
+    for task in dict.fromkeys(v.task for v in masked):
+        table = relative_table([v for v in masked if v.task == task], [None])
+        table[0][0] = f"RMSE, {task} hidden".replace("masked ", "")
+        tables.append(table)
+    slabs = masked_task(trained).slabs
+    of_streams = {name: records[name] for name in trained.tokenizers}
+    starts = next(iter(of_streams.values())).starts(slabs * slab_depth(trained))
+    cases = reconstruct(trained, of_streams, int(starts[len(starts) // 2]), plain_mask(0.75, slabs))
+    maps = []
+    for name, case in cases.items():
+        record = of_streams[name]
+        c = mapped_channels(record)[0]
+        maps.append(
+            figures.reconstruction_maps(
+                part_of(record.grid, case.place),
+                record.channels[c],
+                record.units[c],
+                case.truth[:, c],
+                case.hidden[:, c],
+                case.members.mean(axis=0)[:, c],
+            )
+        )
+    text = "Single tokens hidden at random, fully; scored where they were hidden. The maps show one window with 75 % hidden."
+    return [section("Masked reconstruction", text, maps, tables=tables)]
+
+
+def _task_sections(
+    trained: TrainedModel, records: Mapping[str, Record], verifications: Sequence[Verification]
+) -> list[dict[str, Any]]:
+    """A section for each stream that was asked: scores, and one window as it was shown, answered and true."""
+    record, steps = next(iter(records.values())), task_of(trained).slabs * slab_depth(trained)
+    starts = record.starts(steps)
+    places = Neighbourhoods.of(trained).drawn(int(starts[len(starts) // 2]), steps)
+    cases, answers = ask({"model": trained}, records, places)
+    sections = []
+    for name, task in zip(scored_streams(trained, records), dict.fromkeys(v.task for v in verifications), strict=False):
+        case = cases[name]
+        scored = [v for v in verifications if v.task == task]
+        times = _mapped_times(trained, case)
+        drawn = [figures.skill_by_lead_time(scored)] if len(scored[0].lead_time_h) > 1 else []
+        mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
+        guess = None
+        if trained.tokenizers[name].stream.first_guess:
+            guess = first_guess(name, trained.tokenizers, records, places)[0][times]
+            drawn += _spectra(trained, records, name, starts, steps)
+        for c in mapped_channels(records[name])[: 1 if guess is None else None]:
+            drawn.append(
+                figures.reconstruction_maps(
+                    part_of(records[name].grid, places[name]),
+                    records[name].channels[c],
+                    records[name].units[c],
+                    case.truth[times][:, c],
+                    case.asked[times][:, c],
+                    mean[times][:, c],
+                    None if guess is None else guess[:, c],
+                )
+            )
+        text = f"Area-weighted scores over {len(scored[0].starts_h)} windows where it was asked; the maps show one of them."
+        text += _heads_are_scored(trained)
+        table = relative_table(scored, scored[0].lead_time_h)
+        sections.append(section(f"Task: {task}", text, drawn, table=table))
+    return sections
+
+
+def _mapped_times(trained: TrainedModel, case: Case) -> Bool[np.ndarray, " T"]:
+    """True for the times of a window that are drawn: those asked or, between single steps that are shown, from one to the next."""
+    task = task_of(trained)
+    if isinstance(task, Refine):
+        return np.arange(len(case.asked)) <= task.every
+    return np.asarray(case.asked.any(axis=(1, 2, 3)))
+
+
+def _spectra(
+    trained: TrainedModel, records: Mapping[str, Record], name: str, starts: np.ndarray, steps: int
+) -> list[Figure]:
+    """Of the truth, the model's mean, one of its heads and the first guess, a mean over some windows; none where gaps are in every row."""
+    found = []
+    for start in _some(starts):
+        places = Neighbourhoods.of(trained).drawn(start, steps)
+        cases, answers = ask({"model": trained}, records, places)
+        members = answers[name]["model"]
+        fields = {"truth": cases[name].truth, MEAN: members.mean(axis=0), HEAD: members[len(members) // 2]}
+        fields["first guess"] = first_guess(name, trained.tokenizers, records, places)[0]
+        found.append(_power(fields, part_of(records[name].grid, places[name])))
+    return power_figures(_mean(found), records[name])
+
+
+def _some(starts: np.ndarray) -> list[int]:
+    """At most `SPECTRUM_WINDOWS` of them, spread evenly."""
+    return np.unique(starts[np.linspace(0, len(starts) - 1, SPECTRUM_WINDOWS).astype(int)]).tolist()
+
+
+def _power(fields: Mapping[str, Float[np.ndarray, "T V H W"]], grid: Grid) -> dict[str, Float[np.ndarray, "V K"]]:
+    return {name: zonal_power(values, grid).mean(axis=0) for name, values in fields.items()}
+
+
+def _mean(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.mean([power[name] for power in windows], axis=0) for name in windows[0]}
+
+
+def power_figures(power: Mapping[str, Float[np.ndarray, "V K"]], record: Record) -> list[Figure]:
+    """One for each mapped channel; none for a channel whose truth has gaps in every row."""
+    return [
+        figures.spectra({k: v[c] for k, v in power.items()}, record.channels[c], record.units[c])
+        for c in mapped_channels(record)
+        if np.isfinite(power["truth"][c]).all()
+    ]
+
+
+def mapped_channels(record: Record) -> list[int]:
+    """Channels for maps: the first level of each of the first variables that differ most in kind, one a variable."""
+    firsts = {c.variable: i for i, c in reversed(list(enumerate(record.channels)))}
+    preferred = [firsts[v] for v in ("z", "t2m", "tprate") if v in firsts]
+    others = [i for v, i in sorted(firsts.items(), key=lambda item: item[1]) if i not in preferred]
+    return (preferred + others)[:MAPPED]
+
+
+def section(
+    title: str, text: str, shown: Sequence[Figure], table: Any = None, tables: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """One section of a page: a heading, a sentence or two, tables and figures."""
+    return {
+        "title": title,
+        "text": text,
+        "figures": [_as_data_url(f) for f in shown],
+        "tables": [*([table] if table else []), *tables],
+    }
+
+
+def _as_data_url(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _facts(facts: RunFacts, record: Record) -> list[tuple[str, str]]:
+    recipe, grid = facts.trained.recipe, record.grid
+    options = facts.trained.model.options
+    rows = [
+        ("data", f"{facts.store}, {grid.shape[0]} × {grid.shape[1]} points, every {record.step_h:g} h"),
+        ("trained on", " to ".join(map(str, recipe["data"]["train"]))),
+        ("verified on", f"{' to '.join(facts.period)}, which no training saw"),
+        ("channels", ", ".join(map(str, record.channels))),
+        (
+            "model",
+            f"{facts.trained.parameters:,} parameters, width {options.width}, "
+            f"{options.encoder_layers} + {options.decoder_layers} layers, {options.head} head",
+        ),
+    ]
+    wall_time = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in facts.wall_time_s.items())
+    return [*rows, ("wall time", wall_time)]

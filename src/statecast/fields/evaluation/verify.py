@@ -1,0 +1,83 @@
+"""Verification of models by what they were trained for, and of one model by the question of another."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from statecast.fields.evaluation.reconstruction import verify_reconstruction
+from statecast.fields.evaluation.tasks import TASKS, verify_task
+from statecast.fields.evaluation.verification import Verification, verify_forecast
+from statecast.fields.sources import Record, Stores
+from statecast.trained import ModelError, TrainedModel
+
+
+def verify(
+    models: Mapping[str, TrainedModel],
+    records: Mapping[str, Record],
+    stores: Stores | None,
+    *,
+    every_h: float,
+    progress: bool,
+    title: str = "evaluation",
+) -> list[Verification]:
+    """Verify models of one task by what their task asks; `stores` hold their training period, for baselines that learn from it."""
+    first = next(iter(models.values()))
+    kind = first.recipe["task"]["kind"]
+    with progress_bar(title, progress) as tell:
+        if kind == "masked":
+            found = [
+                verify_reconstruction(m, records, every_h=max(every_h, 48.0), progress=tell) for m in models.values()
+            ]
+            return _named(dict(zip(models, found, strict=True)))
+        training = _training_records(first, stores) if stores is not None else None
+        if kind in TASKS:
+            return verify_task(models, records, training, every_h=every_h, progress=tell)
+        return verify_forecast(models, records, training=training, every_h=every_h, progress=tell)
+
+
+def _training_records(trained: TrainedModel, stores: Stores) -> dict[str, Record]:
+    period = tuple(trained.recipe["data"]["train"])
+    return {name: Record.open(stores[name], t.stream, period) for name, t in trained.tokenizers.items()}
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
+    """A bar that is told the share that is done."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=not shown,
+    ) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _named(found: Mapping[str, list[Verification]]) -> list[Verification]:
+    """Verifications of several models, each one's own under its name, and their baselines once, task by task."""
+    first = next(iter(found))
+    named = [
+        replace(v, forecast=name) if v.forecast == "model" else v
+        for name, verifications in found.items()
+        for v in verifications
+        if v.forecast == "model" or name == first
+    ]
+    return sorted(named, key=lambda v: [*dict.fromkeys(v.task for v in named)].index(v.task))
+
+
+def asked_like(trained: TrainedModel, other: TrainedModel) -> TrainedModel:
+    """The model with the question and the streams of another one, which it must know as that one does.
+
+    Raises ModelError for a stream that it lacks or knows otherwise.
+    """
+    for name, tokenizer in other.tokenizers.items():
+        if name not in trained.tokenizers or trained.tokenizers[name].stream != tokenizer.stream:
+            raise ModelError(
+                f"stream {name}: the model doesn't know it as the one that it is held against does, which is asked about it. "
+                f"Its streams: {', '.join(trained.tokenizers)}."
+            )
+    return TrainedModel(trained.model, {name: trained.tokenizers[name] for name in other.tokenizers}, other.recipe)

@@ -1,0 +1,68 @@
+"""The same state under another α: another season, another hour of the day.
+
+Held fixed are the values that are shown, as normalised anomalies, every place, level and offset in time, and what is asked. Changed are
+the coordinates `year_fraction` and `hour_utc` of everything that is shown or asked, all by the same amount, so that what was six hours
+apart stays so. The climatology that anomalies are departures from has no part in it: what differs is the answer's anomaly.
+
+Axes: N token, C coordinate.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import xarray as xr
+
+from statecast.fields.explain.point import QueryError
+from statecast.streams import COORDINATES, Question, Window
+
+PERIODS = {"year_fraction": 1.0, "hour_utc": 24.0}
+
+
+def another_alpha(at: Any, index: Any, season: str | None, hour_utc: float | None) -> dict[str, float]:
+    """By how much the coordinates change if the time `at`, of the calendar of `index`, were in another season or at another hour.
+
+    season    MONTH-DAY
+    hour_utc  0 to 24
+
+    Raises QueryError for a day or an hour that isn't.
+    """
+    changes = {}
+    if hour_utc is not None:
+        if not 0 <= hour_utc < 24:
+            raise QueryError(f"hour {hour_utc:g}: is no hour of the day, expected 0 to 24 (excluded).")
+        changes["hour_utc"] = hour_utc - (at.hour + at.minute / 60)
+    if season is not None:
+        changes["year_fraction"] = _year_fraction(_on_day(at, season), index) - _year_fraction(at, index)
+    return changes
+
+
+def under(question: Question, changes: Mapping[str, float]) -> Question:
+    """The question with coordinates that are changed by so much."""
+    return Question(_shifted(question.context, changes), _shifted(question.queries, changes))
+
+
+def _shifted(window: Window, changes: Mapping[str, float]) -> Window:
+    shifted = {}
+    for name, tokens in window.items():
+        coords = tokens.coords.clone()
+        for axis, change in changes.items():
+            c = COORDINATES.index(axis)
+            coords[..., c] = (coords[..., c] + change) % PERIODS[axis]
+        shifted[name] = replace(tokens, coords=coords)
+    return shifted
+
+
+def _on_day(at: Any, season: str) -> Any:
+    try:
+        month, day = map(int, season.split("-"))
+        return at.replace(month=month, day=day)
+    except ValueError as error:
+        raise QueryError(
+            f"season {season}: is no day of the year {at.year}, expected MONTH-DAY, for example 07-15."
+        ) from error
+
+
+def _year_fraction(time: Any, index: Any) -> float:
+    date = xr.DataArray(type(index)([time]), dims="time").dt
+    return float(((date.dayofyear - 1 + (date.hour + date.minute / 60) / 24) / date.days_in_year)[0])

@@ -1,0 +1,260 @@
+"""A question about one grid point: the context that its task shows, and the one token that holds the point.
+
+Axes: T time, V channel, H row, W column of a window; N token, P value in a token.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Int
+from pydantic import TypeAdapter
+
+from statecast.fields.inference.complete import record_at
+from statecast.fields.inference.forecast import slab_depth
+from statecast.fields.sources import Grid, Record, StoreError, Stores
+from statecast.fields.sources.record import select_period
+from statecast.fields.tokenizers import FieldTokenizer, Place, read_window, split_patches
+from statecast.fields.tokenizers.windows import whole_domain
+from statecast.streams import Channel, Question, Tokens, Window, positions
+from statecast.tasks import Fill, Forecast, Interpolate, Masked, Refine, Task, Translate
+from statecast.trained import ModelError, TrainedModel
+
+USUAL_LEAD_H = 24.0
+LAYOUTS_TRIED = 100  # random ones of what is shown, until one leaves the point out
+
+
+class QueryError(ValueError):
+    """A point, variable, lead time or other option that the model or the store has not."""
+
+
+@dataclass(frozen=True)
+class PointQuestion:
+    """What is shown and asked, and where each value of each token lies on the grid.
+
+    question  the whole context, and of the queries the token that holds the point
+    whole     the same context with all that the task asks
+    layouts   index of each value of each token of a stream's window in its field, flattened from (T, V, H, W)
+    stream    the stream that is asked, and `index` of the asked value in its flattened field
+    times     of the window, T; `at` and `valid` are two of them
+    """
+
+    question: Question
+    whole: Question
+    window: Window
+    records: Mapping[str, Record]
+    places: Mapping[str, Place]
+    layouts: Mapping[str, Int[np.ndarray, "N P"]]
+    stream: str
+    index: tuple[int, int, int, int]
+    times: Sequence[Any]
+    at: Any
+
+    @property
+    def grid(self) -> Grid:
+        return self.records[self.stream].grid
+
+    @property
+    def valid(self) -> Any:
+        """The time that is asked."""
+        return self.times[self.index[0]]
+
+    @property
+    def channel(self) -> Channel:
+        return self.records[self.stream].channels[self.index[1]]
+
+    @property
+    def units(self) -> str:
+        return self.records[self.stream].units[self.index[1]]
+
+    @property
+    def lead_time_h(self) -> float:
+        return (self.valid - self.at) / timedelta(hours=1)
+
+    def shape(self, stream: str) -> tuple[int, int, int, int]:
+        """T, V, H, W of a stream's window."""
+        record = self.records[stream]
+        return len(self.times), len(record.channels), *record.grid.shape
+
+    def shown(self, stream: str) -> Int[np.ndarray, " N"]:
+        """Where the tokens of the context stand in the stream's window."""
+        return positions(self.question.context[stream], self.window[stream]).numpy()
+
+
+def ask_point(
+    trained: TrainedModel,
+    data: xr.Dataset | Stores,
+    at: str,
+    query: tuple[float, float, str],
+    lead_time_h: float | None = None,
+) -> PointQuestion:
+    """The question that `trained` was tuned for, about one point.
+
+    data         as `sources.open_fields` gives it, or one of them for each stream; a stream that the task translates to needs none
+    at           a time of the store, the last that is shown (before the gap, if the model interpolates); a date means its first time
+    query        latitude and longitude in degrees, and [STREAM.]VARIABLE[@LEVEL] with the level in hPa
+    lead_time_h  hours from `at` to what is asked; if it isn't given 24, or the longest that the model reaches, and 0 for tasks that ask
+                 nothing later than what they show. Of those, layouts of what is shown are drawn until one leaves the point out.
+
+    Raises StoreError for a time that the store lacks, QueryError for a point off the grid, an unknown variable, level or lead time,
+    ModelError for another grid, or a task that asks about no point.
+    """
+    task: Task = TypeAdapter(Task).validate_python(trained.recipe["task"])
+    depth, step_h = slab_depth(trained), next(iter(trained.tokenizers.values())).climatology.step_h
+    known, reach = _known_steps(task, depth)
+    ahead = _steps_ahead(lead_time_h, reach, step_h)
+    stream, channel = find_channel(trained, task, query[2])
+    stores = dict.fromkeys(trained.tokenizers, data) if isinstance(data, xr.Dataset) else data
+    answered = task.to if isinstance(task, Translate) else ()
+    start = _time_of(next(stores[n] for n in trained.tokenizers if n not in answered), at)
+    times = [start + timedelta(hours=step_h) * k for k in range(1 - known, task.slabs * depth - known + 1)]
+    records = {n: record_at(stores[n], t, times, is_asked=n in answered) for n, t in trained.tokenizers.items()}
+    row, column = find_point(records[stream].grid, *query[:2])
+    places = {n: whole_domain(record.grid, 0, len(times)) for n, record in records.items()}
+    window = read_window(trained.tokenizers, records, places)
+    layouts = {n: layout(trained.tokenizers[n], len(times)) for n in records}
+    index = (known - 1 + ahead, channel, row, column)
+    token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]
+    whole = _leave_out(task, window, stream, token)
+    token = _as_asked(task, window[stream], stream, token)
+    _require_shown(whole, times, at)
+    return PointQuestion(
+        Question(whole.context, {stream: token}),
+        whole, window, records, places, layouts, stream, index, times, start,
+    )  # fmt: skip
+
+
+def value_in_token(asked: PointQuestion) -> int:
+    """Where in its token the asked value stands."""
+    return _locate(asked.layouts[asked.stream], asked.index, asked.records[asked.stream])[1]
+
+
+def layout(tokenizer: FieldTokenizer, steps: int) -> Int[np.ndarray, "N P"]:
+    """Index of each value of each token in the flattened field (T, V, H, W) of a window over the whole domain."""
+    known = tokenizer.climatology
+    shape = (steps, len(known.channels), *known.grid.shape)
+    index = np.arange(np.prod(shape)).reshape(shape)[:, tokenizer.channel_order()]
+    return split_patches(index, tokenizer.stream.patch, tokenizer.groups)
+
+
+def find_channel(trained: TrainedModel, task: Task, name: str) -> tuple[str, int]:
+    """Stream and number of the channel [STREAM.]VARIABLE[@LEVEL].
+
+    Raises QueryError for one that isn't asked, lies on several levels or in several streams, naming those that are.
+    """
+    streams = task.to if isinstance(task, Translate) else tuple(trained.tokenizers)
+    channels = {n: trained.tokenizers[n].climatology.channels for n in streams}
+    each = [(n, i) for n, known in channels.items() for i in range(len(known))]
+    full = {(n, i): f"{n}.{channels[n][i]}" for n, i in each}
+    exact = [key for key in each if name in (full[key], str(channels[key[0]][key[1]]))]
+    found = exact or [key for key in each if name in (v := channels[key[0]][key[1]].variable, f"{key[0]}.{v}")]
+    if len(found) == 1:
+        return found[0]
+    if len({n for n, _ in found}) > 1:
+        raise QueryError(f"query {name}: is in several streams. Name one of {', '.join(full[key] for key in found)}.")
+    names = dict.fromkeys(str(c) for known in channels.values() for c in known)
+    problem = "lies on several levels" if found else "is nothing that the model answers"
+    raise QueryError(f"query {name}: {problem}. It answers {', '.join(names)}. Name one of these.")
+
+
+def find_point(grid: Grid, lat_deg: float, lon_deg: float) -> tuple[int, int]:
+    """Row and column of the nearest grid point. Raises QueryError for a place outside the grid's cells."""
+    row = int(np.abs(grid.lat - lat_deg).argmin())
+    apart = np.abs((grid.lon - lon_deg + 180) % 360 - 180)
+    column = int(apart.argmin())
+    margin, aside = grid.spacing_deg / 2 + 1e-6, grid.column_spacing_deg / 2 + 1e-6
+    reaches = [
+        (edge, sign * 90.0 if 90 - sign * edge < grid.spacing_deg else edge + sign * margin)
+        for sign, edge in ((-1, grid.lat.min()), (1, grid.lat.max()))
+    ]
+    inside = reaches[0][1] <= lat_deg <= reaches[1][1] and (grid.is_periodic or apart[column] <= aside)
+    if not inside or not -180 <= lon_deg <= 360:
+        raise QueryError(
+            f"query {lat_deg:g} {lon_deg:g}: lies outside the grid, which has latitudes {grid.lat.min():g} to {grid.lat.max():g} "
+            f"and longitudes {grid.lon.min():g} to {grid.lon.max():g}. Name a latitude and a longitude inside it, in degrees."
+        )
+    return row, column
+
+
+def _known_steps(task: Task, depth: int) -> tuple[int, int]:
+    """Steps of the window up to the last one that is shown (before the gap), and how many are asked after it."""
+    match task:
+        case Forecast():
+            return task.history * depth, task.leads * depth
+        case Interpolate():
+            return task.before * depth, task.between * depth
+        case Refine():
+            last = (task.slabs * depth - 1) // task.every  # of the steps that are shown
+            return (last - 1) // 2 * task.every + 1, task.every - 1
+        case Translate() | Fill() | Masked():
+            return task.slabs * depth, 0
+    raise ModelError(f"the model was trained for the task '{task.kind}', which asks about no point of a field.")
+
+
+def _steps_ahead(lead_time_h: float | None, reach: int, step_h: float) -> int:
+    allowed = [k * step_h for k in range(1, reach + 1)] or [0.0]
+    if lead_time_h is None:
+        lead_time_h = USUAL_LEAD_H if USUAL_LEAD_H in allowed else allowed[-1]
+    if lead_time_h not in allowed:
+        raise QueryError(
+            f"lead time {lead_time_h:g} h: is none that the model answers. Lead times: {', '.join(f'{h:g}' for h in allowed)} h. "
+            "Name one of these."
+        )
+    return round(lead_time_h / step_h)
+
+
+def _time_of(dataset: xr.Dataset, at: str) -> Any:
+    index = dataset.indexes["time"]
+    try:
+        return select_period(dataset, (at, at)).indexes["time"][0]
+    except StoreError as error:
+        raise StoreError(
+            f"at {at}: is no time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
+        ) from error
+
+
+def _locate(layout: Int[np.ndarray, "N P"], index: tuple[int, int, int, int], record: Record) -> tuple[int, int]:
+    """Token and value in it of an element of a field."""
+    shape = (
+        layout.size // len(record.channels) // np.prod(record.grid.shape),
+        len(record.channels),
+        *record.grid.shape,
+    )
+    token, value = np.argwhere(layout == np.ravel_multi_index(index, shape))[0]
+    return int(token), int(value)
+
+
+def _leave_out(task: Task, window: Window, stream: str, token: Tokens) -> Question:
+    """The task's question about a window, of the first random layout that asks for the token."""
+    wanted = token.coords.numpy().tobytes()
+    for seed in range(LAYOUTS_TRIED):
+        question = task.complete(window, seed)
+        asked = question.queries.get(stream)
+        if asked is not None and wanted in {row.tobytes() for row in asked.coords.numpy()}:
+            return question
+    raise QueryError(
+        f"the task '{task.kind}' shows the point in each of {LAYOUTS_TRIED} random layouts. Name another one, or another time."
+    )
+
+
+def _as_asked(task: Task, tokens: Tokens, stream: str, token: Tokens) -> Tokens:
+    """The token with the steps that the task asks of it as observed, whether the store has them or not."""
+    known = replace(tokens, observed=torch.ones_like(tokens.observed))
+    if isinstance(task, Refine):
+        known = task.complete({stream: known}).queries[stream]
+    return known[positions(token, known)]
+
+
+def _require_shown(question: Question, times: Sequence[Any], at: str) -> None:
+    """Raises StoreError if a slab of time that is to be shown was not observed at all."""
+    for tokens in question.context.values():
+        offset, seen = tokens.coordinate("offset_h"), tokens.observed.any(dim=-1)
+        if any(not seen[offset == slab].any() for slab in offset.unique()):
+            raise StoreError(
+                f"at {at}: the model needs the store from {times[0]} to {times[-1]} as far as it is shown, and some of it is missing. "
+                "Name a later time."
+            )

@@ -1,0 +1,79 @@
+"""An explanation written out: labelled arrays as NetCDF, maps as one self-contained page and as files."""
+
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from statecast.fields.evaluation.report import section, write_page
+from statecast.fields.explain import figures
+
+SENSITIVITY = (
+    "Change of the answer for one standard deviation of the anomaly of each input, through every path of the model, of the channels that "
+    "count most. The cross is the point that is asked."
+)
+ROLLOUT = (
+    "How much of each token would reach the answer if every layer mixed by attention alone (Abnar & Zuidema 2020)."
+)
+DECODER = "What the asked token takes from each shown one, layer by layer and head by head; each sums to 1 over all streams and times."
+ENCODER = (
+    "The same inside the encoder, of the shown token that lies nearest to the asked one: the answer starts from it."
+)
+COUNTERFACTUAL = (
+    "The same normalised anomalies shown, with another season or hour in all coordinates. The climatology that anomalies depart from is "
+    "left as it is."
+)
+
+
+def write_explanation(explained: xr.Dataset, model: str, store: str, out: Path) -> None:
+    """Write `explain.nc`, `report.html` and each figure of it as a PNG file of its own into the directory `out`."""
+    explained.to_netcdf(out / "explain.nc")
+    sections = []
+    for title, text, drawn in _parts(explained):
+        sections.append(section(title, text, list(drawn.values())))
+        for name, figure in drawn.items():
+            figure.savefig(out / f"{name}.png", dpi=110)
+    title = f"What the answer for {explained.attrs['query']} comes from"
+    write_page(title, _facts(explained, model, store), sections, out / "report.html")
+
+
+def streams_of(explained: xr.Dataset) -> list[str]:
+    """The streams that are shown."""
+    suffix = "_rollout"
+    return [str(name).removesuffix(suffix) for name in explained.data_vars if str(name).endswith(suffix)]
+
+
+def _parts(explained: xr.Dataset) -> list[tuple[str, str, dict[str, Figure]]]:
+    """Heading, text and figures by their names."""
+    streams = streams_of(explained)
+    parts = [
+        ("Sensitivity", SENSITIVITY, {"sensitivity": figures.sensitivity_maps(explained)}),
+        ("Attention roll-out", ROLLOUT, {"rollout": figures.rollout_maps(explained, streams)}),
+    ]
+    for part, text in (("decoder", DECODER), ("encoder", ENCODER)):
+        name = f"{part}_attention"
+        drawn = {f"{stream}_{name}": figures.head_maps(explained, stream, name) for stream in streams}
+        parts.append((f"Attention of the {part}", text, drawn))
+    if {"season", "hour_utc"} & set(explained.attrs):
+        parts.append(("Another α", COUNTERFACTUAL, {"counterfactual": figures.counterfactual_maps(explained)}))
+    return parts
+
+
+def _facts(explained: xr.Dataset, model: str, store: str) -> list[tuple[str, str]]:
+    members, units = explained.answer.values, explained.answer.attrs["units"]
+    spread = f" ± {members.std(ddof=1):.4g}" if len(members) > 1 else ""
+    facts = [
+        ("model", model),
+        ("data", store),
+        ("shown up to", figures.short(explained.init_time.values)),
+        (
+            "asked",
+            f"{explained.attrs['query']} at {float(explained.query_lat):.4g}° N, {float(explained.query_lon):.4g}° E",
+        ),
+        ("valid at", f"{figures.short(explained.valid_time.values)} ({float(explained.lead_time):g} h later)"),
+        ("answer", f"{members.mean():.6g}{spread} {units} (mean and spread of {len(members)} members)"),
+    ]
+    other = [
+        f"{key.removesuffix('_utc')} {explained.attrs[key]}" for key in ("season", "hour_utc") if key in explained.attrs
+    ]
+    return [*facts, ("another α", ", ".join(other))] if other else facts

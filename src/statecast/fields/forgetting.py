@@ -1,0 +1,97 @@
+"""What a fine-tuning that changed the streams of a model has forgotten: the skill in the old question before and after."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from statecast.adaptation import transfer
+from statecast.adaptation.transfer import token_channels
+from statecast.config import Recipe
+from statecast.fields.evaluation import Verification, write_scores
+from statecast.fields.evaluation.verify import verify
+from statecast.fields.preparation import recipe_stores
+from statecast.fields.sources import Record
+from statecast.fields.tokenizers import FieldTokenizer
+from statecast.trained import TrainedModel, build
+
+Tokenizers = Mapping[str, FieldTokenizer]
+
+
+def may_forget(base: TrainedModel, tokenizers: Tokenizers, recipe: Recipe) -> bool:
+    """Whether a fine-tuning has other streams or channels than its base, and weights that the base had are free."""
+    return recipe.adaptation.change != "new" and _known(base.tokenizers) != _known(tokenizers)
+
+
+def _known(tokenizers: Tokenizers) -> dict[str, set[str]]:
+    return {name: {str(c) for c in t.climatology.channels} for name, t in tokenizers.items()}
+
+
+def why_no_report(base: TrainedModel, tokenizers: Tokenizers, recipe: Recipe) -> str | None:
+    """Why the old question can't be asked of the fine-tuned model; None if it can."""
+    if recipe.data.validate_on is None:
+        return "data.validate is null. Name a period that no training has seen."
+    for name, known in base.tokenizers.items():
+        if name not in tokenizers:
+            return f"stream {name}, which the old question is about, is left out."
+        if gone := [c for c in token_channels(known) if c not in token_channels(tokenizers[name])]:
+            return f"stream {name} has no {gone[0]} any more, which the old question is about."
+        if gone := sorted(set(known.stream.first_guess) - set(tokenizers[name].stream.first_guess)):
+            return f"stream {name} has no first guess of {gone[0]} any more, which the old question starts from."
+    return None
+
+
+def as_before(trained: TrainedModel, base: TrainedModel) -> TrainedModel:
+    """The fine-tuned weights in a model of the streams and channels, and with the question, of the one that it goes on from.
+
+    What is new is not seen, as where it was not observed, and not asked. Every channel of `base` must be left, see `why_no_report`.
+    """
+    model = build(base.model.options, base.tokenizers, seed=0)
+    taken = transfer(trained, model, base.tokenizers)
+    assert not taken.new and not taken.mixed, taken
+    return TrainedModel(model.eval(), base.tokenizers, base.recipe)
+
+
+def report_forgetting(
+    base: TrainedModel, trained: TrainedModel, recipe: Recipe, directory: Path, *, progress: bool
+) -> list[Verification]:
+    """Verify both models on the validation period by what the old one was trained for; write `forgetting/scores.json` and `.nc`."""
+    stores = recipe_stores(recipe)
+    records = {n: Record.open(stores[n], t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
+    models = {"model": as_before(trained, base), "before": base}
+    found = verify(models, records, None, every_h=24.0, progress=progress, title="old question, before and after")
+    (directory / "forgetting").mkdir(exist_ok=True)
+    write_scores(found, directory / "forgetting")
+    return found
+
+
+def tell_no_report(reason: str) -> None:
+    print(f"no forgetting report, because {reason}", file=sys.stderr)
+
+
+def tell_forgetting(found: Sequence[Verification], run: Path) -> None:
+    """A short table on standard error, and where the scores lie."""
+    table = Table("old question", "RMSE after / before, mean", "worst channel", "its ratio", title="forgotten")
+    for task, mean, channel, worst in forgotten(found):
+        table.add_row(task, f"{mean:.3f}", channel, f"{worst:.3f}")
+    console = Console(stderr=True)
+    console.print(table)
+    console.print(f"forgetting: {run / 'forgetting' / 'scores.json'}", soft_wrap=True, highlight=False)
+
+
+def forgotten(found: Sequence[Verification]) -> list[tuple[str, float, str, float]]:
+    """Of each task: RMSE after over before, its mean over channels and lead times; the channel that lost most, its mean over lead times."""
+    rows = []
+    for task in dict.fromkeys(v.task for v in found):
+        of = {v.forecast: v for v in found if v.task == task}
+        after, before = of["model"].value("rmse"), of["before"].value("rmse")
+        ratios = np.divide(after, before, out=np.full(before.shape, np.nan), where=before > 0)
+        scored = np.flatnonzero(np.isfinite(ratios).all(axis=0))
+        if len(scored):
+            means = ratios[:, scored].mean(axis=0)
+            worst = int(means.argmax())
+            rows.append((task, float(means.mean()), str(of["model"].channels[scored[worst]]), float(means[worst])))
+    return rows

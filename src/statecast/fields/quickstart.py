@@ -1,0 +1,87 @@
+"""The quickstart: the whole path on the embedded atmosphere, from a store to a report.
+
+Pre-train, fine-tune to forecast, train the same model from scratch with the same fine-tuning budget, verify all of them on months that
+no training saw, report.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from statecast.config import Recipe, read_recipe
+from statecast.fields.evaluation import Verification, write_scores
+from statecast.fields.evaluation.reconstruction import verify_reconstruction
+from statecast.fields.evaluation.report import RunFacts, write_report
+from statecast.fields.evaluation.verify import progress_bar, verify
+from statecast.fields.sources import Record, open_fields
+from statecast.jobs import finetune, pretrain
+from statecast.outputs import new_output
+
+HELD_OUT = ("2001-01-01", "2001-02-28")
+RECONSTRUCTED_SHARE = 0.75
+
+
+@dataclass
+class Stopwatch:
+    """Wall time of each named part."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[part] = time.monotonic() - began
+
+
+def quickstart(
+    out: str | Path = "runs/quickstart",
+    *,
+    pretraining: str | Recipe = "quickstart",
+    finetuning: str = "quickstart-forecast",
+    tuning_overrides: Sequence[str] = (),
+    period: tuple[str, str] = HELD_OUT,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> list[Verification]:
+    """Run the whole path and write `out`: `pretrained/`, `forecast/` and `scratch/` (run directories), `model/` (the fine-tuned model),
+    `scores.json`, `scores.nc` and `report.html`. Returns what was verified.
+
+    The control, `scratch`, has the fine-tuned model's architecture, task, samples, number of steps and learning rate, which is the one
+    that served best from scratch; only its first weights are new.
+    Raises OutputError if `out` exists and may not be overwritten.
+    """
+    base = pretraining if isinstance(pretraining, Recipe) else read_recipe(pretraining)
+    watch = Stopwatch()
+    with new_output(out, overwrite=overwrite) as directory:
+        directory.mkdir()
+        runs = {name: directory / name for name in ("pretrained", "forecast", "scratch")}
+        with watch.time("pre-training"):
+            pretrained = pretrain(base, runs["pretrained"], progress=progress)
+        with watch.time("fine-tuning"):
+            tuning = read_recipe(finetuning, tuning_overrides, inherit=base.as_dict())
+            model = finetune(tuning, pretrained, runs["forecast"], progress=progress)
+        with watch.time("control from scratch"):
+            scratch = pretrain(tuning, runs["scratch"], title="from scratch", progress=progress)
+        dataset = open_fields(base.data.store)
+        record = Record.open(dataset, next(iter(base.streams.values())), period)
+        with watch.time("evaluation"):
+            verifications = verify(
+                {"model": model, "scratch": scratch},
+                {next(iter(base.streams)): record},
+                {next(iter(base.streams)): dataset},
+                every_h=18.0,
+                progress=progress,
+                title="forecasts",
+            )
+            with progress_bar("reconstruction", progress) as tell:
+                verifications += verify_reconstruction(
+                    pretrained, record, hidden=(RECONSTRUCTED_SHARE,), every_h=72.0, progress=tell
+                )
+        write_scores(verifications, directory)
+        model.save(directory / "model")
+        facts = RunFacts("Quickstart", model, base.data.store, period, watch.seconds, runs, pretrained)
+        write_report(facts, {next(iter(base.streams)): record}, verifications, directory / "report.html")
+    return verifications

@@ -1,0 +1,90 @@
+"""Statistics of anomalies, in a pass that holds no more than a chunk of a record: how far they stray, and how long they last.
+
+Axes: T time, V channel, H row, W column, K lag in time steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from jaxtyping import Float
+
+from statecast.fields.sources.record import Record
+
+STEPS_PER_CHUNK = 64  # 0.3 GB for ten channels on a grid of 1 degree
+LONGEST_LAG = 64  # steps: longer than any window that a laptop trains on
+CORRELATED_POINTS = 512  # of the grid, evenly spread; the mean over more would hardly differ
+
+
+@dataclass(frozen=True)
+class AnomalyStatistics:
+    """Of each channel.
+
+    std          root mean square over all times and, by cell area, all points
+    correlation  of anomalies at the same point with those so many steps before, 1 at lag 0
+    """
+
+    std: Float[np.ndarray, " V"]
+    correlation: Float[np.ndarray, "V K"]
+
+
+def chunks(record: Record) -> list[slice]:
+    """The steps of `record`, so many at a time as are read together."""
+    return [slice(t, min(t + STEPS_PER_CHUNK, len(record))) for t in range(0, len(record), STEPS_PER_CHUNK)]
+
+
+def fit_anomalies(record: Record, anomalies: Callable[[slice], Float[np.ndarray, "T V H W"]]) -> AnomalyStatistics:
+    """Statistics of what `anomalies` gives for a slice of the steps of `record`; NaN is left out.
+
+        r_k = (1 - k / T) <x_t x_(t-k)> / <x_t²>
+
+    with means over all pairs that were both observed. The first factor, with T the steps of the record, shrinks what few pairs tell:
+    without gaps it makes r a correlation that some process has (a positive definite one), which a bare mean of pairs need not be.
+    """
+    area = record.grid.cell_area
+    thin = (slice(None), slice(None), *[slice(None, None, _stride(record))] * 2)
+    total, weight = np.zeros(len(record.channels)), np.zeros(len(record.channels))
+    products, pairs = np.zeros((2, len(record.channels), LONGEST_LAG + 1))
+    recent: np.ndarray | None = None
+    for chunk in chunks(record):
+        of_chunk = anomalies(chunk)
+        seen = np.isfinite(of_chunk)
+        of_chunk = np.where(seen, of_chunk, np.float32(0))
+        total += np.einsum("tvhw,hw->v", of_chunk.astype(np.float64) ** 2, area)
+        weight += np.einsum("tvhw,hw->v", seen, area)
+        root = np.sqrt(area).astype(np.float32)
+        # both factors of a pair take the root of the area
+        now = np.stack([(of_chunk * root)[thin], (seen * root)[thin]]).reshape(2, *of_chunk.shape[:2], -1)
+        known = now if recent is None else np.concatenate([recent, now], axis=1)
+        _add_pairs(
+            products, pairs, known, record.hours[chunk.stop - known.shape[1] : chunk.stop], now.shape[1], record.step_h
+        )
+        recent = known[:, -LONGEST_LAG:]
+    return AnomalyStatistics(np.sqrt(total / weight).astype(np.float32), _correlation(products, pairs, len(record)))
+
+
+def _stride(record: Record) -> int:
+    """Between the rows, and the columns, that the correlation is told from."""
+    return ceil((np.prod(record.grid.shape) / CORRELATED_POINTS) ** 0.5)
+
+
+def _add_pairs(
+    products: np.ndarray, pairs: np.ndarray, known: np.ndarray, hours: np.ndarray, new: int, step_h: float
+) -> None:
+    """Of the last `new` of the known steps with all before them, so many steps apart; not across a gap in time."""
+    steps = known.shape[1]
+    for lag in range(min(LONGEST_LAG, steps - 1) + 1):
+        later = np.arange(max(steps - new, lag), steps)
+        later = later[np.abs(hours[later] - hours[later - lag] - lag * step_h) < 1e-3 * step_h]
+        for sums, values in zip((products, pairs), known, strict=True):
+            sums[:, lag] += np.einsum("tvp,tvp->v", values[later], values[later - lag])
+
+
+def _correlation(products: np.ndarray, pairs: np.ndarray, steps: int) -> Float[np.ndarray, "V K"]:
+    mean = np.divide(products, pairs, out=np.zeros_like(products), where=pairs > 0)
+    variance = mean[:, :1]
+    shrinkage = np.clip(1 - np.arange(LONGEST_LAG + 1) / steps, 0, 1)
+    found = np.divide(mean, variance, out=np.zeros_like(mean), where=variance > 0) * shrinkage
+    found[:, 0] = 1.0
+    return np.clip(found, -1, 1).astype(np.float32)

@@ -1,0 +1,268 @@
+"""Climatology of a record and the spread and correlation of what departs from it, in two passes that hold no more than a chunk of it.
+
+Axes: T time, M month, D hour of the day, V channel, H row, W column, K lag in time steps.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from statecast.fields.sources.anomalies import chunks, fit_anomalies
+from statecast.fields.sources.fields import StoreError
+from statecast.fields.sources.grid import Grid
+from statecast.fields.sources.record import UNKNOWN_UNITS, Record
+from statecast.streams import Channel
+
+ENOUGH = 15.0  # values, by weight, that tell the mean of an hour of a month, whatever other months have
+OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # what has the axis V first
+SMALLEST_SPREAD = 1e-7  # of the largest mean: what is less is float32's rounding
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """What is usual at each grid point, and how far each channel strays from it.
+
+    mean         mean about the middle of each month, per hour of the day, channel and grid point, in the channel's units; NaN: never
+                 observed. In between `at` interpolates
+    anomaly_std  standard deviation of the departures from `mean`: one number a channel, averaged by cell area
+    correlation  of these departures with those K time steps before, at the same point
+    hours_utc    the hours of the day that `mean` knows, ascending
+    lowest       smallest value of each channel
+    """
+
+    mean: Float[np.ndarray, "M D V H W"]
+    anomaly_std: Float[np.ndarray, " V"]
+    correlation: Float[np.ndarray, "V K"]
+    hours_utc: Float[np.ndarray, " D"]
+    channels: tuple[Channel, ...]
+    units: tuple[str, ...]
+    grid: Grid
+    step_h: float
+    lowest: Float[np.ndarray, " V"]
+
+    def at(
+        self,
+        months_passed: Float[np.ndarray, " T"],
+        hour_utc: Float[np.ndarray, " T"],
+        rows: slice = slice(None),
+        columns: np.ndarray | None = None,
+    ) -> Float[np.ndarray, "T V H W"]:
+        """What is usual at each step of a window: the mean, linear in time from the middle of a month to that of the next.
+
+        A mean that jumped at the end of a month would make all anomalies jump there. The nearest hour of the day that is known serves,
+        as a rule the same.
+        """
+        hour = self.nearest_hour(hour_utc)
+        before, after, share = _between(months_passed)
+        of_rows = self.mean[:, :, :, rows]  # a view, not a copy of globes
+        earlier, later = of_rows[before, hour], of_rows[after, hour]
+        if columns is not None:
+            earlier, later = earlier[..., columns], later[..., columns]
+        return earlier + share.astype(np.float32)[:, None, None, None] * (later - earlier)
+
+    def nearest_hour(self, hour_utc: Float[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
+        """Index of the hour of the day that `mean` knows and that lies nearest to each of these."""
+        return np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12).argmin(axis=1)
+
+    def other_units(self, record: Record) -> Iterator[tuple[Channel, str, str]]:
+        """What `record` has in other units: the channel, its units there and here. Unknown ones are like any."""
+        learned = dict(zip(self.channels, self.units, strict=True))
+        for channel, units in zip(record.channels, record.units, strict=True):
+            if len({units, learned.get(channel, units), UNKNOWN_UNITS} - {UNKNOWN_UNITS}) > 1:
+                yield channel, units, learned[channel]
+
+    def with_known(self, known: "Climatology") -> "Climatology":
+        """The same with the statistics of `known` for each channel that it has, if it lies on the same grid and hours of the day."""
+        if not np.array_equal(known.hours_utc, self.hours_utc) or known.grid.shape != self.grid.shape:
+            raise StoreError(
+                "the data has other hours of the day or another grid than what is known of it. Prepare it alike."
+            )
+        mean, of_channels = self.mean.copy(), {name: getattr(self, name).copy() for name in OF_CHANNELS}
+        for new, channel in enumerate(self.channels):
+            if channel in known.channels:
+                old = known.channels.index(channel)
+                mean[:, :, new] = known.mean[:, :, old]
+                for name, values in of_channels.items():
+                    values[new] = getattr(known, name)[old]
+        return replace(self, mean=mean, **of_channels)
+
+    def save(self, path: Path) -> None:
+        """Write as CF NetCDF, from which `load` makes an equal one."""
+        dataset = xr.Dataset(
+            {
+                "mean": (("month", "hour_utc", "channel", "lat", "lon"), self.mean),
+                "anomaly_std": ("channel", self.anomaly_std),
+                "correlation": (("channel", "lag"), self.correlation),
+                "units": ("channel", list(self.units)),
+                "variable": ("channel", [c.variable for c in self.channels]),
+                "pressure": (
+                    "channel",
+                    [np.nan if c.pressure_hpa is None else c.pressure_hpa for c in self.channels],
+                    {"units": "hPa"},
+                ),
+                "step": ((), self.step_h, {"units": "h"}),
+                "lowest": ("channel", self.lowest),
+            },
+            coords={
+                "month": np.arange(1, 13),
+                "hour_utc": self.hours_utc,
+                "lag": ("lag", np.arange(self.correlation.shape[1]) * self.step_h, {"units": "h"}),
+                "lat": ("lat", self.grid.lat, {"standard_name": "latitude", "units": "degrees_north"}),
+                "lon": ("lon", self.grid.lon, {"standard_name": "longitude", "units": "degrees_east"}),
+            },
+            attrs={
+                "Conventions": "CF-1.11",
+                "title": "Climatology of the training period, per month and hour of the day: linear in time between the middles of months",
+            },
+        )
+        dataset.to_netcdf(path, encoding={"mean": {"zlib": True, "complevel": 4}})
+
+    @classmethod
+    def load(cls, path: Path) -> "Climatology":
+        """Read what `save` wrote."""
+        with xr.open_dataset(path) as dataset:
+            pressures = dataset.pressure.values
+            channels = tuple(
+                Channel(str(name), None if np.isnan(p) else float(p))
+                for name, p in zip(dataset.variable.values, pressures, strict=True)
+            )
+            return cls(
+                mean=dataset["mean"].values,
+                anomaly_std=dataset.anomaly_std.values,
+                correlation=dataset.correlation.values,
+                hours_utc=dataset.hour_utc.values,
+                channels=channels,
+                units=tuple(map(str, dataset.units.values)),
+                grid=Grid(dataset.lat.values, dataset.lon.values),
+                step_h=float(dataset["step"]),
+                lowest=dataset.lowest.values,
+            )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Fields that a record follows, at its points and times, in its channels and units, and their own climatology, which is known better.
+
+    fields  of some steps of the record; NaN where nothing is known
+    mean    as `Climatology.mean`, for the hours of the day of the record
+    lowest  as `Climatology.lowest`; infinite for a channel that follows nothing
+    """
+
+    fields: Callable[[slice], Float[np.ndarray, "T V H W"]]
+    mean: Float[np.ndarray, "M D V H W"]
+    lowest: Float[np.ndarray, " V"]
+
+
+def fit_climatology(record: Record, reference: Reference | None = None) -> Climatology:
+    """Climatology of the whole of `record`: give it the training period only.
+
+    With a `reference` it is the reference's own and the mean difference of the two (the delta method of downscaling): a short record tells
+    how it differs, not what is usual. Where the two were never observed together it is the record's own. What is never negative, in the
+    record and in what is known of the reference, has no negative climatology.
+
+    The mean of a month is that of all values from the middle of the month before to that of the month after, with weights that fall
+    linearly to 0 there, two months in all (WeatherBench 2, Rasp et al. 2024, takes as many). A month (or hour of a month) with fewer than
+    `ENOUGH` values and less than half of what the best one has takes the mean of the nearest one that has more. Sums are kept in float64
+    as departures from the first step. What never changes, such as the orography, has its area mean as its
+    climatology and a spread in space. Raises StoreError for a channel without any value, for one that never departs from its
+    climatology, and for a record too short to have one.
+    """
+    hours = np.unique(record.hour_utc)
+    hour = np.searchsorted(hours, record.hour_utc)
+    before, after, share = _between(record.months_passed)
+    shape = (12, len(hours), len(record.channels), *record.grid.shape)
+    total, weight = np.zeros(shape), np.zeros(shape)
+    lowest = np.full(shape[2], np.inf)
+    beside = reference.fields if reference else lambda steps: np.float32(0.0)
+    origin = (record.read(slice(0, 1)) - beside(slice(0, 1)))[0].astype(np.float64)
+    origin = np.where(np.isfinite(origin), origin, 0.0)
+    for chunk in chunks(record):
+        values = record.read(chunk)
+        lowest = np.minimum(lowest, np.where(np.isfinite(values), values, np.inf).min(axis=(0, 2, 3)))
+        departures = values - beside(chunk) - origin
+        seen = np.isfinite(departures)
+        departures = np.where(seen, departures, 0.0)
+        for i, t in enumerate(range(chunk.start, chunk.stop)):
+            for month, part in ((before[t], 1 - share[t]), (after[t], share[t])):
+                total[month, hour[t]] += part * departures[i]
+                weight[month, hour[t]] += part * seen[i]
+    if not reference:
+        _require_values(record, weight)
+    enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
+    mean = np.divide(total, weight, out=np.full(shape, np.nan), where=enough & (weight > 0))
+    for v, channel in enumerate(record.channels):
+        if channel.variable in record.static:
+            is_known = weight[:, :, v].any(axis=(0, 1))
+            area = record.grid.cell_area * is_known
+            mean[:, :, v] = np.where(is_known, (area / area.sum() * origin[v]).sum() - origin[v], np.nan)
+    mean = _fill_months(mean) + origin
+    if reference:
+        lowest = np.minimum(lowest, reference.lowest)
+        mean += reference.mean
+        mean = np.where(np.isfinite(mean), mean, fit_climatology(record).mean)
+        mean = np.where(lowest[:, None, None] >= 0, np.maximum(mean, 0.0), mean)
+    climatology = Climatology(
+        mean.astype(np.float32),
+        np.full(shape[2], np.nan, np.float32),
+        np.full((shape[2], 1), np.nan, np.float32),
+        hours,
+        record.channels,
+        record.units,
+        record.grid,
+        record.step_h,
+        lowest.astype(np.float32),
+    )
+    found = fit_anomalies(
+        record, lambda t: record.read(t) - climatology.at(record.months_passed[t], record.hour_utc[t])
+    )
+    _require_spread(record, found.std, np.nanmax(np.abs(climatology.mean), axis=(0, 1, 3, 4)))
+    return replace(climatology, anomaly_std=found.std, correlation=found.correlation)
+
+
+def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:
+    """The months, 0 to 11, whose middles come before and after each time, and the share of the way between them."""
+    from_first = months_passed - 0.5
+    before = np.floor(from_first).astype(int)
+    return before % 12, (before + 1) % 12, from_first - before
+
+
+def _require_values(record: Record, weight: np.ndarray) -> None:
+    for channel, known in zip(record.channels, weight.sum(axis=(0, 1, 3, 4)) > 0, strict=True):
+        if not known:
+            raise StoreError(
+                f"variable '{channel}' has no value in the training period (NaN everywhere), expected some. "
+                "Leave it out or name another period."
+            )
+
+
+def _require_spread(record: Record, spread: np.ndarray, magnitude: np.ndarray) -> None:
+    for channel, std, size in zip(record.channels, spread, magnitude, strict=True):
+        if not std > SMALLEST_SPREAD * size:
+            raise StoreError(
+                f"variable '{channel}' never departs from what is usual at the time of the year and day in the training period, "
+                "expected it to vary. Leave it out or name a longer period."
+            )
+
+
+def _fill_months(mean: np.ndarray) -> np.ndarray:
+    """Where a month and hour has no value: the same hour of the nearest month; the mean of two that are as near."""
+    filled = mean.copy()
+    for distance in range(1, 7):
+        neighbours = np.stack([np.roll(mean, distance, axis=0), np.roll(mean, -distance, axis=0)])
+        seen = np.isfinite(neighbours)
+        nearest = np.divide(
+            np.where(seen, neighbours, 0).sum(0), seen.sum(0), out=np.full(mean.shape, np.nan), where=seen.any(0)
+        )
+        filled = np.where(np.isfinite(filled), filled, nearest)
+    hourly = np.isfinite(filled)
+    any_hour = np.divide(
+        np.where(hourly, filled, 0).sum(1, keepdims=True),
+        hourly.sum(1, keepdims=True),
+        out=np.full_like(filled[:, :1], np.nan),
+        where=hourly.any(1, keepdims=True),
+    )
+    return np.where(hourly, filled, any_hour)

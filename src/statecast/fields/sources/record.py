@@ -1,0 +1,226 @@
+"""The record of one stream: its channels over a period, read a window at a time.
+
+Axes: T time, V channel, H row, W column.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from statecast.fields.sources.fields import StoreError
+from statecast.fields.sources.grid import Grid
+from statecast.streams import Channel, Stream
+
+KNOWN_DIMENSIONS = ("time", "level", "lat", "lon")
+UNKNOWN_UNITS = "unknown"
+IN_MEMORY_GIB = 2.0  # a record up to this size is read once and kept; a larger one is read window by window
+
+
+@dataclass(frozen=True)
+class Record:
+    """Channels of a stream along the time of a store. Make one with `Record.open`.
+
+    Variables without time, such as the orography, are the same at each step; `static` names them.
+    """
+
+    dataset: xr.Dataset
+    channels: tuple[Channel, ...]
+    units: tuple[str, ...]
+    in_memory: Float[np.ndarray, "T V H W"] | None = None
+    static: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, dataset: xr.Dataset, stream: Stream, period: tuple[str, str] | None = None) -> "Record":
+        """The stream's channels in `dataset` (as `open_fields` gives it), in `period` (see `select_period`).
+
+        Raises StoreError for a variable or level that the store lacks and for a period without data.
+        """
+        channels = stream_channels(dataset, stream)
+        static = tuple(name for name in stream.variables if "time" not in dataset[name].dims)
+        fields = variables_of(dataset, stream).assign(
+            {name: dataset[name].expand_dims(time=dataset["time"]) for name in static}
+        )
+        if period is not None:
+            fields = select_period(fields, period)
+        units = tuple(str(fields[c.variable].attrs.get("units", UNKNOWN_UNITS)) for c in channels)
+        gib = fields.sizes["time"] * len(channels) * fields.sizes["lat"] * fields.sizes["lon"] * 4 / 2**30
+        in_memory = _contiguous(fields, channels) if gib <= IN_MEMORY_GIB else None
+        return cls(fields, channels, units, in_memory, static)
+
+    def __len__(self) -> int:
+        return self.dataset.sizes["time"]
+
+    @property
+    def changes(self) -> bool:
+        """Whether any of its variables has a time; a stream of an orography alone has none."""
+        return any(channel.variable not in self.static for channel in self.channels)
+
+    @cached_property
+    def grid(self) -> Grid:
+        return Grid(np.asarray(self.dataset.lat.values, float), np.asarray(self.dataset.lon.values, float))
+
+    @cached_property
+    def hours(self) -> Float[np.ndarray, " T"]:
+        """Hours since the first step, in the record's own calendar."""
+        times = self.dataset["time"].values
+        return np.array(
+            [
+                (t - times[0]) / np.timedelta64(1, "h")
+                if isinstance(t, np.datetime64)
+                else (t - times[0]).total_seconds() / 3600
+                for t in times
+            ]
+        )
+
+    @cached_property
+    def hour_utc(self) -> Float[np.ndarray, " T"]:
+        """Hour of the day of each step, 0 to 24, with minutes as a fraction."""
+        time = self.dataset["time"].dt
+        return (time.hour + time.minute / 60).values.astype(float)
+
+    @cached_property
+    def month(self) -> np.ndarray:
+        """Month of each step, 1 to 12."""
+        return self.dataset["time"].dt.month.values
+
+    @cached_property
+    def months_passed(self) -> Float[np.ndarray, " T"]:
+        """Months of the year that have passed at each step, 0 to 12: 0.5 is the middle of January, in any calendar."""
+        time = self.dataset["time"].dt
+        return (time.month - 1 + (time.day - 1 + self.hour_utc / 24) / time.days_in_month).values
+
+    @cached_property
+    def year_fraction(self) -> Float[np.ndarray, " T"]:
+        """Share of the year that has passed, 0 to 1, in the record's own calendar (360-day years too)."""
+        time = self.dataset["time"].dt
+        return ((time.dayofyear - 1 + self.hour_utc / 24) / time.days_in_year).values
+
+    @cached_property
+    def step_h(self) -> float:
+        """Hours between steps: the most frequent distance. Raises StoreError if there is one step only."""
+        if len(self) < 2:
+            raise StoreError("the period holds one time step, expected at least two. Name a longer period.")
+        distances, counts = np.unique(np.diff(self.hours).round(6), return_counts=True)
+        return float(distances[counts.argmax()])
+
+    def starts(self, steps: int) -> np.ndarray:
+        """Indices where `steps` time steps follow one another without a gap.
+
+        Raises StoreError if there is none.
+        """
+        gaps = np.abs(np.diff(self.hours) - self.step_h) > 1e-3
+        gaps_before = np.concatenate([[0], np.cumsum(gaps)])
+        first = np.arange(max(0, len(self) - steps + 1))
+        starts = first[gaps_before[first + steps - 1] == gaps_before[first]]
+        if len(starts) == 0:
+            raise StoreError(
+                f"the period has {len(self)} time steps of {self.step_h:g} h and no {steps} of them without a gap, "
+                "as one window needs. Name a longer period or a shorter window."
+            )
+        return starts
+
+    def read(
+        self, steps: slice, rows: slice = slice(None), columns: np.ndarray | None = None
+    ) -> Float[np.ndarray, "T V H W"]:
+        """Values in the units of the store, float32, NaN where missing; `columns` may run across the date line."""
+        columns = np.arange(self.grid.shape[1]) if columns is None else columns
+        if self.in_memory is not None:
+            return self.in_memory[steps, :, rows][..., columns]
+        window = self.dataset.isel(time=steps, lat=rows)
+        seam = np.flatnonzero(np.diff(columns) < 0)  # across the date line: two contiguous reads
+        parts = np.split(columns, seam + 1)
+        return np.concatenate(
+            [_contiguous(window.isel(lon=slice(p[0], p[-1] + 1)), self.channels) for p in parts], axis=-1
+        )
+
+
+def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.ndarray, "T V H W"]:
+    arrays = []
+    for variable in dict.fromkeys(c.variable for c in channels):
+        levels = [c.pressure_hpa for c in channels if c.variable == variable]
+        array = window[variable] if levels == [None] else window[variable].sel(level=levels)
+        values = array.transpose("time", ..., "lat", "lon").values.astype(np.float32)
+        arrays.append(values[:, None] if levels == [None] else values)
+    return np.concatenate(arrays, axis=1)
+
+
+def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
+    """The channels of `stream` in a store: a variable with levels has one for each level of the stream.
+
+    Raises StoreError for what the store lacks, naming what it has.
+    """
+    channels: list[Channel] = []
+    for variable in stream.variables:
+        if variable not in dataset.data_vars:
+            raise StoreError(
+                f"the store has no variable '{variable}'. Variables: {', '.join(map(str, dataset.data_vars))}. "
+                "Name one of these."
+            )
+        array = dataset[variable]
+        missing = {"lat", "lon"} - set(map(str, array.dims))
+        if missing:
+            raise StoreError(
+                f"variable '{variable}' has no {' and no '.join(sorted(missing))}, expected lat and lon. "
+                "Leave it out of the stream."
+            )
+        if other := [str(d) for d in array.dims if d not in KNOWN_DIMENSIONS or d not in dataset.coords]:
+            raise StoreError(
+                f"variable '{variable}' has the dimension '{other[0]}', expected time, lat, lon and pressure levels. "
+                f"Select one value of '{other[0]}' when you prepare the store."
+            )
+        if "level" not in array.dims:
+            channels.append(Channel(variable, None))
+            continue
+        channels += _levels(array, stream, variable)
+    if not stream.levels_share_token and any(c.pressure_hpa is None for c in channels):
+        without = [c.variable for c in channels if c.pressure_hpa is None]
+        raise StoreError(
+            f"levels_share_token is false, but {', '.join(without)} has no levels. Put it in a stream of its own."
+        )
+    return tuple(channels)
+
+
+def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]:
+    have = [float(p) for p in array.level.values]
+    known = ", ".join(f"{p:g}" for p in have)
+    if not stream.levels:
+        raise StoreError(
+            f"variable '{variable}' has levels and the stream names none. Levels: {known}. Name the ones you want."
+        )
+    for level in stream.levels:
+        if level not in have:
+            raise StoreError(
+                f"variable '{variable}' has no level {level:g} hPa. Levels: {known}. "
+                "Name one of these, or interpolate when you prepare the store."
+            )
+    return [Channel(variable, float(p)) for p in stream.levels]
+
+
+def variables_of(dataset: xr.Dataset, stream: Stream) -> xr.Dataset:
+    """The stream's variables, with the times of the dataset also where none of them has time."""
+    return dataset[list(stream.variables)].assign_coords(time=dataset["time"])
+
+
+def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
+    """Times from the first to the last of `period`, both inclusive; a date means the whole day, a year the whole year.
+
+    Raises StoreError if the period is empty or can't be read as times.
+    """
+    first, last = (str(t) for t in period)
+    times = dataset.indexes["time"]
+    try:
+        selected = dataset.sel(time=slice(first, last))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"period {first} to {last}: is not a pair of times, expected for example 2001-01-01 2001-02-28."
+        ) from error
+    if selected.sizes["time"] == 0:
+        raise StoreError(
+            f"period {first} to {last}: holds no data. The store has {times[0]} to {times[-1]}. "
+            "Name a period inside it."
+        )
+    return selected

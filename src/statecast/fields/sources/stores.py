@@ -1,0 +1,44 @@
+"""The store of each stream: one for all, or some with a store of their own, at the times that all of them have."""
+
+from collections.abc import Collection, Mapping
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from statecast.fields.sources.fields import StoreError, open_fields
+
+Stores = Mapping[str, xr.Dataset]
+"""Fields by stream, as `open_fields` gives them, all with the same times."""
+
+
+def open_stores(
+    data: str | Path | xr.Dataset, streams: Collection[str], own: Mapping[str, str | xr.Dataset]
+) -> dict[str, xr.Dataset]:
+    """Open the store of each stream: its `own`, or `data`. Times that one of them lacks are left out of all.
+
+    Raises StoreError as `open_fields` does, for a store of a stream that there isn't, and for stores that share no time.
+    """
+    if unknown := [name for name in own if name not in streams]:
+        raise StoreError(f"a store is given for stream {unknown[0]}, which there isn't. Streams: {', '.join(streams)}.")
+    opened = {name: open_fields(store) for name, store in own.items()}
+    if missing := [name for name in streams if name not in own]:
+        opened |= dict.fromkeys(missing, open_fields(data))
+    opened = {name: opened[name] for name in streams}
+    if not own:
+        return opened
+    indexes = [dataset.indexes["time"] for dataset in {id(d): d for d in opened.values()}.values()]
+    common = reduce(lambda one, other: one.intersection(other), indexes)
+    if len(common) == 0:
+        periods = "; ".join(f"{index[0]} to {index[-1]}" for index in indexes)
+        raise StoreError(f"the stores have no time in common ({periods}), expected times that all of them have.")
+    return {name: _at(dataset, common) for name, dataset in opened.items()}
+
+
+def _at(dataset: xr.Dataset, times: object) -> xr.Dataset:
+    """The dataset at some of its times: one contiguous read where they follow one another."""
+    index = dataset.indexes["time"].get_indexer(times)
+    if np.array_equal(index, np.arange(index[0], index[-1] + 1)):
+        return dataset.isel(time=slice(index[0], index[-1] + 1))
+    return dataset.isel(time=index)

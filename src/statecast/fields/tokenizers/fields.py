@@ -1,0 +1,201 @@
+"""Gridded fields as tokens: anomalies in units of their standard deviation, with coordinates.
+
+Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, G value in it and around it, C coordinate, B any leading axes.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from statecast.fields.sources import Climatology, Grid, Record, fit_anomalies, fit_climatology
+from statecast.fields.sources.climatology import Reference
+from statecast.fields.tokenizers.patches import check_patch, join_patches, split_patches, split_with_margin
+from statecast.fields.tokenizers.windows import Place, whole_domain
+from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA, Stream, Tokens
+
+LARGEST_LOG = 20.0  # e^20 scales: what an untrained model may answer stays a number
+
+
+@dataclass(frozen=True)
+class FieldTokenizer:
+    """Reads windows of a record as tokens, and writes tokens as fields.
+
+    value = (f(field) - f(climatology(time of the year, hour, place))) / std of such anomalies in the training period
+
+    with f(x) = x, or log(1 + x / scale) for what has a `log_scale`, whose anomalies are then differences of logarithms, without a unit.
+    """
+
+    stream: Stream
+    climatology: Climatology
+
+    @classmethod
+    def fit(cls, stream: Stream, record: Record, reference: Reference | None = None) -> "FieldTokenizer":
+        """With the statistics of a record: give it the training period only. `reference` and errors as of `fit_climatology`."""
+        tokenizer = cls(stream, fit_climatology(record, reference))
+        if not stream.log_scale:
+            return tokenizer
+
+        def anomalies(steps: slice) -> Float[np.ndarray, "T V H W"]:
+            return tokenizer.anomalies(record, whole_domain(record.grid, steps.start, steps.stop - steps.start))
+
+        found = fit_anomalies(record, anomalies)
+        return cls(stream, replace(tokenizer.climatology, anomaly_std=found.std, correlation=found.correlation))
+
+    @cached_property
+    def _log_scale(self) -> Float[np.ndarray, "V 1 1"]:
+        scales = self.stream.log_scale
+        return np.array([scales.get(c.variable, np.inf) for c in self.climatology.channels], np.float32)[:, None, None]
+
+    @property
+    def is_logarithmic(self) -> Bool[np.ndarray, "V 1 1"]:
+        """True for channels whose anomalies are differences of logarithms."""
+        return np.isfinite(self._log_scale)
+
+    @property
+    def groups(self) -> int:
+        """Tokens at each place and time: 1, or one a level."""
+        return 1 if self.stream.levels_share_token else len(self.stream.levels)
+
+    @property
+    def values_per_token(self) -> int:
+        return math.prod(self.layout)
+
+    @property
+    def layout(self) -> tuple[int, int, int]:
+        """Channels, time steps and points of a token."""
+        steps, rows, columns = self.stream.patch
+        return len(self.climatology.channels) // self.groups, steps, rows * columns
+
+    def correlation(self) -> Float[np.ndarray, "V K"]:
+        """Of anomalies with those K steps before, for each channel of a token; the mean over levels if each has its own tokens."""
+        return self.climatology.correlation.reshape(-1, self.groups, self.climatology.correlation.shape[1]).mean(axis=1)
+
+    def channel_order(self) -> np.ndarray:
+        """Order of the channels along V of a token array: by level first if each level has its own tokens."""
+        channels = np.arange(len(self.climatology.channels))
+        return channels if self.groups == 1 else channels.reshape(-1, self.groups).T.reshape(-1)
+
+    def tokenize(self, record: Record, place: Place) -> Tokens:
+        """The tokens of the window at `place`. Raises ValueError if the patch does not divide it."""
+        values = self.from_anomalies(self.anomalies(record, place))
+        observed = values.isfinite()
+        coords = torch.from_numpy(self.coordinates(record, place))
+        return Tokens(torch.where(observed, values, 0.0), coords, observed, layout=self.layout)
+
+    def anomalies(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+        """Departures from the climatology in the window at `place`; NaN where nothing was observed."""
+        steps = slice(place.start, place.start + place.steps)
+        return self.departures(record.read(steps, place.rows, place.columns), self.usual(record, place))
+
+    def departures(
+        self, fields: Float[np.ndarray, "*B V H W"], usual: Float[np.ndarray, "*B V H W"]
+    ) -> Float[np.ndarray, "*B V H W"]:
+        """f(fields) - f(usual); the inverse of `to_fields`."""
+        plain = fields - usual
+        if not self.stream.log_scale:
+            return plain
+        logs = np.log1p(np.maximum(fields, 0) / self._log_scale) - np.log1p(np.maximum(usual, 0) / self._log_scale)
+        return np.where(self.is_logarithmic, logs, plain)
+
+    def slope(self, fields: Float[np.ndarray, "*B V H W"]) -> Float[np.ndarray, "*B V H W"]:
+        """Change of fields for one unit of their token values: ∂field / ∂value."""
+        return self._scale() * np.where(self.is_logarithmic, np.maximum(fields, 0) + self._log_scale, 1.0)
+
+    def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+        """The climatology of the window at `place`, in the units of the channels."""
+        steps = slice(place.start, place.start + place.steps)
+        return self.climatology.at(record.months_passed[steps], record.hour_utc[steps], place.rows, place.columns)
+
+    def to_anomalies(self, values: Float[torch.Tensor, "*B N P"], place: Place) -> Float[np.ndarray, "*B T V H W"]:
+        """Token values as anomalies in the units of the channels."""
+        rows, columns = self.climatology.grid.lat[place.rows], place.columns
+        shape = (place.steps, len(self.climatology.channels), len(rows), len(columns))
+        flat = values.detach().cpu().numpy().reshape(-1, *values.shape[-2:])
+        fields = np.stack([join_patches(v, self.stream.patch, shape, self.groups) for v in flat])
+        fields = fields[:, :, np.argsort(self.channel_order())] * self._scale()
+        return fields.reshape(*values.shape[:-2], *shape)
+
+    def to_fields(
+        self, anomalies: Float[np.ndarray, "E T V H W"], usual: Float[np.ndarray, "T V H W"]
+    ) -> Float[np.ndarray, "E T V H W"]:
+        """Members' anomalies added to what is usual; no member of what was never negative in training is negative."""
+        fields = anomalies + usual
+        if self.stream.log_scale:
+            logs = np.minimum(anomalies + np.log1p(np.maximum(usual, 0) / self._log_scale), LARGEST_LOG)
+            with np.errstate(invalid="ignore"):  # inf * 0, where it is not taken
+                fields = np.where(self.is_logarithmic, self._log_scale * np.expm1(logs), fields)
+        for channel in np.flatnonzero(self.climatology.lowest >= 0):
+            if (fields[:, :, channel] < 0).any():
+                fields[:, :, channel] = non_negative(fields[:, :, channel])
+        return fields
+
+    def from_anomalies(self, fields: Float[np.ndarray, "T V H W"]) -> Float[torch.Tensor, "N P"]:
+        """The inverse of `to_anomalies`: anomalies in the units of the channels as token values."""
+        return torch.from_numpy(split_patches(self._scaled(fields), self.stream.patch, self.groups))
+
+    def with_margin(self, fields: Float[np.ndarray, "T V H W"], *, periodic: bool) -> Float[torch.Tensor, "N G"]:
+        """As `from_anomalies`, with what lies around each token, see `split_with_margin`."""
+        return torch.from_numpy(
+            split_with_margin(self._scaled(fields), self.stream.patch, self.groups, periodic=periodic)
+        )
+
+    def _scaled(self, fields: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "T V H W"]:
+        return (fields / self._scale())[:, self.channel_order()].astype(np.float32)
+
+    def coordinates(self, record: Record, place: Place) -> Float[np.ndarray, "N C"]:
+        """The centre of each token, see `streams.COORDINATES`; the offset counts from the first step of the window."""
+        t, h, w = self.stream.patch
+        grid: Grid = record.grid
+        check_patch(
+            (place.steps, len(self.climatology.channels), len(grid.lat[place.rows]), len(place.columns)),
+            self.stream.patch,
+            self.groups,
+        )
+        lat = grid.lat[place.rows].reshape(-1, h).mean(axis=1)
+        lon = np.unwrap(grid.lon[place.columns], period=360.0).reshape(-1, w).mean(axis=1) % 360.0
+        first = np.arange(place.start, place.start + place.steps, t)
+        half_span_h = (t - 1) / 2 * record.step_h
+        offset = record.hours[first] - record.hours[place.start] + half_span_h
+        hour = (record.hour_utc[first] + half_span_h) % 24.0
+        of_steps = record.year_fraction[place.start : place.start + place.steps].reshape(-1, t)
+        year = np.unwrap(of_steps, period=1.0, axis=1).mean(axis=1) % 1.0
+        pressure = self._pressure_of_groups()
+        axes = {
+            "latitude_deg": lat[None, None, :, None],
+            "longitude_deg": lon[None, None, None, :],
+            "offset_h": offset[None, :, None, None],
+            "hour_utc": hour[None, :, None, None],
+            "year_fraction": year[None, :, None, None],
+            "pressure_hpa": pressure[:, None, None, None],
+            "spacing_deg": np.full((1, 1, 1, 1), grid.spacing_deg),
+        }
+        shape = (self.groups, len(first), len(lat), len(lon))
+        stacked = np.stack([np.broadcast_to(axes[name], shape) for name in COORDINATES], axis=-1)
+        return stacked.reshape(-1, len(COORDINATES)).astype(np.float32)
+
+    def _pressure_of_groups(self) -> Float[np.ndarray, " G"]:
+        pressures = np.array(
+            [SURFACE_PRESSURE_HPA if c.pressure_hpa is None else c.pressure_hpa for c in self.climatology.channels]
+        )
+        return np.exp(np.log(pressures[self.channel_order()]).reshape(self.groups, -1).mean(axis=1))
+
+    def _scale(self) -> Float[np.ndarray, "V 1 1"]:
+        return self.climatology.anomaly_std[:, None, None]
+
+
+def non_negative(members: Float[np.ndarray, "E *grid"], iterations: int = 6) -> Float[np.ndarray, "E *grid"]:
+    """Members max(x - s, 0), with s such that their mean stays what it was (or 0, if that was negative).
+
+    Cutting negative rain off alone would make every ensemble mean too wet. Newton's method: the mean is piecewise linear in s.
+    """
+    target = np.maximum(members.mean(axis=0), 0.0)
+    shift = np.zeros_like(target)
+    for _ in range(iterations):
+        kept = np.maximum(members - shift, 0.0)
+        share = (kept > 0).mean(axis=0)
+        shift += np.divide(kept.mean(axis=0) - target, share, out=np.zeros_like(target), where=share > 0)
+    return np.maximum(members - shift, 0.0)

@@ -1,0 +1,206 @@
+"""What a stream that is asked of others starts from: their anomalies, interpolated to its points.
+
+Axes: T time, V channel, H row, W column, I, J those of a target, N token, P value, M month, D hour of the day.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import sparse
+from scipy.interpolate import BSpline
+
+from statecast.fields.sources import Grid, Record, StoreError
+from statecast.fields.sources.climatology import Reference
+from statecast.fields.tokenizers.fields import FieldTokenizer
+from statecast.fields.tokenizers.windows import Place
+from statecast.streams import Channel, Window
+
+SIGNED = 0.01  # of an anomaly: rain of -1e-9 mm is rounding, and rain is still never negative
+
+
+def read_window(
+    tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
+) -> Window:
+    """The tokens of every stream at its place, with the first guess of those that have one."""
+    window = {name: tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
+    for name in window:
+        if tokenizers[name].stream.first_guess:
+            guess = first_guess(name, tokenizers, records, places)
+            grid = part_of(records[name].grid, places[name])
+            tokens = tokenizers[name].with_margin(tokenizers[name].departures(*guess), periodic=grid.is_periodic)
+            window[name] = replace(window[name], guess=torch.nan_to_num(tokens))
+    return window
+
+
+def first_guess(
+    name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
+) -> tuple[Float[np.ndarray, "T V H W"], Float[np.ndarray, "T V H W"]]:
+    """The guessed fields of a stream at its place and what is usual there, in its units.
+
+    guess = climatology there + bilinear interpolation of (field - climatology) of the other stream
+
+    so that a difference between the two climatologies, as mountains make it, is no error of the guess. Where nothing was observed, and for
+    channels without a first guess, the climatology.
+    """
+    tokenizer, place = tokenizers[name], places[name]
+    usual = tokenizer.usual(records[name], place)
+    guess = usual.copy()
+    target = part_of(records[name].grid, place)
+    for source, pairs in guessed_channels(name, tokenizers).items():
+        fields, grid = _window(records[source], places[source])
+        anomalies = np.nan_to_num(fields - tokenizers[source].usual(records[source], places[source]))
+        mine, theirs = np.array(pairs).T
+        guess[:, mine] += bilinear(anomalies[:, theirs], grid, target)
+    lowest = tokenizer.climatology.lowest[:, None, None]
+    return np.where(lowest >= 0, np.maximum(guess, 0), guess), usual
+
+
+def guess_gradient(
+    name: str,
+    tokenizers: Mapping[str, FieldTokenizer],
+    records: Mapping[str, Record],
+    places: Mapping[str, Place],
+    gradient: Float[np.ndarray, "T V H W"],
+) -> dict[str, Float[np.ndarray, "T V H W"]]:
+    """What a gradient for the guess of a stream is for the streams that it comes from, all in normalised units: `first_guess` transposed.
+
+    0 for what was not observed, and where the guess is cut off at 0 or there is none.
+    """
+    tokenizer = tokenizers[name]
+    guess, _ = first_guess(name, tokenizers, records, places)
+    ends_at_0 = (tokenizer.climatology.lowest[:, None, None] >= 0) | tokenizer.is_logarithmic
+    counts = np.isfinite(guess) & ~(ends_at_0 & (guess <= 0))
+    of_fields = np.where(counts, gradient / tokenizer.slope(np.nan_to_num(guess)), 0)
+    target = part_of(records[name].grid, places[name])
+    found = {}
+    for source, pairs in guessed_channels(name, tokenizers).items():
+        fields, grid = _window(records[source], places[source])
+        back = interpolation(grid, target).T
+        of_theirs = np.zeros(fields.shape)
+        for mine, theirs in pairs:
+            flat = of_fields[:, mine].reshape(len(fields), -1)
+            of_theirs[:, theirs] += (back @ flat.T).T.reshape(len(fields), *grid.shape)
+        found[source] = np.where(np.isfinite(fields), of_theirs * tokenizers[source].slope(np.nan_to_num(fields)), 0)
+    return found
+
+
+def _window(record: Record, place: Place) -> tuple[Float[np.ndarray, "T V H W"], Grid]:
+    """What a record has at a place, and its grid there."""
+    steps = slice(place.start, place.start + place.steps)
+    return record.read(steps, place.rows, place.columns), part_of(record.grid, place)
+
+
+def reference_of(name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record]) -> Reference:
+    """The streams that a stream is guessed from, at its points, as a reference of its climatology: see `fit_climatology`.
+
+    The records have the same times. 0 for channels without a first guess.
+    """
+    grid, channels = records[name].grid, records[name].channels
+    pairs = [(source, *np.array(p).T) for source, p in guessed_channels(name, tokenizers).items()]
+    hours = np.unique(records[name].hour_utc)
+    mean = np.zeros((12, len(hours), len(channels), *grid.shape), np.float32)
+    lowest = np.full(len(channels), np.inf, np.float32)
+    for source, mine, theirs in pairs:
+        known = tokenizers[source].climatology
+        is_signed = known.lowest < -SIGNED * known.anomaly_std
+        lowest[mine] = np.where(is_signed, known.lowest, np.inf)[theirs]
+        mean[:, :, mine] = bilinear(known.mean[:, known.nearest_hour(hours)][:, :, theirs], known.grid, grid)
+
+    def fields(steps: slice) -> Float[np.ndarray, "T V H W"]:
+        found = np.zeros((steps.stop - steps.start, len(channels), *grid.shape), np.float32)
+        for source, mine, theirs in pairs:
+            found[:, mine] = bilinear(records[source].read(steps)[:, theirs], records[source].grid, grid)
+        return found
+
+    return Reference(fields, mean, lowest)
+
+
+def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dict[str, list[tuple[int, int]]]:
+    """For each stream that a first guess comes from: pairs of a channel of stream `name` and one of the other's.
+
+    Raises StoreError for a stream, variable or level that is guessed from and isn't there, and for other units.
+    """
+    climatology = tokenizers[name].climatology
+    pairs: dict[str, list[tuple[int, int]]] = {}
+    for mine, channel in enumerate(climatology.channels):
+        if (guess := tokenizers[name].stream.first_guess.get(channel.variable)) is None:
+            continue
+        source, variable = guess.split(".")
+        if source not in tokenizers or source == name:
+            others = ", ".join(other for other in tokenizers if other != name)
+            raise StoreError(f"streams.{name}.first_guess: there is no other stream '{source}'. Streams: {others}.")
+        theirs = tokenizers[source].climatology
+        wanted = Channel(variable, channel.pressure_hpa)
+        if wanted not in theirs.channels:
+            raise StoreError(
+                f"streams.{name}.first_guess: stream {source} has no {wanted}. It has {', '.join(map(str, theirs.channels))}."
+            )
+        position = theirs.channels.index(wanted)
+        if theirs.units[position] != climatology.units[mine]:
+            raise StoreError(
+                f"streams.{name}.first_guess: {channel} is in '{climatology.units[mine]}', {source}.{wanted} in "
+                f"'{theirs.units[position]}'. Convert one of them."
+            )
+        pairs.setdefault(source, []).append((mine, position))
+    return pairs
+
+
+def part_of(grid: Grid, place: Place) -> Grid:
+    """The grid of a window; longitudes go on rising where it crosses the date line."""
+    lon = grid.lon[place.columns]
+    return Grid(grid.lat[place.rows], np.unwrap(lon, period=360.0) if len(lon) else lon)
+
+
+def bilinear(fields: Float[np.ndarray, "*B H W"], grid: Grid, target: Grid) -> Float[np.ndarray, "*B I J"]:
+    """Fields at the points of another grid, linear in latitude and longitude; beyond the outermost rows and columns the nearest.
+
+    Raises StoreError for a target that lies outside of the grid by more than the distance of two points.
+    """
+    found = interpolation(grid, target) @ fields.reshape(-1, np.prod(grid.shape)).T
+    return found.T.reshape(*fields.shape[:-2], *target.shape).astype(fields.dtype)
+
+
+def interpolation(grid: Grid, target: Grid) -> sparse.csr_array:
+    """The matrix (I J, H W) of `bilinear`: the weights of the four points around each one of the target. Raises as it does."""
+    require_covered(target, grid)
+    lon = np.append(grid.lon, grid.lon[0] + 360.0) if grid.is_periodic else grid.lon
+    rows, columns = _linear(grid.lat, target.lat), _linear(lon, _longitudes_near(grid, target))
+    if grid.is_periodic:  # the last column is the first one again
+        columns = sparse.csr_array(
+            (columns.data, columns.indices % len(grid.lon), columns.indptr), (len(target.lon), len(grid.lon))
+        )
+    return sparse.csr_array(sparse.kron(rows, columns))
+
+
+def _linear(axis: Float[np.ndarray, " H"], points: Float[np.ndarray, " I"]) -> sparse.csr_array:
+    """Weights (I, H) of linear interpolation along an axis; beyond its ends the nearest."""
+    if len(axis) == 1:
+        return sparse.csr_array(np.ones((len(points), 1)))
+    knots = np.concatenate([axis[:1], axis, axis[-1:]])
+    return BSpline.design_matrix(np.clip(points, axis[0], axis[-1]), knots, 1)
+
+
+def _longitudes_near(grid: Grid, target: Grid) -> Float[np.ndarray, " J"]:
+    """Those of the target, of the turn that the grid counts from; of a region those beyond its nearer edge."""
+    wanted = grid.lon[0] + (target.lon - grid.lon[0]) % 360.0
+    if grid.is_periodic:
+        return wanted
+    return np.where(wanted - grid.lon[-1] > grid.lon[0] + 360.0 - wanted, wanted - 360.0, wanted)
+
+
+def require_covered(target: Grid, grid: Grid) -> None:
+    """Raises StoreError for a target that lies outside of the grid by more than the distance of two points."""
+    wanted = _longitudes_near(grid, target)
+    rows, columns = (float(np.diff(axis).max()) if len(axis) > 1 else 1.0 for axis in (grid.lat, grid.lon))
+    south, north = target.lat[0] < grid.lat[0] - 2 * rows, target.lat[-1] > grid.lat[-1] + 2 * rows
+    outside = not grid.is_periodic and (
+        wanted.min() < grid.lon[0] - 2 * columns or wanted.max() > grid.lon[-1] + 2 * columns
+    )
+    if south or north or outside:
+        raise StoreError(
+            f"covers {target.box}, expected a part of the grid that it is guessed from, which covers {grid.box}. "
+            "Give stores of the same region, or cut the finer one."
+        )

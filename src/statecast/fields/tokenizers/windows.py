@@ -1,0 +1,146 @@
+"""Where a window lies: the whole domain, or a random neighbourhood whose centre is uniform on the sphere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from statecast.fields.sources import Grid
+from statecast.fields.tokenizers.patches import Patch
+
+
+@dataclass(frozen=True)
+class Place:
+    """A window: its first time step, number of steps, rows, and columns (which may run across the date line)."""
+
+    start: int
+    steps: int
+    rows: slice
+    columns: np.ndarray
+
+
+def whole_domain(grid: Grid, start: int, steps: int) -> Place:
+    """The window over every row and column, from step `start`."""
+    return Place(start, steps, slice(0, len(grid.lat)), np.arange(len(grid.lon)))
+
+
+def window_around(place: Place, of: Grid, grid: Grid, shape: tuple[int, int]) -> Place:
+    """The window of another grid of `shape` (rows, columns) around the centre of `place`, a window of the grid `of`.
+
+    Where it would cross an edge it ends there.
+    """
+    if shape == grid.shape:
+        return whole_domain(grid, place.start, place.steps)
+    rows, columns = shape
+    lat = of.lat[place.rows].mean()
+    lon = np.unwrap(of.lon[place.columns], period=360.0).mean()
+    centres = np.convolve(grid.lat, np.full(rows, 1 / rows), mode="valid")
+    first_row = int(np.abs(centres - lat).argmin())
+    middle = grid.lon[0] + (columns - 1) / 2 * grid.column_spacing_deg  # of a window that begins at the first column
+    turn = lon - middle
+    turn = turn % 360.0 if grid.is_periodic else (turn + 180.0) % 360.0 - 180.0
+    first_column = round(turn / grid.column_spacing_deg)
+    if not grid.is_periodic:
+        first_column = min(max(first_column, 0), grid.shape[1] - columns)
+    of_window = (first_column + np.arange(columns)) % grid.shape[1]
+    return Place(place.start, place.steps, slice(first_row, first_row + rows), of_window)
+
+
+def places_around(
+    place: Place, of: Grid, grids: Mapping[str, Grid], shapes: Mapping[str, tuple[int, int]]
+) -> dict[str, Place]:
+    """The window of each stream that belongs to `place`, a window of the grid `of`: itself on that grid, see `window_around` for others."""
+    return {
+        name: place if grid.is_like(of) else window_around(place, of, grid, shapes[name])
+        for name, grid in grids.items()
+    }
+
+
+def same_size(extent: tuple[int, int], of: Grid, grid: Grid, patch: Patch) -> tuple[int, int]:
+    """Rows and columns of `grid` that cover as many degrees as `extent` does on the grid `of`: whole tokens, at least one."""
+    rows = extent[0] * of.spacing_deg / grid.spacing_deg
+    columns = extent[1] * of.column_spacing_deg / grid.column_spacing_deg
+    return _whole_tokens(rows, patch[1], grid.shape[0]), _whole_tokens(columns, patch[2], grid.shape[1])
+
+
+def _whole_tokens(points: float, size: int, most: int) -> int:
+    return max(1, min(round(points / size), most // size)) * size
+
+
+def window_shapes(
+    extent: tuple[int, int] | None, grids: Mapping[str, Grid], patches: Mapping[str, Patch]
+) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the window of each stream: `extent` is that of the first, those on other grids cover as many degrees."""
+    if extent is None:
+        return {name: grid.shape for name, grid in grids.items()}
+    first = next(iter(grids.values()))
+    return {
+        name: extent if grid.is_like(first) else same_size(extent, first, grid, patches[name])
+        for name, grid in grids.items()
+    }
+
+
+def smallest_domain(grids: Mapping[str, Grid]) -> str:
+    """The stream on whose grid windows are drawn: the one that covers the least of the sphere, the first of several."""
+    return min(grids, key=lambda name: _covered(grids[name]))
+
+
+def largest_domain(grids: Mapping[str, Grid]) -> str:
+    """The stream whose grid covers the most of the sphere, the first of several."""
+    return max(grids, key=lambda name: _covered(grids[name]))
+
+
+def _covered(grid: Grid) -> float:
+    return round(float(grid.cell_area.sum()), 6)
+
+
+@dataclass(frozen=True)
+class WindowSampler:
+    """Draws windows of `steps` time steps and `extent` (rows, columns); the whole domain if `extent` is None.
+
+    The centre of a neighbourhood is uniform on the part of the sphere that the cells of the grid cover. A centre closer
+    to an edge than half the extent gets the window that ends at the edge: windows don't cross the poles, so points near
+    one are seen by fewer distinct windows, none is seen twice in one. Columns are periodic if the grid goes round the
+    globe.
+
+    Raises ValueError if the extent exceeds the grid.
+    """
+
+    grid: Grid
+    starts: np.ndarray
+    steps: int
+    extent: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.extent and (self.extent[0] > self.grid.shape[0] or self.extent[1] > self.grid.shape[1]):
+            raise ValueError(
+                f"window extent {list(self.extent)} exceeds the grid of {list(self.grid.shape)} points. "
+                "Choose a smaller one."
+            )
+
+    @cached_property
+    def _area_up_to_row(self) -> Float[np.ndarray, " H"]:
+        """Share of the domain's area in each row and those before it; the last is 1."""
+        area = self.grid.cell_area.sum(axis=1).cumsum()
+        return area / area[-1]
+
+    def draw(self, generator: np.random.Generator) -> Place:
+        """A window; two or three numbers are drawn from `generator`."""
+        start = int(generator.choice(self.starts))
+        if self.extent is None:
+            return whole_domain(self.grid, start, self.steps)
+        rows, columns = self.extent
+        centre = int(np.searchsorted(self._area_up_to_row, generator.uniform(), side="right"))
+        share = generator.uniform()
+        first_row = int(np.clip(centre - rows // 2, 0, len(self.grid.lat) - rows))
+        return Place(start, self.steps, slice(first_row, first_row + rows), self._columns(share, columns))
+
+    def _columns(self, share: float, columns: int) -> np.ndarray:
+        total = len(self.grid.lon)
+        centre = int(share * total)
+        first = centre - columns // 2
+        if not self.grid.is_periodic:
+            first = min(max(first, 0), total - columns)
+        return (first + np.arange(columns)) % total

@@ -1,0 +1,115 @@
+"""What a specialist would try first, on records made so that the right answer is known. Axes as in the module."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from statecast.fields.evaluation.references import Guess, QuantileMapping, Regression, map_quantiles
+from statecast.fields.sources import Record, open_fields
+from statecast.fields.tokenizers import FieldTokenizer, Place
+from statecast.fields.tokenizers.windows import whole_domain
+from statecast.streams import Stream
+
+PATCH = (2, 2, 2)
+
+
+def record_of(fields: dict[str, xr.DataArray], stream: Stream) -> Record:
+    return Record.open(open_fields(xr.Dataset(fields)), stream)
+
+
+@pytest.fixture
+def pair(make_store):
+    """A stream on the global grid, and on a finer, regional one 2 t2m + msl / 300 with a twentieth missing."""
+    store = make_store(steps=120)
+    lat, lon = np.arange(-22.5, 24, 7.5), np.arange(45.0, 136, 15)
+    known = store[["t2m", "msl"]].interp(lat=lat, lon=lon)
+    target = (2 * known.t2m + known.msl / 300).assign_attrs(units="K")
+    hidden = np.random.default_rng(0).uniform(size=target.shape) < 0.05
+    streams = {
+        "coarse": Stream(variables=("t2m", "msl"), patch=PATCH),
+        "fine": Stream(variables=("t2m",), patch=PATCH, first_guess={"t2m": "coarse.t2m"}),
+    }
+    records = {
+        "coarse": record_of({"t2m": store.t2m, "msl": store.msl}, streams["coarse"]),
+        "fine": record_of({"t2m": target.where(~hidden)}, streams["fine"]),
+    }
+    tokenizers = {name: FieldTokenizer.fit(stream, records[name]) for name, stream in streams.items()}
+    places = {name: whole_domain(record.grid, 10, 4) for name, record in records.items()}
+    return tokenizers, records, places, target.values[10:14]
+
+
+def test_regression_finds_a_linear_relation_on_another_grid(pair):
+    tokenizers, records, places, truth = pair
+    regression = Regression.fit(tokenizers, ("coarse",), "fine", records, 4)
+    found = regression(records, places)[:, 0] + tokenizers["fine"].usual(records["fine"], places["fine"])[:, 0]
+    climatology = tokenizers["fine"].usual(records["fine"], places["fine"])[:, 0]
+    assert np.sqrt(np.mean((found - truth) ** 2)) < 0.1 * np.sqrt(np.mean((climatology - truth) ** 2))
+
+
+def test_a_band_without_values_gets_no_weights(pair):
+    tokenizers, records, _, _ = pair
+    dataset = records["fine"].dataset.copy(deep=True)
+    dataset["t2m"] = dataset.t2m.where(dataset.lat > -20)
+    blind = records | {"fine": Record.open(dataset, tokenizers["fine"].stream)}
+    assert not Regression.fit(tokenizers, ("coarse",), "fine", blind, 4).weights[0].any()
+
+
+def test_quantile_mapping_undoes_a_monotone_distortion(make_store):
+    """Observed is exp of the model: the map is told from quantiles at each point and season."""
+    store = make_store(steps=600)
+    model = (store.t2m - 285) / 12
+    streams = {
+        "model": Stream(variables=("t2m",), patch=PATCH),
+        "station": Stream(variables=("t2m",), patch=PATCH, first_guess={"t2m": "model.t2m"}),
+    }
+    attrs = {"units": "K"}
+    records = {
+        "model": record_of({"t2m": model.assign_attrs(attrs)}, streams["model"]),
+        "station": record_of({"t2m": np.exp(model).assign_attrs(attrs)}, streams["station"]),
+    }
+    tokenizers = {name: FieldTokenizer.fit(stream, records[name]) for name, stream in streams.items()}
+    guess = Guess(tokenizers, "station")
+    mapping = QuantileMapping.fit(guess, records, 2)
+    places = {name: whole_domain(record.grid, 20, 40) for name, record in records.items()}
+    truth = records["station"].read(slice(20, 60))
+    error = lambda fields: np.median(np.abs(fields - truth))  # noqa: E731
+    assert error(mapping(records, places)) < 0.4 * error(guess(records, places))
+
+
+def test_quantiles_are_mapped_point_by_point_as_numpy_interpolates_also_where_many_are_the_same():
+    random = np.random.default_rng(0)
+    guessed = np.sort(np.maximum(random.normal(size=(51, 6, 7)), -0.3), axis=0)  # dry days
+    observed = np.sort(random.normal(size=(51, 6, 7)), axis=0)
+    values = np.maximum(2 * random.normal(size=(6, 7)), -0.3)
+    values[0], values[1], values[2] = guessed[-1, 0], guessed[0, 1], -1.0
+    mapped = map_quantiles(values, guessed, observed)
+    for at in np.ndindex(values.shape):
+        x, y, wanted = guessed[:, *at], observed[:, *at], values[at]
+        beyond = max(wanted - x[-1], 0) + min(wanted - x[0], 0)
+        assert mapped[at] == pytest.approx(np.interp(wanted, x, y) + beyond)
+
+
+def test_quantile_mapping_leaves_the_guess_where_nothing_was_ever_observed(pair):
+    tokenizers, records, places, _ = pair
+    dataset = records["fine"].dataset.copy(deep=True)
+    dataset["t2m"] = dataset.t2m.where(dataset.lon > 50)
+    blind = records | {"fine": Record.open(dataset, tokenizers["fine"].stream)}
+    guess = Guess(tokenizers, "fine")
+    mapped, plain = QuantileMapping.fit(guess, blind, 4)(blind, places), guess(blind, places)
+    np.testing.assert_array_equal(mapped[..., 0], plain[..., 0])
+    assert not np.allclose(mapped[..., 1:], plain[..., 1:])
+
+
+def test_a_guess_of_some_channels_is_not_whole(pair):
+    tokenizers, _, _, _ = pair
+    assert Guess(tokenizers, "fine").is_whole and not Guess(tokenizers, "coarse").is_whole
+
+
+def test_what_was_learned_of_the_whole_domain_is_applied_to_the_rows_and_columns_of_a_window(pair):
+    tokenizers, records, places, _ = pair
+    regression = Regression.fit(tokenizers, ("coarse",), "fine", records, 4)
+    mapping = QuantileMapping.fit(Guess(tokenizers, "fine"), records, 4)
+    window = places | {"fine": Place(10, 4, slice(3, 6), np.array([1, 2, 3, 4]))}
+    for baseline in (regression, mapping):
+        whole, part = baseline(records, places), baseline(records, window)
+        np.testing.assert_allclose(part, whole[..., 3:6, 1:5], rtol=1e-5, atol=1e-6)
