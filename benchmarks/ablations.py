@@ -146,7 +146,7 @@ def run(variant: str, effort: Effort, seed: int) -> None:
     steps = steps_in_the_same_time(variant, effort, seed)
     with tempfile.TemporaryDirectory() as folder, change():
         model = train(recipe, steps, Path(folder) / "run")
-        stream = next(iter(model.tokenizers.values())).stream
+        stream = next(iter(model.codecs.values())).stream
         record = Record.open(open_fields(recipe.data.store), stream, HELD_OUT)
         verifications = {v.forecast: v for v in verify_forecast({"model": model}, record, every_h=effort.every_h)}
     ours, persistence = verifications["model"], verifications["persistence"]

@@ -45,13 +45,13 @@ LEARNING_RATE, ORTHOGONAL_RATE = 4e-3, 0.01  # as tuned for forecasts, docs/expe
 
 def records_of(trained: TrainedModel, period: tuple[str, str]) -> dict[str, Record]:
     data = trained.recipe["data"]
-    stores = open_stores(data["store"], trained.tokenizers, data["stores"])
-    return {name: Record.open(stores[name], t.stream, period) for name, t in trained.tokenizers.items()}
+    stores = open_stores(data["store"], trained.codecs, data["stores"])
+    return {name: Record.open(stores[name], t.stream, period) for name, t in trained.codecs.items()}
 
 
 def question_of(trained: TrainedModel, asked: str, records: dict[str, Record]) -> tuple[DownscaleQuestion, Anomalies]:
     """What the U-Net is asked, and the fine anomalies of the period."""
-    tokenizers = trained.tokenizers
+    tokenizers = trained.codecs
     coarse, fine = (Anomalies.read(records[n], tokenizers[n].climatology) for n in ("atmosphere", asked))
     climatology, there = tokenizers[asked].climatology, tokenizers["atmosphere"].climatology
     source = tuple(there.channels.index(channel) for channel in climatology.channels)
@@ -72,11 +72,11 @@ class HeldOut:
 
     @classmethod
     def of(cls, trained: TrainedModel, asked: str, record: Record, every_h: float) -> "HeldOut":
-        steps = trained.recipe["task"]["slabs"] * max(t.stream.patch[0] for t in trained.tokenizers.values())
+        steps = trained.recipe["task"]["slabs"] * max(t.stream.patch[0] for t in trained.codecs.values())
         starts = every(record, record.starts(steps), every_h)
         times = (starts[:, None] + np.arange(steps)).reshape(-1)
         truth = np.stack([record.read(slice(t, t + 1))[0] for t in times])
-        channels = tuple(map(str, trained.tokenizers[asked].climatology.channels))
+        channels = tuple(map(str, trained.codecs[asked].climatology.channels))
         return cls(record, channels, starts, times, truth)
 
     def scores(self, fields: Float[np.ndarray, "ST V H W"], thresholds: Float[np.ndarray, "K V"]) -> Found:
@@ -140,7 +140,7 @@ def answer_of(
     batch = held_out.batch(fine, times)
     with torch.inference_mode():
         answer = torch.cat([model(x, b) for x, b in zip(batch.inputs.split(16), batch.base.split(16), strict=True)])
-    record, climatology = records[asked], trained.tokenizers[asked].climatology
+    record, climatology = records[asked], trained.codecs[asked].climatology
     usual = climatology.at(record.months_passed[times], record.hour_utc[times])
     fields = answer.numpy() * climatology.anomaly_std[:, None, None] + usual
     return np.where(climatology.lowest[:, None, None] >= 0, np.maximum(fields, 0), fields)

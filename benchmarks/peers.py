@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 from torch import nn
 
 from skill import SMALL, WHOLE, Extent, recipes
@@ -38,7 +39,6 @@ from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, persis
 from statecast.fields.evaluation.reconstruction import fold_time, on_grid, plain_mask, verify_reconstruction
 from statecast.fields.evaluation.scores import area_mean, statistics
 from statecast.fields.evaluation.verification import ForecastCase, Verification, every, forecast_case, stack_starts
-from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 from statecast.fields.sources import Grid, Record, open_fields
 from statecast.fields.sources.climatology import fit_climatology
 from statecast.fields.tokenizers import FieldTokenizer
@@ -144,7 +144,7 @@ def trained_for(
 def our_flops(trained: TrainedModel, recipe: Recipe, samples: int = 4) -> int:
     """Operations of a training sample's forward and backward pass, mean over some: what is hidden differs."""
     questions = make_questions(
-        recipe, stream_sources(recipe, recipe_stores(recipe), trained.tokenizers), samples, recipe.seed
+        recipe, stream_sources(recipe, recipe_stores(recipe), trained.codecs), samples, recipe.seed
     )
     total = sum(count_flops(trained.model, stack_questions([questions[i]])) for i in range(samples))
     return total // samples
@@ -373,7 +373,7 @@ def hide_tokens(shape: tuple[int, int, int], patch: tuple[int, int, int]) -> Cal
 def run_masked(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, Any]:
     """A network that fills gaps, scored on the masks that ours is scored on."""
     patch = data.tokenizer.stream.patch
-    steps = data.recipe.task.slabs * patch[0]
+    steps = data.recipe.task.window_slabs * patch[0]
     shape = (steps, *data.held_out.grid.shape)
     question = FillQuestion(steps, len(data.held_out.channels), hide_tokens(shape, patch))
     model, training = trained_peer(peer, question, data, seed, seconds)
@@ -383,7 +383,7 @@ def run_masked(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, A
 @torch.inference_mode()
 def verify_masked(name: str, model: Departure, question: FillQuestion, data: Data) -> dict[str, Verification]:
     record, tokenizer, steps = data.held_out, data.tokenizer, question.steps
-    starts, task = every(record, record.starts(steps), masked_every(data)), plain_mask(HIDDEN, data.recipe.task.slabs)
+    starts, task = every(record, record.starts(steps), masked_every(data)), plain_mask(HIDDEN, data.recipe.task.window_slabs)
     collected: dict[str, list[dict[str, np.ndarray]]] = {name: [], "climatology": []}
     area = np.tile(record.grid.cell_area, (steps, 1))
     for start in starts:

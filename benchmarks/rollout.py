@@ -43,7 +43,7 @@ def run_case(trained: TrainedModel, record: Record, name: str, last: int, steps:
     """`last` is the last step that is shown."""
     init = str(record.dataset.time.values[last])[:19]
     fields = forecast(trained, record.dataset, init, steps, members).isel(init_time=0)
-    tokenizer = trained.tokenizers[name]
+    tokenizer = trained.codecs[name]
     ahead: Place = whole_domain(record.grid, last + 1, steps)
     channels = [
         fields[c.variable] if c.pressure_hpa is None else fields[c.variable].sel(level=c.pressure_hpa)
@@ -55,7 +55,7 @@ def run_case(trained: TrainedModel, record: Record, name: str, last: int, steps:
 
 
 def run_cases(trained: TrainedModel, store: str, days: int, starts: int, members: int) -> tuple[list[Case], Record]:
-    name, tokenizer = next(iter(trained.tokenizers.items()))
+    name, tokenizer = next(iter(trained.codecs.items()))
     record = Record.open(open_fields(store), tokenizer.stream, HELD_OUT)
     steps = round(days * 24 / record.step_h)
     first = trained.recipe["task"]["history"] * tokenizer.stream.patch[0] - 1

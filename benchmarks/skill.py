@@ -115,7 +115,7 @@ def run_seed(seed: int, store: str, patch: int, scale: float, out: Path, extent:
     masked = evaluate(
         pretrained, store, extent.held_out, folder / "masked", every_h=MASKED_EVERY_H, overwrite=True
     ).verifications
-    dataset, stream = open_fields(store), next(iter(model.tokenizers.values())).stream
+    dataset, stream = open_fields(store), next(iter(model.codecs.values())).stream
     record, training = (Record.open(dataset, stream, p) for p in (extent.held_out, extent.train))
     models = {"model": model, "scratch": scratch}
     forecasts = verify_forecast(models, record, training=training, every_h=FORECAST_EVERY_H)

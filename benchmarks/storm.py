@@ -41,7 +41,7 @@ LEVELS_HPA = (-30, -20, -10, 10, 20, 30)
 
 def departures(trained: TrainedModel, dataset: xr.Dataset) -> xr.DataArray:
     """msl's departure from climatology in hPa (time, lat, lon) over the held-out months."""
-    tokenizer = next(t for t in trained.tokenizers.values() if "msl" in t.stream.variables)
+    tokenizer = next(t for t in trained.codecs.values() if "msl" in t.stream.variables)
     record = Record.open(select_period(dataset, HELD_OUT), tokenizer.stream)
     usual = tokenizer.usual(record, whole_domain(record.grid, 0, len(record)))
     number = [c.variable for c in record.channels].index("msl")

@@ -61,9 +61,9 @@ def offsets(trained: TrainedModel, dataset: xr.Dataset, lead_time_h: float, smok
     for variable, hemisphere, lat, lon, start in cases(smoke):
         asked = ask_point(trained, dataset, start, (lat, lon, variable), lead_time_h)
         found = sensitivity(trained.model, as_batch(asked.question, trained.model), value_in_token(asked))
-        own = trained.tokenizers[asked.stream].climatology.anomaly_std[asked.index[1]]
+        own = trained.codecs[asked.stream].climatology.anomaly_std[asked.index[1]]
         fields = gradient_fields(asked, found.shown)
-        field = sensitivity_arrays(asked, trained.tokenizers, fields, float(own)).sensitivity
+        field = sensitivity_arrays(asked, trained.codecs, fields, float(own)).sensitivity
         point = float(asked.grid.lat[asked.index[2]]), float(asked.grid.lon[asked.index[3]])
         centres = [offset_deg(field, *point, without_point=without) for without in (False, True)]
         rows.append((variable, hemisphere, start, *centres))
@@ -111,7 +111,7 @@ def main() -> None:
         parser.error("give --model RUN, as `statecast quickstart` makes it, or --smoke.")
     trained, dataset = given_or_tiny(arguments.model), open_fields(arguments.data)
     print_table("trained", offsets(trained, dataset, arguments.lead_time_h, arguments.smoke))
-    drawn = TrainedModel(build(trained.model.options, trained.tokenizers, 0).eval(), trained.tokenizers, trained.recipe)
+    drawn = TrainedModel(build(trained.model.options, trained.codecs, 0).eval(), trained.codecs, trained.recipe)
     print_table("as drawn", offsets(drawn, dataset, arguments.lead_time_h, arguments.smoke))
 
 

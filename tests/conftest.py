@@ -12,8 +12,8 @@ import xarray as xr
 import statecast
 from statecast import cli
 from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
-from statecast.streams import Stream
 
 MakeStore = Callable[..., xr.Dataset]
 

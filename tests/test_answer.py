@@ -11,7 +11,7 @@ from statecast.tasks import Forecast
 
 def test_an_answer_is_the_prediction_with_members_first(make_trained, global_store):
     trained = make_trained(names=("air",))
-    tokenizer = trained.tokenizers["air"]
+    tokenizer = trained.codecs["air"]
     record = Record.open(global_store, tokenizer.stream)
     window = tokenizer.tokenize(record, whole_domain(record.grid, 0, 6))
     question = Forecast(history=1, leads=2).complete({"air": window})

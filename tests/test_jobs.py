@@ -51,9 +51,7 @@ def test_a_training_lets_go_of_its_record(runs, tmp_path):
 def test_fine_tuning_inherits_and_keeps_statistics(runs):
     base, tuned = statecast.load(runs.pretrained), statecast.load(runs.forecast)
     assert tuned.recipe["data"] == base.recipe["data"] and tuned.recipe["task"]["kind"] == "forecast"
-    np.testing.assert_array_equal(
-        tuned.tokenizers["fields"].climatology.mean, base.tokenizers["fields"].climatology.mean
-    )
+    np.testing.assert_array_equal(tuned.tokenizers["fields"].climatology.mean, base.codecs["fields"].climatology.mean)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(runs, tmp_path):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from statecast.streams import COORDINATES, Channel, Question, Stream, Tokens, concatenate, stack, stack_questions
+from statecast.fields.streams import Channel, Stream
+from statecast.streams import COORDINATES, Question, Tokens, concatenate, stack, stack_questions
 
 
 def tokens(count: int, values: int = 3, seed: int = 0) -> Tokens:

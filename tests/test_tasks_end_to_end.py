@@ -48,7 +48,7 @@ def test_a_task_is_fine_tuned_and_verified_beside_its_baselines(runs, tmp_path, 
 
 
 def question_about_fields(trained, store) -> Question:
-    tokenizer = trained.tokenizers["fields"]
+    tokenizer = trained.codecs["fields"]
     record = Record.open(open_fields(store), tokenizer.stream)
     window = tokenizer.tokenize(record, whole_domain(record.grid, 0, 4))
     return Question({"fields": window[torch.arange(0, 32)]}, {"fields": window[torch.arange(32, 64)]})

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from statecast.config import read_recipe
 from statecast.fields.inference import answer
 from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models import ModelOptions
-from statecast.streams import Stream
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel, build, load
 
@@ -44,7 +44,7 @@ def directory(make_trained, tmp_path):
 
 
 def prediction(trained: TrainedModel, record: Record) -> torch.Tensor:
-    window = trained.tokenizers["air"].tokenize(record, whole_domain(record.grid, 0, 4))
+    window = trained.codecs["air"].tokenize(record, whole_domain(record.grid, 0, 4))
     return answer(trained, Forecast(history=1, leads=1).complete({"air": window}))["air"]
 
 
@@ -67,7 +67,7 @@ def test_attention_reaches_as_far_as_a_token_unless_the_recipe_says_otherwise(ma
     trained = make_trained()
     assert trained.model.options.reach_deg == pytest.approx(6 * record.grid.spacing_deg)
     options = ModelOptions(width=32, heads=2, members=4, reach_deg=3.0)
-    assert build(options, trained.tokenizers, 0).options.reach_deg == 3.0
+    assert build(options, trained.codecs, 0).options.reach_deg == 3.0
 
 
 def test_the_model_card_names_what_the_model_knows(directory, make_trained):

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from statecast.fields.continual import update
     from statecast.fields.quickstart import quickstart
     from statecast.fields.sources.fields import open_fields
-    from statecast.jobs import complete, evaluate, finetune, predict, pretrain
+    from statecast.fields.verbs import complete, evaluate, predict
+    from statecast.runs import finetune, pretrain
     from statecast.trained import TrainedModel, load
 
 __all__ = [
@@ -28,7 +29,8 @@ __all__ = [
 
 _HOMES = {
     "statecast.config": ("Recipe", "read_recipe"),
-    "statecast.jobs": ("complete", "evaluate", "finetune", "predict", "pretrain"),
+    "statecast.runs": ("finetune", "pretrain"),
+    "statecast.fields.verbs": ("complete", "evaluate", "predict"),
     "statecast.fields.quickstart": ("quickstart",),
     "statecast.fields.continual": ("update",),
     "statecast.fields.sources.fields": ("open_fields",),

@@ -4,19 +4,20 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch.nn import ModuleDict
 
 from statecast.adaptation import AdaptationOptions
+from statecast.domain import domain_names, find_domain
 from statecast.models import ModelOptions
-from statecast.streams import Stream
-from statecast.tasks import Fill, Forecast, Interpolate, Masked, Refine, Task, Translate
+from statecast.streams import StreamOptions
+from statecast.tasks import Task, Translate
 from statecast.training import TrainingOptions
 
-Period = tuple[str, str]
+DEFAULT_DOMAIN = "fields"
 
 
 class RecipeError(ValueError):
@@ -28,59 +29,18 @@ class Strict(BaseModel):
 
 
 class DataOptions(Strict):
-    """Where the record lies and which part of it may be learned from."""
+    """Where the record lies and how it is split. A domain adds its own options."""
 
-    store: str = Field(
-        description="a Zarr store, a NetCDF file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)"
-    )
-    train: Period = Field(
-        description="first and last date of training, inclusive; statistics and climatology come from it alone"
-    )
-    validate_on: Period | None = Field(
-        None, alias="validate", description="first and last date of validation; none: no validation"
-    )
-    stores: dict[str, str] = Field(
-        {}, description="stores of streams that lie elsewhere, on a grid of their own, by the stream's name"
-    )
-    replay: tuple[Period, ...] = Field(
-        (), description="first and last date of an earlier period that is trained on again, or several; none: no replay"
-    )
-    replayed: float = Field(
-        0.5, gt=0, lt=1, description="share of the windows that come from `replay`, if there is one"
-    )
-
-    @field_validator("replay", mode="before")
-    @classmethod
-    def _none_one_or_several(cls, value: Any) -> Any:
-        return replayed_periods(value) if value is None or isinstance(value, list | tuple) else value
-
-    @field_serializer("replay")
-    def _as_it_is_written(self, periods: tuple[Period, ...]) -> Any:
-        return None if not periods else periods[0] if len(periods) == 1 else periods
-
-
-def replayed_periods(replay: Any) -> tuple[Period, ...]:
-    """What the key `replay` of a recipe names: nothing, one period or several."""
-    is_one = bool(replay) and not isinstance(replay[0], list | tuple)
-    return (replay,) if is_one else tuple(replay or ())
-
-
-class WindowOptions(Strict):
-    """The part of the domain that one sample sees."""
-
-    extent: tuple[int, int] | None = Field(
-        None, description="rows × columns of grid points, at random places; none: the whole domain"
-    )
+    domain: str = Field(DEFAULT_DOMAIN, description="field of science that the record belongs to")
 
 
 class Recipe(Strict):
-    """One run."""
+    """One run. A domain has a recipe type of its own, with its options for data and streams."""
 
     seed: int = Field(0, ge=0, description="decides the initial weights, every sample and every mask")
     data: DataOptions
-    streams: dict[str, Stream] = Field(min_length=1, description="kinds of measurement, by name")
-    window: WindowOptions = Field(default_factory=WindowOptions)
-    task: Task
+    streams: dict[str, StreamOptions] = Field(min_length=1, description="kinds of measurement, by name")
+    task: Annotated[Task, Field(discriminator="kind")]
     model: ModelOptions = Field(default_factory=ModelOptions)
     adaptation: AdaptationOptions = Field(default_factory=AdaptationOptions)
     training: TrainingOptions = Field(default_factory=TrainingOptions)
@@ -95,36 +55,7 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _the_task_has_its_streams(self) -> Self:
         if isinstance(self.task, Translate):
-            self.task.require(self.streams)
-        return self
-
-    @model_validator(mode="after")
-    def _a_slab_in_the_middle_of_the_window_lies_between_two_shown_steps(self) -> Self:
-        """Wherever the window begins: `complete` answers the middle slab of windows that begin at any step between two."""
-        if isinstance(self.task, Refine):
-            depth = max(stream.patch[0] for stream in self.streams.values())
-            aside = -(-(self.task.every - 1) // depth)  # slabs that hold a shown step for certain
-            if self.task.slabs < 2 * aside + 1:
-                raise ValueError(
-                    f"task.slabs: {self.task.slabs} slabs of {depth} steps don't always hold a shown step on both sides of their middle, "
-                    f"with task.every {self.task.every}. Take at least {2 * aside + 1}."
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _stores_and_first_guesses_are_of_streams_that_there_are(self) -> Self:
-        if unknown := [name for name in self.data.stores if name not in self.streams]:
-            raise ValueError(f"data.stores: there is no stream {unknown[0]}. Streams: {', '.join(self.streams)}.")
-        asked = self.task.to if isinstance(self.task, Translate) else ()
-        for name, stream in self.streams.items():
-            if stream.first_guess and name not in asked:
-                raise ValueError(
-                    f"streams.{name}.first_guess: is for a stream that is asked of others (task translate, to: [{name}]). Leave it out."
-                )
-            if peeps := [guess for guess in stream.first_guess.values() if guess.split(".")[0] in asked]:
-                raise ValueError(
-                    f"streams.{name}.first_guess: {peeps[0]} is asked too, so its values are not known. Name a stream that is shown."
-                )
+            self.task.require_streams(self.streams)
         return self
 
     def as_dict(self) -> dict[str, Any]:
@@ -137,7 +68,7 @@ INHERITED = ("seed", "data", "streams", "window", "model")
 
 
 def read_recipe(
-    recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), inherit: Mapping[str, Any] | None = None
+    recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), inherit: Recipe | None = None
 ) -> Recipe:
     """Read a recipe: a YAML file, the name of one that ships with statecast, or a mapping.
 
@@ -150,32 +81,50 @@ def read_recipe(
     for override in overrides:
         values = _with_override(values, override)
     if inherit is not None:
-        values |= {key: _merged(inherit[key], values.get(key), whole=key == "streams") for key in INHERITED}
+        known = inherit.as_dict()
+        for key in INHERITED:
+            if key in known:
+                values[key] = _merged(known[key], values.get(key), whole=key == "streams")
+    kind = recipe_type(values)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{name}: {_explain(error)}") from None
+        raise RecipeError(f"{name}: {_explain(error, kind)}") from None
 
 
-def shipped_recipes() -> list[str]:
-    """Names of the recipes that ship with statecast."""
-    return sorted(
-        p.name.removesuffix(".yaml") for p in files("statecast.fields.recipes").iterdir() if p.name.endswith(".yaml")
-    )
+def recipe_type(values: Mapping[str, Any]) -> type[Recipe]:
+    """The recipe of the domain that the values name. Raises DomainError for one that is not installed."""
+    data = values.get("data")
+    domain = data.get("domain", DEFAULT_DOMAIN) if isinstance(data, Mapping) else DEFAULT_DOMAIN
+    found = find_domain(str(domain)).Recipe
+    assert issubclass(found, Recipe)
+    return found
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that ship with statecast and other domains, by name."""
+    found: dict[str, Path] = {}
+    for domain in domain_names():
+        package = find_domain(domain).recipes
+        if package:
+            folder = Path(str(files(package)))
+            found |= {path.stem: path for path in folder.glob("*.yaml")}
+    return dict(sorted(found.items()))
 
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
     path = Path(recipe)
-    if not path.is_file() and recipe in shipped_recipes():
-        path = Path(str(files("statecast.fields.recipes").joinpath(f"{recipe}.yaml")))
     if not path.is_file():
-        raise RecipeError(
-            f"recipe {recipe}: is no file and none of the recipes that ship with statecast ({', '.join(shipped_recipes())})."
-        )
+        shipped = shipped_recipes()
+        if recipe not in shipped:
+            raise RecipeError(
+                f"recipe {recipe}: is neither a file nor a recipe that ships with statecast ({', '.join(shipped)})."
+            )
+        path = shipped[recipe]
     try:
         values = yaml.load(path.read_text(), Loader=_TextDates)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {recipe}: is no YAML ({str(error).replace(chr(10), ' ')}).") from None
+        raise RecipeError(f"recipe {recipe}: is not valid YAML ({str(error).replace(chr(10), ' ')}).") from None
     if not isinstance(values, dict):
         raise RecipeError(
             f"recipe {recipe}: expected keys such as data, streams and task, got {type(values).__name__}."
@@ -196,7 +145,7 @@ _TextDates.yaml_implicit_resolvers = {
 def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"'{override}' is no override, expected key=value, for example training.steps=500.")
+        raise RecipeError(f"'{override}' is not an override, expected key=value, for example training.steps=500.")
     *path, last = key.split(".")
     values = dict(values)
     place = values
@@ -208,7 +157,9 @@ def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     try:
         place[last] = yaml.load(text, Loader=_TextDates)
     except yaml.YAMLError as error:
-        raise RecipeError(f"override {override}: '{text}' is no YAML ({' '.join(str(error).split())}).") from None
+        raise RecipeError(
+            f"override {override}: '{text}' is not valid YAML ({' '.join(str(error).split())})."
+        ) from None
     return values
 
 
@@ -220,46 +171,45 @@ def _merged(inherited: Any, own: Any, *, whole: bool) -> Any:
     return {**inherited, **own}
 
 
-KINDS: Mapping[str, type[BaseModel]] = {
-    "masked": Masked,
-    "forecast": Forecast,
-    "interpolate": Interpolate,
-    "refine": Refine,
-    "translate": Translate,
-    "fill": Fill,
-}
+def task_kinds(recipe: type[Recipe]) -> dict[str, type[BaseModel]]:
+    """The tasks of a recipe type by their kind."""
+    kinds = get_args(recipe.model_fields["task"].annotation)
+    return {kind.model_fields["kind"].default: kind for kind in kinds}
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
     errors = error.errors()
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a typo is why another is missing
+    kinds = task_kinds(recipe)
     path = [str(part) for part in first["loc"]]
-    where = ".".join(p for i, p in enumerate(path) if not (i == 1 and path[0] == "task" and p in KINDS))
+    where = ".".join(p for i, p in enumerate(path) if not (i == 1 and path[0] == "task" and p in kinds))
     if first["type"] == "extra_forbidden":
-        return _unknown_key(path, where)
+        return _unknown_key(path, where, recipe)
     if first["type"] == "missing":
         return f"{where} is missing. Add it."
     if first["type"] == "union_tag_not_found":
-        return f"{where}.kind is missing. Choose one of {', '.join(sorted(KINDS))}."
+        return f"{where}.kind is missing. Choose one of {', '.join(sorted(kinds))}."
     if first["type"] == "union_tag_invalid":
-        return f"{where}.kind: there is no task '{first['ctx']['tag']}'. Choose one of {', '.join(sorted(KINDS))}."
+        return f"{where}.kind: there is no task '{first['ctx']['tag']}'. Choose one of {', '.join(sorted(kinds))}."
     message = first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
     of = f"{where}: " if where else ""  # what concerns several keys names them itself
     return f"{of}{message}" if message.endswith(".") else f"{of}{message[0].lower() + message[1:]}{got}."
 
 
-def _unknown_key(path: list[str], where: str) -> str:
-    section: Any = Recipe
+def _unknown_key(path: list[str], where: str, recipe: type[Recipe]) -> str:
+    section: Any = recipe
     of = "a recipe"
     for part in path[:-1]:
         field = section.model_fields.get(part) if isinstance(section, type) and issubclass(section, BaseModel) else None
-        if path[0] == "task" and part in KINDS:
-            section, of = KINDS[part], part
+        if path[0] == "task" and part in task_kinds(recipe):
+            section, of = task_kinds(recipe)[part], part
         elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             section, of = field.annotation, part
+        elif path[0] == "streams":
+            section, of = get_args(recipe.model_fields["streams"].annotation)[1], "a stream"
         else:
-            section, of = Stream if path[0] == "streams" else section, "a stream" if path[0] == "streams" else part
+            of = part
     options = sorted(field.alias or name for name, field in section.model_fields.items())
     close = difflib.get_close_matches(path[-1], options, n=1)
     prefix = where.rpartition(".")[0]

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import torch
 
-from statecast.adaptation import AdaptationOptions, free
-from statecast.config import RecipeError, read_recipe
-from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
+from statecast.adaptation import AdaptationOptions, trainable_only
+from statecast.config import RecipeError
 from statecast.outputs import START
+from statecast.rollout import training_losses
+from statecast.runs import open_training
 from statecast.streams import stack_questions
 from statecast.trained import load
+from statecast.training import QuestionDataset
 from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
-from statecast.training.rollout import training_losses
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class SampleFacts:
 
     sample: int
     stream: str
-    starts: str
+    window: str
     shown: int
     asked: int
     observed: float
@@ -39,29 +40,27 @@ def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
     """
     run = Path(run)
     trained = load(run / START if (run / START).exists() else run)
-    recipe = read_recipe(trained.recipe)
+    recipe = trained.recipe
     if not 0 <= step < recipe.training.steps:
         raise RecipeError(f"step {step}: the run has steps 0 to {recipe.training.steps - 1}. Name one of them.")
     if checkpoint := last_checkpoint(run / "checkpoints", up_to=step):
         updates = recipe.adaptation if recipe.adaptation.change == "lora" else AdaptationOptions()
-        with free(trained.model, updates):  # whose checkpoints hold the updates beside the weights
+        with trainable_only(trained.model, updates):  # whose checkpoints hold the updates beside the weights
             trained.model.load_state_dict(checkpoint_weights(checkpoint))
-    sources = stream_sources(recipe, recipe_stores(recipe), known=trained.tokenizers)
     size = recipe.training.batch_size
-    questions = make_questions(recipe, sources, recipe.training.steps * size, recipe.seed)
+    source = open_training(recipe, trained.codecs)
+    questions = QuestionDataset(source, recipe.task, recipe.seed, size, recipe.training.steps * size)
     facts = []
     for sample in range(step * size, (step + 1) * size):
         question = stack_questions([questions[sample]])
         with torch.no_grad():
-            losses = training_losses(
-                lambda asked: trained.model(asked.context, asked.queries), trained.model, question, recipe.task
-            )
-        times = next(iter(sources.values())).record.dataset.indexes["time"]
-        start = str(times[questions.place(sample).start])
+            losses = training_losses(trained.model.answer, trained.model, question, recipe.task)
+        start = questions.describe(sample)
         for name, asked in question.queries.items():
             values = asked.values[asked.observed]
             low, high = (values.min().item(), values.max().item()) if len(values) else (math.nan, math.nan)
             shown = len(question.context[name]) if name in question.context else 0
-            share = asked.observed.float().mean().item()
+            observed = asked.observed if asked.values.shape[-1] else asked.is_known()
+            share = observed.float().mean().item()
             facts.append(SampleFacts(sample, name, start, shown, len(asked), share, low, high, losses[name].item()))
     return facts

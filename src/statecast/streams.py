@@ -1,191 +1,260 @@
 """Streams and tokens, the vocabulary of every other module.
 
-A *stream* is one named kind of measurement and says how it is cut into tokens; `Tokens` is a batch of one stream and
-the one data type that passes between the parts; a `Question` is what is shown and what is asked of a window.
+A *stream* is one named kind of measurement and says how it is cut into tokens; a `TokenSpec` is all that models may know of it; `Tokens`
+is a batch of one stream and the one data type that passes between the parts; a `Question` is what is visible and what is asked.
 
-Axes: B sample, N token, P value inside a token, C coordinate.
+Axes: B sample, N token, P value inside a token, C coordinate, G value of a first guess.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, NamedTuple
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
 
-COORDINATES = ("latitude_deg", "longitude_deg", "offset_h", "hour_utc", "year_fraction", "pressure_hpa", "spacing_deg")
-"""Axes C of the coordinates of a field's token, all of its centre: latitude, longitude, hours since the window's first
-step, the hour of the day, the share of the year that has passed (0 to 1, in the record's own calendar), pressure
-(1013.25 for what lies at the surface); and the grid spacing."""
+from statecast.axes import Axis, column_names, columns_of
 
-SIDES = 3  # of a first guess over those of its token: it reaches one token further on each side
-SURFACE_PRESSURE_HPA = 1013.25  # of the standard atmosphere at sea level
-
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+UNKNOWN = -1
+"""The code of a token whose category was not observed."""
 
 
-class Channel(NamedTuple):
-    """One variable on one level; `pressure_hpa` is None for a variable without levels."""
-
-    variable: str
-    pressure_hpa: float | None
-
-    def __str__(self) -> str:
-        return self.variable if self.pressure_hpa is None else f"{self.variable}@{self.pressure_hpa:g}"
-
-
-class Stream(BaseModel):
-    """One kind of measurement and the shape of its tokens."""
+class StreamOptions(BaseModel):
+    """The options of a stream in a recipe. A domain adds its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    variables: tuple[str, ...] = Field(min_length=1, description="names of the variables in the store")
-    levels: tuple[float, ...] = Field((), description="pressure levels in hPa, for the variables that have levels")
-    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
-        (3, 9, 9), description="time steps × rows × columns of a token"
-    )
-    levels_share_token: bool = Field(
-        True,
-        description="true: one token holds all levels (cheap); "
-        "false: a token a level, told apart by its pressure (AtmoRep's way)",
-    )
-    log_scale: dict[str, PositiveFloat] = Field(
-        {},
-        description="for skewed variables that are never negative, such as rain: enter as log(1 + x / scale), the scale in their units",
-    )
-    first_guess: dict[str, str] = Field(
-        {},
-        description="for a stream that is asked of others: its variables and whose interpolated anomalies they start from, "
-        "as STREAM.VARIABLE",
-    )
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> "Stream":
-        for name, values in (("variables", self.variables), ("levels", self.levels)):
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} are named twice: {list(values)}. Name each once.")
-        return self
+@dataclass(frozen=True)
+class TokenSpec:
+    """What a model knows of a stream: the shape of its tokens and its axes, never the names of what is in them.
 
-    @model_validator(mode="after")
-    def _options_are_of_its_variables(self) -> "Stream":
-        for option, names in (("log_scale", self.log_scale), ("first_guess", self.first_guess)):
-            if unknown := [name for name in names if name not in self.variables]:
-                raise ValueError(
-                    f"{option} names '{unknown[0]}', which is none of the variables ({', '.join(self.variables)}). Name one of these."
-                )
-        for variable, guess in self.first_guess.items():
-            if len(guess.split(".")) != 2:
-                raise ValueError(
-                    f"first_guess of {variable} is '{guess}', expected STREAM.VARIABLE, as in atmosphere.t2m."
-                )
-        return self
+    size        P, continuous values in a token; 0 for a stream of codes
+    vocabulary  number of categories that a token's code may have; 0 for a stream without codes
+    axes        of the coordinates
+    order       name of the axis along which tokens follow one another, if there is one; its first column orders them
+    layout      how many channels, steps along the order axis and points the P values are made of, in this order; None: P channels
+    guess_size  G, values of a first guess; 0 without one
+    """
+
+    size: int = 0
+    vocabulary: int = 0
+    axes: tuple[Axis, ...] = ()
+    order: str | None = None
+    layout: tuple[int, int, int] | None = None
+    guess_size: int = 0
+
+    @property
+    def dimensions(self) -> tuple[int, int, int]:
+        """Channels, steps and points of a token; without a layout each value is a channel of its own."""
+        return self.layout or (self.size, 1, 1)
+
+    def __post_init__(self) -> None:
+        if self.size < 1 and self.vocabulary < 1:
+            raise ValueError("a token has neither values nor a vocabulary of codes, expected one of them at least.")
+        if self.order is not None:
+            columns_of(self.axes, self.order)
+
+    @property
+    def order_column(self) -> str | None:
+        """The coordinate that orders the tokens."""
+        return None if self.order is None else column_names(self.axes)[columns_of(self.axes, self.order)][0]
+
+    @property
+    def lead_features(self) -> int:
+        """Features of how far off the anchor is; 0 for a stream without an anchor."""
+        return 0
+
+    def anchor_flops(self, tokens: int, width: int, *, has_visible: bool) -> int:
+        """Operations of the anchor for so many asked tokens, forward and backward, where tokens of the stream are visible or not."""
+        return 0
+
+    def make_anchor(self, width: int) -> nn.Module | None:
+        """What an answer of a model of this width starts from, a `models.anchors.Anchor`; None: 0, in units of 1."""
+        return None
+
+
+TRAILING = ("values", "coords", "observed", "guess")
+FLAT = ("codes", "present", "weight", "index", "about")
 
 
 @dataclass(frozen=True)
 class Tokens:
     """A batch of tokens of one stream.
 
-    values    normalised anomalies, dimensionless; 0 where nothing was observed
-    coords    physical units, see `COORDINATES`
-    observed  False where the source had no value (NaN): never scored, never shown
-    guess     of a stream with a first guess: what other streams let expect at the token's points and around them, G = SIDES² P values;
-              an answer starts from it
-    layout    how many channels, time steps and points the P values are made of, in this order; None if no one has to know
+    values    normalised, dimensionless; 0 where nothing was observed
+    coords    in the units of the axes of `spec`; NaN along an axis that is absent or hidden
+    observed  False where the source had no value: never shown, never scored
+    spec      the shape of the tokens and their axes
+    codes     category of each token, `UNKNOWN` where it was not observed; None for a stream without codes
+    present   False for padding of a ragged sample: it attends to nothing, nothing attends to it, and it is not scored; None: no padding
+    weight    of a token in losses and scores, such as the area of its cell; None: 1
+    index     where each token stands in the window that it comes from; None before it was numbered
+    about     of an asked token, the visible token that it asks about, by its place among the visible ones of its stream
+    guess     first guess that an answer starts from: values of other streams at the token and around it
+    partial   names of the axes along which some tokens have no coordinate
     """
 
     values: Float[Tensor, "*B N P"]
     coords: Float[Tensor, "*B N C"]
     observed: Bool[Tensor, "*B N P"]
+    spec: TokenSpec
+    codes: Int[Tensor, "*B N"] | None = None
+    present: Bool[Tensor, "*B N"] | None = None
+    weight: Float[Tensor, "*B N"] | None = None
+    index: Int[Tensor, "*B N"] | None = None
+    about: Int[Tensor, "*B N"] | None = None
     guess: Float[Tensor, "*B N G"] | None = None
-    layout: tuple[int, int, int] | None = None
+    partial: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.values.shape[-2]
 
     def __getitem__(self, index: Tensor | slice) -> "Tokens":
         """The tokens of `index` (along N) of one sample or of every sample of a batch."""
-        return self._each(lambda part: part[..., index, :])
+        return self.each(lambda part: part[..., index, :], lambda part: part[..., index])
 
-    def coordinate(self, name: str) -> Float[Tensor, "*B N"]:
-        """One of the axes `COORDINATES`."""
-        return self.coords[..., COORDINATES.index(name)]
+    def numbered(self) -> "Tokens":
+        """The same tokens of one sample, numbered from 0 unless they have numbers already."""
+        return self if self.index is not None else replace(self, index=torch.arange(len(self)))
+
+    def coordinate(self, column: str) -> Float[Tensor, "*B N"]:
+        """One column of the coordinates. Raises ValueError for a column that the tokens don't have."""
+        return self.coords[..., column_names(self.spec.axes).index(column)]
+
+    def along(self, axis: str) -> Float[Tensor, "*B N K"]:
+        """The columns of one axis. Raises KeyError for an axis that the tokens don't have."""
+        return self.coords[..., columns_of(self.spec.axes, axis)]
+
+    def order(self) -> Float[Tensor, "*B N"] | None:
+        """The coordinate along the order axis; None for a stream without one."""
+        column = self.spec.order_column
+        return None if column is None else self.coordinate(column)
 
     def replace(self, values: Tensor) -> "Tokens":
         """The same tokens with other values."""
         return replace(self, values=values)
 
+    def without(self, axes: Sequence[str]) -> "Tokens":
+        """The same tokens whose coordinates along these axes are hidden."""
+        coords = self.coords.clone()
+        for axis in axes:
+            coords[..., columns_of(self.spec.axes, axis)] = torch.nan
+        return replace(self, coords=coords, partial=tuple(dict.fromkeys((*self.partial, *axes))))
+
+    def is_known(self) -> Bool[Tensor, "*B N"]:
+        """True for tokens of which anything was observed."""
+        known = self.observed.any(dim=-1)
+        if self.codes is not None:
+            known = known | (self.codes != UNKNOWN)
+        return known
+
     def steps(self) -> Bool[Tensor, "*B N S"]:
-        """The time steps of each token at which something was observed; all as one without a layout."""
-        return self.observed.unflatten(-1, self.layout or (1, 1, -1)).any(dim=-1).any(dim=-2)
+        """The steps of each token at which something was observed."""
+        return self.observed.unflatten(-1, self.spec.dimensions).any(dim=-1).any(dim=-2)
 
     def only(self, steps: Bool[Tensor, "N S"]) -> "Tokens":
-        """The same tokens of one sample with nothing observed at other time steps of theirs. Needs the layout."""
-        assert self.layout is not None
-        observed = self.observed.unflatten(-1, self.layout) & steps[:, None, :, None]
+        """The same tokens of one sample with nothing observed at other steps of theirs."""
+        observed = self.observed.unflatten(-1, self.spec.dimensions) & steps[:, None, :, None]
         observed = observed.flatten(-3)
         return replace(self, values=self.values * observed, observed=observed)
 
     def to(self, device: torch.device | str) -> "Tokens":
-        return self._each(lambda part: part.to(device))
+        return self.each(lambda part: part.to(device), lambda part: part.to(device))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Tokens":
-        guess = None if self.guess is None else change(self.guess)
-        return Tokens(change(self.values), change(self.coords), change(self.observed), guess, self.layout)
+    def each(self, change: Callable[[Tensor], Tensor], change_flat: Callable[[Tensor], Tensor]) -> "Tokens":
+        """Change every part: `change` those with a last axis beside N, `change_flat` those without."""
+        parts = {name: part for name in (*TRAILING, *FLAT) if (part := getattr(self, name)) is not None}
+        changed: dict[str, Any] = {
+            name: (change if name in TRAILING else change_flat)(part) for name, part in parts.items()
+        }
+        return replace(self, **changed)
 
 
 Window = dict[str, Tokens]
 """Everything that a task may show or ask: the tokens of each stream, by its name."""
 
+Asks = Literal["tokens", "places", "replaced"]
+
 
 @dataclass(frozen=True)
 class Question:
-    """What is shown (`context`) and what is asked (`queries`; their `values` are the answer, which no model reads)."""
+    """What is visible (`context`) and what is asked (`queries`; their `values` and `codes` are the answer, which no model reads).
+
+    asks    tokens: values and codes of the asked tokens; places: which visible token lies at the asked place (`codes` of the queries is
+            its position among the visible ones of its stream); replaced: whether the visible token `about` was replaced (`codes` 1) or not
+    causal  a token sees only what comes before it along the order axis, or at the same place on it; an asked one only what comes before
+    """
 
     context: Window
     queries: Window
+    asks: Asks = "tokens"
+    causal: bool = False
 
     def to(self, device: torch.device | str) -> "Question":
-        return Question(
-            {name: tokens.to(device) for name, tokens in self.context.items()},
-            {name: tokens.to(device) for name, tokens in self.queries.items()},
-        )
+        return self.each(lambda tokens: tokens.to(device))
+
+    def each(self, change: Callable[[Tokens], Tokens]) -> "Question":
+        """The same question about changed tokens."""
+        context = {name: change(tokens) for name, tokens in self.context.items()}
+        queries = {name: change(tokens) for name, tokens in self.queries.items()}
+        return replace(self, context=context, queries=queries)
 
 
 def stack(windows: Sequence[Window]) -> Window:
-    """Samples with equal numbers of tokens, stacked along a new first axis B."""
-    return {name: _joined([w[name] for w in windows], torch.stack) for name in windows[0]}
+    """Samples stacked along a new first axis B; where their numbers of tokens differ, shorter ones are padded."""
+    return {name: _stack_tokens([window[name] for window in windows]) for name in windows[0]}
 
 
 def stack_questions(questions: Sequence[Question]) -> Question:
-    """Questions with equal numbers of tokens, stacked along a new first axis B."""
-    return Question(stack([q.context for q in questions]), stack([q.queries for q in questions]))
+    """Questions of one kind, stacked along a new first axis B."""
+    first = questions[0]
+    return replace(first, context=stack([q.context for q in questions]), queries=stack([q.queries for q in questions]))
 
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
     """Tokens of several parts, one after the other along N."""
-    return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2))
+    return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2), lambda tensors: torch.cat(tensors, dim=-1))
 
 
-def _joined(parts: Sequence[Tokens], join: Callable[[list[Tensor]], Tensor]) -> Tokens:
-    guesses = [p.guess for p in parts if p.guess is not None]
-    return Tokens(
-        join([p.values for p in parts]),
-        join([p.coords for p in parts]),
-        join([p.observed for p in parts]),
-        join(guesses) if guesses else None,
-        parts[0].layout,
+def padded(tokens: Tokens, length: int) -> Tokens:
+    """One sample's tokens with padding up to `length`."""
+    missing = length - len(tokens)
+    present = torch.ones(len(tokens), dtype=torch.bool) if tokens.present is None else tokens.present
+    grown = replace(tokens, present=present).each(
+        lambda part: torch.cat([part, part.new_zeros((missing, part.shape[-1]))]),
+        lambda part: torch.cat([part, part.new_zeros(missing)]),
     )
+    if grown.codes is not None:
+        grown.codes[len(tokens) :] = UNKNOWN
+    return grown
 
 
-def token_counts(window: Window) -> dict[str, int]:
+def _stack_tokens(samples: Sequence[Tokens]) -> Tokens:
+    longest = max(map(len, samples))
+    if any(len(sample) < longest for sample in samples):
+        samples = [padded(sample, longest) for sample in samples]
+    return _joined(samples, torch.stack, torch.stack)
+
+
+Join = Callable[[list[Tensor]], Tensor]
+
+
+def _joined(parts: Sequence[Tokens], join: Join, join_flat: Join) -> Tokens:
+    joined: dict[str, Any] = {}
+    for name in (*TRAILING, *FLAT):
+        tensors = [getattr(part, name) for part in parts]
+        known = [tensor for tensor in tensors if tensor is not None]
+        if len(known) == len(parts):
+            joined[name] = (join if name in TRAILING else join_flat)(known)
+        else:
+            assert not known, f"some parts have {name} and some have not"
+    partial = tuple(dict.fromkeys(axis for part in parts for axis in part.partial))
+    return Tokens(**joined, spec=parts[0].spec, partial=partial)
+
+
+def token_counts(window: Mapping[str, Tokens]) -> dict[str, int]:
     """Number of tokens of each stream."""
     return {name: len(tokens) for name, tokens in window.items()}
-
-
-def positions(tokens: Tokens, among: Tokens) -> Int[Tensor, " N"]:
-    """Where the tokens of one sample stand among others that hold them, by their coordinates. Raises KeyError for one that isn't there."""
-    position = {row.tobytes(): i for i, row in enumerate(among.coords.numpy())}
-    return torch.tensor([position[row.tobytes()] for row in tokens.coords.numpy()])

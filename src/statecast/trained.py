@@ -1,13 +1,13 @@
 """A trained model with all it needs to answer questions about a store: weights, streams, their statistics, the recipe.
 
-A model directory holds `recipe.yaml` (resolved), `model.safetensors`, `streams/NAME.nc` (climatology and spread), `model.json`
-(sizes, versions, earlier data) and `README.md` (the model card). It loads with nothing else, on another machine.
+A model directory holds `recipe.yaml` (resolved), `model.safetensors`, `streams/` (the codec of each stream), `model.json` (sizes, versions,
+earlier data) and `README.md` (the model card). It loads with nothing else, on another machine, and runs no code of its own.
 """
 
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from statecast.fields.sources import Climatology
-from statecast.fields.tokenizers import FieldTokenizer
-from statecast.models import ModelOptions, StateModel, TokenSpec
-from statecast.streams import Stream
+from statecast.axes import Axis
+from statecast.config import read_recipe
+from statecast.domain import Domain, find_domain
+from statecast.models import ModelOptions, StateModel
 
 FORMAT = (
     4  # 1: answers not in units of their spread; 2: a climatology that jumped between months; 3: norms not modulated
@@ -32,15 +32,13 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError
 CARD = """---
 library_name: statecast
 license: apache-2.0
-tags: [foundation-model, {kind}]
+tags: [foundation-model, {domain}, {kind}]
 ---
 # A statecast model
 
-{parameters:,} parameters; trained with statecast {version} on the task `{kind}`, from `{train}` of the store `{store}`.
+{parameters:,} parameters; trained with statecast {version} on the task `{kind}`.
 
-| stream | variables | levels hPa | token (time x lat x lon) | grid |
-|---|---|---|---|---|
-{streams}
+{data}
 
 Energy and emissions of its training: {footprint}.
 
@@ -55,20 +53,24 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model, the tokenizer of each of its streams, and the resolved recipe that made it.
+    """A model, the codec of each of its streams, and the resolved recipe that made it.
 
     earlier  the section `data` of the recipe of each model that it goes on from, the first one first
     """
 
     model: StateModel
-    tokenizers: Mapping[str, FieldTokenizer]
-    recipe: Mapping[str, Any]
-    earlier: tuple[Mapping[str, Any], ...] = ()
+    codecs: Mapping[str, Any]
+    recipe: Any
+    earlier: tuple[Any, ...] = ()
 
     @property
-    def learned(self) -> tuple[Mapping[str, Any], ...]:
+    def domain(self) -> Domain:
+        return find_domain(self.recipe.data.domain)
+
+    @property
+    def learned(self) -> tuple[Any, ...]:
         """The section `data` of every recipe that its weights have learned by, its own last."""
-        own = self.recipe["data"]
+        own = self.recipe.data
         return (*(data for data in self.earlier if data != own), own)
 
     @property
@@ -90,64 +92,47 @@ class TrainedModel:
     def _write(self, directory: Path, footprint: str) -> None:
         directory.mkdir(parents=True)
         (directory / "streams").mkdir()
-        (directory / "recipe.yaml").write_text(yaml.safe_dump(dict(self.recipe), sort_keys=False))
+        (directory / "recipe.yaml").write_text(yaml.safe_dump(self.recipe.as_dict(), sort_keys=False))
         facts = {
             "format": FORMAT,
             "statecast": version("statecast"),
             "torch": torch.__version__,
             "parameters": self.parameters,
             "model": self.model.options.model_dump(),
-            "tokens": {name: spec.model_dump() for name, spec in self.model.specs.items()},
-            "streams": {name: tokenizer.stream.model_dump() for name, tokenizer in self.tokenizers.items()},
-            "earlier": [dict(data) for data in self.earlier],
+            "axes": [asdict(axis) for axis in self.model.axes],
+            "streams": {name: codec.stream.model_dump(mode="json") for name, codec in self.codecs.items()},
+            "earlier": [data.model_dump(mode="json", by_alias=True) for data in self.earlier],
         }
         (directory / "model.json").write_text(json.dumps(facts, indent=2))
-        for name, tokenizer in self.tokenizers.items():
-            tokenizer.climatology.save(directory / "streams" / f"{name}.nc")
+        for name, codec in self.codecs.items():
+            codec.save(directory / "streams", name)
         (directory / "README.md").write_text(self._card(footprint))
         save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / "model.safetensors")
 
     def _card(self, footprint: str) -> str:
-        rows = [
-            f"| {name} | {', '.join(t.stream.variables)} | {', '.join(f'{p:g}' for p in t.stream.levels) or '-'} "
-            f"| {' x '.join(map(str, t.stream.patch))} | {t.climatology.grid.shape[0]} x {t.climatology.grid.shape[1]} |"
-            for name, t in self.tokenizers.items()
-        ]
-        data = self.recipe["data"]
         return CARD.format(
             parameters=self.parameters,
             version=version("statecast"),
-            kind=self.recipe["task"]["kind"],
-            train=" to ".join(map(str, data["train"])),
-            store=data["store"],
+            domain=self.recipe.data.domain,
+            kind=self.recipe.task.kind,
+            data=self.domain.card(self.codecs, self.recipe),
             footprint=footprint,
-            streams="\n".join(rows),
         )
 
 
-def build(options: ModelOptions, tokenizers: Mapping[str, FieldTokenizer], seed: int) -> StateModel:
+def build(
+    options: ModelOptions, codecs: Mapping[str, Any], seed: int, axes: tuple[Axis, ...] | None = None
+) -> StateModel:
     """A model for these streams with weights drawn from `seed`; the global random state is left as it was.
 
-    Where the options leave `reach_deg` open it becomes the height of a token of the first stream. How long anomalies last is told by the
-    tokenizers' statistics.
+    axes  of the model that this one goes on from, if there is one
     """
-    first = next(iter(tokenizers.values()))
-    reach_deg = options.reach_deg or first.stream.patch[1] * first.climatology.grid.spacing_deg
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        specs = {name: token_spec(tokenizer) for name, tokenizer in tokenizers.items()}
-        model = StateModel(options.model_copy(update={"reach_deg": reach_deg}), specs)
-    for name, tokenizer in tokenizers.items():
-        model.correlation_of(name).copy_(torch.from_numpy(tokenizer.correlation()))
+        model = StateModel(options, {name: codec.spec for name, codec in codecs.items()}, axes)
+    for name, codec in codecs.items():
+        codec.calibrate(dict(model.anchors).get(name))
     return model
-
-
-def token_spec(tokenizer: FieldTokenizer) -> TokenSpec:
-    channels = len(tokenizer.climatology.channels) // tokenizer.groups
-    stream = tokenizer.stream
-    return TokenSpec(
-        channels=channels, patch=stream.patch, step_h=tokenizer.climatology.step_h, guessed=bool(stream.first_guess)
-    )
 
 
 def load(path_or_hub_id: str | Path) -> TrainedModel:
@@ -156,20 +141,16 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
     Raises ModelError if there is none or it is damaged.
     """
     directory = _locate(path_or_hub_id)
+    facts = _facts(directory, path_or_hub_id)
     try:
-        facts = json.loads((directory / "model.json").read_text())
-        if facts["format"] != FORMAT:
-            raise ValueError(f"its format is {facts['format']}, expected {FORMAT}")
-        recipe = yaml.safe_load((directory / "recipe.yaml").read_text())
-        if not isinstance(recipe, dict):
-            raise ValueError("recipe.yaml holds no recipe")
-        tokenizers = {
-            name: FieldTokenizer(Stream(**stream), Climatology.load(directory / "streams" / f"{name}.nc"))
-            for name, stream in facts["streams"].items()
-        }
-        specs = {name: TokenSpec(**spec) for name, spec in facts["tokens"].items()}
-        model = StateModel(ModelOptions(**facts["model"]), specs)
+        recipe = read_recipe(_mapping(directory / "recipe.yaml"))
+        domain = find_domain(recipe.data.domain)
+        codecs = domain.load(directory / "streams", facts["streams"])
+        axes = tuple(Axis(**axis | {"columns": tuple(axis["columns"])}) for axis in facts["axes"])
+        specs = {name: codec.spec for name, codec in codecs.items()}
+        model = StateModel(ModelOptions(**facts["model"]), specs, axes)
         model.load_state_dict(load_file(directory / "model.safetensors"))
+        earlier = tuple(type(recipe.data).model_validate(data) for data in facts["earlier"])
     except DAMAGE as error:
         what = f"{type(error).__name__}: {error}" if isinstance(error, KeyError | AttributeError) else str(error)
         reason = " ".join(what.split())
@@ -177,7 +158,29 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         raise ModelError(
             f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train it anew."
         ) from error
-    return TrainedModel(model.eval(), tokenizers, recipe, tuple(facts.get("earlier", ())))
+    return TrainedModel(model.eval(), codecs, recipe, earlier)
+
+
+def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
+    """What `model.json` says. Raises ModelError for one that can't be read, or of another format."""
+    try:
+        facts = json.loads((directory / "model.json").read_text())
+        written = facts["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"model {name}: model.json can't be read ({type(error).__name__}). Copy it again.") from error
+    if written != FORMAT:
+        raise ModelError(
+            f"model {name}: was written in format {written}, this version of statecast reads format {FORMAT}. Train it again with this "
+            "version: its recipe.yaml still works."
+        )
+    return facts
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} holds no recipe")
+    return values
 
 
 def _locate(path_or_hub_id: str | Path) -> Path:

@@ -7,8 +7,9 @@ import torch
 
 from statecast.adaptation import AdaptationOptions, Transferred, free, learning_rate_shares, trainable_parameters
 from statecast.adaptation.changes import AdaptationError
-from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.models import ModelOptions, StateModel
 from statecast.models.state_model import LEAD_SIZE
+from statecast.streams import TokenSpec
 from statecast.training import TrainingOptions
 from statecast.training.optimiser import ORTHOGONAL_RATE, make_optimiser
 

@@ -7,10 +7,11 @@ import torch
 
 from statecast.adaptation import transfer
 from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models import ModelOptions
-from statecast.streams import Stream, stack_questions
+from statecast.streams import stack_questions
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel, build
 
@@ -32,7 +33,7 @@ def trained(make_store):
 
 def answers(trained: TrainedModel, records, stream: str = "air", hidden: tuple[str, ...] = ()):
     """Members of a forecast of `stream` by channel; the channels named in `hidden` are not observed."""
-    tokenizer, place = trained.tokenizers[stream], whole_domain(records[stream].grid, 0, 4)
+    tokenizer, place = trained.codecs[stream], whole_domain(records[stream].grid, 0, 4)
     question = stack_questions(
         [Forecast(history=1, leads=1).complete({stream: tokenizer.tokenize(records[stream], place)})]
     )

@@ -8,8 +8,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from statecast.costs.memory import GIB, Counts, Weights, activation_bytes, blank_question, saved_storages
-from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.models import ModelOptions, StateModel
 from statecast.models.state_model import question_loss
+from statecast.streams import TokenSpec
 
 SPECS = {
     "fields": TokenSpec(channels=3, patch=(2, 3, 3), step_h=3.0),

@@ -35,7 +35,7 @@ def test_the_model_has_the_parameters_and_tokens_of_the_one_that_is_trained(reci
 
 
 def test_the_numbers_of_tokens_are_those_of_the_questions_of_a_training(recipe, source, few_draws):
-    steps = recipe.task.slabs * recipe.streams["atmosphere"].patch[0]
+    steps = recipe.task.window_slabs * recipe.streams["atmosphere"].patch[0]
     windows = WindowSampler(source.record.grid, source.record.starts(steps), steps)
     questions = QuestionDataset({"atmosphere": source}, recipe.task, windows, recipe.seed, 1, 4)
     for sample, counts in enumerate(draw_counts(recipe, layouts_of(recipe)[0])):

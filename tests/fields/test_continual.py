@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from statecast.fields.preparation import learned_from, make_questions, recipe_stores, stream_sources
 
 import statecast
 from statecast.config import RecipeError, read_recipe
 from statecast.fields.continual import update
-from statecast.fields.preparation import learned_from, make_questions, recipe_stores, stream_sources
 from statecast.fields.sources import StoreError, open_fields
 
 SINCE = "2000-02-06"
@@ -22,7 +22,7 @@ def test_a_model_goes_on_and_tells_its_skill_before_and_after(runs, tmp_path, mo
     base = statecast.load(getattr(runs, model))
     assert not torch.equal(result.trained.model.encoder_norm.weight, base.model.encoder_norm.weight)
     np.testing.assert_array_equal(
-        result.trained.tokenizers["fields"].climatology.mean, base.tokenizers["fields"].climatology.mean
+        result.trained.codecs["fields"].climatology.mean, base.codecs["fields"].climatology.mean
     )
     for period in ("old", "new"):
         records = json.loads((tmp_path / "run" / "update" / period / "scores.json").read_text())

@@ -135,7 +135,7 @@ def test_models_of_different_windows_are_not_held_side_by_side(runs, filling, tm
     }
     other = statecast.finetune(recipe, filling, tmp_path / "run", progress=False)
     first = statecast.load(filling)
-    records = {"fields": Record.open(open_fields(runs.store), first.tokenizers["fields"].stream, HELD_OUT)}
+    records = {"fields": Record.open(open_fields(runs.store), first.codecs["fields"].stream, HELD_OUT)}
     with pytest.raises(ModelError, match="model other: was trained on windows of 6 x 9 points of fields, the first"):
         verify_task({"first": first, "other": other}, records)
 
@@ -151,7 +151,7 @@ SMALL = [
     "training.workers=0",
     "training.footprint=false",
     "window.extent=[9, 9]",
-    "task.slabs=2",
+    "task.window_slabs=2",
     'data.train=["2000-01-01", "2000-01-02"]',
     'data.validate=["2000-01-03", "2000-01-03"]',
 ]

@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
+from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 
 import statecast
 from statecast.config import RecipeError, read_recipe
 from statecast.costs.sizes import size_of
 from statecast.fields.continual import update
-from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 from statecast.fields.sources import StoreError, open_fields
 from statecast.fields.tokenizers.first_guess import bilinear
 from statecast.trained import ModelError
@@ -55,8 +55,8 @@ def test_a_short_record_takes_the_rest_of_its_climatology_from_the_known_stream(
     values["data"] = values["data"] | {"train": ("2000-01-20", "2000-01-24")}
     base = statecast.load(runs.pretrained)
     recipe = read_recipe(values, inherit=base.recipe)
-    sources = stream_sources(recipe, recipe_stores(recipe), base.tokenizers)
-    fine, coarse = sources["fine"].tokenizer.climatology, base.tokenizers["fields"].climatology
+    sources = stream_sources(recipe, recipe_stores(recipe), base.codecs)
+    fine, coarse = sources["fine"].tokenizer.climatology, base.codecs["fields"].climatology
     channel = [str(c) for c in coarse.channels].index("t@850")
     usual = bilinear(coarse.mean[:, :, channel], coarse.grid, fine.grid) + 2.0
     assert np.abs(fine.mean[:, :, 0] - usual).max() < 0.01 * coarse.anomaly_std[channel]

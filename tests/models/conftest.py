@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from statecast.models import ModelOptions, StateModel, TokenSpec
-from statecast.streams import SURFACE_PRESSURE_HPA, Question, Tokens
+from statecast.axes import SURFACE_PRESSURE_HPA
+from statecast.models import ModelOptions, StateModel
+from statecast.streams import Question, Tokens, TokenSpec
 
 STEP_H = 6.0
 DEPTH = 2

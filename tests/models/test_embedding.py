@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from statecast.axes import SURFACE_PRESSURE_HPA
 from statecast.models.embedding import (
     CoordinateEmbedding,
     coordinate_features,
@@ -13,7 +14,7 @@ from statecast.models.embedding import (
     time_features,
     unit_vectors,
 )
-from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA
+from statecast.streams import COORDINATES
 
 
 def at(**axes: float) -> torch.Tensor:

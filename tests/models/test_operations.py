@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from statecast.costs.memory import Counts, blank_question
-from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.models import ModelOptions, StateModel
 from statecast.models.operations import count_flops, sample_flops
+from statecast.streams import TokenSpec
 
 SPECS = {
     "a": TokenSpec(channels=2, patch=(1, 2, 3), step_h=6.0),

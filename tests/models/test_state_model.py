@@ -7,9 +7,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.models import ModelOptions, StateModel
 from statecast.models.state_model import question_loss
-from statecast.streams import COORDINATES, Question, Tokens
+from statecast.streams import COORDINATES, Question, Tokens, TokenSpec
 
 OFFSET, PRESSURE = COORDINATES.index("offset_h"), COORDINATES.index("pressure_hpa")
 STEP_H, DEPTH = 6.0, 2

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer, WindowSampler
 from statecast.models import ModelOptions, StateModel
-from statecast.streams import Question, Stream
+from statecast.streams import Question
 from statecast.tasks import Masked
 from statecast.trained import build
 from statecast.training import QuestionDataset, StreamSource

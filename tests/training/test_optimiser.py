@@ -10,7 +10,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from statecast.adaptation import AdaptationOptions, free
-from statecast.models import ModelOptions, StateModel, TokenSpec
+from statecast.models import ModelOptions, StateModel
+from statecast.streams import TokenSpec
 from statecast.training import TrainingOptions, muon
 from statecast.training.muon import SIZE, Muon, orthogonalised
 from statecast.training.optimiser import (

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from statecast.fields.sources import Record, fit_climatology
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer, WindowSampler
-from statecast.streams import Stream, stack_questions
+from statecast.streams import stack_questions
 from statecast.tasks import Forecast, Masked
 from statecast.training.questions import QuestionDataset, StreamSource
 

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
+from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 
 import statecast
-from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 from statecast.models.state_model import question_losses
+from statecast.rollout import training_losses, unrolled_losses
 from statecast.streams import COORDINATES, Question, stack_questions
 from statecast.tasks import Forecast
 from statecast.trained import build
-from statecast.training.rollout import training_losses, unrolled_losses
 
 OFFSET = COORDINATES.index("offset_h")
 DAMPING = math.exp(-3.7)  # per hour, at the start
@@ -24,7 +24,7 @@ def asked_of(runs, **task):
     recipe = statecast.read_recipe(
         runs.tuning | {"task": {"kind": "forecast", "history": 1, "leads": 1} | task}, inherit=trained.recipe
     )
-    questions = make_questions(recipe, stream_sources(recipe, recipe_stores(recipe), trained.tokenizers), 4, seed=0)
+    questions = make_questions(recipe, stream_sources(recipe, recipe_stores(recipe), trained.codecs), 4, seed=0)
     return trained.model, recipe.task, stack_questions([questions[0], questions[1]])
 
 

@@ -1,14 +1,20 @@
 """Adaptation: what a fine-tuning takes over from a model, and what of it may change."""
 
-from statecast.adaptation.changes import AdaptationOptions, free, learning_rate_shares, trainable_parameters
-from statecast.adaptation.transfer import NOTHING_TAKEN, Transferred, transfer
+from statecast.adaptation.changes import (
+    AdaptationOptions,
+    learning_rate_shares,
+    trainable_only,
+    trainable_parameters,
+)
+from statecast.adaptation.transfer import NOTHING_NEW, AdaptationError, TransferReport, transfer
 
 __all__ = [
-    "NOTHING_TAKEN",
+    "NOTHING_NEW",
+    "AdaptationError",
     "AdaptationOptions",
-    "Transferred",
-    "free",
+    "TransferReport",
     "learning_rate_shares",
+    "trainable_only",
     "trainable_parameters",
     "transfer",
 ]

@@ -8,14 +8,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from statecast.adaptation.transfer import NOTHING_TAKEN, Transferred
+from statecast.adaptation.transfer import NOTHING_NEW, AdaptationError, TransferReport
 from statecast.models import StateModel
 
 ATTENTION_AND_PERCEPTRON = r"(encoder|decoder)\.\d+\.(attention\.(to_query|to_key|to_value|output)|mlp\.[02])"
-
-
-class AdaptationError(ValueError):
-    """A change that the model has no place for, or that needs a package that is missing."""
 
 
 class AdaptationOptions(BaseModel):
@@ -40,8 +36,8 @@ class AdaptationOptions(BaseModel):
 
 
 @contextmanager
-def free(
-    model: StateModel, options: AdaptationOptions, taken: Transferred = NOTHING_TAKEN, seed: int = 0
+def trainable_only(
+    model: StateModel, options: AdaptationOptions, report: TransferReport = NOTHING_NEW, seed: int = 0
 ) -> Iterator[None]:
     """Inside the block only what `options` allow takes part in training, and what is new in it; after it, all is free again.
 
@@ -57,8 +53,8 @@ def free(
         raise AdaptationError(
             f"adaptation.blocks is {options.blocks}, the model has {len(blocks)}. Choose at most that many."
         )
-    if options.change == "new" and (not taken.new or taken.mixed):
-        what = f"{taken.mixed[0]} holds old channels beside new ones" if taken.mixed else "there is nothing new"
+    if options.change == "new" and (not report.new or report.mixed):
+        what = f"{report.mixed[0]} holds old channels beside new ones" if report.mixed else "there is nothing new"
         raise AdaptationError(
             f"adaptation.change is new, but {what}. Add new variables or levels as a stream of their own, or choose another change."
         )
@@ -69,11 +65,12 @@ def free(
             merge = _add_updates(model, options.rank, seed)
         if options.change != "new":
             model.heads.requires_grad_(True)
+            model.code_heads.requires_grad_(True)
             model.decoder_norm.requires_grad_(True)
         if options.change == "last_blocks":
             nn.ModuleList(blocks[-options.blocks :]).requires_grad_(True)
         for name, parameter in model.named_parameters():
-            if name in (*taken.new, *taken.mixed):
+            if name in (*report.new, *report.mixed):
                 parameter.requires_grad_(True)
         yield
     finally:
@@ -113,6 +110,10 @@ def learning_rate_shares(model: StateModel, layer_decay: float) -> dict[str, flo
 
     Heads have none above them, the last block one, and so on; embeddings lie below all blocks (Bao et al. 2022, BEiT).
     """
-    layers = [nn.ModuleList([model.heads, model.decoder_norm]), *reversed(model.decoder), *reversed(model.encoder)]
+    layers = [
+        nn.ModuleList([model.heads, model.code_heads, model.decoder_norm]),
+        *reversed(model.decoder),
+        *reversed(model.encoder),
+    ]
     shares = {id(p): layer_decay**above for above, layer in enumerate(layers) for p in layer.parameters()}
     return {name: shares.get(id(p), layer_decay ** len(layers)) for name, p in model.named_parameters()}

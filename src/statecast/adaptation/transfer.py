@@ -1,112 +1,152 @@
-"""Weights that a model takes over from another: streams are matched by name, what is in their tokens by variable and level.
+"""Weights that a model takes over from another: streams are matched by name, what is in their tokens by the names of channels and codes.
 
-Axes: W width, S value or whether it was observed, E member, V channel in a token, P value of a channel.
+Axes: W width, S value or whether it was observed, E member of the head, V channel in a token, P value of a channel, K category, F feature.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from statecast.fields.tokenizers import FieldTokenizer
+from statecast.axes import feature_size
+from statecast.domain import Codec
 from statecast.models import StateModel
-from statecast.trained import ModelError, TrainedModel
+
+
+class AdaptationError(ValueError):
+    """A change that the model has no place for, or that needs a package that is missing."""
 
 
 @dataclass(frozen=True)
-class Transferred:
+class TransferReport:
     """Names of the weights that are new, and of those that hold new channels beside old ones."""
 
     new: tuple[str, ...]
     mixed: tuple[str, ...]
 
 
-NOTHING_TAKEN = Transferred((), ())
+NOTHING_NEW = TransferReport((), ())
+
+Codecs = Mapping[str, Codec]
 
 
-def transfer(base: TrainedModel, model: StateModel, tokenizers: Mapping[str, FieldTokenizer]) -> Transferred:
-    """Copy what `base` has learned into `model`, whose streams have `tokenizers`.
+def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: Codecs) -> TransferReport:
+    """Copy what `base` has learned into `model`, whose streams have `codecs`.
 
-    A stream may have other variables or levels than it had, in another order: those of the same name and pressure keep their weights.
-    A channel that is new in an old token is not seen at first (weights 0), so that what is known is answered as
-    before, but for the mean pressure of the token. Raises ModelError for a stream that the base knows with another patch.
+    A stream may have other channels or categories than it had, in another order: those of the same name keep their weights. A channel that
+    is new in an old token is not seen at first (weights 0), so that what is known is answered as before. So is an axis that is new.
+    Raises AdaptationError for a stream that the base knows with other tokens.
     """
-    old, state = base.model.state_dict(), model.state_dict()
+    old, state = base.state_dict(), model.state_dict()
     merged, new, mixed = dict(state), [], []
     for name, value in state.items():
-        stream = _stream_of(name, tokenizers)
+        stream = _stream_of(name, codecs)
         if name not in old:
             new.append(name)
+        elif name == "coordinates.layers.0.weight":
+            merged[name], has_new = _by_axis(base, model, old[name], value)
+            mixed += [name] if has_new else []
         elif stream is None:
             merged[name] = _same_shape(name, old[name], value)
         else:
-            before, now = (token_channels(t[stream]) for t in (base.tokenizers, tokenizers))
-            _require_same_patch(stream, base.tokenizers[stream], tokenizers[stream])
-            merged[name] = _by_channel(name, old[name], value, before, now, model.head.members)
-            mixed += [name] if set(now) - set(before) else []
+            before, now = base_codecs[stream], codecs[stream]
+            _require_same_tokens(stream, before, now)
+            merged[name], has_new = _by_channel(name, stream, old[name], value, before, now, model)
+            mixed += [name] if has_new else []
     model.load_state_dict(merged)
     learned = {name for name, _ in model.named_parameters()}
-    return Transferred(*(tuple(name for name in names if name in learned) for names in (new, mixed)))
+    return TransferReport(*(tuple(name for name in names if name in learned) for names in (new, mixed)))
 
 
-def token_channels(tokenizer: FieldTokenizer) -> tuple[str, ...]:
-    """What a token of a stream holds, in its order: `t@500`; without the level where each level has tokens of its own."""
-    channels = [tokenizer.climatology.channels[i] for i in tokenizer.channel_order()]
-    if tokenizer.groups == 1:
-        return tuple(map(str, channels))
-    return tuple(channel.variable for channel in channels[: len(channels) // tokenizer.groups])
-
-
-CHANNEL_AXES = {"values": 2, "heads": 1, "correlation": 0, "guesses": 1, "guess_map": 0}
-"""Modules with weights of each channel, and which axis V is, once `_split` has parted the axes."""
-
-
-def _stream_of(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> str | None:
-    """The stream of weights whose shape depends on its channels."""
+def _stream_of(name: str, codecs: Codecs) -> str | None:
+    """The stream of weights whose shape depends on its channels or categories."""
     module, _, rest = name.partition(".")
     stream = rest.split(".")[0]
-    is_bias = name in (f"values.{stream}.bias", f"guesses.{stream}.bias")
-    return stream if module in CHANNEL_AXES and stream in tokenizers and not is_bias else None
+    if module not in ("values", "heads", "anchors", "codes", "code_heads") or stream not in codecs:
+        return None
+    return None if name == f"values.{stream}.bias" else stream
 
 
 def _by_channel(
-    name: str, old: Tensor, fresh: Tensor, before: Sequence[str], now: Sequence[str], members: int
-) -> Tensor:
-    """`fresh` with the weights of the channels that `old` has; those that read a new channel are 0."""
-    if tuple(before) == tuple(now):
-        return _same_shape(name, old, fresh)
-    kind = name.split(".")[0]
-    source, result = _split(kind, old, len(before), members), _split(kind, fresh.clone(), len(now), members)
-    if kind in ("values", "guesses"):
+    name: str, stream: str, old: Tensor, fresh: Tensor, before: Codec, now: Codec, model: StateModel
+) -> tuple[Tensor, bool]:
+    """`fresh` with the weights of what `old` has, those that read a new channel 0; and whether there is anything new."""
+    module = name.split(".")[0]
+    if module in ("codes", "code_heads"):
+        return _by_row(old, fresh, before.categories, now.categories)
+    axis = _channel_axis(name, stream, model)
+    if axis is None or before.channels == now.channels:
+        return _same_shape(name, old, fresh), False
+    source = _split(module, axis, old, len(before.channels), model.head.members)
+    result = _split(module, axis, fresh.clone(), len(now.channels), model.head.members)
+    position = 2 if module == "values" else 1 if module == "heads" else axis
+    if module == "values" or name.endswith("guess.weight"):
         result.zero_()
-    for position, channel in enumerate(now):
-        if channel in before:
-            result.select(CHANNEL_AXES[kind], position).copy_(source.select(CHANNEL_AXES[kind], before.index(channel)))
-    return result.reshape(fresh.shape)
+    for place, channel in enumerate(now.channels):
+        if channel in before.channels:
+            result.select(position, place).copy_(source.select(position, before.channels.index(channel)))
+    return result.reshape(fresh.shape), bool(set(now.channels) - set(before.channels))
 
 
-def _split(kind: str, weights: Tensor, channels: int, members: int) -> Tensor:
-    if kind == "values":
-        return weights.unflatten(1, (2, channels, -1))  # W S V P
-    if kind == "guesses":
-        return weights.unflatten(1, (channels, -1))  # W V P
-    if kind == "heads":
-        return weights.unflatten(0, (members, channels, -1))  # E V P, and W unless it is a bias
-    return weights  # V
+def _channel_axis(name: str, stream: str, model: StateModel) -> int | None:
+    """Along which axis of a tensor the channels lie; None if along none."""
+    module = name.split(".")[0]
+    if module == "anchors":
+        axes: Mapping[str, int] = getattr(model.anchors[stream], "channel_axes")  # noqa: B009
+        return axes.get(name.removeprefix(f"anchors.{stream}."))
+    return {"values": 1, "heads": 0}[module]
+
+
+def _split(module: str, axis: int, weights: Tensor, channels: int, members: int) -> Tensor:
+    """Weights whose channels have an axis of their own."""
+    if module == "values":
+        return weights.unflatten(axis, (2, channels, -1))  # W S V P
+    if module == "heads":
+        return weights.unflatten(axis, (members, channels, -1))  # E V P, and W unless it is a bias
+    return weights.unflatten(axis, (channels, -1))
+
+
+def _by_row(old: Tensor, fresh: Tensor, before: Sequence[str], now: Sequence[str]) -> tuple[Tensor, bool]:
+    """Rows of categories, and of the unknown one, which is the last."""
+    result = fresh.clone()
+    for place, category in enumerate(now):
+        if category in before:
+            result[place] = old[before.index(category)]
+    if len(fresh) == len(now) + 1:
+        result[-1] = old[-1]
+    return result, bool(set(now) - set(before))
+
+
+def _by_axis(base: StateModel, model: StateModel, old: Tensor, fresh: Tensor) -> tuple[Tensor, bool]:
+    """Features of each axis keep their weights; those of a new axis start at 0."""
+    theirs = {}
+    first = 0
+    for axis in base.axes:
+        theirs[axis.name] = slice(first, first + feature_size([axis]))
+        first += feature_size([axis])
+    parts = []
+    for axis in model.axes:
+        known = old[:, theirs[axis.name]] if axis.name in theirs else None
+        parts.append(fresh.new_zeros(len(fresh), feature_size([axis])) if known is None else known)
+    return torch.cat(parts, dim=1), len(model.axes) > len(base.axes)
 
 
 def _same_shape(name: str, old: Tensor, fresh: Tensor) -> Tensor:
     if old.shape != fresh.shape:
-        raise ModelError(
+        raise AdaptationError(
             f"weights {name} have shape {list(old.shape)} in the model to start from, {list(fresh.shape)} by the recipe. "
-            "Leave out the section model: it is inherited."
+            "Leave out the section model: it is inherited. If a stream has axes that the model has no room for, train a new model."
         )
     return old
 
 
-def _require_same_patch(stream: str, before: FieldTokenizer, now: FieldTokenizer) -> None:
-    if before.stream.patch != now.stream.patch or (before.groups == 1) != (now.groups == 1):
-        raise ModelError(
-            f"stream {stream}: the model knows it with tokens of {list(before.stream.patch)}, the recipe says {list(now.stream.patch)} or "
-            "another levels_share_token. Give a stream with other tokens a name of its own."
+def _require_same_tokens(stream: str, before: Codec, now: Codec) -> None:
+    """Channels may differ; steps and points of a token, and its axes, may not."""
+    old, new = before.spec, now.spec
+    same_axes = [axis.name for axis in old.axes] == [axis.name for axis in new.axes]
+    if old.dimensions[1:] != new.dimensions[1:] or not same_axes:
+        raise AdaptationError(
+            f"stream {stream}: the model knows it with tokens of {old.dimensions[1]} steps and {old.dimensions[2]} points, the recipe says "
+            f"{new.dimensions[1]} and {new.dimensions[2]}, or other axes. Give a stream with other tokens a name of its own."
         )

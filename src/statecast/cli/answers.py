@@ -16,7 +16,7 @@ from statecast.cli.options import (
     Store,
     by_stream,
 )
-from statecast.cli.tell import print_skill
+from statecast.cli.printing import print_skill
 
 
 def evaluate(
@@ -34,9 +34,9 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
-    from statecast import jobs
+    from statecast.fields import verbs
 
-    evaluation = jobs.evaluate(
+    evaluation = verbs.evaluate(
         run,
         store,
         period,
@@ -63,9 +63,9 @@ def predict(
     overwrite: Overwrite = False,
 ) -> None:
     """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
-    from statecast import jobs
+    from statecast.fields import verbs
 
-    jobs.predict(run, store, init, steps, stores=by_stream(stores), members=members, out=out, overwrite=overwrite)
+    verbs.predict(run, store, init, steps, stores=by_stream(stores), members=members, out=out, overwrite=overwrite)
     print(f"forecast: {out}")
 
 
@@ -81,10 +81,10 @@ def complete(
     quiet: Quiet = False,
 ) -> None:
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
-    from statecast import jobs
+    from statecast.fields import verbs
 
     own = by_stream(stores)
-    jobs.complete(run, store, period, stores=own, members=members, out=out, overwrite=overwrite, progress=not quiet)
+    verbs.complete(run, store, period, stores=own, members=members, out=out, overwrite=overwrite, progress=not quiet)
     print(f"completed: {out}")
 
 
@@ -111,10 +111,10 @@ def explain(
     overwrite: Overwrite = False,
 ) -> None:
     """What an answer at one point comes from: attention maps, roll-out, sensitivities, and what it would be under another α."""
-    from statecast import jobs
     from statecast.explain.sensitivity import read_members
+    from statecast.fields import verbs
 
-    jobs.explain(
+    verbs.explain(
         run,
         store,
         at,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from statecast.cli.options import Out, Overwrite, Quiet
-from statecast.cli.tell import print_skill
+from statecast.cli.printing import print_skill
 
 
 def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False, quiet: Quiet = False) -> None:

@@ -21,7 +21,7 @@ from statecast.cli.options import (
     Strategy,
     by_stream,
 )
-from statecast.cli.tell import print_path, print_skill, print_table
+from statecast.cli.printing import print_path, print_skill, print_table
 
 
 def pretrain(
@@ -40,10 +40,10 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Pre-train a new model by RECIPE (a YAML file, or the name of one that ships with statecast)."""
-    from statecast import jobs
+    from statecast import runs
     from statecast.training import Devices
 
-    jobs.pretrain(
+    runs.pretrain(
         recipe,
         out,
         overrides=[*(overrides or ()), *_checkpoint_overrides(every, keep)],
@@ -73,10 +73,10 @@ def finetune(
     quiet: Quiet = False,
 ) -> None:
     """Go on from a trained model with another task or other data; RECIPE says only what changes."""
-    from statecast import jobs
+    from statecast import runs
     from statecast.training import Devices
 
-    jobs.finetune(
+    runs.finetune(
         recipe,
         start_from,
         out,
@@ -143,9 +143,9 @@ def samples(
     """The samples of one training step, as the run drew them: when, how much, which values, which loss."""
     from statecast.inspection import look_at_samples
 
-    rows = [["sample", "stream", "window starts", "shown", "asked", "observed", "lowest", "highest", "loss"]]
+    rows = [["sample", "stream", "window", "shown", "asked", "observed", "lowest", "highest", "loss"]]
     rows += [
-        [str(f.sample), f.stream, f.starts, str(f.shown), str(f.asked), f"{f.observed:.0%}"]
+        [str(f.sample), f.stream, f.window, str(f.shown), str(f.asked), f"{f.observed:.0%}"]
         + [f"{value:.3g}" for value in (f.lowest, f.highest, f.loss)]
         for f in look_at_samples(run, step)
     ]

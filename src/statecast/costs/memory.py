@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from statecast.models import ModelOptions, StateModel, TokenSpec
-from statecast.streams import COORDINATES, Question, Tokens
+from statecast.axes import column_names
+from statecast.models import ModelOptions, StateModel
+from statecast.streams import Question, Tokens, TokenSpec
 
 GIB = 2**30
 FULL, HALF = 4, 2  # bytes of a number
@@ -106,7 +107,7 @@ def _saved_bytes(
         model.recomputes = recomputes
         question = blank_question(specs, counts)
         with saved_storages(model) as storages, torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
-            answers = model(question.context, question.queries)
+            answers = model.answer(question)
         del answers
     return sum(storages.values())
 
@@ -138,12 +139,14 @@ def _is_of_a_weight(tensor: Tensor) -> bool:
 
 def blank_question(specs: Mapping[str, TokenSpec], counts: Counts, samples: int = 1) -> Question:
     """A question of these sizes that holds nothing."""
+    context = {name: _blank(specs[name], count, samples) for name, count in counts.shown.items()}
+    queries = {name: _blank(specs[name], count, samples) for name, count in counts.asked.items()}
+    return Question(context, queries)
 
-    def blank(name: str, n: int) -> Tokens:
-        shape = (samples, n, specs[name].size)
-        guess = torch.zeros((samples, n, specs[name].guess_size)) if specs[name].guessed else None
-        coords = torch.ones((samples, n, len(COORDINATES)))
-        return Tokens(torch.zeros(shape), coords, torch.ones(shape, dtype=torch.bool), guess)
 
-    sides = ({name: blank(name, n) for name, n in side.items()} for side in (counts.shown, counts.asked))
-    return Question(*sides)
+def _blank(spec: TokenSpec, count: int, samples: int) -> Tokens:
+    shape = (samples, count, spec.size)
+    coords = torch.ones((samples, count, len(column_names(spec.axes))))
+    codes = torch.zeros((samples, count), dtype=torch.int64) if spec.vocabulary else None
+    guess = torch.zeros((samples, count, spec.guess_size)) if spec.guess_size else None
+    return Tokens(torch.zeros(shape), coords, torch.ones(shape, dtype=torch.bool), spec, codes=codes, guess=guess)

@@ -1,50 +1,23 @@
-"""Parameters, operations and memory of a recipe's model, without its weights and without its data.
-
-Axes: N token, P value in a token, C coordinate.
-"""
+"""Parameters, operations and memory of a recipe's model, without its weights and without its data."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 
 from statecast.config import Recipe, RecipeError
 from statecast.costs.estimate import require_sane
 from statecast.costs.memory import GIB, Counts, Weights, activation_bytes
-from statecast.fields.sources import MissingStoreError, Record, open_fields
-from statecast.fields.tokenizers.windows import window_shapes
-from statecast.models import StateModel, TokenSpec
+from statecast.domain import find_domain
+from statecast.models import StateModel
 from statecast.models.operations import sample_flops
-from statecast.streams import COORDINATES, Stream, Tokens, token_counts
-from statecast.tasks import Forecast
-from statecast.tasks.forecast import blocks_of
+from statecast.streams import TokenSpec, Window, token_counts
+from statecast.tasks import TaskError
 
 DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known to some 5 %
-DEFAULT_STEP_H = 6.0
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A stream in a window: tokens and channels of one, groups of tokens at a place (levels), and the patch grid."""
-
-    channels: int
-    groups: int
-    grid: tuple[int, int, int]
-    patch: tuple[int, int, int]
-    guessed: bool = False
-
-    @property
-    def tokens(self) -> int:
-        return self.groups * math.prod(self.grid)
-
-    @property
-    def spec(self) -> TokenSpec:
-        return TokenSpec(channels=self.channels, patch=self.patch, step_h=DEFAULT_STEP_H, guessed=self.guessed)
 
 
 @dataclass(frozen=True)
@@ -92,31 +65,35 @@ class ModelSize:
 def size_of(recipe: Recipe) -> ModelSize:
     """Builds the recipe's model on torch's `meta` device and asks it questions without values.
 
-    The store decides how many channels a stream has and how large the domain is; if it is not there, each variable of a stream with levels
-    is taken to have them all, and the window needs an extent. Raises RecipeError if it has none, StoreError if the store can't be read.
+    The domain says how many tokens a sample has. Raises RecipeError where it can't say without data that is not there, or for streams that
+    the task can't be asked of.
     """
-    layouts, assumed = layouts_of(recipe)
-    specs = {name: layout.spec for name, layout in layouts.items()}
+    sizes = find_domain(recipe.data.domain).sizes(recipe)
+    specs = sizes.specs
+    try:
+        recipe.task.require(specs)
+    except TaskError as error:
+        raise RecipeError(str(error)) from None
     training, low_precision = recipe.training, recipe.training.precision != "32-true"
-    drawn = draw_counts(recipe, layouts)
+    drawn = draw_counts(recipe, sizes.window)
     recomputes = training.activation_checkpointing
-    blocks = blocks_of(recipe.task)
+    blocks = recipe.task.rollout_blocks
     flops = [blocks * sample_flops(recipe.model, specs, c.shown, c.asked, recomputes=recomputes) for c in drawn]
     largest = {id(c): c for c in (max(drawn, key=_shown), max(drawn, key=_asked))}.values()
+    kept = [
+        activation_bytes(recipe.model, specs, counts, low_precision=low_precision, recomputes=recomputes)
+        for counts in largest
+    ]
     return ModelSize(
         weights=Weights.of(model_on_meta(recipe, specs)),
-        tokens_per_sample=sum(layout.tokens for layout in layouts.values()),
+        tokens_per_sample=sum(map(len, sizes.window.values())),
         flops_per_sample=float(np.mean(flops)),
-        activation_bytes=blocks
-        * max(
-            activation_bytes(recipe.model, specs, counts, low_precision=low_precision, recomputes=recomputes)
-            for counts in largest
-        ),
+        activation_bytes=blocks * max(kept),
         low_precision=low_precision,
         samples=training.steps * training.batch_size,
         batch_size=training.batch_size,
         accumulate=training.accumulate,
-        assumed=tuple(assumed),
+        assumed=sizes.assumed,
     )
 
 
@@ -134,81 +111,13 @@ def model_on_meta(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> StateModel:
         return StateModel(recipe.model, specs)
 
 
-def draw_counts(recipe: Recipe, layouts: Mapping[str, Layout]) -> list[Counts]:
-    """Numbers of tokens in the first steps of a training, of a block where it is a roll-out: the recipe's own task splits windows, with the
-    seeds of the training."""
-    window = {name: _places(recipe.streams[name], layout) for name, layout in layouts.items()}
-    counts, blocks = [], blocks_of(recipe.task)
+def draw_counts(recipe: Recipe, window: Window) -> list[Counts]:
+    """Numbers of tokens in the first steps of a training, of a block where it is a roll-out: the recipe's own task asks about `window`,
+    with the seeds of the training."""
+    counts, blocks = [], recipe.task.rollout_blocks
     for step in range(DRAWS):
         sample, of_step = (np.random.default_rng([recipe.seed, part, step]) for part in (0, 1))
         question = recipe.task(window, sample, of_step)
         asked = {name: count // blocks for name, count in token_counts(question.queries).items()}
         counts.append(Counts(token_counts(question.context), asked))
     return counts
-
-
-def layouts_of(recipe: Recipe) -> tuple[dict[str, Layout], list[str]]:
-    """The layout of each stream in the recipe's window, and what had to be assumed for it."""
-    assumed = []
-    stores = {name: recipe.data.stores.get(name, recipe.data.store) for name in recipe.streams}
-    datasets: dict[str, xr.Dataset | None] = {}
-    for store in dict.fromkeys(stores.values()):
-        try:
-            datasets[store] = open_fields(store)
-        except MissingStoreError:
-            datasets[store] = None
-            assumed.append(f"store {store} is not there: every variable has all levels of its stream")
-            if store in recipe.data.stores.values():
-                assumed.append(f"a window has as many tokens of {store} as of {recipe.data.store}")
-    task = recipe.task
-    slabs = task.training_slabs if isinstance(task, Forecast) else task.slabs
-    steps = slabs * max(stream.patch[0] for stream in recipe.streams.values())
-    records = {n: Record.open(d, recipe.streams[n]) for n, s in stores.items() if (d := datasets[s]) is not None}
-    shapes = _window_shapes(recipe, records)
-    layouts = {}
-    for name, stream in recipe.streams.items():
-        record = records.get(name)
-        channels = len(record.channels) if record else len(stream.variables) * max(1, len(stream.levels))
-        layouts[name] = _layout(name, stream, channels, (steps, *shapes[name]))
-    return layouts, assumed
-
-
-def _window_shapes(recipe: Recipe, records: Mapping[str, Record]) -> dict[str, tuple[int, int]]:
-    """Rows and columns of each stream's window. Of a stream whose own store is not there as many tokens as of the first."""
-    first, patches = next(iter(recipe.streams)), {name: stream.patch for name, stream in recipe.streams.items()}
-    extent = recipe.window.extent or (records[first].grid.shape if first in records else None)
-    if extent is None:
-        raise RecipeError(f"window.extent: is needed for a cost where store {recipe.data.store} is not there.")
-    shapes = dict.fromkeys(recipe.streams, extent)
-    if first in records:  # its grid says how many degrees a window covers
-        grids = {name: records[name].grid for name in recipe.streams if name in records}
-        shapes |= window_shapes(recipe.window.extent, grids, patches)
-    for name in recipe.data.stores:
-        if name not in records:
-            tokens = (extent[0] // patches[first][1], extent[1] // patches[first][2])
-            shapes[name] = (tokens[0] * patches[name][1], tokens[1] * patches[name][2])
-    return shapes
-
-
-def _layout(name: str, stream: Stream, channels: int, window: tuple[int, ...]) -> Layout:
-    if any(size % patch for size, patch in zip(window, stream.patch, strict=True)):
-        raise RecipeError(f"streams.{name}.patch {list(stream.patch)} doesn't divide the window {list(window)}.")
-    time, rows, columns = (size // patch for size, patch in zip(window, stream.patch, strict=True))
-    groups = 1 if stream.levels_share_token else max(1, len(stream.levels))
-    return Layout(channels // groups, groups, (time, rows, columns), stream.patch, bool(stream.first_guess))
-
-
-def _places(stream: Stream, layout: Layout) -> Tokens:
-    """Tokens that hold nothing, at regular places: enough for a task to choose among."""
-    time, rows, columns = (np.arange(size) for size in layout.grid)
-    levels = stream.levels if layout.groups > 1 else (500.0,)
-    coords = torch.tensor(
-        [
-            (-60 + 120 * row / layout.grid[1], column, t * DEFAULT_STEP_H * stream.patch[0], 0.0, 0.0, level, 1.0)
-            for t, level, row, column in product(time, levels, rows, columns)
-        ],
-        dtype=torch.float32,
-    )
-    assert coords.shape == (layout.tokens, len(COORDINATES))
-    nothing = torch.zeros(len(coords), stream.patch[0])
-    return Tokens(nothing, coords, nothing.bool(), layout=(1, stream.patch[0], 1))

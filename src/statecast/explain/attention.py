@@ -4,16 +4,17 @@ Axes: H head, N query token, M shown token, L layer, D value inside a head.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from statecast.axes import metric_vectors
 from statecast.models import StateModel
-from statecast.models.anchors import Neighbours
 from statecast.models.attention import GeometricAttention, Geometry
-from statecast.streams import Question, Tokens
+from statecast.streams import Question
 
 CHUNK = 256  # queries at a time
 
@@ -27,6 +28,7 @@ class Layer:
     at: Geometry
     context: Float[Tensor, "1 M W"]
     where: Geometry
+    visible: Bool[Tensor, "1 #N M"] | None = None
 
     def probabilities(self, rows: Int[Tensor, " R"] | slice) -> Float[Tensor, "H R M"]:
         """Rows of softmax(query · key), of each head; each sums to 1.
@@ -34,15 +36,26 @@ class Layer:
         The logits are those of `models.attention`, up to a term that is the same for all keys of a row.
         """
         query, key, _ = self.attention.project(self.queries, self.at, self.context, self.where)
-        return _softmax(query[0, :, rows], key[0])
+        return self._softmax(query[0, :, rows], key[0], rows)
 
     def carry_back(self, weights: Float[Tensor, " N"], chunk: int = CHUNK) -> Float[Tensor, " M"]:
         """weights @ A, with A the probabilities' mean over heads: H × `chunk` × M of it at a time."""
         query, key, _ = self.attention.project(self.queries, self.at, self.context, self.where)
         carried = weights.new_zeros(key.shape[2])
-        for some, theirs in zip(query[0].split(chunk, dim=1), weights.split(chunk), strict=True):
-            carried += theirs @ _softmax(some, key[0]).mean(dim=0)
+        for first in range(0, len(weights), chunk):
+            rows = slice(first, first + chunk)
+            carried += weights[rows] @ self._softmax(query[0, :, rows], key[0], rows).mean(dim=0)
         return carried
+
+    def _softmax(
+        self, query: Float[Tensor, "H R D"], key: Float[Tensor, "H M D"], rows: Int[Tensor, " R"] | slice
+    ) -> Float[Tensor, "H R M"]:
+        """0 for keys that a query doesn't see, and for a query that sees nothing."""
+        logits = query @ key.transpose(-1, -2)
+        if self.visible is None:
+            return torch.softmax(logits, dim=-1)
+        visible = self.visible[0].expand(self.queries.shape[1], -1)[rows]
+        return torch.softmax(logits.masked_fill(~visible, -torch.inf), dim=-1).nan_to_num()
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def trace(model: StateModel, question: Question) -> Trace:
     modules = [block.attention for block in (*model.encoder, *model.decoder)]
     hooks = [module.register_forward_pre_hook(lambda m, inputs: _keep(kept, m, inputs)) for module in modules]
     try:
-        model(question.context, question.queries)
+        model.answer(question)
     finally:
         for hook in hooks:
             hook.remove()
@@ -114,19 +127,21 @@ def carry_through(layers: Sequence[Layer], row: Float[Tensor, " M"], chunk: int)
     return row
 
 
-def nearest_shown(question: Question) -> int:
-    """The shown token, among those of all streams, that lies nearest to the asked one: of its own stream, if that is shown (its anchor)."""
+def nearest_shown(model: StateModel, question: Question) -> int:
+    """The visible token, among those of all streams, that lies nearest to the asked one: of its own stream, if that is visible.
+
+    By the metric of attention (`axes.metric_vectors`). The asked token itself, where it is shown corrupted, is passed over.
+    """
     ((stream, asked),) = question.queries.items()
-    before = 0
-    for name, tokens in question.context.items():
-        if name == stream:
-            return before + int(Neighbours.of(asked, tokens).index[0, 0, 0])
-        before += tokens.values.shape[-2]
-    coords = torch.cat([tokens.coords for tokens in question.context.values()], dim=-2)
-    observed = torch.cat([tokens.observed.any(dim=-1, keepdim=True) for tokens in question.context.values()], dim=-2)
-    shown = Tokens(observed.to(coords.dtype), coords, observed)
-    return int(Neighbours.of(replace(asked, layout=None), shown).index[0, 0, 0])
-
-
-def _softmax(query: Float[Tensor, "H R D"], key: Float[Tensor, "H M D"]) -> Float[Tensor, "H R M"]:
-    return torch.softmax(query @ key.transpose(-1, -2), dim=-1)
+    sizes = {name: tokens.values.shape[-2] for name, tokens in question.context.items()}
+    among = [stream] if sizes.get(stream) else list(sizes)
+    before = list(accumulate(sizes.values(), initial=0))
+    first = before[list(sizes).index(among[0])]
+    here = metric_vectors(model.in_space(asked)[0], model.axes)
+    there = torch.cat([metric_vectors(model.in_space(question.context[name])[0], model.axes) for name in among])
+    distance = (there - here).square().sum(dim=-1)
+    numbers = question.context[stream].index if among == [stream] else None
+    if numbers is not None and asked.index is not None:
+        is_itself = numbers[0] == asked.index[0, 0]
+        distance = torch.where(is_itself, torch.inf, distance)
+    return first + int(distance.argmin())

@@ -23,7 +23,7 @@ def as_batch(question: Question, model: StateModel) -> Question:
     """One sample as a batch, on the model's device and in its precision."""
     weight = next(model.parameters())
     batch = stack_questions([question]).to(weight.device)
-    return Question(*({n: _cast(t, weight.dtype) for n, t in part.items()} for part in (batch.context, batch.queries)))
+    return batch.each(lambda tokens: _cast(tokens, weight.dtype))
 
 
 def _cast(tokens: Tokens, dtype: torch.dtype) -> Tokens:

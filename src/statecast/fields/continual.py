@@ -7,14 +7,15 @@ from typing import Any
 
 import xarray as xr
 
-from statecast.config import Period, Recipe, RecipeError, read_recipe, replayed_periods
+from statecast.config import RecipeError, read_recipe
 from statecast.fields.evaluation import Verification, write_scores
 from statecast.fields.evaluation.verify import verify
-from statecast.fields.held_out import model_stores, own_stores
-from statecast.fields.preparation import learned_from
+from statecast.fields.held_out import model_stores, stream_stores
+from statecast.fields.recipe import FieldRecipe, Period
+from statecast.fields.source import learned_from
 from statecast.fields.sources import Record, StoreError, Stores
 from statecast.fields.sources.record import select_period
-from statecast.jobs import finetune
+from statecast.runs import finetune
 from statecast.trained import TrainedModel, load
 from statecast.training import ONE_DEVICE, Devices, is_first_process
 
@@ -63,8 +64,9 @@ def update(
     base = run if isinstance(run, TrainedModel) else load(run)
     opened = model_stores(base, data, stores)
     values = _recipe(base, data, next(iter(opened.values())), since, replay)
-    values["data"]["stores"] = own_stores(base, stores)
+    values["data"]["stores"] = stream_stores(base, stores)
     recipe = read_recipe(values, overrides)
+    assert isinstance(recipe, FieldRecipe)
     trained = finetune(
         recipe, base, out, overwrite=overwrite, resume=resume, devices=devices, progress=progress, title="update"
     )
@@ -79,9 +81,9 @@ def update(
 
 def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, replay: float) -> dict[str, Any]:
     """The base's own recipe with the new period to learn from and to be held out, and the old one to be replayed."""
-    before = dict(base.recipe["data"])
+    known = base.recipe.as_dict()
     index = _since(dataset, since)
-    learned = (*replayed_periods(before.get("replay")), before["train"])
+    learned = base.recipe.data.learned_periods
     last = max(select_period(dataset, period).indexes["time"][-1] for period in learned)
     if index[0] <= last:
         raise RecipeError(
@@ -96,9 +98,8 @@ def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, repl
     text = [time.isoformat() for time in ends]
     replayed = {"replay": learned, "replayed": replay} if replay else {"replay": None}
     period = {"train": text[:2], "validate": text[2:], **replayed}
-    training = base.recipe["training"]
-    gentle = {**training, "learning_rate": GENTLE * training["learning_rate"]}
-    return {**base.recipe, "data": {**before, "store": data, **period}, "training": gentle}
+    gentle = {**known["training"], "learning_rate": GENTLE * known["training"]["learning_rate"]}
+    return {**known, "data": {**known["data"], "store": data, **period}, "training": gentle}
 
 
 def _since(dataset: xr.Dataset, since: str) -> Any:
@@ -116,23 +117,23 @@ def _since(dataset: xr.Dataset, since: str) -> Any:
 
 
 def _before_and_after(
-    base: TrainedModel, trained: TrainedModel, recipe: Recipe, stores: Stores, *, progress: bool
+    base: TrainedModel, trained: TrainedModel, recipe: FieldRecipe, stores: Stores, *, progress: bool
 ) -> dict[str, list[Verification]]:
-    models = {"model": TrainedModel(trained.model, trained.tokenizers, base.recipe), "before": base}
+    models = {"model": TrainedModel(trained.model, trained.codecs, base.recipe), "before": base}
     dataset = next(iter(stores.values()))
     periods = dict(zip(PERIODS, (_old_validation(base, recipe, dataset), recipe.data.validate_on), strict=True))
     found = {}
     for name, period in periods.items():
         if period is not None:
-            records = {n: Record.open(stores[n], t.stream, period) for n, t in base.tokenizers.items()}
+            records = {n: Record.open(stores[n], t.stream, period) for n, t in base.codecs.items()}
             title = f"{name} period, before and after"
             found[name] = verify(models, records, None, every_h=24.0, progress=progress, title=title)
     return found
 
 
-def _old_validation(base: TrainedModel, recipe: Recipe, dataset: xr.Dataset) -> Period | None:
+def _old_validation(base: TrainedModel, recipe: FieldRecipe, dataset: xr.Dataset) -> Period | None:
     """The period that the base's training held out; none if there was none, or if this one has learned from some of it."""
-    period = base.recipe["data"].get("validate")
+    period = base.recipe.data.validate_on
     if period is None:
         return None
     learned = learned_from(dataset, recipe).indexes["time"]

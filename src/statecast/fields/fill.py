@@ -3,35 +3,32 @@
 Axes: N token, M moment of an orbit.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from statecast.streams import Question, Tokens, Window
-from statecast.tasks.forecast import Slabs, ask_a_share, slab_of
+from statecast.tasks.base import ASKED, Share, Slabs, TaskOptions, ask_a_share, slab_of, split
 
 ORBIT_MIN, INCLINATION_DEG = 101.0, 98.7  # of the polar orbiters of NOAA and EUMETSAT
 EARTH_DEG_PER_MIN = 360.0 / (24 * 60)
 
 
-class Fill(BaseModel):
+class Fill(TaskOptions):
     """Show the tokens that lie nearest to the ground track of a polar orbiter during their slab of time, ask the others.
 
     Where the orbit crosses the equator is drawn for each sample. Every stream is seen along the same track.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    needs_order: ClassVar[bool] = True
 
     kind: Literal["fill"] = "fill"
     slabs: Slabs = Field(2, description="token slabs of the window")
     hidden: float = Field(0.6, gt=0, lt=1, description="share of each slab that the swaths leave out")
     slab_h: float = Field(6.0, gt=0, description="hours of observations that make a slab")
-    asked: float = Field(
-        1.0, gt=0, le=1, description="share of the asked tokens that a training sample asks, at random"
-    )
+    asked: Share = Field(1.0, description=ASKED)
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
         """A question with the same number of tokens in every sample of a step."""
@@ -42,12 +39,7 @@ class Fill(BaseModel):
         return self._split(window, np.random.default_rng(seed).uniform(0, 360))
 
     def _split(self, window: Window, node_deg: float) -> Question:
-        context, queries = {}, {}
-        for name, tokens in window.items():
-            seen = self._seen(tokens, node_deg)
-            context[name] = tokens[torch.from_numpy(np.flatnonzero(seen))]
-            queries[name] = tokens[torch.from_numpy(np.flatnonzero(~seen))]
-        return Question(context, queries)
+        return split(window, {name: ~self._seen(tokens, node_deg) for name, tokens in window.items()})
 
     def _seen(self, tokens: Tokens, node_deg: float) -> np.ndarray:
         """True for the tokens nearest to the track, the same number in every slab and sample."""

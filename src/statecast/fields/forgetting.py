@@ -1,7 +1,7 @@
 """What a fine-tuning that changed the streams of a model has forgotten: the skill in the old question before and after."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from statecast.adaptation import transfer
-from statecast.adaptation.transfer import token_channels
-from statecast.config import Recipe
 from statecast.fields.evaluation import Verification, write_scores
 from statecast.fields.evaluation.verify import verify
-from statecast.fields.preparation import recipe_stores
+from statecast.fields.recipe import FieldRecipe
+from statecast.fields.source import recipe_stores
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.trained import TrainedModel, build
@@ -21,23 +20,44 @@ from statecast.trained import TrainedModel, build
 Tokenizers = Mapping[str, FieldTokenizer]
 
 
-def may_forget(base: TrainedModel, tokenizers: Tokenizers, recipe: Recipe) -> bool:
+def prepare_report(
+    base: TrainedModel, trained: TrainedModel, *, progress: bool
+) -> Callable[[Path], Callable[[Path], None]] | None:
+    """What is to be done after a fine-tuning that may forget: write the report, then print where it lies. None if there is none to write.
+
+    Prints one line on standard error if a report is due and can't be made.
+    """
+    recipe = trained.recipe
+    if not may_forget(base, trained.codecs, recipe):
+        return None
+    if reason := why_no_report(base, trained.codecs, recipe):
+        print_no_report(reason)
+        return None
+
+    def write(directory: Path) -> Callable[[Path], None]:
+        found = report_forgetting(base, trained, recipe, directory, progress=progress)
+        return lambda run: print_forgetting(found, run)
+
+    return write
+
+
+def may_forget(base: TrainedModel, tokenizers: Tokenizers, recipe: FieldRecipe) -> bool:
     """Whether a fine-tuning has other streams or channels than its base, and weights that the base had are free."""
-    return recipe.adaptation.change != "new" and _known(base.tokenizers) != _known(tokenizers)
+    return recipe.adaptation.change != "new" and _known(base.codecs) != _known(tokenizers)
 
 
 def _known(tokenizers: Tokenizers) -> dict[str, set[str]]:
     return {name: {str(c) for c in t.climatology.channels} for name, t in tokenizers.items()}
 
 
-def why_no_report(base: TrainedModel, tokenizers: Tokenizers, recipe: Recipe) -> str | None:
+def why_no_report(base: TrainedModel, tokenizers: Tokenizers, recipe: FieldRecipe) -> str | None:
     """Why the old question can't be asked of the fine-tuned model; None if it can."""
     if recipe.data.validate_on is None:
         return "data.validate is null. Name a period that no training has seen."
-    for name, known in base.tokenizers.items():
+    for name, known in base.codecs.items():
         if name not in tokenizers:
             return f"stream {name}, which the old question is about, is left out."
-        if gone := [c for c in token_channels(known) if c not in token_channels(tokenizers[name])]:
+        if gone := [c for c in known.channels if c not in tokenizers[name].channels]:
             return f"stream {name} has no {gone[0]} any more, which the old question is about."
         if gone := sorted(set(known.stream.first_guess) - set(tokenizers[name].stream.first_guess)):
             return f"stream {name} has no first guess of {gone[0]} any more, which the old question starts from."
@@ -49,18 +69,18 @@ def as_before(trained: TrainedModel, base: TrainedModel) -> TrainedModel:
 
     What is new is not seen, as where it was not observed, and not asked. Every channel of `base` must be left, see `why_no_report`.
     """
-    model = build(base.model.options, base.tokenizers, seed=0)
-    taken = transfer(trained, model, base.tokenizers)
-    assert not taken.new and not taken.mixed, taken
-    return TrainedModel(model.eval(), base.tokenizers, base.recipe)
+    model = build(base.model.options, base.codecs, 0, base.model.axes)
+    report = transfer(trained.model, trained.codecs, model, base.codecs)
+    assert not report.new and not report.mixed, report
+    return TrainedModel(model.eval(), base.codecs, base.recipe)
 
 
 def report_forgetting(
-    base: TrainedModel, trained: TrainedModel, recipe: Recipe, directory: Path, *, progress: bool
+    base: TrainedModel, trained: TrainedModel, recipe: FieldRecipe, directory: Path, *, progress: bool
 ) -> list[Verification]:
     """Verify both models on the validation period by what the old one was trained for; write `forgetting/scores.json` and `.nc`."""
     stores = recipe_stores(recipe)
-    records = {n: Record.open(stores[n], t.stream, recipe.data.validate_on) for n, t in base.tokenizers.items()}
+    records = {n: Record.open(stores[n], t.stream, recipe.data.validate_on) for n, t in base.codecs.items()}
     models = {"model": as_before(trained, base), "before": base}
     found = verify(models, records, None, every_h=24.0, progress=progress, title="old question, before and after")
     (directory / "forgetting").mkdir(exist_ok=True)
@@ -68,11 +88,11 @@ def report_forgetting(
     return found
 
 
-def tell_no_report(reason: str) -> None:
+def print_no_report(reason: str) -> None:
     print(f"no forgetting report, because {reason}", file=sys.stderr)
 
 
-def tell_forgetting(found: Sequence[Verification], run: Path) -> None:
+def print_forgetting(found: Sequence[Verification], run: Path) -> None:
     """A short table on standard error, and where the scores lie."""
     table = Table("old question", "RMSE after / before, mean", "worst channel", "its ratio", title="forgotten")
     for task, mean, channel, worst in forgotten(found):

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 
-from statecast.config import Recipe, RecipeError, replayed_periods
+from statecast.fields.source import overlaps
 from statecast.fields.sources import StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
+from statecast.tasks import Translate
 from statecast.trained import TrainedModel
 
 
@@ -24,24 +24,24 @@ def model_stores(
     Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given, but for variables that
     are those of another stream there.
     """
-    opened = open_stores(data, trained.tokenizers, own_stores(trained, given, needs_asked=needs_asked))
+    opened = open_stores(data, trained.codecs, stream_stores(trained, given, needs_asked=needs_asked))
     if not needs_asked:
-        own = own_stores(trained)
-        for name in own.keys() - own_stores(trained, given, needs_asked=False).keys():
-            others = [n for n in trained.tokenizers if n not in own]  # whose variables `data` holds
-            theirs = {v for n in others for v in trained.tokenizers[n].stream.variables}
+        own = stream_stores(trained)
+        for name in own.keys() - stream_stores(trained, given, needs_asked=False).keys():
+            others = [n for n in trained.codecs if n not in own]  # whose variables `data` holds
+            theirs = {v for n in others for v in trained.codecs[n].stream.variables}
             opened[name] = opened[name].drop_vars(theirs, errors="ignore")
     return opened
 
 
-def own_stores(
+def stream_stores(
     trained: TrainedModel, given: Mapping[str, str | xr.Dataset] | None = None, *, needs_asked: bool = True
 ) -> dict[str, str | xr.Dataset]:
     """The stores of streams that don't lie in the data that is given for all, see `model_stores`."""
-    own = dict(trained.recipe["data"].get("stores", {}))
-    if not needs_asked:
-        own = {name: store for name, store in own.items() if name not in trained.recipe["task"].get("to", ())}
-    return {name: store for name, store in own.items() if name in trained.tokenizers} | dict(given or {})
+    own, task = dict(trained.recipe.data.stores), trained.recipe.task
+    if not needs_asked and isinstance(task, Translate):
+        own = {name: store for name, store in own.items() if name not in task.to}
+    return {name: store for name, store in own.items() if name in trained.codecs} | dict(given or {})
 
 
 def require_unseen(
@@ -53,13 +53,13 @@ def require_unseen(
     """
     dataset = next(iter(opened.values()))
     asked = select_period(dataset, period).indexes["time"]
-    changing = [name for name, t in trained.tokenizers.items() if _changes(opened[name], t.stream.variables)]
+    changing = [name for name, t in trained.codecs.items() if _changes(opened[name], t.stream.variables)]
     for data in trained.learned:
-        stores = (data["store"], *data.get("stores", {}).values())
+        stores = (data.store, *data.stores.values())
         if not any(_is_same(named[name], store) for name in changing for store in stores):
             continue
-        for learned in (*replayed_periods(data.get("replay")), data["train"]):
-            if _overlaps(dataset, learned, asked):
+        for learned in data.learned_periods:
+            if overlaps(dataset, learned, asked):
                 raise StoreError(
                     f"period {period[0]} to {period[1]}: overlaps the training period {learned[0]} to {learned[1]}. "
                     "Scores would flatter the model. Name a period outside it."
@@ -70,35 +70,11 @@ def _changes(dataset: xr.Dataset, variables: Sequence[str]) -> bool:
     return any(name not in dataset or "time" in dataset[name].dims for name in variables)
 
 
-def _overlaps(dataset: xr.Dataset, period: Sequence[str], asked: Any) -> bool:
-    try:
-        seen = select_period(dataset, period).indexes["time"]
-    except StoreError:  # the store has none of it
-        return False
-    return bool(seen[0] <= asked[-1] and asked[0] <= seen[-1])
-
-
 def _is_same(given: str | Path | xr.Dataset, store: str) -> bool:
     """Whether a store is given by another spelling of the same path, such as ./era5.zarr."""
     return not isinstance(given, xr.Dataset) and Path(given).resolve() == Path(store).resolve()
 
 
 def are_of_training(trained: TrainedModel, named: Mapping[str, str | xr.Dataset]) -> bool:
-    data = trained.recipe["data"]
-    own = data.get("stores", {})
-    return all(_is_same(named[name], own.get(name, data["store"])) for name in trained.tokenizers)
-
-
-def require_apart(recipe: Recipe, stores: Stores) -> None:
-    """Raises RecipeError if the validation period of a recipe shares a time step with what it trains on."""
-    if recipe.data.validate_on is None:
-        return
-    dataset = next(iter(stores.values()))
-    validated = select_period(dataset, recipe.data.validate_on).indexes["time"]
-    for learned in (recipe.data.train, *recipe.data.replay):
-        if _overlaps(dataset, learned, validated):
-            first, last = recipe.data.validate_on
-            raise RecipeError(
-                f"data.validate is {first} to {last}: overlaps the training period {learned[0]} to {learned[1]}, expected one outside it. "
-                "Its loss would say nothing about new data. Name another period, or none."
-            )
+    data = trained.recipe.data
+    return all(_is_same(named[name], data.stores.get(name, data.store)) for name in trained.codecs)

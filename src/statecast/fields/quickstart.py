@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from statecast.config import Recipe, read_recipe
+from statecast.config import read_recipe
 from statecast.fields.evaluation import Verification, write_scores
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
 from statecast.fields.evaluation.report import RunFacts, write_report
 from statecast.fields.evaluation.verify import progress_bar, verify
+from statecast.fields.recipe import FieldRecipe
 from statecast.fields.sources import Record, open_fields
-from statecast.jobs import finetune, pretrain
 from statecast.outputs import new_output
+from statecast.runs import finetune, pretrain
 
 HELD_OUT = ("2001-01-01", "2001-02-28")
 RECONSTRUCTED_SHARE = 0.75
@@ -39,7 +40,7 @@ class Stopwatch:
 def quickstart(
     out: str | Path = "runs/quickstart",
     *,
-    pretraining: str | Recipe = "quickstart",
+    pretraining: str | FieldRecipe = "quickstart",
     finetuning: str = "quickstart-forecast",
     tuning_overrides: Sequence[str] = (),
     period: tuple[str, str] = HELD_OUT,
@@ -53,7 +54,8 @@ def quickstart(
     that served best from scratch; only its first weights are new.
     Raises OutputError if `out` exists and may not be overwritten.
     """
-    base = pretraining if isinstance(pretraining, Recipe) else read_recipe(pretraining)
+    base = pretraining if isinstance(pretraining, FieldRecipe) else read_recipe(pretraining)
+    assert isinstance(base, FieldRecipe)
     watch = Stopwatch()
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
@@ -61,7 +63,7 @@ def quickstart(
         with watch.time("pre-training"):
             pretrained = pretrain(base, runs["pretrained"], progress=progress)
         with watch.time("fine-tuning"):
-            tuning = read_recipe(finetuning, tuning_overrides, inherit=base.as_dict())
+            tuning = read_recipe(finetuning, tuning_overrides, inherit=base)
             model = finetune(tuning, pretrained, runs["forecast"], progress=progress)
         with watch.time("control from scratch"):
             scratch = pretrain(tuning, runs["scratch"], title="from scratch", progress=progress)

@@ -1,6 +1,6 @@
-"""Models: a question in, a predictive distribution for each asked token out. They see tokens, never grids or files."""
+"""Models: a question in, a predictive distribution for each asked token out. They see tokens, never a domain's data."""
 
-from statecast.models.heads import EnsembleHead, Head, PointHead, Prediction
-from statecast.models.state_model import ModelOptions, StateModel, TokenSpec
+from statecast.models.heads import CategoricalHead, EnsembleHead, Head, PointHead, Prediction
+from statecast.models.state_model import ModelOptions, StateModel
 
-__all__ = ["EnsembleHead", "Head", "ModelOptions", "PointHead", "Prediction", "StateModel", "TokenSpec"]
+__all__ = ["CategoricalHead", "EnsembleHead", "Head", "ModelOptions", "PointHead", "Prediction", "StateModel"]

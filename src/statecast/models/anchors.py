@@ -1,152 +1,50 @@
-"""What an answer starts from: the shown tokens of the same stream and place before and after it.
+"""What an answer starts from. A domain may know better than 0: the best estimate from nearby visible tokens, or a first guess.
 
-Axes: B sample, Q asked token, N shown token, K side (the nearest shown token, and the one on its other side in time), C coordinate,
-V channel, S time step of a token, R point of a step, M = K × S known step, L lag in steps, W feature.
+Axes: B sample, Q asked token, N visible token, P value in a token, W width, F feature.
 """
 
-from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from statecast.models.embedding import duration_features, unit_vectors
 from statecast.streams import Tokens
 
-SAME_PLACE = (
-    1e-11  # squared chord between tokens of one place, 20 m: float32 rounding, below any grid, at the poles too
-)
-DAY_H, FAR = 24.0, 1e3  # nearness in place counts more than any nearness in time
-RIDGE = 1e-4  # of the variance: what a known value errs by, and what keeps equal ones apart
-SHORTEST_H = 1e-3  # below it two tokens are of the same time
 
+class Anchored(NamedTuple):
+    """What an anchor gives for the asked tokens of a stream; an answer is base + spread · f.
 
-@dataclass(frozen=True)
-class Neighbours:
-    """For each asked token the nearest shown one and, where its place was shown on the other side in time too, the nearest there.
-
-    index       among the shown tokens
-    gap_h       hours from the shown to the asked token: negative if it is shown later
-    same_place  whether it is at the same place and level; the second of the two always is, where there is one
-    enclosed    whether there is a second one
-    known       the steps of both that say something of the asked token: those that were observed, at its place
+    base       what the answer starts from, in normalised units
+    spread     how far the answer is expected to depart from it, the unit that losses count in
+    lead       features of how far off the anchor is, which enter the norms of the decoder
+    neighbour  encoded features of the visible tokens that the anchor rests on; None if it rests on none
+    hint       what else the query is given, in the width of the model; None for nothing
     """
 
-    index: Int[Tensor, "B Q K"]
-    gap_h: Float[Tensor, "B Q K"]
-    same_place: Bool[Tensor, "B Q K"]
-    enclosed: Bool[Tensor, "B Q"]
-    known: Bool[Tensor, "B Q K S"]
-
-    @classmethod
-    def of(cls, asked: Tokens, shown: Tokens) -> "Neighbours":
-        """The same place and level first, then time.
-
-        A token at the asked place and time is passed over if it shows a step that is asked: it was shown as noise or climatology. If it
-        shows others it is the nearest, and the second is the next one on the side on which most of the asked steps lie.
-        """
-        here, there = (torch.cat([unit_vectors(c), c[..., 5:6].log()], dim=-1) for c in (asked.coords, shown.coords))
-        chord = torch.cdist(here, there, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-        hours = asked.coords[..., 2, None] - shown.coords[..., None, :, 2]
-        shown_steps, asked_steps = shown.steps(), asked.steps()
-        is_here = chord < SAME_PLACE
-        is_itself = is_here & (hours.abs() < SHORTEST_H)
-        of_itself = gather(shown_steps, is_itself.int().argmax(dim=-1, keepdim=True))[..., 0, :]
-        in_part = is_itself.any(dim=-1) & of_itself.any(dim=-1) & ~(of_itself & asked_steps).any(dim=-1)
-        is_passed_over = is_itself & ~in_part[..., None]
-        distance = FAR * chord + (hours / DAY_H).abs() - FAR * is_here + FAR**2 * is_passed_over
-        nearest = distance.argmin(dim=-1, keepdim=True)
-        side = torch.where(in_part[..., None], _side(asked_steps, of_itself)[..., None], hours.gather(-1, nearest))
-        is_beyond = is_here & ~is_itself & (hours * side < 0)
-        beyond = (distance + FAR**2 * ~is_beyond).argmin(dim=-1, keepdim=True)
-        index = torch.cat([nearest, beyond], dim=-1)
-        same_place = (is_here & ~is_passed_over).gather(-1, index)
-        enclosed = same_place[..., 0] & is_beyond.gather(-1, beyond)[..., 0]
-        counts = torch.stack([same_place[..., 0], enclosed], dim=-1)
-        known = gather(shown_steps, index) & counts[..., None]
-        return cls(index, hours.gather(-1, index), same_place, enclosed, known)
-
-    def weights(self) -> Float[Tensor, "B Q K"]:
-        """How much each side counts: linear in time between the two, all for the nearest where there is no second."""
-        near, beyond = self.gap_h.abs().unbind(dim=-1)
-        share = torch.where(self.enclosed, near / (near + beyond).clamp(min=SHORTEST_H), torch.zeros_like(near))
-        return torch.stack([1 - share, share], dim=-1)
-
-    def mixed(self, features: Float[Tensor, "B N W"]) -> Float[Tensor, "B Q W"]:
-        """Features of the shown tokens at both sides, by their weights."""
-        return (self.weights()[..., None] * gather(features, self.index)).sum(dim=-2)
-
-    def lead_features(self) -> Float[Tensor, "B Q W"]:
-        """How far in time both sides are and whether they are at the same place, by their weights."""
-        features = torch.cat([duration_features(self.gap_h), self.same_place[..., None].to(self.gap_h.dtype)], dim=-1)
-        return (self.weights()[..., None] * features).sum(dim=-2)
-
-    def krige(
-        self, values: Float[Tensor, "B N V S R"], correlation: Float[Tensor, "V L"], step_h: float
-    ) -> tuple[Float[Tensor, "B Q V S R"], Float[Tensor, "B Q V S"]]:
-        """The best linear estimate of each asked value from all steps of both shown tokens at its point, and the deviation left about it.
-
-            sum_m w_m x_m        and        sqrt(1 - w · c), in units of the values' standard deviation
-
-        where the weights solve
-
-            (C + ε) w = c        with C the correlation of the known steps with one another, c that with the asked step
-
-        (simple kriging; Gandin 1963, "Objective analysis of meteorological fields"), for each channel and asked step. With steps of one
-        time it is damped persistence, with two it goes on with the tendency, between two sides it interpolates. Steps at which nothing was
-        observed don't count. 0 and 1, the climatology, where the place is not shown.
-        """
-        shown = gather(values.flatten(-3), self.index).unflatten(-1, values.shape[-3:])  # B Q K V S R
-        known = shown.transpose(2, 3).flatten(3, 4)  # B Q V M R
-        weights, with_asked = self._weights(correlation, step_h)
-        estimate = (weights[..., None] * known[:, :, :, None]).sum(dim=-2)
-        return estimate, (1 - (weights * with_asked).sum(dim=-1)).clamp(min=0).sqrt()
-
-    def _weights(
-        self, correlation: Float[Tensor, "V L"], step_h: float
-    ) -> tuple[Float[Tensor, "B Q V S M"], Float[Tensor, "B Q V S M"]]:
-        """The weight of each known step for each asked one, and the correlation of the two; both 0 for what does not count."""
-        step = torch.arange(self.known.shape[-1], device=self.gap_h.device, dtype=self.gap_h.dtype)
-        at = (step - self.gap_h[..., None] / step_h).flatten(2)  # B Q M, in steps from the first asked one
-        counts = self.known.flatten(2)
-        among = _at_lag(correlation, at[..., None] - at[..., None, :])  # V B Q M M
-        both = counts[..., None] & counts[..., None, :]
-        alone = torch.eye(at.shape[-1], device=at.device, dtype=at.dtype)
-        with_asked = _at_lag(correlation, at[..., None] - step) * counts[..., None]  # V B Q M S
-        weights = torch.linalg.solve(torch.where(both, among, alone) + RIDGE * alone, with_asked)
-        return weights.permute(1, 2, 0, 4, 3), with_asked.permute(1, 2, 0, 4, 3)
+    base: Float[Tensor, "B Q P"]
+    spread: Float[Tensor, "B Q #P"]
+    lead: Float[Tensor, "B Q F"]
+    neighbour: Float[Tensor, "B Q W"] | None = None
+    hint: Float[Tensor, "B Q W"] | None = None
 
 
-def _side(asked: Bool[Tensor, "B Q S"], known: Bool[Tensor, "B Q S"]) -> Float[Tensor, "B Q"]:
-    """1 where most of the asked steps lie after the known ones of the same token, else -1."""
-    step = torch.arange(known.shape[-1], device=known.device, dtype=torch.float32)
-    mean_of = lambda steps: (steps * step).sum(dim=-1) / steps.sum(dim=-1).clamp(min=1)  # noqa: E731
-    return torch.where(mean_of(asked) < mean_of(known), -1.0, 1.0)
+class Anchor(Protocol):
+    """An `nn.Module` that a `TokenSpec` makes for its stream. All anchors of a model have the same number of `lead_features`.
 
-
-def persist(values: Float[Tensor, "*B S R"], observed: Bool[Tensor, "*B S R"]) -> Float[Tensor, "*B S R"]:
-    """The values, where a step was not observed that of the nearest step of the token before it, else after it; 0 where none was.
-
-    A tendency that is told from a step that is not there would be none.
+    causal        only visible tokens that come before an asked one on the order axis may count
+    channel_axes  by the name of a weight or buffer that holds something of each channel, the axis along which the channels lie
     """
-    steps = list((values * observed).unbind(dim=-2))
-    known = list(observed.unbind(dim=-2))
-    order = range(len(steps))
-    for i, before in [*zip(order[1:], order[:-1], strict=True), *zip(order[-2::-1], order[:0:-1], strict=True)]:
-        steps[i] = torch.where(known[i], steps[i], steps[before])
-        known[i] = known[i] | known[before]
-    return torch.stack(steps, dim=-2)
+
+    lead_features: ClassVar[int]
+    channel_axes: ClassVar[dict[str, int]]
+
+    def __call__(
+        self, asked: Tokens, shown: Tokens | None, encoded: Float[Tensor, "B N W"] | None, *, causal: bool
+    ) -> Anchored: ...
 
 
-def _at_lag(correlation: Float[Tensor, "V L"], steps: Float[Tensor, " *B"]) -> Float[Tensor, "V *B"]:
-    """Correlation so many steps apart, linear between whole ones; beyond the longest lag that is known it stays as it is there."""
-    apart = steps.abs().clamp(max=correlation.shape[1] - 1)
-    below = apart.floor().long().clamp(max=max(0, correlation.shape[1] - 2))
-    above = (below + 1).clamp(max=correlation.shape[1] - 1)
-    return torch.lerp(correlation[:, below], correlation[:, above], apart - below)
-
-
-def gather(features: Float[Tensor, "B N W"], index: Int[Tensor, "B Q K"]) -> Float[Tensor, "B Q K W"]:
-    """Features of the tokens of `index`."""
-    flat = index.flatten(1)[..., None].expand(-1, -1, features.shape[-1])
-    return features.gather(1, flat).unflatten(1, index.shape[1:])
+def neutral(asked: Tokens, lead_features: int) -> Anchored:
+    """The default: 0, in units of 1."""
+    shape = asked.coords.shape[:-1]
+    zeros = asked.values.new_zeros
+    return Anchored(zeros((*shape, 1)), asked.values.new_ones((*shape, 1)), zeros((*shape, lead_features)))

@@ -1,139 +1,285 @@
-"""Attention that knows distance from the first step. Axes: B sample, N query token, M key token, H head, D value inside a head, W width.
+"""Attention that knows distance from the first step. Axes: B sample, N query token, M key token, H head, D value inside a head, W width,
+S displacement, K metric component.
 
-Each head looks at a spot that is displaced from the query in the query's own frame (east, north, earlier or later, up or down) and
-has a width of its own: the logit of a pair is
+Each head looks at a spot that is displaced from the query, in the query's own frame, and has a width of its own along each axis: the logit
+of a pair is
 
-    q · k / sqrt(D)  -  a |x_q + s - x_k|² / 2  -  b (t_q + τ - t_k)² / 2  -  c (l_q - l_k)² / 2
+    q · k / sqrt(D)  -  sum over axes of  a |e(x_q) + s - e(x_k)|² / 2
 
-with x on the unit sphere, s = s_east · east(q) + s_north · north(q), t in days and l the log pressure; a, b, c, s and τ are learned for
-each head. With displacements on a ring it starts as a convolution (Cordonnier et al. 2020, "On the relationship between self-attention
-and convolutional layers", quadratic encoding; d'Ascoli et al. 2021). A Gaussian of a distance is an inner product, up to a term that
-is the same for all keys and so drops out of the softmax:
+with e the metric vector of the axis (`statecast.axes`): a unit vector on the sphere, days in time, log pressure, a rank. The width a and
+the displacement s are learned for each head. With displacements on a ring it starts as a convolution (Cordonnier et al. 2020, "On the
+relationship between self-attention and convolutional layers", quadratic encoding; d'Ascoli et al. 2021). A Gaussian of a distance is an
+inner product, up to a term that is the same for all keys and so drops out of the softmax:
 
-    a (x_q + s) · x_k  +  b (t_q + τ) t_k - b t_k² / 2  +  c l_q l_k - c l_k² / 2            (|x_k| = 1)
+    a (e_q + s) · e_k  -  a |e_k|² / 2            (|e_k| = 1 on a sphere, where the second term drops out too)
 
-so the geometry takes 7 of a head's D values, keeps the fused kernels, and needs no N × M matrix.
+so the geometry takes a few of a head's D values, keeps the fused kernels, and needs no N × M matrix. Where some keys lack an axis the
+dropped term no longer is the same for all: then it is kept, as a further value that is 1 for keys that have the axis. A key that lacks an
+axis counts as if it were at the spot itself; a query that lacks one takes all keys as equally near along it.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from statecast.models.embedding import unit_vectors
-from statecast.streams import SURFACE_PRESSURE_HPA
+from statecast.axes import Axis, columns_of
 
-GEOMETRY_SIZE = 8  # 3 of place, 2 of time, 2 of level, 1 unused: head sizes stay multiples of 8
+MULTIPLE = 8  # geometry is padded to a multiple of it, so that the sizes of heads stay multiples of 8
+SMALLEST_GEOMETRY = MULTIPLE
+
+
+def geometry_size(axes: Sequence[Axis]) -> int:
+    """Values of a head that the geometry takes, with room for one term of axes that some tokens lack wherever padding leaves it."""
+    used = sum(axis.of_kind.key_size for axis in axes)
+    return -(-used // MULTIPLE) * MULTIPLE
+
+
+@dataclass(frozen=True)
+class Along:
+    """Where tokens are along one axis.
+
+    metric  e(x), 0 for a token that lacks the axis
+    frame   directions of the displacements
+    square  |e|², where it is not 1
+    has     1 for tokens that have the axis, None if all have
+    """
+
+    metric: Float[Tensor, "B N K"]
+    frame: Float[Tensor, "B N S K"] | None
+    square: Float[Tensor, "B N"] | None
+    has: Float[Tensor, "B N"] | None
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where tokens are: unit vectors, local east and north, days since the window's first step, log pressure."""
+    """Where tokens are.
 
-    place: Float[Tensor, "B N 3"]
-    east: Float[Tensor, "B N 3"]
-    north: Float[Tensor, "B N 3"]
-    days: Float[Tensor, "B N"]
-    height: Float[Tensor, "B N"]
+    along   of each axis that has a metric
+    partly  groups of axes that some keys lack, each group together: the terms that no longer drop out of the softmax
+    """
+
+    along: Mapping[str, Along]
+    partly: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
-    def of(cls, coords: Float[Tensor, "B N C"]) -> "Geometry":
-        lat, lon = torch.deg2rad(coords[..., 0]), torch.deg2rad(coords[..., 1])
-        zero = torch.zeros_like(lat)
-        east = torch.stack([-lon.sin(), lon.cos(), zero], dim=-1)
-        north = torch.stack([-lat.sin() * lon.cos(), -lat.sin() * lon.sin(), lat.cos()], dim=-1)
-        height = torch.log(SURFACE_PRESSURE_HPA / coords[..., 5])
-        return cls(unit_vectors(coords), east, north, coords[..., 2] / 24, height)
+    def of(
+        cls,
+        coords: Float[Tensor, "B N C"],
+        axes: Sequence[Axis],
+        *,
+        lacking: frozenset[str] = frozenset(),
+        partly: tuple[tuple[str, ...], ...] = (),
+    ) -> "Geometry":
+        """From coordinates along `axes`; only axes that are `lacking` may hold NaN."""
+        along = {}
+        for axis in axes:
+            kind = axis.of_kind
+            if kind.metric is None:
+                continue
+            own = coords[..., columns_of(axes, axis.name)]
+            metric = kind.metric(own, axis.spacing)
+            frame = None if kind.frame is None else kind.frame(own, axis.spacing)
+            has = None
+            if axis.name in lacking:
+                has = metric.isfinite().all(dim=-1).to(metric.dtype)
+                metric = metric.nan_to_num()
+                frame = None if frame is None else frame.nan_to_num()
+            square = None if kind.on_unit_sphere else metric.square().sum(dim=-1)
+            along[axis.name] = Along(metric, frame, square, has)
+        return cls(along, partly)
+
+    def has_all(self, axes: Sequence[str]) -> Float[Tensor, "B N"]:
+        """1 for tokens that have all of these axes."""
+        first = self.along[axes[0]].metric
+        have = [has for axis in axes if (has := self.along[axis].has) is not None]
+        return torch.stack(have).amin(dim=0) if have else torch.ones_like(first[..., 0])
+
+
+class AxisSpots(nn.Module):
+    """Displacement and width of each head's spot along one axis, in units of its reach."""
+
+    def __init__(self, axis: Axis, heads: int) -> None:
+        super().__init__()
+        self.axis = axis.name
+        self.on_unit_sphere = axis.of_kind.on_unit_sphere
+        self.reach = axis.of_kind.reach(axis.spacing)
+        shift, log_width = starting_spots(axis, heads)
+        if shift is not None:
+            self.shift = nn.Parameter(shift)
+        self.log_width = nn.Parameter(log_width)
+
+    def spot(self, at: Along) -> Float[Tensor, "B H N K"]:
+        """Where each head looks: the query's own place and the displacement."""
+        spot = at.metric[:, None]
+        if at.frame is not None:
+            shift = (self.reach * self.shift)[None, :, None, :]
+            for displacement in range(self.shift.shape[-1]):
+                spot = spot + shift[..., displacement, None] * at.frame[:, None, :, displacement]
+        return spot
+
+    def sharpness(self) -> Float[Tensor, "1 H 1 1"]:
+        """a, one over the square of the spot's width."""
+        return torch.exp(-2 * self.log_width)[None, :, None, None] / self.reach**2
+
+    def query(self, at: Along) -> Float[Tensor, "B H N K"]:
+        """The factors of the key's metric vector and, unless it lies on a unit sphere, of its square."""
+        sharpness = self.sharpness()
+        factor = sharpness * self.spot(at)
+        if not self.on_unit_sphere:
+            factor = torch.cat([factor, -sharpness / 2 + 0 * factor[..., :1]], dim=-1)
+        return factor if at.has is None else factor * at.has[:, None, :, None]
+
+    def constant(self, at: Along) -> Float[Tensor, "B H N 1"]:
+        """The term that is the same for all keys that have the axis."""
+        square = self.spot(at).square().sum(dim=-1, keepdim=True) + float(self.on_unit_sphere)
+        constant = -self.sharpness() / 2 * square
+        return constant if at.has is None else constant * at.has[:, None, :, None]
 
 
 class GeometricAttention(nn.Module):
     """Multi-head attention from tokens at one geometry to tokens at another (or the same).
 
-    reach_deg  size of a token on the sphere: heads start with displacements of 0 to 1.5 and widths of 0.5 to 8 of it
     Raises ValueError if the width is no multiple of the heads or a head is too small to hold the geometry.
     """
 
-    def __init__(self, width: int, heads: int, reach_deg: float) -> None:
+    def __init__(self, width: int, heads: int, axes: Sequence[Axis]) -> None:
         super().__init__()
-        if width % heads or width // heads <= GEOMETRY_SIZE:
+        self.geometry_size = geometry_size(axes)
+        if width % heads or width // heads <= self.geometry_size:
             raise ValueError(
-                f"width {width} with {heads} heads: expected a multiple of the heads, with more than {GEOMETRY_SIZE} a head."
+                f"width {width} with {heads} heads: expected a multiple of the heads, with more than {self.geometry_size} a head."
             )
         self.heads, self.head_size = heads, width // heads
-        self.content_size = self.head_size - GEOMETRY_SIZE
+        self.content_size = self.head_size - self.geometry_size
+        measured = [axis for axis in axes if axis.of_kind.metric is not None]
+        self.spots = nn.ModuleList(AxisSpots(axis, heads) for axis in measured)
         self.to_query = nn.Linear(width, heads * self.content_size, bias=False)
         self.to_key = nn.Linear(width, heads * self.content_size, bias=False)
         self.to_value = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
-        self.reach = math.radians(reach_deg)
-        shift, log_width = _ring(heads)
-        self.shift = nn.Parameter(shift)  # east and north, in units of reach
-        self.log_width = nn.Parameter(log_width)  # of the spot, in units of reach
-        self.shift_days = nn.Parameter(torch.zeros(heads))
-        self.log_width_days = nn.Parameter(torch.zeros(heads))
-        self.log_width_height = nn.Parameter(torch.zeros(heads))
 
     def forward(
-        self, queries: Float[Tensor, "B N W"], at: Geometry, context: Float[Tensor, "B M W"], where: Geometry
+        self,
+        queries: Float[Tensor, "B N W"],
+        at: Geometry,
+        context: Float[Tensor, "B M W"],
+        where: Geometry,
+        visible: Bool[Tensor, "B #N M"] | None = None,
     ) -> Float[Tensor, "B N W"]:
-        query, key, value = self.project(queries, at, context, where)
+        """What each query takes of the context; 0 for a query that sees nothing. `visible`: the keys that each query sees; None: all."""
+        query = self.project_queries(queries, at)
+        key, value = self.project_keys(context, where)
+        return self.mix(query, key, value.to(query.dtype), visible)
+
+    def mix(
+        self,
+        query: Float[Tensor, "B H N D"],
+        key: Float[Tensor, "B H M D"],
+        value: Float[Tensor, "B H M D"],
+        visible: Bool[Tensor, "B #N M"] | None,
+    ) -> Float[Tensor, "B N W"]:
         with without_autocast(query.device):  # in 8 bits the inner products forget where tokens are
-            mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
+            if visible is None:
+                mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
+            else:
+                sees = visible.any(dim=-1, keepdim=True)[:, None]
+                mask = visible[:, None] | ~sees  # a softmax over nothing is not a number
+                mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0) * sees
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def project(
         self, queries: Float[Tensor, "B N W"], at: Geometry, context: Float[Tensor, "B M W"], where: Geometry
     ) -> tuple[Float[Tensor, "B H N D"], Float[Tensor, "B H M D"], Float[Tensor, "B H M D"]]:
         """Query, key and value of each head: the softmax of query · key is how much a head takes of each value."""
+        query = self.project_queries(queries, at)
+        key, value = self.project_keys(context, where)
+        return query, key, value.to(query.dtype)
+
+    def project_queries(self, queries: Float[Tensor, "B N W"], at: Geometry) -> Float[Tensor, "B H N D"]:
         content = self._split(self.to_query(queries)) / math.sqrt(self.content_size)
-        query = torch.cat([content, self._query_geometry(at)], dim=-1)
-        key = torch.cat([self._split(self.to_key(context)), self._key_geometry(where)], dim=-1)
-        return query, key, self._split(self.to_value(context)).to(query.dtype)
+        geometry = [spot.query(at.along[axis]) for axis, spot in self._named_spots()]
+        spots = dict(self._named_spots())
+        for group in at.partly:
+            constants = [spots[axis].constant(at.along[axis]) for axis in group]
+            geometry.append(torch.stack(constants).sum(dim=0))
+        return torch.cat([content, *self._padded(geometry)], dim=-1)
+
+    def project_keys(
+        self, context: Float[Tensor, "B M W"], where: Geometry
+    ) -> tuple[Float[Tensor, "B H M D"], Float[Tensor, "B H M D"]]:
+        """Key and value of each head."""
+        content = self._split(self.to_key(context))
+        geometry = []
+        for axis, _ in self._named_spots():
+            along = where.along[axis]
+            geometry.append(along.metric)
+            if along.square is not None:
+                geometry.append(along.square[..., None])
+        geometry += [where.has_all(group)[..., None] for group in where.partly]
+        of_heads = [part[:, None].expand(-1, self.heads, -1, -1) for part in self._padded(geometry)]
+        return torch.cat([content, *of_heads], dim=-1), self._split(self.to_value(context))
+
+    def _named_spots(self) -> list[tuple[str, AxisSpots]]:
+        return [(spot.axis, spot) for spot in self.spots if isinstance(spot, AxisSpots)]
 
     def _split(self, tokens: Float[Tensor, "B N HD"]) -> Float[Tensor, "B H N D"]:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def _query_geometry(self, at: Geometry) -> Float[Tensor, "B H N 8"]:
-        a, b, c = (
-            torch.exp(-2 * log_width)[None, :, None]
-            for log_width in (self.log_width, self.log_width_days, self.log_width_height)
-        )
-        shift = (self.reach * self.shift)[None, :, None, :]
-        east, north = shift[..., :1] * at.east[:, None], shift[..., 1:] * at.north[:, None]
-        spot = (a[..., None] / self.reach**2) * (at.place[:, None] + east + north)
-        days, height = at.days[:, None], at.height[:, None]
-        time = torch.stack(
-            torch.broadcast_tensors(b * (days + self.shift_days[None, :, None]), -b / 2 + 0 * days), dim=-1
-        )
-        level = torch.stack(torch.broadcast_tensors(c * height, -c / 2 + 0 * height, 0 * c + 0 * height), dim=-1)
-        return torch.cat([spot, time, level], dim=-1)
+    def _padded(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """With zeros up to the size of the geometry."""
+        spare = self.geometry_size - sum(part.shape[-1] for part in parts)
+        if spare < 0:
+            raise ValueError(
+                f"the heads have {self.geometry_size} values for the geometry, these tokens need {self.geometry_size - spare}: "
+                "streams lack axes in more ways than the model has room for. Give the streams the same axes, or train a new model."
+            )
+        return [*parts, parts[0].new_zeros((*parts[0].shape[:-1], spare))] if parts and spare else list(parts)
 
-    def _key_geometry(self, where: Geometry) -> Float[Tensor, "B H M 8"]:
-        parts = [where.days, where.days**2, where.height, where.height**2, torch.zeros_like(where.days)]
-        features = torch.cat([where.place, torch.stack(parts, dim=-1)], dim=-1)
-        return features[:, None].expand(-1, self.heads, -1, -1)
+
+def starting_spots(axis: Axis, heads: int) -> tuple[Tensor | None, Tensor]:
+    """Displacements and log widths of each head's spot along an axis at the start, in units of its reach.
+
+    On surfaces a quarter of the heads look straight ahead with wide spots, the others on a ring with narrow ones. Along lines and ranks the
+    others look one or two tokens back and ahead. In time and height all look straight ahead, as far as a day and a scale height.
+    """
+    kind = axis.of_kind
+    if kind.displacements == 2:
+        return _ring(heads)
+    if axis.kind in ("line", "index", "circle"):
+        return _aside(heads)
+    shift = torch.zeros(heads, kind.displacements) if kind.displacements else None
+    return shift, torch.zeros(heads)
+
+
+def _ring(heads: int) -> tuple[Tensor, Tensor]:
+    """A quarter of the heads straight ahead with wide spots, the others on a ring with narrow ones."""
+    wide = max(1, heads // 4)
+    angles = torch.arange(heads - wide) * (2 * math.pi / max(1, heads - wide))
+    ring = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    shift = torch.cat([torch.zeros(wide, 2), ring])
+    return shift, _widths(heads, wide)
+
+
+def _aside(heads: int) -> tuple[Tensor, Tensor]:
+    """A quarter of the heads straight ahead with wide spots, the others -1, 1, -2, 2, -1, ... tokens aside with narrow ones."""
+    wide = max(1, heads // 4)
+    steps = torch.tensor([-1.0, 1.0, -2.0, 2.0])
+    aside = steps[torch.arange(heads - wide) % len(steps)]
+    return torch.cat([torch.zeros(wide), aside])[:, None], _widths(heads, wide)
+
+
+def _widths(heads: int, wide: int) -> Tensor:
+    widest = torch.linspace(0.0, 3.0, wide + 1)[1:].exp2() if wide > 1 else torch.tensor([3.0])
+    return torch.cat([widest, torch.full((heads - wide,), 0.75)]).log()
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     """A context in which products are taken in the precision of their factors."""
     known = torch.amp.is_autocast_available(device.type)  # `meta`, on which large models are sized, has none
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
-
-
-def _ring(heads: int) -> tuple[Tensor, Tensor]:
-    """Where heads look at the start: a quarter of them straight ahead with wide spots, the others on a ring with narrow ones."""
-    wide = max(1, heads // 4)
-    angles = torch.arange(heads - wide) * (2 * math.pi / max(1, heads - wide))
-    ring = torch.stack([angles.cos(), angles.sin()], dim=-1)
-    shift = torch.cat([torch.zeros(wide, 2), ring])
-    widths = torch.cat(
-        [
-            torch.linspace(0.0, 3.0, wide + 1)[1:].exp2() if wide > 1 else torch.tensor([3.0]),
-            torch.full((heads - wide,), 0.75),
-        ]
-    )
-    return shift, widths.log()

@@ -1,13 +1,16 @@
 """Transformer blocks, norm first. Axes: B sample, N query token, M key token, W width, F condition."""
 
-from jaxtyping import Float
+from collections.abc import Sequence
+
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from statecast.axes import Axis
 from statecast.models.attention import GeometricAttention, Geometry
 
 
 class ModulatedNorm(nn.Module):
-    """A norm whose scale and shift depend on a condition, at first not at all.
+    """A norm whose scale and shift depend on a condition, at first not at all; a plain one if the condition has no features.
 
         (1 + γ(c)) · w x / rms(x)  +  β(c)          with linear γ and β, 0 at the start, and w learned
 
@@ -17,40 +20,47 @@ class ModulatedNorm(nn.Module):
     def __init__(self, width: int, condition_size: int) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(width)
-        self.modulation = nn.Linear(condition_size, 2 * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        self.modulation = nn.Linear(condition_size, 2 * width) if condition_size else None
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, tokens: Float[Tensor, "B N W"], condition: Float[Tensor, "B N F"]) -> Float[Tensor, "B N W"]:
-        scale, shift = self.modulation(condition).chunk(2, dim=-1)
+    def forward(
+        self, tokens: Float[Tensor, "B N W"], condition: Float[Tensor, "B N F"] | None
+    ) -> Float[Tensor, "B N W"]:
         normed = self.norm(tokens)
+        if self.modulation is None:
+            return normed
+        scale, shift = self.modulation(condition).chunk(2, dim=-1)
         return normed + normed * scale + shift  # 1 + scale would lose a small scale in 16 bits
 
 
 class EncoderBlock(nn.Module):
     """Attention of tokens to one another, then a two-layer perceptron, each added to the stream of tokens."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, reach_deg: float) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float, axes: Sequence[Axis]) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(width)
-        self.attention = GeometricAttention(width, heads, reach_deg)
+        self.attention = GeometricAttention(width, heads, axes)
         self.mlp_norm = nn.RMSNorm(width)
         self.mlp = perceptron(width, mlp_ratio)
 
-    def forward(self, tokens: Float[Tensor, "B N W"], at: Geometry) -> Float[Tensor, "B N W"]:
+    def forward(
+        self, tokens: Float[Tensor, "B N W"], at: Geometry, visible: Bool[Tensor, "B #N M"] | None = None
+    ) -> Float[Tensor, "B N W"]:
         normed = self.norm(tokens)
-        tokens = tokens + self.attention(normed, at, normed, at)
+        tokens = tokens + self.attention(normed, at, normed, at, visible)
         return tokens + self.mlp(self.mlp_norm(tokens))
 
 
 class DecoderBlock(nn.Module):
     """Attention of asked tokens, each on its own, to a context, then a perceptron; what enters both depends on a condition of the token."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, reach_deg: float, condition_size: int) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float, axes: Sequence[Axis], condition_size: int) -> None:
         super().__init__()
         self.norm = ModulatedNorm(width, condition_size)
         self.context_norm = nn.RMSNorm(width)
-        self.attention = GeometricAttention(width, heads, reach_deg)
+        self.attention = GeometricAttention(width, heads, axes)
         self.mlp_norm = ModulatedNorm(width, condition_size)
         self.mlp = perceptron(width, mlp_ratio)
 
@@ -58,11 +68,12 @@ class DecoderBlock(nn.Module):
         self,
         tokens: Float[Tensor, "B N W"],
         at: Geometry,
-        condition: Float[Tensor, "B N F"],
+        condition: Float[Tensor, "B N F"] | None,
         context: Float[Tensor, "B M W"],
         where: Geometry,
+        visible: Bool[Tensor, "B #N M"] | None = None,
     ) -> Float[Tensor, "B N W"]:
-        mixed = self.attention(self.norm(tokens, condition), at, self.context_norm(context), where)
+        mixed = self.attention(self.norm(tokens, condition), at, self.context_norm(context), where, visible)
         tokens = tokens + mixed
         return tokens + self.mlp(self.mlp_norm(tokens, condition))
 

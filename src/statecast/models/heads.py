@@ -1,26 +1,42 @@
-"""The family of the predictive distribution, its loss, mean and samples. Axes: B sample, N token, E member, P value in a token."""
+"""The family of the predictive distribution, its loss, mean and samples.
+
+Axes: B sample, N token, E member of the head, P value in a token, V category.
+"""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from statecast.streams import UNKNOWN
 
 LARGEST_COUNTED = 64  # members up to which counting in bytes beats a sort
 CACHED_VALUES = 2**20  # members of this many values are scored at once on a CPU: what is between stays in its cache
 FAIRNESS = 0.0  # of the training's score, for members that are not draws: see docs/decisions/0005
 
 
-class Prediction(NamedTuple):
+@dataclass(frozen=True)
+class Prediction:
     """What a model says of the asked tokens of a stream, in the normalised units of the tokens.
 
-    spread  how far each value is expected to depart from what the answer starts from, the unit that losses count in; 1 if that is
-            climatology or a first guess
+    members  of the head for the values; none where a stream has codes alone or a question asks for no values
+    spread   how far each value is expected to depart from what the answer starts from, the unit that losses count in; 1 if that is
+             climatology or a first guess
+    logits   of the categories of a token; of the visible tokens, where a question asks which one lies at a place; or of one token
+             having been replaced, against not (V = 1)
     """
 
-    members: Float[Tensor, "B N E P"]
-    spread: Float[Tensor, "B N #P"]
+    members: Float[Tensor, "B N E P"] | None = None
+    spread: Float[Tensor, "B N #P"] | None = None
+    logits: Float[Tensor, "B N V"] | None = None
+
+    def mean(self) -> Float[Tensor, "B N P"]:
+        """The mean of the members."""
+        assert self.members is not None
+        return self.members.mean(dim=-2)
 
 
 class Head(Protocol):
@@ -127,14 +143,54 @@ def _lead(members: Float[Tensor, "N E P"]) -> Float[Tensor, "N E P"]:
 
 
 def masked_mean(
-    loss: Float[Tensor, "B N P"], observed: Bool[Tensor, "B N P"], weight: Float[Tensor, "B N"]
+    loss: Float[Tensor, "B N P"], observed: Bool[Tensor, "B N P"], weight: Float[Tensor, "B N"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean over samples of the mean over what was observed in each, weighted by `weight` (the area of the cell). 0 if nothing was.
+    """Mean over samples of the mean over what was observed in each, weighted by `weight`. 0 if nothing was.
 
     Each sample counts the same, so the mean over a batch doesn't depend on how it is shared out to processes.
     """
-    weights = observed * weight[..., None]
+    weights = observed.to(loss.dtype) if weight is None else observed * weight[..., None]
     return ((loss * weights).sum((1, 2)) / weights.sum((1, 2)).clamp_min(torch.finfo(loss.dtype).tiny)).mean()
+
+
+@dataclass(frozen=True)
+class CategoricalHead:
+    """A probability for each category: p = softmax(logits)."""
+
+    def loss(self, logits: Float[Tensor, "B N V"], codes: Int[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+        """Cross-entropy -log p(code), which is the logarithmic score in nats; 0 where the code is `UNKNOWN`."""
+        flat = cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none", ignore_index=UNKNOWN)
+        return flat.view(codes.shape)
+
+    def sample(
+        self,
+        logits: Float[Tensor, "*B V"],
+        generator: torch.Generator,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+    ) -> Int[Tensor, "*B"]:
+        """Categories drawn from softmax(logits / temperature), of the `top_k` most probable ones alone if that is given.
+
+        A temperature of 0 takes the most probable one. Raises ValueError for a negative temperature or a `top_k` below 1.
+        """
+        if temperature < 0:
+            raise ValueError(f"temperature is {temperature:g}, expected 0 or more.")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}, expected at least 1.")
+        if temperature == 0:
+            return logits.argmax(dim=-1)
+        logits = logits / temperature
+        if top_k is not None and top_k < logits.shape[-1]:
+            least = logits.topk(top_k, dim=-1).values[..., -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        probabilities = logits.softmax(dim=-1).flatten(0, -2)
+        return torch.multinomial(probabilities, 1, generator=generator).view(logits.shape[:-1])
+
+
+def replaced_loss(logits: Float[Tensor, "B N 1"], codes: Int[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+    """Binary cross-entropy of tokens having been replaced (code 1) or not (0)."""
+    return binary_cross_entropy_with_logits(logits[..., 0], codes.clamp(min=0).to(logits.dtype), reduction="none")
 
 
 def make_heads(width: int, sizes: dict[str, int], members: int) -> nn.ModuleDict:

@@ -3,15 +3,12 @@
 import copy
 from collections.abc import Mapping
 
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from statecast.models.attention import GEOMETRY_SIZE
-from statecast.models.embedding import coordinate_features
-from statecast.models.state_model import LEAD_FEATURES, LEAD_SIZE, ModelOptions, StateModel, TokenSpec, question_loss
-from statecast.streams import COORDINATES, SIDES, Question
-
-PLACE_FEATURES = coordinate_features(torch.ones(1, len(COORDINATES))).shape[-1]
+from statecast.axes import feature_size, united
+from statecast.models.attention import geometry_size
+from statecast.models.state_model import LEAD_SIZE, ModelOptions, StateModel, question_loss
+from statecast.streams import Question, TokenSpec
 
 
 def sample_flops(
@@ -32,7 +29,9 @@ def sample_flops(
     and values each time. Left out: norms but for their modulation, activations, geometry, the search for anchors, the loss, the optimiser.
     """
     width, hidden = options.width, int(options.mlp_ratio * options.width)
-    both_maps = 2 * width - options.heads * GEOMETRY_SIZE  # query and output, or key and value
+    axes = united([spec.axes for spec in specs.values()])
+    lead_features = max(spec.lead_features for spec in specs.values())
+    both_maps = 2 * width - options.heads * geometry_size(axes)  # query and output, or key and value
     seen = sum(shown.values())
 
     def block(n: int, m: int, modulations: int = 0) -> int:
@@ -41,22 +40,18 @@ def sample_flops(
         return 3 * forward + (forward - 2 * n * hidden * width if recomputes else 0)
 
     def modulation(n: int) -> int:
-        return 4 * n * LEAD_SIZE * width
+        return 4 * n * LEAD_SIZE * width if lead_features else 0
 
     def place(n: int) -> int:
-        return 4 * n * PLACE_FEATURES * width + 6 * n * width**2
+        return 4 * n * feature_size(axes) * width + 6 * n * width**2
 
     total = place(seen) + options.encoder_layers * block(seen, seen)
     total += sum(8 * n * specs[name].size * width for name, n in shown.items())
     for name, n in asked.items():
         total += place(n) + options.decoder_layers * block(n, seen, modulations=2)
-        total += 4 * n * LEAD_FEATURES * LEAD_SIZE + 3 * modulation(n)
-        total += 6 * n * width * options.make_head().members * specs[name].size
-        if shown.get(name):
-            total += 6 * n * width**2
-        elif specs[name].guessed:
-            total += 4 * n * specs[name].guess_size * width
-            total += 4 * n * specs[name].size * SIDES**2 * specs[name].points
+        total += 4 * n * lead_features * LEAD_SIZE + 3 * modulation(n)
+        total += 6 * n * width * (options.make_head().members * specs[name].size + specs[name].vocabulary)
+        total += specs[name].anchor_flops(n, width, has_visible=bool(shown.get(name)))
     return total
 
 
@@ -68,5 +63,5 @@ def count_flops(model: StateModel, question: Question) -> int:
     on_meta = question.to("meta")
     model = copy.deepcopy(model).to("meta")
     with FlopCounterMode(display=False) as counter:
-        question_loss(model, model(on_meta.context, on_meta.queries), on_meta).backward()
+        question_loss(model, model.answer(on_meta), on_meta).backward()
     return counter.get_total_flops()

@@ -1,63 +1,38 @@
-"""The model: an encoder over the shown tokens, a decoder that answers the asked ones, each on its own.
+"""The model: an encoder over the visible tokens, a decoder that answers the asked ones, each on its own.
 
-Axes: B sample, N shown token, Q asked token, P value in a token, C coordinate, E member, W width.
+Axes: B sample, N visible token, Q asked token, P value in a token, V category, C coordinate, E member, W width.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from statecast.fields.sources.anomalies import LONGEST_LAG
-from statecast.models.anchors import Neighbours, gather, persist
-from statecast.models.attention import GEOMETRY_SIZE, Geometry, without_autocast
+from statecast.axes import Axis, in_space, united
+from statecast.models.anchors import Anchored, neutral
+from statecast.models.attention import SMALLEST_GEOMETRY, Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock, ModulatedNorm
-from statecast.models.embedding import CoordinateEmbedding, duration_features
-from statecast.models.heads import FAIRNESS, EnsembleHead, Head, PointHead, Prediction, make_heads, masked_mean
-from statecast.streams import SIDES, Question, Tokens, Window
+from statecast.models.embedding import CoordinateEmbedding
+from statecast.models.heads import (
+    FAIRNESS,
+    CategoricalHead,
+    EnsembleHead,
+    Head,
+    PointHead,
+    Prediction,
+    make_heads,
+    masked_mean,
+    replaced_loss,
+)
+from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window
 
-SMALLEST_SPREAD = 0.1  # of an answer about its anchor: what lies an hour off is no more certain than the data
-DECAY_H = 40.0  # of anomalies, where the data is not known
-LEAD_FEATURES = duration_features(torch.zeros(1)).shape[-1] + 1  # and whether an anchor is at the same place
 LEAD_SIZE = 32  # of what the norms of the decoder are told of the way to the anchor
-DEFAULT_REACH_DEG = 15.0  # where the size of a token is not known: `trained.build` sets it from the data
-
-
-class TokenSpec(BaseModel):
-    """What a model knows of a stream: the layout of its tokens, never the names of what is in them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    channels: int = Field(ge=1)
-    patch: tuple[int, int, int]
-    step_h: float = Field(gt=0)
-    guessed: bool = False
-
-    @property
-    def size(self) -> int:
-        """P, values in a token."""
-        return self.channels * self.patch[0] * self.points
-
-    @property
-    def layout(self) -> tuple[int, int, int]:
-        """Channels, time steps and points that the P values are made of."""
-        return self.channels, self.patch[0], self.points
-
-    @property
-    def points(self) -> int:
-        """Of a step of a token."""
-        return self.patch[1] * self.patch[2]
-
-    @property
-    def guess_size(self) -> int:
-        """G, values of a first guess."""
-        return SIDES**2 * self.size
 
 
 class ModelOptions(BaseModel):
@@ -66,11 +41,11 @@ class ModelOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(96, ge=16, description="size of a token inside the model")
-    encoder_layers: int = Field(2, ge=1, description="blocks over the shown tokens")
-    decoder_layers: int = Field(2, ge=1, description="blocks in which asked tokens attend to the shown ones")
+    encoder_layers: int = Field(2, ge=1, description="blocks over the visible tokens")
+    decoder_layers: int = Field(2, ge=1, description="blocks in which asked tokens attend to the visible ones")
     heads: int = Field(4, ge=1, description="attention heads; width / heads must exceed 8")
     mlp_ratio: float = Field(4.0, gt=0, description="hidden size of the perceptrons over the width")
-    head: Literal["ensemble", "point"] = Field("ensemble", description="family of the answer")
+    head: Literal["ensemble", "point"] = Field("ensemble", description="family of the answer for continuous values")
     members: int = Field(16, ge=2, description="members of the ensemble head")
     fairness: float = Field(
         FAIRNESS,
@@ -79,15 +54,17 @@ class ModelOptions(BaseModel):
         description="of the ensemble's CRPS: 0 makes members quantiles, 0.95 is almost fair (AIFS-CRPS), 1 is fair",
     )
     reach_deg: float | None = Field(
-        None, gt=0, description="distance that attention starts with, in degrees; none: the size of a token"
+        None,
+        gt=0,
+        description="distance on the sphere that attention starts with, in degrees; none: the size of a token",
     )
 
     @model_validator(mode="after")
     def _heads_hold_the_geometry(self) -> Self:
-        if self.width % self.heads or self.width // self.heads <= GEOMETRY_SIZE:
+        if self.width % self.heads or self.width // self.heads <= SMALLEST_GEOMETRY:
             raise ValueError(
                 f"width {self.width} with {self.heads} heads: expected a multiple of the heads, "
-                f"with more than {GEOMETRY_SIZE} a head. Choose another width, or other heads."
+                f"with more than {SMALLEST_GEOMETRY} a head. Choose another width, or other heads."
             )
         return self
 
@@ -95,163 +72,273 @@ class ModelOptions(BaseModel):
         return EnsembleHead(self.members, self.fairness) if self.head == "ensemble" else PointHead()
 
 
-class Correlation(nn.Module):
-    """How long the anomalies of a stream's channels last: their correlation with those so many steps before. It is data, not learned.
+@dataclass(frozen=True)
+class Encoded:
+    """The visible tokens of all streams after the encoder.
 
-    Until `trained.build` puts in what the training period tells, as if they decayed within two days.
+    spans    where the tokens of each stream stand
+    present  False for padding; None without any
+    rank     position along the order axis, -inf for tokens without one; None unless the question is causal
     """
 
-    def __init__(self, spec: TokenSpec) -> None:
-        super().__init__()
-        self.of_lag: Tensor
-        decay = torch.exp(-torch.arange(LONGEST_LAG + 1) * spec.step_h / DECAY_H)
-        self.register_buffer("of_lag", decay.expand(spec.channels, -1).contiguous())
+    tokens: Float[Tensor, "B N W"]
+    where: Geometry
+    spans: Mapping[str, slice]
+    present: Bool[Tensor, "B N"] | None = None
+    rank: Float[Tensor, "B N"] | None = None
 
 
 class StateModel(nn.Module):
-    """p(y | x, α): `model(context, queries)` gives a `Prediction` of each asked stream.
+    """p(y | x, α): `model(question)` gives a `Prediction` of each asked stream.
 
-    An answer is a departure from its anchor: what the nearest shown values of the same stream and place, before and after, let expect,
+    The answer about values is a departure from its anchor,
 
-        y = anchor(x_before, x_after) + spread · f(encoder(context), α)        (`anchors.Neighbours.krige`; 0 if neither is shown)
+        y = base + spread · f(encoder(context), α)        (`anchors.Anchored`; 0 and 1 for a stream without one)
 
-    the best linear estimate by how long the anomalies of each channel last: it starts better than persistence, climatology and linear
-    interpolation, and the same holds in every task. A stream with a first guess starts from that instead, by a map that is learned for each
-    channel from the guess at the token's points and around them to its points: at first the guess itself.
-    How far off the anchors are in time scales and shifts an asked token where it enters a layer of the decoder (`blocks.ModulatedNorm`).
-    The decoder reads the coordinates of the queries and their first guess, never their values, and asked tokens don't see one another:
-    the answer to one doesn't depend on what else is asked.
+    and that about codes a probability of each category. How far off the anchors are scales and shifts an asked token where it enters a
+    layer of the decoder (`blocks.ModulatedNorm`). The decoder reads the coordinates of the queries and their first guess, never their
+    values, and asked tokens don't see one another: the answer to one doesn't depend on what else is asked. In a causal question the same
+    weights answer all positions of a sequence at once: one mask lets each token see only what comes before it.
+
+    Which visible token lies at an asked place, and whether one was replaced, is answered by the inner product of the decoded query and
+    the encoded token, d · h / sqrt(W), which needs no weights of its own.
     """
 
-    def __init__(self, options: ModelOptions, specs: Mapping[str, TokenSpec]) -> None:
+    def __init__(
+        self, options: ModelOptions, specs: Mapping[str, TokenSpec], axes: tuple[Axis, ...] | None = None
+    ) -> None:
+        """`axes`: of the model that this one goes on from; none: those of the streams. Raises ValueError for heads that are too small."""
         super().__init__()
         self.options, self.specs = options, dict(specs)
+        self.axes = _with_reach(united([axes or (), *(spec.axes for spec in specs.values())]), options.reach_deg)
+        if not self.axes:
+            raise ValueError("no stream has an axis, expected one at least: tokens without any can't be told apart.")
         self.recomputes = False  # what is inside the blocks, on the way back, instead of keeping it
-        self.head = options.make_head()
-        width = options.width
-        self.coordinates = CoordinateEmbedding(width)
-        self.values = nn.ModuleDict({name: nn.Linear(2 * spec.size, width) for name, spec in specs.items()})
+        self.head, self.categorical = options.make_head(), CategoricalHead()
+        self.lead_features = max((spec.lead_features for spec in specs.values()), default=0)
+        width, lead_size = options.width, LEAD_SIZE if self.lead_features else 0
+        valued = {name: spec.size for name, spec in specs.items() if spec.size}
+        coded = {name: spec.vocabulary for name, spec in specs.items() if spec.vocabulary}
+        self.coordinates = CoordinateEmbedding(width, self.axes)
+        self.values = nn.ModuleDict({name: nn.Linear(2 * size, width) for name, size in valued.items()})
+        self.codes = nn.ModuleDict({name: nn.Embedding(size + 1, width) for name, size in coded.items()})
         self.asked = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(width)) for name in specs})
-        reach_deg = options.reach_deg or DEFAULT_REACH_DEG
-        sizes = (width, options.heads, options.mlp_ratio, reach_deg)
+        sizes = (width, options.heads, options.mlp_ratio, self.axes)
         self.encoder = nn.ModuleList(EncoderBlock(*sizes) for _ in range(options.encoder_layers))
         self.encoder_norm = nn.RMSNorm(width)
-        self.anchor = nn.Linear(width, width)
-        self.lead = nn.Sequential(nn.Linear(LEAD_FEATURES, LEAD_SIZE), nn.GELU())
-        self.decoder = nn.ModuleList(DecoderBlock(*sizes, LEAD_SIZE) for _ in range(options.decoder_layers))
-        self.decoder_norm = ModulatedNorm(width, LEAD_SIZE)
-        self.heads = make_heads(width, {name: spec.size for name, spec in specs.items()}, self.head.members)
-        guessed = {name: spec for name, spec in specs.items() if spec.guessed}
-        self.guesses = nn.ModuleDict({name: nn.Linear(spec.guess_size, width) for name, spec in guessed.items()})
-        self.guess_map = nn.ParameterDict({name: nn.Parameter(itself(spec)) for name, spec in guessed.items()})
-        self.correlation = nn.ModuleDict({name: Correlation(spec) for name, spec in specs.items()})
+        if self.lead_features:
+            self.anchor = nn.Linear(width, width)
+            self.lead = nn.Sequential(nn.Linear(self.lead_features, LEAD_SIZE), nn.GELU())
+        self.decoder = nn.ModuleList(DecoderBlock(*sizes, lead_size) for _ in range(options.decoder_layers))
+        self.decoder_norm = ModulatedNorm(width, lead_size)
+        self.heads = make_heads(width, valued, self.head.members)
+        self.code_heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in coded.items()})
+        anchors = {name: spec.make_anchor(width) for name, spec in specs.items()}
+        self.anchors = nn.ModuleDict({name: anchor for name, anchor in anchors.items() if anchor is not None})
+
+    def forward(
+        self, context: Window, queries: Window, asks: Asks = "tokens", causal: bool = False
+    ) -> dict[str, Prediction]:
+        """What is said of the asked tokens of each stream. Raises KeyError for a stream that the model does not know."""
+        if unknown := sorted({*context, *queries} - set(self.specs)):
+            raise KeyError(f"the model has no stream {unknown[0]}. Streams: {', '.join(self.specs)}.")
+        encoded = self.encode(context, causal=causal)
+        return {name: self._answer(name, tokens, context.get(name), encoded, asks) for name, tokens in queries.items()}
+
+    def answer(self, question: Question) -> dict[str, Prediction]:
+        """`forward` of a question."""
+        return self(question.context, question.queries, question.asks, question.causal)
+
+    def encode(self, context: Window, *, causal: bool = False) -> Encoded:
+        """The visible tokens of all streams, after the encoder, and where they are. Raises ValueError if nothing is visible."""
+        if not context:
+            raise ValueError("the question shows nothing, expected a visible stream.")
+        lacking = frozenset().union(*(self._lacking(tokens) for tokens in context.values()))
+        partly = self._partly(context)
+        coords = torch.cat([self.in_space(tokens) for tokens in context.values()], dim=1)
+        embedded = torch.cat([self.embed(name, tokens) for name, tokens in context.items()], dim=1)
+        tokens = (embedded + self.coordinates(coords, is_partial=bool(lacking))).to(coords.dtype)  # autocast or not
+        where = Geometry.of(coords, self.axes, lacking=lacking, partly=partly)
+        present, rank = _present(context), _ranks(context) if causal else None
+        visible = _visible(present, rank, rank, is_encoder=True)
+        for block in self.encoder:
+            tokens = self._run(block, tokens, where, visible)
+        return Encoded(self.encoder_norm(tokens), where, _spans(context), present, rank)
+
+    def embed(self, name: str, tokens: Tokens) -> Float[Tensor, "B N W"]:
+        """What is in the tokens of a stream, without where they are."""
+        parts = []
+        if name in self.values:
+            seen = tokens.observed.to(tokens.values.dtype)
+            parts.append(self.values[name](torch.cat([tokens.values * tokens.observed, seen], dim=-1)))
+        if name in self.codes:
+            assert tokens.codes is not None
+            vocabulary = self.specs[name].vocabulary
+            parts.append(self.codes[name](torch.where(tokens.codes == UNKNOWN, vocabulary, tokens.codes)))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+    def in_space(self, tokens: Tokens) -> Float[Tensor, "B N C"]:
+        """Coordinates along the axes of the model, NaN along those that are absent."""
+        return in_space(tokens.coords, tokens.spec.axes, self.axes)
+
+    def _answer(self, name: str, asked: Tokens, shown: Tokens | None, encoded: Encoded, asks: Asks) -> Prediction:
+        lacking = self._lacking(asked)
+        coords = self.in_space(asked)
+        at = Geometry.of(coords, self.axes, lacking=lacking, partly=encoded.where.partly)
+        tokens = self.coordinates(coords, is_partial=bool(lacking)) + self.asked[name]
+        anchored = self._anchored(name, asked, shown, encoded, asks)
+        if anchored.neighbour is not None:
+            tokens = tokens + self.anchor(anchored.neighbour)
+        if anchored.hint is not None:
+            tokens = tokens + anchored.hint
+        tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
+        condition = self.lead(anchored.lead) if self.lead_features else None
+        rank = None if encoded.rank is None else _rank(asked)
+        visible = _visible(encoded.present, rank, encoded.rank, is_encoder=False)
+        for block in self.decoder:
+            tokens = self._run(block, tokens, at, condition, encoded.tokens, encoded.where, visible)
+        decoded = self.decoder_norm(tokens, condition)
+        if asks == "tokens":
+            return self._of_tokens(name, decoded, anchored, coords.dtype)
+        return self._of_match(name, decoded, asked, encoded, asks)
+
+    def _anchored(self, name: str, asked: Tokens, shown: Tokens | None, encoded: Encoded, asks: Asks) -> Anchored:
+        if name not in self.anchors or asks != "tokens":
+            return neutral(asked, self.lead_features)
+        features = encoded.tokens[:, encoded.spans[name]] if name in encoded.spans else None
+        return self.anchors[name](asked, shown, features, causal=encoded.rank is not None)
+
+    def _of_tokens(
+        self, name: str, decoded: Float[Tensor, "B Q W"], anchored: Anchored, dtype: torch.dtype
+    ) -> Prediction:
+        logits = self.code_heads[name](decoded).to(dtype) if name in self.code_heads else None
+        if name not in self.heads:
+            return Prediction(logits=logits)
+        departures = self.heads[name](decoded).unflatten(-1, (self.head.members, -1))
+        members = torch.addcmul(anchored.base.unsqueeze(-2), anchored.spread.unsqueeze(-2), departures.to(dtype))
+        return Prediction(members, anchored.spread, logits)
+
+    def _of_match(
+        self, name: str, decoded: Float[Tensor, "B Q W"], asked: Tokens, encoded: Encoded, asks: Asks
+    ) -> Prediction:
+        """How well each visible token of the stream fits the query, or how badly the one that it is about does."""
+        span = encoded.spans[name]
+        theirs = encoded.tokens[:, span]
+        scale = decoded.shape[-1] ** -0.5
+        if asks == "replaced":
+            assert asked.about is not None
+            own = theirs.gather(1, asked.about[..., None].expand(-1, -1, theirs.shape[-1]))
+            return Prediction(logits=-scale * (decoded * own).sum(dim=-1, keepdim=True))
+        fit = scale * decoded @ theirs.mT
+        if encoded.present is not None:
+            fit = fit.masked_fill(~encoded.present[:, None, span], -torch.inf)
+        return Prediction(logits=fit)
 
     def _run(self, block: nn.Module, *inputs: Any) -> Tensor:
         if self.recomputes and self.training:
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
-    def forward(self, context: Window, queries: Window) -> dict[str, Prediction]:
-        """What is said of the asked tokens of each stream. Raises KeyError for a stream that the model does not know."""
-        if unknown := sorted({*context, *queries} - set(self.specs)):
-            raise KeyError(f"the model has no stream {unknown[0]}. Streams: {', '.join(self.specs)}.")
-        encoded, where = self.encode(context)
-        sizes = {name: len(tokens) for name, tokens in context.items()}
-        firsts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
-        answers = {}
-        for name, tokens in queries.items():
-            span = slice(firsts[name], firsts[name] + sizes[name]) if name in sizes else None
-            answers[name] = self._answer(name, tokens, context.get(name), span, encoded, where)
-        return answers
+    def _lacking(self, tokens: Tokens) -> frozenset[str]:
+        """The axes of the model that some of the tokens lack."""
+        own = {axis.name for axis in tokens.spec.axes}
+        return frozenset(axis.name for axis in self.axes if axis.name not in own or axis.name in tokens.partial)
 
-    def encode(self, context: Window) -> tuple[Float[Tensor, "B N W"], Geometry]:
-        """The shown tokens of all streams, after the encoder, and where they are."""
-        coords = torch.cat([tokens.coords for tokens in context.values()], dim=1)
-        embedded = [
-            self.values[name](torch.cat([t.values * t.observed, t.observed.to(t.values.dtype)], dim=-1))
-            for name, t in context.items()
-        ]
-        encoded = (torch.cat(embedded, dim=1) + self.coordinates(coords)).to(coords.dtype)  # autocast or not
-        where = Geometry.of(coords)
-        for block in self.encoder:
-            encoded = self._run(block, encoded, where)
-        return self.encoder_norm(encoded), where
-
-    def _answer(
-        self, name: str, asked: Tokens, shown: Tokens | None, span: slice | None, encoded: Tensor, where: Geometry
-    ) -> Prediction:
-        coords = asked.coords
-        tokens, at = self.coordinates(coords) + self.asked[name], Geometry.of(coords)
-        base, spread = torch.zeros_like(coords[..., :1]), torch.ones_like(coords[..., :1])
-        lead = coords.new_zeros((*coords.shape[:-1], LEAD_FEATURES))
-        if shown is not None and len(shown):
-            layout = self.specs[name].layout
-            neighbours = Neighbours.of(replace(asked, layout=layout), replace(shown, layout=layout))
-            tokens = tokens + self.anchor(neighbours.mixed(encoded[:, span]))
-            lead = neighbours.lead_features()
-            base, spread = self._anchor(name, shown, neighbours)
-        elif asked.guess is not None:
-            tokens = tokens + self.guesses[name](asked.guess)
-            base = self._mapped_guess(name, asked.guess)
-        tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
-        condition = self.lead(lead)
-        for block in self.decoder:
-            tokens = self._run(block, tokens, at, condition, encoded, where)
-        departures = self.heads[name](self.decoder_norm(tokens, condition)).unflatten(-1, (self.head.members, -1))
-        members = torch.addcmul(base.unsqueeze(-2), spread.unsqueeze(-2), departures.to(coords.dtype))
-        return Prediction(members, spread)
-
-    def correlation_of(self, name: str) -> Float[Tensor, "V L"]:
-        """How long the anomalies of a stream's channels last: a buffer, to be written in place."""
-        correlation = self.correlation[name]
-        assert isinstance(correlation, Correlation)
-        return correlation.of_lag
-
-    def _anchor(
-        self, name: str, shown: Tokens, neighbours: Neighbours
-    ) -> tuple[Float[Tensor, "B Q P"], Float[Tensor, "B Q P"]]:
-        """What shown tokens let expect, and how far an answer is expected to depart from it; climatology and 1 where none was observed."""
-        spec = self.specs[name]
-        values, observed = (x.unflatten(-1, spec.layout) for x in (shown.values, shown.observed))
-        base, spread = neighbours.krige(persist(values, observed), self.correlation_of(name), spec.step_h)
-        # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
-        spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
-        seen = (
-            gather(observed.any(dim=-2).flatten(-2), neighbours.index).any(dim=-2).unflatten(-1, (spec.channels, 1, -1))
-        )
-        return base.flatten(-3), torch.where(seen, spread[..., None], 1.0).flatten(-3)
-
-    def _mapped_guess(self, name: str, guess: Float[Tensor, "B Q G"]) -> Float[Tensor, "B Q P"]:
-        spec = self.specs[name]
-        around = guess.unflatten(-1, (spec.channels, spec.patch[0], -1))
-        with without_autocast(guess.device):  # what an answer starts from stays in full precision
-            return torch.einsum("bqvsg,vrg->bqvsr", around, self.guess_map[name]).flatten(-3)
+    def _partly(self, context: Window) -> tuple[tuple[str, ...], ...]:
+        """The axes that some visible tokens have and others lack, those together that the same streams lack."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for axis in self.axes:
+            if axis.of_kind.metric is None:
+                continue
+            have = tuple(_extent(tokens, axis.name) for tokens in context.values())
+            if set(have) in ({"all"}, {"none"}):
+                continue
+            groups.setdefault((axis.name,) if "some" in have else have, []).append(axis.name)
+        return tuple(tuple(group) for group in groups.values())
 
 
-def itself(spec: TokenSpec) -> Float[Tensor, "V R G"]:
-    """The map from a step of a first guess, with what lies around it, to its own points, for each channel."""
-    rows, columns = spec.patch[1:]
-    points = torch.zeros(rows, columns, SIDES * rows, SIDES * columns)
-    for row in range(rows):
-        for column in range(columns):
-            points[row, column, rows + row, columns + column] = 1.0
-    return points.reshape(1, rows * columns, -1).repeat(spec.channels, 1, 1)
+def _with_reach(axes: tuple[Axis, ...], reach_deg: float | None) -> tuple[Axis, ...]:
+    if reach_deg is None:
+        return axes
+    return tuple(replace(axis, spacing=reach_deg) if axis.kind == "sphere" else axis for axis in axes)
+
+
+def _extent(tokens: Tokens, axis: str) -> str:
+    """Whether all, some or none of the tokens have an axis."""
+    if axis not in {own.name for own in tokens.spec.axes}:
+        return "none"
+    return "some" if axis in tokens.partial else "all"
+
+
+def _spans(context: Window) -> dict[str, slice]:
+    sizes = [len(tokens) for tokens in context.values()]
+    firsts = accumulate(sizes, initial=0)
+    return {name: slice(first, first + size) for name, size, first in zip(context, sizes, firsts, strict=False)}
+
+
+def _present(context: Window) -> Bool[Tensor, "B N"] | None:
+    """Which visible tokens are no padding; None if none is."""
+    if all(tokens.present is None for tokens in context.values()):
+        return None
+    parts = [
+        torch.ones_like(tokens.coords[..., 0], dtype=torch.bool) if tokens.present is None else tokens.present
+        for tokens in context.values()
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _ranks(context: Window) -> Float[Tensor, "B N"]:
+    return torch.cat([_rank(tokens) for tokens in context.values()], dim=1)
+
+
+def _rank(tokens: Tokens) -> Float[Tensor, "B N"]:
+    """Position along the order axis; what has none comes before everything."""
+    order = tokens.order()
+    return tokens.values.new_full(tokens.observed.shape[:-1], -torch.inf) if order is None else order
+
+
+def _visible(
+    present: Bool[Tensor, "B M"] | None,
+    of_query: Float[Tensor, "B N"] | None,
+    of_key: Float[Tensor, "B M"] | None,
+    *,
+    is_encoder: bool,
+) -> Bool[Tensor, "B #N M"] | None:
+    """Which keys each query sees; None: all."""
+    visible = None if present is None else present[:, None, :]
+    if of_query is None or of_key is None:
+        return visible
+    keys, queries = of_key[:, None, :], of_query[:, :, None]
+    before = keys <= queries if is_encoder else (keys < queries) | keys.isneginf()
+    return before if visible is None else before & visible
 
 
 def question_losses(
     model: StateModel, predictions: Mapping[str, Prediction], question: Question
 ) -> dict[str, Float[Tensor, ""]]:
-    """For each asked stream the mean loss over its observed values, weighted by the area of their cells (cosine of latitude).
+    """For each asked stream the mean loss over what was observed of it, weighted by `Tokens.weight`.
 
-    In units of `Prediction.spread`, so that hours ahead weigh as much as days.
+    Values count in units of `Prediction.spread`, so that hours ahead weigh as much as days, and codes in nats; a stream that has both has
+    the sum of both losses.
     """
-    losses = {}
-    for name, tokens in question.queries.items():
-        area = torch.cos(torch.deg2rad(tokens.coords[..., 0]))
-        members, spread = predictions[name]
-        loss = model.head.loss(members, tokens.values) / spread**model.head.degree
-        losses[name] = masked_mean(loss, tokens.observed, area)
-    return losses
+    return {
+        name: _stream_loss(model, predictions[name], asked, question.asks) for name, asked in question.queries.items()
+    }
+
+
+def _stream_loss(model: StateModel, said: Prediction, asked: Tokens, asks: Asks) -> Float[Tensor, ""]:
+    parts = []
+    if said.members is not None and said.spread is not None:
+        loss = model.head.loss(said.members, asked.values) / said.spread**model.head.degree
+        parts.append(masked_mean(loss, asked.observed, asked.weight))
+    if said.logits is not None:
+        assert asked.codes is not None
+        of_codes = replaced_loss if asks == "replaced" else model.categorical.loss
+        known = asked.codes != UNKNOWN
+        if asked.present is not None:
+            known = known & asked.present
+        parts.append(masked_mean(of_codes(said.logits, asked.codes)[..., None], known[..., None], asked.weight))
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 def question_loss(model: StateModel, predictions: Mapping[str, Prediction], question: Question) -> Float[Tensor, ""]:

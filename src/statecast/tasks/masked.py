@@ -1,32 +1,43 @@
 """Masked pre-training: hide a part of the window and ask it.
 
-A part of what is hidden is shown all the same, as noise or as climatology.
+A part of what is hidden is visible all the same, as noise or as climatology.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from statecast.fields.fill import unit_vectors
-from statecast.streams import Question, Tokens, Window, concatenate
-from statecast.tasks.forecast import Slabs, is_within, random_share
+from statecast.axes import metric_vectors
+from statecast.streams import Question, Tokens, TokenSpec, Window, concatenate
+from statecast.tasks.base import (
+    ASKED,
+    Share,
+    Slabs,
+    TaskError,
+    TaskOptions,
+    as_noise,
+    as_unknown,
+    is_within,
+    random_share,
+)
+
+SURFACES = ("sphere", "plane", "circle", "line")  # kinds of axes along which blocks extend
+BLOCKS = 4  # neighbourhoods that a mask of blocks consists of
 
 Chooser = Callable[[Tokens, int, np.random.Generator], np.ndarray]
 """(tokens of a sample, how many to hide, generator) -> indices of the hidden ones, in random order."""
 
 
-class Masked(BaseModel):
-    """Ask what is hidden of what is shown (AtmoRep, Lessig et al. 2023: full masks, noise and climatology).
+class Masked(TaskOptions):
+    """Ask for what is hidden, given what is visible (AtmoRep, Lessig et al. 2023: full masks, noise and climatology).
 
-    Which kind of mask, and how much it hides, is drawn once a step, so that all samples of a step show the same number
-    of tokens; where it lies is drawn for each sample. What the shares `later_slabs`, `blocks` and `streams` leave over
-    goes to single random tokens, and so does that of `streams` if there is one stream only.
+    Which kind of mask, and how much it hides, is drawn once a step, so that all samples of a step show the same share; where it lies is
+    drawn for each sample. What the shares `later_slabs`, `blocks` and `streams` leave over goes to single random tokens. So does that of
+    `streams` if there is one stream only, and that of `later_slabs` in streams without an order axis.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["masked"] = "masked"
     slabs: Slabs = Field(3, description="token slabs of the window")
@@ -34,18 +45,20 @@ class Masked(BaseModel):
         (0.5, 0.9), description="range of the hidden share of the tokens, for blocks and single tokens"
     )
     noise: float = Field(0.05, ge=0, le=1, description="share of the hidden tokens that are shown as noise")
-    climatology: float = Field(0.05, ge=0, le=1, description="share of the hidden tokens that are shown as climatology")
-    later_slabs: float = Field(0.7, ge=0, le=1, description="share of the steps that hide all slabs after a random one")
+    climatology: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of the hidden tokens that are shown as climatology, or with an unknown code",
+    )
+    later_slabs: float = Field(
+        0.7, ge=0, le=1, description="share of the steps that hide everything after a random point on the order axis"
+    )
     blocks: float = Field(0.0, ge=0, le=1, description="share of the steps that hide whole neighbourhoods at all times")
     streams: float = Field(
         0.0, ge=0, le=1, description="share of the steps that hide one stream wholly and show the others"
     )
-    asked: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="share of the hidden tokens that a training sample asks, at random; evaluation asks all",
-    )
+    asked: Share = Field(1.0, description=ASKED)
 
     @model_validator(mode="after")
     def _shares_are_shares(self) -> Self:
@@ -60,8 +73,17 @@ class Masked(BaseModel):
                 raise ValueError(f"{' + '.join(names)} is {total:g}, expected at most 1. Lower one of them.")
         return self
 
+    def require(self, specs: Mapping[str, TokenSpec]) -> None:
+        """Raises TaskError for blocks of tokens that lie nowhere."""
+        if self.blocks > 0:
+            for name, spec in specs.items():
+                if not _block_axes(spec):
+                    raise TaskError(
+                        f"task.blocks is {self.blocks:g}, but the tokens of stream {name} have no place and no order. Set it to 0."
+                    )
+
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
-        """A question with the same number of tokens in every sample of a step."""
+        """A question that hides the same share in every sample of a step."""
         return self._question(window, sample, step, self.asked)
 
     def complete(self, window: Window, seed: int = 0) -> Question:
@@ -71,19 +93,20 @@ class Masked(BaseModel):
     def _question(
         self, window: Window, sample: np.random.Generator, step: np.random.Generator, asked: float
     ) -> Question:
+        window = {name: tokens.numbered() for name, tokens in window.items()}
         share, kind = step.uniform(*self.hidden), step.uniform()
         if kind < self.streams and len(window) > 1:
             return self._hide_stream(window, sample, step, asked)
         choose = self._mask(kind - self.streams, step)
         context, queries = {}, {}
         for name, tokens in window.items():
-            count = min(max(1, round(share * len(tokens))), len(tokens) - 1)
+            count = hidden_count(share, len(tokens))
             context[name], queries[name] = self._split(tokens, choose(tokens, count, sample), sample, asked)
         return Question(context, queries)
 
     def _mask(self, kind: float, step: np.random.Generator) -> Chooser:
         if 0 <= kind < self.blocks:
-            return _blocks
+            return _neighbourhoods
         if self.blocks <= kind < self.blocks + self.later_slabs:
             return _later_slabs(step.uniform(), self.slabs)
         return _single_tokens
@@ -98,42 +121,52 @@ class Masked(BaseModel):
     def _split(
         self, tokens: Tokens, hidden: np.ndarray, generator: np.random.Generator, asked: float
     ) -> tuple[Tokens, Tokens]:
-        """The shown and the asked tokens of a stream; `hidden` holds indices in random order."""
+        """The visible and the asked tokens of a stream; `hidden` holds indices in random order."""
         shown = np.setdiff1d(np.arange(len(tokens)), hidden)
-        n_noise, n_usual = round(self.noise * len(hidden)), round(self.climatology * len(hidden))
-        noised, usual = (
-            tokens[torch.from_numpy(part)] for part in (hidden[:n_noise], hidden[n_noise : n_noise + n_usual])
-        )
-        noise = torch.from_numpy(generator.standard_normal(noised.values.shape, dtype=np.float32))
-        context = concatenate(
-            [
-                tokens[torch.from_numpy(shown)],
-                noised.replace(noise * noised.observed),
-                usual.replace(torch.zeros_like(usual.values)),
-            ]
-        )
+        n_noise, n_unknown = round(self.noise * len(hidden)), round(self.climatology * len(hidden))
+        noised = tokens[torch.from_numpy(hidden[:n_noise])]
+        unknown = tokens[torch.from_numpy(hidden[n_noise : n_noise + n_unknown])]
+        context = concatenate([tokens[torch.from_numpy(shown)], as_noise(noised, generator), as_unknown(unknown)])
         return context, random_share(tokens[torch.from_numpy(hidden)], asked, generator)
+
+
+def hidden_count(share: float, tokens: int) -> int:
+    """How many of so many tokens a share hides: at least one, and one is left, if there are two."""
+    return max(0, min(max(1, round(share * tokens)), tokens - 1))
 
 
 def _single_tokens(tokens: Tokens, count: int, generator: np.random.Generator) -> np.ndarray:
     return generator.permutation(len(tokens))[:count]
 
 
-def _blocks(tokens: Tokens, count: int, generator: np.random.Generator) -> np.ndarray:
+def _block_axes(spec: TokenSpec) -> list[str]:
+    """The axes along which blocks extend: surfaces and lines, else the order axis."""
+    on_surfaces = [axis.name for axis in spec.axes if axis.kind in SURFACES and axis.name != spec.order]
+    if on_surfaces:
+        return on_surfaces
+    return [] if spec.order is None else [spec.order]
+
+
+def _neighbourhoods(tokens: Tokens, count: int, generator: np.random.Generator) -> np.ndarray:
     """Four neighbourhoods at all times: the `count` tokens that are nearest to one of four random centres."""
-    lat, lon = (tokens.coordinate(name).numpy() for name in ("latitude_deg", "longitude_deg"))
-    place = unit_vectors(lat, lon)
-    centres = place[generator.integers(len(tokens), size=4)]
-    nearness = (place @ centres.T).max(axis=1)
-    nearest_first = np.lexsort((lon, lat, -nearness))  # place by place, so that the count cuts the times of one only
+    if len(tokens) == 0:
+        return np.arange(0)
+    names = _block_axes(tokens.spec)
+    axes = [axis for axis in tokens.spec.axes if axis.name in names]
+    coords = torch.cat([tokens.along(name) for name in names], dim=-1)
+    place = metric_vectors(coords, axes).numpy()
+    centres = place[generator.integers(len(tokens), size=BLOCKS)]
+    distance = ((place[:, None] - centres) ** 2).sum(axis=-1).min(axis=1)
+    ties = [column.numpy() for column in coords.unbind(dim=-1)]
+    nearest_first = np.lexsort((*ties[::-1], distance))  # place by place, so that the count cuts the times of one only
     return generator.permutation(nearest_first[:count])
 
 
 def _later_slabs(position: float, slabs: int) -> Chooser:
-    """Hide every slab after a random one: a forecast of any length. `position` in [0, 1) draws how many are shown."""
+    """Hide everything after a random point on the order axis: a forecast of any length. `position` in [0, 1) draws the point."""
 
     def choose(tokens: Tokens, count: int, generator: np.random.Generator) -> np.ndarray:
-        if slabs == 1:  # nothing is later
+        if slabs == 1 or tokens.spec.order is None:  # nothing is later
             return _single_tokens(tokens, count, generator)
         shown = is_within(tokens, 1 + int(position * (slabs - 1)), slabs)
         return generator.permutation(np.flatnonzero(~shown))

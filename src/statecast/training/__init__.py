@@ -3,14 +3,13 @@
 from statecast.training.checkpoints import RunStopped
 from statecast.training.fit import fit
 from statecast.training.options import ONE_DEVICE, Devices, TrainingOptions, is_first_process
-from statecast.training.questions import QuestionDataset, StreamSource
+from statecast.training.questions import QuestionDataset
 
 __all__ = [
     "ONE_DEVICE",
     "Devices",
     "QuestionDataset",
     "RunStopped",
-    "StreamSource",
     "TrainingOptions",
     "fit",
     "is_first_process",

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LambdaCall
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from statecast.models import StateModel
-from statecast.tasks.forecast import blocks_of
 from statecast.training.checkpoints import (
     BEST_NAME,
     AtomicCheckpoints,
@@ -73,7 +72,9 @@ def fit(
     else:
         fitting = Fitting(model, questions, validation, options, first_step, shares)
     callbacks: list[Callback] = [RandomStates()]
-    callbacks += [TrainingProgress(title, model, options, first_step, blocks_of(questions.task))] if progress else []
+    callbacks += (
+        [TrainingProgress(title, model, options, first_step, questions.task.rollout_blocks)] if progress else []
+    )
     callbacks += [EMAWeightAveraging(decay=options.ema)] if options.ema else []
     callbacks += checkpoint_callbacks(directory, options, validated=validation is not None)
     callbacks += [StopOnSignal(directory)]

@@ -11,12 +11,12 @@ from torch.utils.data import DataLoader
 
 from statecast.models import StateModel
 from statecast.models.heads import Prediction
+from statecast.rollout import training_losses
 from statecast.streams import Question
 from statecast.training.batches import SharedBatches, make_loader
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import TrainingOptions
 from statecast.training.questions import QuestionDataset
-from statecast.training.rollout import training_losses
 
 
 class LossError(FloatingPointError):
@@ -82,7 +82,7 @@ class Fitting(LightningModule):
         return training_losses(self.answer, self.model, question, self.questions.task)
 
     def _answer(self, question: Question) -> dict[str, Prediction]:
-        return self.model(question.context, question.queries)
+        return self.model.answer(question)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Number the optimiser's parameters as the model orders them, which is what a sharded training reads."""

@@ -31,7 +31,7 @@ class TrainingProgress(Callback):
         self.bar = Progress(*columns)
         self.task = self.bar.add_task(title, total=options.steps, completed=first_step, state="", start=False)
         self.model, self.options, self.first_step, self.began = model, options, first_step, time.monotonic()
-        self.blocks = blocks
+        self.rollout_blocks = blocks
         self.peak: float | None = None
         self.flops = 0
 
@@ -46,7 +46,9 @@ class TrainingProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Question, batch_idx: int
     ) -> None:
         seconds = max(1e-9, time.monotonic() - self.began)
-        self.flops += question_flops(self.model, batch, self.blocks)  # of this process, whose peak it is held against
+        self.flops += question_flops(
+            self.model, batch, self.rollout_blocks
+        )  # of this process, whose peak it is held against
         rate = self.options.batch_size * (trainer.global_step - self.first_step) / seconds
         state = f"loss {outputs['loss'].item():.3f}  {rate:.1f} samples/s"
         if self.peak:

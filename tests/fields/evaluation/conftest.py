@@ -4,9 +4,9 @@ import pytest
 
 from statecast.config import read_recipe
 from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.models import ModelOptions
-from statecast.streams import Stream
 from statecast.trained import TrainedModel, build
 
 STREAM = Stream(variables=("t", "msl"), levels=(500, 850), patch=(2, 6, 6))

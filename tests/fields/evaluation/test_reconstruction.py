@@ -9,9 +9,9 @@ import torch
 from statecast.fields.evaluation import verify_reconstruction, write_scores
 from statecast.fields.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
 from statecast.fields.sources import Record
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Stream
 from statecast.trained import ModelError, TrainedModel, build
 
 
@@ -48,7 +48,7 @@ def test_what_is_shown_stays_the_truth_and_the_share_is_hidden(make_trained, hel
 def test_answers_lie_on_the_grid_where_they_were_asked(make_trained, held_out, share_token):
     stream = Stream(variables=("t",), levels=(500, 850), patch=(2, 6, 6), levels_share_token=share_token)
     trained = make_trained(stream=stream, kind="masked")
-    record, tokenizer = Record.open(held_out.dataset, stream), trained.tokenizers["air"]
+    record, tokenizer = Record.open(held_out.dataset, stream), trained.codecs["air"]
     place = whole_domain(record.grid, 0, 6)
     window = tokenizer.tokenize(record, place)
     index = torch.tensor([7, 2, 11])
@@ -90,7 +90,7 @@ def test_of_several_streams_each_is_hidden_and_scored(make_trained, training, he
 
 
 def on_neighbourhoods(trained: TrainedModel) -> TrainedModel:
-    return TrainedModel(trained.model, trained.tokenizers, trained.recipe | {"window": {"extent": [6, 12]}})
+    return TrainedModel(trained.model, trained.codecs, trained.recipe | {"window": {"extent": [6, 12]}})
 
 
 def test_a_model_of_neighbourhoods_is_verified_on_one_at_each_start(make_trained, held_out):
@@ -118,6 +118,6 @@ def test_scores_of_a_neighbourhood_are_weighted_by_the_areas_of_its_own_cells(ma
 
 def test_an_extent_of_the_whole_grid_is_verified_as_the_whole_to_the_bit(make_trained, held_out):
     trained = make_trained(kind="masked")
-    wide = TrainedModel(trained.model, trained.tokenizers, trained.recipe | {"window": {"extent": [12, 24]}})
+    wide = TrainedModel(trained.model, trained.codecs, trained.recipe | {"window": {"extent": [12, 24]}})
     one, other = (reconstruct(t, {"air": held_out}, 3, plain_mask(0.5, 3))["air"] for t in (trained, wide))
     np.testing.assert_array_equal(one.members, other.members)

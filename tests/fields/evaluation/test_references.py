@@ -6,9 +6,9 @@ import xarray as xr
 
 from statecast.fields.evaluation.references import Guess, QuantileMapping, Regression, map_quantiles
 from statecast.fields.sources import Record, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer, Place
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Stream
 
 PATCH = (2, 2, 2)
 

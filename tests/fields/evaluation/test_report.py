@@ -6,8 +6,8 @@ import pytest
 from statecast.fields.evaluation import report, verify_forecast
 from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.sources import Record, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Stream
 
 STEPS, HISTORY = 6, 2  # of a window with 1 slab of history and 2 of leads, each of two steps
 
@@ -27,7 +27,7 @@ def perfect(make_trained, monkeypatch):
 
     def make(*, smoothed: bool = False):
         trained = make_trained(kind="forecast", history=1, leads=2)
-        tokenizer = trained.tokenizers["air"]
+        tokenizer = trained.codecs["air"]
 
         def block(trained, task, records, first):
             anomalies = tokenizer.anomalies(records["air"], whole_domain(records["air"].grid, first, STEPS))[HISTORY:]

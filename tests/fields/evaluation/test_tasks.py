@@ -5,7 +5,7 @@ import pytest
 
 from statecast.fields.evaluation import Verification
 from statecast.fields.evaluation.tasks import _by_season
-from statecast.streams import Channel
+from statecast.fields.streams import Channel
 
 SQUARED = np.array([1.0, 4.0, 9.0, 16.0, 25.0])
 

@@ -10,8 +10,8 @@ import xarray as xr
 from statecast.fields.evaluation import Verification, verify_forecast, write_scores
 from statecast.fields.evaluation.verification import every
 from statecast.fields.sources import Record
+from statecast.fields.streams import Channel, Stream
 from statecast.fields.tokenizers import FieldTokenizer
-from statecast.streams import Channel, Stream
 from statecast.trained import ModelError, TrainedModel, build
 
 KEYS = {"forecast", "task", "variable", "level_hpa", "lead_time_h", "metric", "value", "low", "high", "n"}
@@ -63,7 +63,7 @@ def test_without_the_training_record_the_distribution_is_left_out(make_trained, 
 
 def test_a_place_that_training_never_saw_does_not_spoil_the_scores(make_trained, held_out):
     trained = make_trained(kind="forecast", history=1, leads=1)
-    trained.tokenizers["air"].climatology.mean[:, :, 0, 3, 4] = np.nan
+    trained.codecs["air"].climatology.mean[:, :, 0, 3, 4] = np.nan
     model = verify_forecast({"model": trained}, held_out)[0]
     assert np.isfinite(model.value("rmse")).all() and np.isfinite(model.value("acc")).all()
 

@@ -11,9 +11,10 @@ from statecast.explain.attention import Trace, trace
 from statecast.explain.sensitivity import as_batch
 from statecast.fields.explain import PointQuestion, ask_point
 from statecast.fields.sources import Record, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.models import ModelOptions
-from statecast.streams import Question, Stream
+from statecast.streams import Question
 from statecast.trained import TrainedModel, build
 
 MakeTrained = Callable[..., TrainedModel]

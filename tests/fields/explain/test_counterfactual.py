@@ -42,7 +42,7 @@ def test_the_difference_is_that_of_two_answers(trained, store):
     asked = ask_point(trained, store, AT, QUERY)
     other = under(asked.question, changes_of(asked, store, "08-06"))
     members = [answer(trained, q)["air"][:, 0, value_in_token(asked)].mean() for q in (other, asked.question)]
-    std = trained.tokenizers["air"].climatology.anomaly_std[asked.index[1]]
+    std = trained.codecs["air"].climatology.anomaly_std[asked.index[1]]
     point = {"lat": float(explained.query_lat), "lon": float(explained.query_lon), "level": 500}
     assert float(explained.t_difference.sel(point)) == pytest.approx(float(members[0] - members[1]) * std, abs=1e-4)
 

@@ -10,8 +10,8 @@ from statecast.fields.explain import QueryError, ask_point, explain
 from statecast.fields.explain.forecast_sensitivity import forecast_sensitivity
 from statecast.fields.explain.labelled import sensitivities
 from statecast.fields.explain.report import write_explanation
+from statecast.fields.streams import Stream
 from statecast.models.state_model import itself
-from statecast.streams import Stream
 from statecast.trained import ModelError
 
 from .conftest import AT

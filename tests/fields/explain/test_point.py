@@ -6,7 +6,7 @@ import pytest
 from statecast.fields.explain import QueryError, ask_point, explain
 from statecast.fields.explain.point import find_channel, find_point, value_in_token
 from statecast.fields.sources import Grid, StoreError, open_fields
-from statecast.streams import Stream
+from statecast.fields.streams import Stream
 from statecast.tasks import Translate
 from statecast.trained import ModelError
 
@@ -37,7 +37,7 @@ def test_the_asked_token_holds_the_point_and_its_value_is_the_one_asked(trained,
     store = open_fields(make_store(steps=60))
     asked = ask_point(trained, store, AT, query, lead_time_h)
     (tokens,) = asked.question.queries.values()
-    tokenizer, std = trained.tokenizers[asked.stream], trained.tokenizers[asked.stream].climatology.anomaly_std
+    tokenizer, std = trained.codecs[asked.stream], trained.codecs[asked.stream].climatology.anomaly_std
     usual = tokenizer.usual(asked.records[asked.stream], asked.places[asked.stream])[asked.index]
     value = tokens.values[0, value_in_token(asked)].item() * std[asked.index[1]] + usual
     variable, _, level = query[2].partition("@")

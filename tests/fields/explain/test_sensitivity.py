@@ -12,7 +12,7 @@ from statecast.fields.explain.forecast_sensitivity import forecast_sensitivity
 from statecast.fields.explain.labelled import point_fields, slope
 from statecast.fields.explain.point import value_in_token
 from statecast.fields.inference import forecast
-from statecast.streams import Stream
+from statecast.fields.streams import Stream
 from statecast.trained import ModelError
 
 from .conftest import AT, QUERY
@@ -95,7 +95,7 @@ def test_the_slope_of_a_logarithmic_variable_is_that_of_its_field(make_trained, 
     wet = store.assign(msl=(store.msl - 9.0e4).clip(min=0).assign_attrs(units="mm"))
     streams = {"surface": Stream(variables=("msl",), patch=(1, 6, 6), log_scale={"msl": 500.0})}
     trained = make_trained(streams, data=wet)
-    asked, tokenizer = ask_point(trained, wet, AT, (47.0, -33.0, "msl")), trained.tokenizers["surface"]
+    asked, tokenizer = ask_point(trained, wet, AT, (47.0, -33.0, "msl")), trained.codecs["surface"]
     low, high = point_fields(asked, tokenizer, np.array([0.495, 0.505])).astype(float)
     assert slope(asked, tokenizer, 0.5) == pytest.approx((high - low) / 0.01, rel=1e-3)
     assert explain(trained, wet, AT, (47.0, -33.0, "msl"), hour_utc=0).msl_difference.attrs["units"] == "1"

@@ -5,9 +5,9 @@ import torch
 
 from statecast.config import read_recipe
 from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.models import ModelOptions
-from statecast.streams import Stream
 from statecast.trained import TrainedModel, build
 
 STREAMS = {

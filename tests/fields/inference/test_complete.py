@@ -189,7 +189,7 @@ def of_neighbourhoods(make_trained, even) -> TrainedModel:
         head.weight.data = head.weight.data[:1].expand_as(head.weight).clone()
         head.bias.data = torch.zeros_like(head.bias)
     recipe = trained.recipe | {"task": {"kind": "fill", "slabs": 2}, "window": {"extent": [SIZE, SIZE]}}
-    return TrainedModel(trained.model, trained.tokenizers, recipe)
+    return TrainedModel(trained.model, trained.codecs, recipe)
 
 
 def side_by_side(grid, extent):
@@ -232,7 +232,7 @@ def test_members_are_one_field_across_tiles(make_trained, even):
         complete(
             TrainedModel(
                 trained.model,
-                trained.tokenizers,
+                trained.codecs,
                 trained.recipe | {"task": {"kind": "fill", "slabs": 2}, "window": {"extent": extent}},
             ),
             {"air": gappy},

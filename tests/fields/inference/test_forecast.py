@@ -46,9 +46,9 @@ def test_roll_out_goes_on_from_each_members_own_past(persistent, make_store, his
     store = open_fields(make_store(steps=40))
     trained = persistent(store=store, names=("air",), history=history, leads=leads)
     fields = forecast(trained, store, INIT, 11, 2)
-    climatology = trained.tokenizers["air"].climatology
+    climatology = trained.codecs["air"].climatology
     last = store.t.sel(time=INIT, level=[500, 850]).values
-    record = Record.open(store, trained.tokenizers["air"].stream)
+    record = Record.open(store, trained.codecs["air"].stream)
     first = int(np.flatnonzero(store.time.values == np.datetime64(INIT))[0])
     times = slice(first, first + 12)
     now, *usual = climatology.at(record.months_passed[times], record.hour_utc[times])[:, :2]
@@ -75,7 +75,7 @@ def test_the_first_block_is_the_same_however_long_the_forecast_is(make_trained, 
 
 def test_places_that_were_never_observed_stay_missing_and_are_not_shown_in_roll_out(make_trained, global_store):
     trained = make_trained(names=("air",))
-    trained.tokenizers["air"].climatology.mean[:, :, 0, 3, 4] = np.nan
+    trained.codecs["air"].climatology.mean[:, :, 0, 3, 4] = np.nan
     fields = forecast(trained, global_store, INIT, 9, 1)
     missing = np.isnan(fields.t[0, 0])
     assert missing[:, 0, 3, 4].all() and int(missing.sum()) == 9
@@ -116,7 +116,7 @@ def test_what_cannot_be_forecast_is_refused_in_one_line(make_trained, global_sto
     with pytest.raises(ModelError, match="trained for the task 'masked', expected forecast"):
         masked = {"kind": "masked"}
         forecast(
-            type(trained)(trained.model, trained.tokenizers, {**trained.recipe, "task": masked}),
+            type(trained)(trained.model, trained.codecs, {**trained.recipe, "task": masked}),
             global_store,
             INIT,
             1,

@@ -62,7 +62,7 @@ def test_one_head_is_every_member():
 
 def test_a_deterministic_model_has_one_member(make_trained):
     trained = make_trained()
-    tokenizers = trained.tokenizers
+    tokenizers = trained.codecs
     point = TrainedModel(
         build(ModelOptions(width=32, heads=2, head="point"), tokenizers, 0), tokenizers, trained.recipe
     )

@@ -10,9 +10,9 @@ from statecast.config import read_recipe
 from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.inference.forecast import forecast_block, forecast_task
 from statecast.fields.sources import Grid, Record, fit_climatology, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.models import ModelOptions
-from statecast.streams import Stream
 from statecast.trained import TrainedModel, build
 
 GRID = Grid(np.linspace(-86.25, 86.25, 24), np.arange(48) * 7.5)

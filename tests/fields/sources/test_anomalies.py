@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from statecast.fields.sources import Record, anomalies, fit_anomalies, open_fields
-from statecast.streams import Stream
+from statecast.fields.streams import Stream
 
 STREAM = Stream(variables=("t2m", "msl"))
 

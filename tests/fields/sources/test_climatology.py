@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from statecast.fields.sources import Climatology, Record, StoreError, anomalies, fit_climatology, open_fields
-from statecast.streams import Stream
+from statecast.fields.streams import Stream
 
 
 def brute_force(record: Record) -> tuple[np.ndarray, np.ndarray]:

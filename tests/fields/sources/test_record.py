@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from statecast.fields.sources import Record, StoreError, open_fields, record
-from statecast.streams import Channel, Stream
+from statecast.fields.streams import Channel, Stream
 
 MSL = Stream(variables=("msl",))
 T = Stream(variables=("t",), levels=(500,))

@@ -5,7 +5,7 @@ import pytest
 
 from statecast.fields.sources import Record, fit_climatology, open_fields
 from statecast.fields.sources.samples import SAMPLES, sample_path
-from statecast.streams import Stream
+from statecast.fields.streams import Stream
 
 
 def test_an_unknown_sample_has_no_path():

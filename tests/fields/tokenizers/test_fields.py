@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer, Place
 from statecast.fields.tokenizers.fields import non_negative
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Stream
 
 ACROSS_DATE_LINE = Place(4, 6, slice(3, 9), (np.arange(8) + 20) % 24)
 AT_NORTH_POLE = Place(0, 2, slice(9, 12), np.arange(24))

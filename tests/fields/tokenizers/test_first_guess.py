@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from statecast.fields.sources import Grid, Record, StoreError, open_fields
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer, read_window
 from statecast.fields.tokenizers.first_guess import (
     bilinear,
@@ -15,7 +16,6 @@ from statecast.fields.tokenizers.first_guess import (
     reference_of,
 )
 from statecast.fields.tokenizers.windows import Place, whole_domain
-from statecast.streams import Stream
 
 COARSE = Grid(np.linspace(-75, 75, 6), np.arange(12) * 30.0)
 FINE = Grid(np.linspace(-60, 70, 14), np.arange(5.0, 355, 10))

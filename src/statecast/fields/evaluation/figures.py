@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from statecast.fields.evaluation.verification import Verification
 from statecast.fields.sources import Grid
-from statecast.streams import Channel
+from statecast.fields.streams import Channel
 from statecast.training.logs import read_metrics
 
 STYLE = {  # colour and line of each forecast; unknown names take the model's

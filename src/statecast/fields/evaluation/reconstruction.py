@@ -13,11 +13,11 @@ from statecast.fields.evaluation.references import area_of, read_place
 from statecast.fields.evaluation.scores import statistics
 from statecast.fields.evaluation.verification import Verification, by_stream, every, stack_starts
 from statecast.fields.inference.forecast import check_record, slab_depth
-from statecast.fields.inference.neighbourhoods import Neighbourhoods
+from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
 from statecast.fields.tokenizers.first_guess import part_of
-from statecast.streams import Tokens, positions
+from statecast.streams import Tokens
 from statecast.tasks import Masked
 from statecast.trained import ModelError, TrainedModel
 
@@ -26,12 +26,12 @@ SHARES = (0.5, 0.75, 0.9)
 
 def masked_task(trained: TrainedModel) -> Masked:
     """The masks that the model was pre-trained with. Raises ModelError if it was trained for something else."""
-    task = trained.recipe["task"]
-    if task["kind"] != "masked":
+    task = trained.recipe.task
+    if not isinstance(task, Masked):
         raise ModelError(
-            f"the model was trained for the task '{task['kind']}', expected masked: give the pre-trained model."
+            f"the model was trained for the task '{task.kind}', expected masked: give the pre-trained model."
         )
-    return Masked.model_validate(task)
+    return task
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ def reconstruct(
 ) -> dict[str, Reconstruction]:
     """Hide a part of the window that begins at step `start` as `task` says, ask for all of it; each stream by its name.
 
-    The window is the whole domain or, of a model that was trained on neighbourhoods, one of them, see `Neighbourhoods.drawn`.
+    The window is the whole domain or, of a model that was trained on neighbourhoods, one of them, see `neighbourhoods.drawn_places`.
     """
-    drawn = Neighbourhoods.of(trained).drawn(start, task.slabs * slab_depth(trained))
-    places = {name: drawn[name] for name in records}
-    window = read_window({name: trained.tokenizers[name] for name in records}, records, places)
+    places_of = drawn_places(model_windows(trained), start, task.window_slabs * slab_depth(trained))
+    places = {name: places_of[name] for name in records}
+    window = read_window({name: trained.codecs[name] for name in records}, records, places)
     question = task.complete(window, seed=start)
     found, answers = {}, answer(trained, question)
     for name, queries in question.queries.items():
-        tokenizer, place = trained.tokenizers[name], places[name]
+        tokenizer, place = trained.codecs[name], places[name]
         anomalies, hidden = on_grid(tokenizer, window[name], queries, answers[name], place)
         truth, usual = read_place(records[name], place), tokenizer.usual(records[name], place)
         members = np.where(hidden, tokenizer.to_fields(anomalies, usual), truth)
@@ -105,10 +105,10 @@ def verify_reconstruction(
     streams the same share of each is hidden; their tasks are `masked SHARE STREAM`. Of one stream its record alone will do.
     Raises ModelError for another grid, StoreError if the period has no window without a gap.
     """
-    of_streams = by_stream(records, tuple(trained.tokenizers))
+    of_streams = by_stream(records, tuple(trained.codecs))
     for name, record in of_streams.items():
-        check_record(trained.tokenizers[name], record)
-    slabs, leading = masked_task(trained).slabs, next(iter(of_streams.values()))
+        check_record(trained.codecs[name], record)
+    slabs, leading = masked_task(trained).window_slabs, next(iter(of_streams.values()))
     steps = slabs * slab_depth(trained)
     starts = every(leading, leading.starts(steps), every_h)
     verifications = []
@@ -152,7 +152,8 @@ def on_grid(
     tokenizer: FieldTokenizer, window: Tokens, queries: Tokens, members: Float[torch.Tensor, "E N P"], place: Place
 ) -> tuple[Float[np.ndarray, "E T V H W"], Bool[np.ndarray, "T V H W"]]:
     """Answers to some of the tokens of `window` as anomalies on its grid (0 elsewhere), and where they were asked."""
-    index = positions(queries, window)
+    index = queries.index
+    assert index is not None
     filled = torch.zeros(len(members), *window.values.shape)
     filled[:, index] = members
     asked = torch.zeros(1, *window.values.shape)

@@ -21,7 +21,7 @@ from statecast.fields.evaluation.tasks import TASKS, Case, ask, scored_streams, 
 from statecast.fields.evaluation.verification import Verification, forecast_case
 from statecast.fields.inference.forecast import forecast_block, forecast_task, slab_depth
 from statecast.fields.inference.members import draw_member
-from statecast.fields.inference.neighbourhoods import Neighbourhoods
+from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
 from statecast.fields.sources import Grid, Record
 from statecast.fields.tokenizers.first_guess import first_guess, part_of
 from statecast.fields.tokenizers.windows import whole_domain
@@ -157,8 +157,8 @@ def forecast_power(
 
     Rows count where the truth has no gap. See `spectra.zonal_power`.
     """
-    task, tokenizer, record = forecast_task(trained), trained.tokenizers[name], records[name]
-    history, steps = (slabs * slab_depth(trained) for slabs in (task.history, task.slabs))
+    task, tokenizer, record = forecast_task(trained), trained.codecs[name], records[name]
+    history, steps = (slabs * slab_depth(trained) for slabs in (task.history, task.window_slabs))
     found = []
     for start in _some(record.starts(steps)):
         case = forecast_case(tokenizer, record, whole_domain(record.grid, start, steps), history)
@@ -173,9 +173,9 @@ def forecast_power(
 
 
 def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: str) -> dict[str, Any]:
-    task, tokenizer, record = forecast_task(trained), trained.tokenizers[name], records[name]
+    task, tokenizer, record = forecast_task(trained), trained.codecs[name], records[name]
     depth = slab_depth(trained)
-    steps = task.slabs * depth
+    steps = task.window_slabs * depth
     starts = record.starts(steps)
     place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
     case = forecast_case(tokenizer, record, place, task.history * depth)
@@ -199,8 +199,8 @@ def _masked_sections(
         table = relative_table([v for v in masked if v.task == task], [None])
         table[0][0] = f"RMSE, {task} hidden".replace("masked ", "")
         tables.append(table)
-    slabs = masked_task(trained).slabs
-    of_streams = {name: records[name] for name in trained.tokenizers}
+    slabs = masked_task(trained).window_slabs
+    of_streams = {name: records[name] for name in trained.codecs}
     starts = next(iter(of_streams.values())).starts(slabs * slab_depth(trained))
     cases = reconstruct(trained, of_streams, int(starts[len(starts) // 2]), plain_mask(0.75, slabs))
     maps = []
@@ -225,9 +225,9 @@ def _task_sections(
     trained: TrainedModel, records: Mapping[str, Record], verifications: Sequence[Verification]
 ) -> list[dict[str, Any]]:
     """A section for each stream that was asked: scores, and one window as it was shown, answered and true."""
-    record, steps = next(iter(records.values())), task_of(trained).slabs * slab_depth(trained)
+    record, steps = next(iter(records.values())), task_of(trained).window_slabs * slab_depth(trained)
     starts = record.starts(steps)
-    places = Neighbourhoods.of(trained).drawn(int(starts[len(starts) // 2]), steps)
+    places = drawn_places(model_windows(trained), int(starts[len(starts) // 2]), steps)
     cases, answers = ask({"model": trained}, records, places)
     sections = []
     for name, task in zip(scored_streams(trained, records), dict.fromkeys(v.task for v in verifications), strict=False):
@@ -237,8 +237,8 @@ def _task_sections(
         drawn = [figures.skill_by_lead_time(scored)] if len(scored[0].lead_time_h) > 1 else []
         mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
         guess = None
-        if trained.tokenizers[name].stream.first_guess:
-            guess = first_guess(name, trained.tokenizers, records, places)[0][times]
+        if trained.codecs[name].stream.first_guess:
+            guess = first_guess(name, trained.codecs, records, places)[0][times]
             drawn += _spectra(trained, records, name, starts, steps)
         for c in mapped_channels(records[name])[: 1 if guess is None else None]:
             drawn.append(
@@ -273,11 +273,11 @@ def _spectra(
     """Of the truth, the model's mean, one of its heads and the first guess, a mean over some windows; none where gaps are in every row."""
     found = []
     for start in _some(starts):
-        places = Neighbourhoods.of(trained).drawn(start, steps)
+        places = drawn_places(model_windows(trained), start, steps)
         cases, answers = ask({"model": trained}, records, places)
         members = answers[name]["model"]
         fields = {"truth": cases[name].truth, MEAN: members.mean(axis=0), HEAD: members[len(members) // 2]}
-        fields["first guess"] = first_guess(name, trained.tokenizers, records, places)[0]
+        fields["first guess"] = first_guess(name, trained.codecs, records, places)[0]
         found.append(_power(fields, part_of(records[name].grid, places[name])))
     return power_figures(_mean(found), records[name])
 
@@ -335,7 +335,7 @@ def _facts(facts: RunFacts, record: Record) -> list[tuple[str, str]]:
     options = facts.trained.model.options
     rows = [
         ("data", f"{facts.store}, {grid.shape[0]} × {grid.shape[1]} points, every {record.step_h:g} h"),
-        ("trained on", " to ".join(map(str, recipe["data"]["train"]))),
+        ("trained on", " to ".join(map(str, recipe.data.train))),
         ("verified on", f"{' to '.join(facts.period)}, which no training saw"),
         ("channels", ", ".join(map(str, record.channels))),
         (

@@ -23,12 +23,13 @@ from statecast.fields.evaluation.references import (
 )
 from statecast.fields.evaluation.scores import contingency, statistics
 from statecast.fields.evaluation.verification import Verification, every, stack_starts
+from statecast.fields.fill import Fill
 from statecast.fields.inference.forecast import check_record
-from statecast.fields.inference.neighbourhoods import Neighbourhoods
+from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
 from statecast.fields.sources import Record
-from statecast.fields.tokenizers import read_window
+from statecast.fields.tokenizers import Windows, read_window
 from statecast.fields.tokenizers.first_guess import part_of
-from statecast.tasks import Fill, Interpolate, Refine, Translate
+from statecast.tasks import Interpolate, Refine, Translate
 from statecast.trained import ModelError, TrainedModel
 
 Asked = Interpolate | Refine | Translate | Fill
@@ -58,16 +59,16 @@ Baseline = Callable[[Case, Places], Float[np.ndarray, "T V H W"]]
 
 def task_of(trained: TrainedModel) -> Asked:
     """The task that the model was fine-tuned for. Raises ModelError for one that is verified elsewhere."""
-    task = trained.recipe["task"]
-    if task["kind"] not in TASKS:
-        raise ModelError(f"the model was trained for the task '{task['kind']}', expected one of {', '.join(TASKS)}.")
-    return TASKS[task["kind"]].model_validate(task)
+    task = trained.recipe.task
+    if not isinstance(task, Asked):
+        raise ModelError(f"the model was trained for the task '{task.kind}', expected one of {', '.join(TASKS)}.")
+    return task
 
 
 def scored_streams(trained: TrainedModel, records: Mapping[str, Record]) -> tuple[str, ...]:
     """The streams that the model's task asks and that change in time: what never does is no question."""
     task = task_of(trained)
-    return task.to if isinstance(task, Translate) else tuple(n for n in trained.tokenizers if records[n].changes)
+    return task.to if isinstance(task, Translate) else tuple(n for n in trained.codecs if records[n].changes)
 
 
 def verify_task(
@@ -87,7 +88,7 @@ def verify_task(
                  interpolation and quantile mapping. Both are fitted to `training`, from which the thresholds of events come too
 
     records   each stream of the models over the period to verify on, each on its grid, at the same times
-    Models that were trained on neighbourhoods are verified on one of them at each start, see `Neighbourhoods.drawn`, and so are baselines;
+    Models that were trained on neighbourhoods are verified on one of them at each start (`neighbourhoods.drawn_places`), and so are baselines;
     what these learn they learn of the whole domain.
     Raises ModelError if a model was trained for another task, grid or extent, StoreError if the period has no window without a gap.
     """
@@ -95,12 +96,12 @@ def verify_task(
     task = task_of(first)
     if any(task_of(model) != task for model in models.values()):
         raise ModelError("the models were trained for different questions. Verify them one by one.")
-    neighbourhoods = Neighbourhoods.of(first)
+    windows = model_windows(first)
     for key, model in models.items():
-        _require_same_windows(key, Neighbourhoods.of(model), neighbourhoods)
-    for name, tokenizer in first.tokenizers.items():
+        _require_same_windows(key, model_windows(model), windows)
+    for name, tokenizer in first.codecs.items():
         check_record(tokenizer, records[name])
-    steps = task.slabs * max(t.stream.patch[0] for t in first.tokenizers.values())
+    steps = task.window_slabs * max(t.stream.patch[0] for t in first.codecs.values())
     record = next(iter(records.values()))
     starts = every(record, record.starts(steps), every_h)
     asked_streams = scored_streams(first, records)
@@ -110,7 +111,7 @@ def verify_task(
     collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
     members: dict[str, int] = {}
     for done, start in enumerate(starts):
-        places = neighbourhoods.drawn(int(start), steps)
+        places = drawn_places(windows, int(start), steps)
         cases, answers = ask(models, records, places)
         for name, case in ((name, cases[name]) for name in asked_streams):
             forecasts = answers[name] | {k: made(case, places)[None] for k, made in baselines[name].items()}
@@ -135,7 +136,7 @@ def verify_task(
     return [*found, *_by_season(found, record.month[starts])]
 
 
-def _require_same_windows(key: str, mine: Neighbourhoods, first: Neighbourhoods) -> None:
+def _require_same_windows(key: str, mine: Windows, first: Windows) -> None:
     for name, shape in mine.shapes.items():
         if name in first.shapes and shape != first.shapes[name]:
             raise ModelError(
@@ -177,9 +178,9 @@ class Events:
     def of(cls, models: Mapping[str, TrainedModel], training: Mapping[str, Record], name: str, steps: int) -> "Events":
         """Told from windows that are spread evenly over the training period."""
         truths, answers = [], []
-        neighbourhoods = Neighbourhoods.of(next(iter(models.values())))
+        windows = model_windows(next(iter(models.values())))
         for start in spread_starts(training, steps, EVENT_WINDOWS):
-            cases, found = ask(models, training, neighbourhoods.drawn(int(start), steps))
+            cases, found = ask(models, training, drawn_places(windows, int(start), steps))
             truths.append(cases[name].truth)
             answers.append(found[name])
         truth = np.moveaxis(np.concatenate(truths), 1, -1)  # T H W V
@@ -222,12 +223,12 @@ def ask(
 ) -> tuple[dict[str, Case], dict[str, dict[str, Float[np.ndarray, "E T V H W"]]]]:
     """Put the models' question about the window at `places`: for each asked stream the case and each model's members."""
     first = next(iter(models.values()))
-    window = read_window(first.tokenizers, records, {name: places[name] for name in first.tokenizers})
+    window = read_window(first.codecs, records, {name: places[name] for name in first.codecs})
     question = task_of(first).complete(window, seed=next(iter(places.values())).start)
     values = {key: answer(model, question) for key, model in models.items()}
     cases, answers = {}, {}
     for name, queries in question.queries.items():
-        tokenizer, place = first.tokenizers[name], places[name]
+        tokenizer, place = first.codecs[name], places[name]
         usual = tokenizer.usual(records[name], place)
         on_grids = {k: on_grid(tokenizer, window[name], queries, v[name], place) for k, v in values.items()}
         answers[name] = {key: tokenizer.to_fields(anomalies, usual) for key, (anomalies, _) in on_grids.items()}
@@ -243,7 +244,7 @@ def _lead_times(task: Asked, steps: int, step_h: float) -> tuple[float | None, .
     """Hours after the last step that is shown before the gap; None where all times are one."""
     match task:
         case Interpolate():
-            between = task.between * steps // task.slabs
+            between = task.between * steps // task.window_slabs
         case Refine():
             between = task.every - 1
         case _:
@@ -255,7 +256,7 @@ def _gap(task: Interpolate | Refine, steps: int) -> Bool[np.ndarray, " T"]:
     """True for the steps of a window that are not shown."""
     if isinstance(task, Refine):
         return ~task.shown_steps(steps)
-    slab = np.arange(steps) * task.slabs // steps
+    slab = np.arange(steps) * task.window_slabs // steps
     return (slab >= task.before) & (slab < task.before + task.between)
 
 
@@ -303,7 +304,7 @@ def _baselines(
         )
         return made
     if isinstance(task, Fill):
-        grid = trained.tokenizers[name].climatology.grid
+        grid = trained.codecs[name].climatology.grid
         made["interpolation"] = lambda case, places: (
             interpolate_shown(
                 _shown_anomalies(case), ~case.asked[:, 0], periodic=part_of(grid, places[name]).is_periodic
@@ -311,13 +312,13 @@ def _baselines(
             + case.usual
         )
         return made
-    guess = Guess(trained.tokenizers, name)
+    guess = Guess(trained.codecs, name)
     if guess.is_whole:
         made["bilinear"] = lambda case, places: guess(records, places)
     if training is not None:
-        shown = tuple(n for n in trained.tokenizers if n not in task.to)
-        steps = task.slabs * max(t.stream.patch[0] for t in trained.tokenizers.values())
-        regression = Regression.fit(trained.tokenizers, shown, name, training, steps)
+        shown = tuple(n for n in trained.codecs if n not in task.to)
+        steps = task.window_slabs * max(t.stream.patch[0] for t in trained.codecs.values())
+        regression = Regression.fit(trained.codecs, shown, name, training, steps)
         made["regression"] = lambda case, places: regression(records, places) + case.usual
         if guess.is_whole:
             mapping = QuantileMapping.fit(guess, training, steps)

@@ -16,9 +16,9 @@ from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, persis
 from statecast.fields.evaluation.scores import METRICS, OF_EVENTS, block_bootstrap, rank_counts, score, statistics
 from statecast.fields.inference.forecast import check_record, forecast_block, forecast_task, slab_depth
 from statecast.fields.sources import Record
+from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, Place
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Channel
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
 
@@ -153,15 +153,15 @@ def verify_forecast(
     """
     first = next(iter(models.values()))
     task = forecast_task(first)
-    names = tuple(first.tokenizers)
+    names = tuple(first.codecs)
     of_streams = by_stream(records, names)
     learned = {} if training is None else by_stream(training, names)
     for name, record in of_streams.items():
         for key, other in models.items():
-            _require_same_question(key, other, task, name, first.tokenizers[name])
-        check_record(first.tokenizers[name], record)
+            _require_same_question(key, other, task, name, first.codecs[name])
+        check_record(first.codecs[name], record)
     depth = slab_depth(first)
-    history, steps = task.history * depth, task.slabs * depth
+    history, steps = task.history * depth, task.window_slabs * depth
     changing = {name: record for name, record in of_streams.items() if record.changes}
     if not changing:
         raise ModelError("the model's streams never change, expected one that does. Fine-tune it to forecast one.")
@@ -174,8 +174,8 @@ def verify_forecast(
     for done, start in enumerate(starts):
         blocks = {key: forecast_block(model, task, of_streams, int(start)) for key, model in models.items()}
         for name, record in changing.items():
-            case = forecast_case(first.tokenizers[name], record, whole_domain(record.grid, int(start), steps), history)
-            answers = {key: first.tokenizers[name].to_fields(block[name], case.usual) for key, block in blocks.items()}
+            case = forecast_case(first.codecs[name], record, whole_domain(record.grid, int(start), steps), history)
+            answers = {key: first.codecs[name].to_fields(block[name], case.usual) for key, block in blocks.items()}
             for key, members in (answers | _baselines(case, record, ensembles.get(name))).items():
                 drawn = key == "climatology_distribution"
                 found = statistics(members, case.truth, case.usual, record.grid.cell_area, drawn=drawn)
@@ -212,7 +212,7 @@ def _require_same_question(key: str, model: TrainedModel, task: Forecast, name: 
             f"model {key}: forecasts {other.leads} slabs from {other.history}, the first model {task.leads} from "
             f"{task.history}. Verify them one by one."
         )
-    theirs = model.tokenizers.get(name)
+    theirs = model.codecs.get(name)
     if theirs is None or theirs.stream != tokenizer.stream:
         raise ModelError(f"model {key}: has no stream {name} like that of the first model. Verify them one by one.")
     same = (np.array_equal(getattr(theirs.climatology, k), getattr(tokenizer.climatology, k), equal_nan=True)

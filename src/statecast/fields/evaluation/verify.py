@@ -24,7 +24,7 @@ def verify(
 ) -> list[Verification]:
     """Verify models of one task by what their task asks; `stores` hold their training period, for baselines that learn from it."""
     first = next(iter(models.values()))
-    kind = first.recipe["task"]["kind"]
+    kind = first.recipe.task.kind
     with progress_bar(title, progress) as tell:
         if kind == "masked":
             found = [
@@ -38,8 +38,8 @@ def verify(
 
 
 def _training_records(trained: TrainedModel, stores: Stores) -> dict[str, Record]:
-    period = tuple(trained.recipe["data"]["train"])
-    return {name: Record.open(stores[name], t.stream, period) for name, t in trained.tokenizers.items()}
+    period = trained.recipe.data.train
+    return {name: Record.open(stores[name], t.stream, period) for name, t in trained.codecs.items()}
 
 
 @contextlib.contextmanager
@@ -74,10 +74,10 @@ def asked_like(trained: TrainedModel, other: TrainedModel) -> TrainedModel:
 
     Raises ModelError for a stream that it lacks or knows otherwise.
     """
-    for name, tokenizer in other.tokenizers.items():
-        if name not in trained.tokenizers or trained.tokenizers[name].stream != tokenizer.stream:
+    for name, tokenizer in other.codecs.items():
+        if name not in trained.codecs or trained.codecs[name].stream != tokenizer.stream:
             raise ModelError(
                 f"stream {name}: the model doesn't know it as the one that it is held against does, which is asked about it. "
-                f"Its streams: {', '.join(trained.tokenizers)}."
+                f"Its streams: {', '.join(trained.codecs)}."
             )
-    return TrainedModel(trained.model, {name: trained.tokenizers[name] for name in other.tokenizers}, other.recipe)
+    return TrainedModel(trained.model, {name: trained.codecs[name] for name in other.codecs}, other.recipe)

@@ -1,22 +1,24 @@
 """The same state under another α: another season, another hour of the day.
 
-Held fixed are the values that are shown, as normalised anomalies, every place, level and offset in time, and what is asked. Changed are
-the coordinates `year_fraction` and `hour_utc` of everything that is shown or asked, all by the same amount, so that what was six hours
-apart stays so. The climatology that anomalies are departures from has no part in it: what differs is the answer's anomaly.
+Held fixed are the values that are visible, as normalised anomalies, every place, level and offset in time, and what is asked. Changed are
+the coordinates `year_fraction`, `hour_utc` and `solar_time_rad` of all tokens, by the same amount, so that what was six hours apart stays
+so. The climatology that anomalies are departures from has no part in it: what differs is the answer's anomaly.
 
 Axes: N token, C coordinate.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import xarray as xr
 
+from statecast.axes import column_names
 from statecast.fields.explain.point import QueryError
-from statecast.streams import COORDINATES, Question, Window
+from statecast.streams import Question, Window
 
-PERIODS = {"year_fraction": 1.0, "hour_utc": 24.0}
+PERIODS = {"year_fraction": 1.0, "hour_utc": 24.0, "solar_time_rad": 2 * math.pi}
 
 
 def another_alpha(at: Any, index: Any, season: str | None, hour_utc: float | None) -> dict[str, float]:
@@ -32,6 +34,7 @@ def another_alpha(at: Any, index: Any, season: str | None, hour_utc: float | Non
         if not 0 <= hour_utc < 24:
             raise QueryError(f"hour {hour_utc:g}: is no hour of the day, expected 0 to 24 (excluded).")
         changes["hour_utc"] = hour_utc - (at.hour + at.minute / 60)
+        changes["solar_time_rad"] = changes["hour_utc"] * (2 * math.pi / 24)
     if season is not None:
         changes["year_fraction"] = _year_fraction(_on_day(at, season), index) - _year_fraction(at, index)
     return changes
@@ -39,7 +42,7 @@ def another_alpha(at: Any, index: Any, season: str | None, hour_utc: float | Non
 
 def under(question: Question, changes: Mapping[str, float]) -> Question:
     """The question with coordinates that are changed by so much."""
-    return Question(_shifted(question.context, changes), _shifted(question.queries, changes))
+    return replace(question, context=_shifted(question.context, changes), queries=_shifted(question.queries, changes))
 
 
 def _shifted(window: Window, changes: Mapping[str, float]) -> Window:
@@ -47,7 +50,7 @@ def _shifted(window: Window, changes: Mapping[str, float]) -> Window:
     for name, tokens in window.items():
         coords = tokens.coords.clone()
         for axis, change in changes.items():
-            c = COORDINATES.index(axis)
+            c = column_names(tokens.spec.axes).index(axis)
             coords[..., c] = (coords[..., c] + change) % PERIODS[axis]
         shifted[name] = replace(tokens, coords=coords)
     return shifted

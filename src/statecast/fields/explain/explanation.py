@@ -20,12 +20,12 @@ from statecast.fields.explain.labelled import (
     sensitivity_arrays,
     slope,
 )
-from statecast.fields.explain.point import PointQuestion, QueryError, ask_point, value_in_token
+from statecast.fields.explain.point import PointQuestion, QueryError, ask_point, numbers, value_in_token
 from statecast.fields.inference.forecast import with_attributes
 from statecast.fields.sources import Stores
 from statecast.fields.tokenizers.first_guess import guess_gradient
 from statecast.fields.tokenizers.patches import margin_index
-from statecast.streams import Question, positions
+from statecast.streams import Question
 from statecast.trained import TrainedModel
 
 
@@ -73,7 +73,7 @@ def explain(
     found = _through_guess(trained, asked, sensitivity(trained.model, question, value, members))
     parts = [
         *_attention(trained, asked, question, chunk),
-        sensitivity_arrays(asked, trained.tokenizers, found, slope(asked, trained.tokenizers[asked.stream], meant)),
+        sensitivity_arrays(asked, trained.codecs, found, slope(asked, trained.codecs[asked.stream], meant)),
         _answer(trained, asked, values).to_dataset(name="answer"),
     ]
     if changes:
@@ -94,19 +94,19 @@ def _through_guess(
     fields = gradient_fields(asked, found.shown)
     if found.guess is None:
         return fields
-    stream, tokenizer = asked.stream, trained.tokenizers[asked.stream]
+    stream, tokenizer = asked.stream, trained.codecs[asked.stream]
     shape = asked.shape(stream)
-    (token,) = positions(asked.question.queries[stream], asked.window[stream]).tolist()
+    (token,) = numbers(asked.question.queries[stream]).tolist()
     index = margin_index(shape, tokenizer.stream.patch, tokenizer.groups, token, periodic=asked.grid.is_periodic)
     ordered = np.zeros(shape)  # by channels as tokens have them
     np.add.at(ordered.reshape(-1), index, found.guess[0, 0].cpu().numpy())
     of_guess = ordered[:, np.argsort(tokenizer.channel_order())]
-    carried = guess_gradient(stream, trained.tokenizers, asked.records, asked.places, of_guess)
+    carried = guess_gradient(stream, trained.codecs, asked.records, asked.places, of_guess)
     return {name: field + carried.get(name, 0.0) for name, field in fields.items()}
 
 
 def _attention(trained: TrainedModel, asked: PointQuestion, question: Question, chunk: int) -> list[xr.Dataset]:
-    traced, nearest = trace(trained.model, question), nearest_shown(question)
+    traced, nearest = trace(trained.model, question), nearest_shown(trained.model, question)
     heads = ("head",)
     described = (
         ("decoder_attention", decoder_rows(traced), ("decoder_layer", *heads), "attention of the asked token"),
@@ -119,14 +119,14 @@ def _attention(trained: TrainedModel, asked: PointQuestion, question: Question, 
         ("rollout", rollout(traced, chunk), (), "attention roll-out of the asked token"),
     )
     return [
-        on_token_grids(asked, trained.tokenizers, name, weights, dims, long_name)
+        on_token_grids(asked, trained.codecs, name, weights, dims, long_name)
         for name, weights, dims, long_name in described
     ]
 
 
 def _answer(trained: TrainedModel, asked: PointQuestion, members: Float[torch.Tensor, " E"]) -> xr.DataArray:
     """Members at the point, in the units of the store: none of what was never negative is."""
-    fields = point_fields(asked, trained.tokenizers[asked.stream], members.numpy())
+    fields = point_fields(asked, trained.codecs[asked.stream], members.numpy())
     attributes = {"units": asked.units, "long_name": f"{asked.channel} at the point"}
     return xr.DataArray(fields, {"number": np.arange(len(fields))}, ("number",), attrs=attributes)
 
@@ -139,8 +139,8 @@ def _counterfactual(
     about = ("departure of the answer from climatology", "by how much the answer differs under the other α")
     return xr.merge(
         [
-            anomaly_maps(asked, trained.tokenizers, answers, "anomaly", about[0]),
-            anomaly_maps(asked, trained.tokenizers, differences, "difference", about[1]),
+            anomaly_maps(asked, trained.codecs, answers, "anomaly", about[0]),
+            anomaly_maps(asked, trained.codecs, differences, "difference", about[1]),
         ]
     )
 

@@ -3,6 +3,7 @@
 Axes: B sample (1), N token, P value in a token, T time step, V channel, H row, W column.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from statecast.fields.explain.labelled import gradient_fields, point_coordinates
 from statecast.fields.explain.point import PointQuestion, ask_point, layout, value_in_token
 from statecast.fields.inference.forecast import forecast_task, slab_depth
 from statecast.fields.tokenizers import FieldTokenizer
-from statecast.streams import Tokens, Window
+from statecast.streams import Window
 from statecast.trained import ModelError, TrainedModel
 
 
@@ -46,10 +47,10 @@ def forecast_sensitivity(
         context = _go_on(trained, context, means, following)
     (said,) = trained.model(context, as_batch(blocks[-1].question, trained.model).queries).values()
     answer = said.members.mean(dim=-2)[0, 0, value_in_token(blocks[-1])]
-    own = slope(blocks[-1], trained.tokenizers[blocks[-1].stream], float(answer.detach()))
+    own = slope(blocks[-1], trained.codecs[blocks[-1].stream], float(answer.detach()))
     found = gradients(answer, [tokens.values for tokens in shown.values()])
     fields = gradient_fields(blocks[0], dict(zip(shown, found, strict=True)))
-    field = sensitivity_arrays(blocks[0], trained.tokenizers, fields, own).sensitivity
+    field = sensitivity_arrays(blocks[0], trained.codecs, fields, own).sensitivity
     start, end = point_coordinates(blocks[0]), point_coordinates(blocks[-1])
     return field.assign_coords(
         end | {"init_time": start["init_time"], "lead_time": ((), float(lead_time_h), end["lead_time"][2])}
@@ -61,7 +62,7 @@ def _blocks(
 ) -> list[PointQuestion]:
     """The questions of a roll-out, one after the other; the last one asks for the point at the lead time."""
     task = forecast_task(trained)
-    reach_h = task.leads * slab_depth(trained) * next(iter(trained.tokenizers.values())).climatology.step_h
+    reach_h = task.leads * slab_depth(trained) * next(iter(trained.codecs.values())).climatology.step_h
     before = max(0, int(np.ceil(lead_time_h / reach_h)) - 1)
     blocks: list[PointQuestion] = []
     for number in range(before + 1):
@@ -79,7 +80,7 @@ def _go_on(
     history, leads = task.history * depth, task.leads * depth
     shown: Window = {}
     for name, coming in as_batch(following.question, trained.model).context.items():
-        tokenizer = trained.tokenizers[name]
+        tokenizer = trained.codecs[name]
         past, future = (
             _fields(tokenizer, tokens, steps)
             for tokens, steps in ((context[name].values, history), (means[name], leads))
@@ -89,7 +90,7 @@ def _go_on(
         known = torch.from_numpy(np.isfinite(usual)).to(recent.device)
         index = torch.from_numpy(layout(tokenizer, history)).to(recent.device)
         observed = known.flatten()[index][None]
-        shown[name] = Tokens(recent.flatten()[index][None] * observed, coming.coords, observed)
+        shown[name] = replace(coming, values=recent.flatten()[index][None] * observed, observed=observed)
     return shown
 
 

@@ -11,11 +11,10 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
-from statecast.fields.explain.point import PointQuestion
+from statecast.fields.explain.point import PointQuestion, numbers
 from statecast.fields.inference.forecast import labelled
 from statecast.fields.sources import Grid
 from statecast.fields.tokenizers import FieldTokenizer
-from statecast.streams import positions
 
 AXES = {
     "time": {"standard_name": "time"},
@@ -206,7 +205,7 @@ def anomaly_maps(
     for stream in streams:
         values = answers[stream]
         tokenizer, record = tokenizers[stream], asked.records[stream]
-        index = positions(asked.whole.queries[stream], asked.window[stream]).numpy()
+        index = numbers(asked.whole.queries[stream])
         field = on_fields(asked, stream, index, values.cpu().numpy())[asked.index[0]]
         anomaly = field * tokenizer.climatology.anomaly_std[:, None, None]
         fields = labelled(tokenizer, record, anomaly[None, None], "time").isel(number=0, time=0)

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Int
-from pydantic import TypeAdapter
 
+from statecast.fields.fill import Fill
 from statecast.fields.inference.complete import record_at
 from statecast.fields.inference.forecast import slab_depth
+from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import select_period
+from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, Place, read_window, split_patches
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Channel, Question, Tokens, Window, positions
-from statecast.tasks import Fill, Forecast, Interpolate, Masked, Refine, Task, Translate
+from statecast.streams import Question, Tokens, Window
+from statecast.tasks import Forecast, Interpolate, Masked, Refine, Translate
 from statecast.trained import ModelError, TrainedModel
 
 USUAL_LEAD_H = 24.0
@@ -82,7 +84,7 @@ class PointQuestion:
 
     def shown(self, stream: str) -> Int[np.ndarray, " N"]:
         """Where the tokens of the context stand in the stream's window."""
-        return positions(self.question.context[stream], self.window[stream]).numpy()
+        return numbers(self.question.context[stream])
 
 
 def ask_point(
@@ -103,29 +105,35 @@ def ask_point(
     Raises StoreError for a time that the store lacks, QueryError for a point off the grid, an unknown variable, level or lead time,
     ModelError for another grid, or a task that asks about no point.
     """
-    task: Task = TypeAdapter(Task).validate_python(trained.recipe["task"])
-    depth, step_h = slab_depth(trained), next(iter(trained.tokenizers.values())).climatology.step_h
+    task: FieldTask = trained.recipe.task
+    depth, step_h = slab_depth(trained), next(iter(trained.codecs.values())).climatology.step_h
     known, reach = _known_steps(task, depth)
     ahead = _steps_ahead(lead_time_h, reach, step_h)
     stream, channel = find_channel(trained, task, query[2])
-    stores = dict.fromkeys(trained.tokenizers, data) if isinstance(data, xr.Dataset) else data
+    stores = dict.fromkeys(trained.codecs, data) if isinstance(data, xr.Dataset) else data
     answered = task.to if isinstance(task, Translate) else ()
-    start = _time_of(next(stores[n] for n in trained.tokenizers if n not in answered), at)
-    times = [start + timedelta(hours=step_h) * k for k in range(1 - known, task.slabs * depth - known + 1)]
-    records = {n: record_at(stores[n], t, times, is_asked=n in answered) for n, t in trained.tokenizers.items()}
+    start = _time_of(next(stores[n] for n in trained.codecs if n not in answered), at)
+    times = [start + timedelta(hours=step_h) * k for k in range(1 - known, task.window_slabs * depth - known + 1)]
+    records = {n: record_at(stores[n], t, times, is_asked=n in answered) for n, t in trained.codecs.items()}
     row, column = find_point(records[stream].grid, *query[:2])
     places = {n: whole_domain(record.grid, 0, len(times)) for n, record in records.items()}
-    window = read_window(trained.tokenizers, records, places)
-    layouts = {n: layout(trained.tokenizers[n], len(times)) for n in records}
+    window = read_window(trained.codecs, records, places)
+    layouts = {n: layout(trained.codecs[n], len(times)) for n in records}
     index = (known - 1 + ahead, channel, row, column)
     token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]
     whole = _leave_out(task, window, stream, token)
     token = _as_asked(task, window[stream], stream, token)
     _require_shown(whole, times, at)
     return PointQuestion(
-        Question(whole.context, {stream: token}),
+        replace(whole, queries={stream: token}),
         whole, window, records, places, layouts, stream, index, times, start,
     )  # fmt: skip
+
+
+def numbers(tokens: Tokens) -> Int[np.ndarray, " N"]:
+    """Where tokens stand in the window that they come from."""
+    assert tokens.index is not None
+    return tokens.index.numpy()
 
 
 def value_in_token(asked: PointQuestion) -> int:
@@ -141,13 +149,13 @@ def layout(tokenizer: FieldTokenizer, steps: int) -> Int[np.ndarray, "N P"]:
     return split_patches(index, tokenizer.stream.patch, tokenizer.groups)
 
 
-def find_channel(trained: TrainedModel, task: Task, name: str) -> tuple[str, int]:
+def find_channel(trained: TrainedModel, task: FieldTask, name: str) -> tuple[str, int]:
     """Stream and number of the channel [STREAM.]VARIABLE[@LEVEL].
 
     Raises QueryError for one that isn't asked, lies on several levels or in several streams, naming those that are.
     """
-    streams = task.to if isinstance(task, Translate) else tuple(trained.tokenizers)
-    channels = {n: trained.tokenizers[n].climatology.channels for n in streams}
+    streams = task.to if isinstance(task, Translate) else tuple(trained.codecs)
+    channels = {n: trained.codecs[n].climatology.channels for n in streams}
     each = [(n, i) for n, known in channels.items() for i in range(len(known))]
     full = {(n, i): f"{n}.{channels[n][i]}" for n, i in each}
     exact = [key for key in each if name in (full[key], str(channels[key[0]][key[1]]))]
@@ -180,7 +188,7 @@ def find_point(grid: Grid, lat_deg: float, lon_deg: float) -> tuple[int, int]:
     return row, column
 
 
-def _known_steps(task: Task, depth: int) -> tuple[int, int]:
+def _known_steps(task: FieldTask, depth: int) -> tuple[int, int]:
     """Steps of the window up to the last one that is shown (before the gap), and how many are asked after it."""
     match task:
         case Forecast():
@@ -188,10 +196,10 @@ def _known_steps(task: Task, depth: int) -> tuple[int, int]:
         case Interpolate():
             return task.before * depth, task.between * depth
         case Refine():
-            last = (task.slabs * depth - 1) // task.every  # of the steps that are shown
+            last = (task.window_slabs * depth - 1) // task.every  # of the steps that are shown
             return (last - 1) // 2 * task.every + 1, task.every - 1
         case Translate() | Fill() | Masked():
-            return task.slabs * depth, 0
+            return task.window_slabs * depth, 0
     raise ModelError(f"the model was trained for the task '{task.kind}', which asks about no point of a field.")
 
 
@@ -228,25 +236,25 @@ def _locate(layout: Int[np.ndarray, "N P"], index: tuple[int, int, int, int], re
     return int(token), int(value)
 
 
-def _leave_out(task: Task, window: Window, stream: str, token: Tokens) -> Question:
+def _leave_out(task: FieldTask, window: Window, stream: str, token: Tokens) -> Question:
     """The task's question about a window, of the first random layout that asks for the token."""
-    wanted = token.coords.numpy().tobytes()
+    (wanted,) = numbers(token)
     for seed in range(LAYOUTS_TRIED):
         question = task.complete(window, seed)
         asked = question.queries.get(stream)
-        if asked is not None and wanted in {row.tobytes() for row in asked.coords.numpy()}:
+        if asked is not None and wanted in numbers(asked):
             return question
     raise QueryError(
         f"the task '{task.kind}' shows the point in each of {LAYOUTS_TRIED} random layouts. Name another one, or another time."
     )
 
 
-def _as_asked(task: Task, tokens: Tokens, stream: str, token: Tokens) -> Tokens:
+def _as_asked(task: FieldTask, tokens: Tokens, stream: str, token: Tokens) -> Tokens:
     """The token with the steps that the task asks of it as observed, whether the store has them or not."""
     known = replace(tokens, observed=torch.ones_like(tokens.observed))
     if isinstance(task, Refine):
         known = task.complete({stream: known}).queries[stream]
-    return known[positions(token, known)]
+    return known[torch.from_numpy(np.flatnonzero(np.isin(numbers(known), numbers(token))))]
 
 
 def _require_shown(question: Question, times: Sequence[Any], at: str) -> None:

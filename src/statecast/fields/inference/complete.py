@@ -12,19 +12,19 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float
-from pydantic import TypeAdapter
 
 from statecast.answer import answer
 from statecast.fields.inference.forecast import check_record, labelled, slab_depth, with_attributes
 from statecast.fields.inference.members import check_members, draw_members
-from statecast.fields.inference.neighbourhoods import Neighbourhoods
+from statecast.fields.inference.neighbourhoods import model_windows, tiled_places
 from statecast.fields.inference.tiles import blend, weighted
+from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import select_period, stream_channels, variables_of
 from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Question, Tokens, Window, positions
-from statecast.tasks import Forecast, Task, Translate
+from statecast.streams import Question, Tokens, Window
+from statecast.tasks import Forecast, Translate
 from statecast.trained import ModelError, TrainedModel
 
 
@@ -55,10 +55,10 @@ def complete(
             "the model was trained for the task 'forecast'. Use `statecast predict`, or a model that was trained to fill gaps."
         )
     check_members(trained, members)
-    asked_streams = task.to if isinstance(task, Translate) else tuple(trained.tokenizers)
+    asked_streams = task.to if isinstance(task, Translate) else tuple(trained.codecs)
     records, times = _records(trained, stores, period, asked_streams if isinstance(task, Translate) else ())
     _require_one_grid(trained, asked_streams)
-    depth, slabs = slab_depth(trained), task.slabs
+    depth, slabs = slab_depth(trained), task.window_slabs
     if len(times) < slabs * depth:
         raise StoreError(
             f"period {period[0]} to {period[1]}: has {len(times)} time steps, expected at least the {slabs * depth} of a window. "
@@ -80,7 +80,7 @@ def complete(
     for name in asked_streams:
         known = records[name].read(slice(0, len(times)))
         parts.append(
-            labelled(trained.tokenizers[name], records[name], np.where(np.isfinite(known), known, filled[name]), "time")
+            labelled(trained.codecs[name], records[name], np.where(np.isfinite(known), known, filled[name]), "time")
         )
     return with_attributes(
         xr.merge(parts).assign_coords(time=times, number=np.arange(members)),
@@ -89,7 +89,7 @@ def complete(
 
 
 def _require_one_grid(trained: TrainedModel, asked: tuple[str, ...]) -> None:
-    first, *others = (trained.tokenizers[name].climatology.grid for name in asked)
+    first, *others = (trained.codecs[name].climatology.grid for name in asked)
     if not all(grid.is_like(first) for grid in others):
         raise ModelError(
             f"the model answers streams on different grids ({', '.join(asked)}), expected one grid for one store. "
@@ -97,8 +97,8 @@ def _require_one_grid(trained: TrainedModel, asked: tuple[str, ...]) -> None:
         )
 
 
-def _task(trained: TrainedModel) -> Task:
-    return TypeAdapter(Task).validate_python(trained.recipe["task"])
+def _task(trained: TrainedModel) -> FieldTask:
+    return trained.recipe.task
 
 
 def _shape(record: Record) -> tuple[int, int, int]:
@@ -111,10 +111,10 @@ def _records(
     """Each stream at every time of the period, NaN where its store has none; the stores may lack all of an asked stream."""
     selected = {name: select_period(dataset, period) for name, dataset in stores.items()}
     index = next(iter(selected.values())).indexes["time"]
-    step = timedelta(hours=next(iter(trained.tokenizers.values())).climatology.step_h)
+    step = timedelta(hours=next(iter(trained.codecs.values())).climatology.step_h)
     times = [index[0] + k * step for k in range(round((index[-1] - index[0]) / step) + 1)]
     records = {}
-    for name, tokenizer in trained.tokenizers.items():
+    for name, tokenizer in trained.codecs.items():
         records[name] = record_at(selected[name], tokenizer, times, is_asked=name in asked)
     return records, times
 
@@ -169,8 +169,8 @@ def _answers(
 
     What neighbourhoods say is blended before members are drawn, so that a member is one field across all of them.
     """
-    steps = _task(trained).slabs * slab_depth(trained)
-    neighbourhoods = Neighbourhoods.of(trained).tiled(first, steps)
+    steps = _task(trained).window_slabs * slab_depth(trained)
+    neighbourhoods = tiled_places(model_windows(trained), first, steps)
     found = [_heads(trained, records, places, now, asked_streams) for places in neighbourhoods]
     if all(heads is None for heads in found):
         raise StoreError(
@@ -178,7 +178,7 @@ def _answers(
         )
     filled = {}
     for name in asked_streams:
-        tokenizer, record = trained.tokenizers[name], records[name]
+        tokenizer, record = trained.codecs[name], records[name]
         placed = weighted([places[name] for places in neighbourhoods], record.grid.shape)
         parts = [(tile, heads[name]) for tile, heads in zip(placed, found, strict=True) if heads and name in heads]
         if parts:
@@ -197,7 +197,7 @@ def _heads(
 ) -> dict[str, Float[np.ndarray, "K T V I J"]] | None:
     """The heads' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
     task, first = _task(trained), places[asked_streams[0]].start
-    window = read_window(trained.tokenizers, records, places)
+    window = read_window(trained.codecs, records, places)
     context: Window = {}
     queries: Window = {}
     for name, tokens in window.items():
@@ -212,18 +212,15 @@ def _heads(
     found = {}
     for name, values in (answer(trained, Question(context, queries)) if queries else {}).items():
         whole = torch.full((len(values), *window[name].values.shape), torch.nan)
-        whole[:, positions(queries[name], window[name])] = values
-        found[name] = trained.tokenizers[name].to_anomalies(whole, places[name])[
-            :, now.start - first : now.stop - first
-        ]
+        whole[:, queries[name].index] = values
+        found[name] = trained.codecs[name].to_anomalies(whole, places[name])[:, now.start - first : now.stop - first]
     return found
 
 
 def _of_missing(tokens: Tokens) -> Tokens:
     """Tokens as they are asked: `observed` names the steps at which nothing was, where there are some, so that others count as known."""
-    assert tokens.layout is not None
     steps = ~tokens.steps()[..., None, :, None]
-    whole = steps.expand(*tokens.values.shape[:-1], *tokens.layout).flatten(-3)
+    whole = steps.expand(*tokens.values.shape[:-1], *tokens.spec.dimensions).flatten(-3)
     lacks_steps = whole.any(dim=-1, keepdim=True)
     return replace(tokens, observed=torch.where(lacks_steps, whole, ~tokens.observed))
 

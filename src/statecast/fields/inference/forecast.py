@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +21,10 @@ from statecast.fields.inference.members import check_members, draw_member
 from statecast.fields.inference.tiles import blend, tiles
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import stream_channels, variables_of
+from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Channel, Question, Tokens, Window
+from statecast.streams import Question, Window
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
 
@@ -41,13 +43,13 @@ APART_H = 240.0  # of the members' fields of two blocks that start a step apart:
 
 def forecast_task(trained: TrainedModel) -> Forecast:
     """The forecast that the model was fine-tuned for. Raises ModelError if it was trained for something else."""
-    task = trained.recipe["task"]
-    if task["kind"] != "forecast":
+    task = trained.recipe.task
+    if not isinstance(task, Forecast):
         raise ModelError(
-            f"the model was trained for the task '{task['kind']}', expected forecast. "
+            f"the model was trained for the task '{task.kind}', expected forecast. "
             "Fine-tune it first: statecast finetune quickstart-forecast --from RUN --out RUN2."
         )
-    return Forecast.model_validate(task)
+    return task
 
 
 def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, steps: int, members: int) -> xr.Dataset:
@@ -66,13 +68,13 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
     if steps < 1:
         raise ModelError(f"steps is {steps}, expected at least 1.")
     check_members(trained, members)
-    depth, step_h = slab_depth(trained), next(iter(trained.tokenizers.values())).climatology.step_h
+    depth, step_h = slab_depth(trained), next(iter(trained.codecs.values())).climatology.step_h
     history = task.history * depth
     needed = -(-steps // (task.leads * depth)) * task.leads * depth
     if isinstance(stores, xr.Dataset):
-        stores = dict.fromkeys(trained.tokenizers, stores)
+        stores = dict.fromkeys(trained.codecs, stores)
     times = _times_around(next(iter(stores.values())), init, history, needed, step_h)
-    records = {name: _record_at(stores[name], t, times, history) for name, t in trained.tokenizers.items()}
+    records = {name: _record_at(stores[name], t, times, history) for name, t in trained.codecs.items()}
     changing = [name for name, record in records.items() if record.changes]
     if not changing:
         raise ModelError("the model's streams never change, expected one that does. Fine-tune it to forecast one.")
@@ -80,7 +82,7 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
     anomalies = _roll_out(trained, task, records, needed, members)
     parts = []
     for name in changing:
-        tokenizer, place = trained.tokenizers[name], whole_domain(records[name].grid, history, steps)
+        tokenizer, place = trained.codecs[name], whole_domain(records[name].grid, history, steps)
         fields = tokenizer.to_fields(anomalies[name][:, :steps], tokenizer.usual(records[name], place))
         parts.append(labelled(tokenizer, records[name], fields, "lead_time"))
     return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
@@ -97,7 +99,7 @@ def _require_one_grid(grids: Mapping[str, Grid]) -> None:
 
 def slab_depth(trained: TrainedModel) -> int:
     """Time steps of a slab: the depth of the deepest tokens."""
-    return max(tokenizer.stream.patch[0] for tokenizer in trained.tokenizers.values())
+    return max(tokenizer.stream.patch[0] for tokenizer in trained.codecs.values())
 
 
 def _times_around(dataset: xr.Dataset, init: str, history: int, ahead: int, step_h: float) -> list[Any]:
@@ -183,7 +185,7 @@ def forecast_block(
     """
     depth, first_name = slab_depth(trained), next(iter(records))
     history, leads = task.history * depth, task.leads * depth
-    grid, extent = records[first_name].grid, trained.recipe["window"]["extent"]
+    grid, extent = records[first_name].grid, trained.recipe.window.extent
     if extent is not None and not all(record.grid.is_like(grid) for record in records.values()):
         raise ModelError(
             "the model was trained on neighbourhoods of streams on different grids, which can't be put together to a whole. "
@@ -197,7 +199,7 @@ def forecast_block(
             name: whole_domain(record.grid, first, history + leads) if whole else tile.place(first, history + leads)
             for name, record in records.items()
         }
-        window = read_window({name: trained.tokenizers[name] for name in records}, records, places)
+        window = read_window({name: trained.codecs[name] for name in records}, records, places)
         question = task.complete(window)
         if members is None or shown is None:
             heads = _ahead(trained, records, places, answer(trained, question), history)
@@ -227,7 +229,7 @@ def _ahead(
     """The heads' answers as anomalies; NaN where nothing is usual."""
     found = {}
     for name, values in answers.items():
-        tokenizer, place = trained.tokenizers[name], places[name]
+        tokenizer, place = trained.codecs[name], places[name]
         ahead = Place(place.start + history, place.steps - history, place.rows, place.columns)
         has_usual = np.isfinite(tokenizer.usual(records[name], ahead))
         found[name] = np.where(has_usual, tokenizer.to_anomalies(values, ahead), np.nan)
@@ -255,8 +257,8 @@ def _as_context(trained: TrainedModel, question: Question, shown: Mapping[str, F
     """The context of a question with these anomalies in place of what was observed."""
     context: Window = {}
     for name, tokens in question.context.items():
-        values = trained.tokenizers[name].from_anomalies(shown[name])
-        context[name] = Tokens(values.nan_to_num(), tokens.coords, values.isfinite())
+        values = trained.codecs[name].from_anomalies(shown[name])
+        context[name] = replace(tokens, values=values.nan_to_num(), observed=values.isfinite())
     return context
 
 
@@ -268,7 +270,7 @@ def _observed_anomalies(
     trained: TrainedModel, name: str, record: Record, history: int, members: int
 ) -> Float[np.ndarray, "E T V H W"]:
     """The history as every member sees it, NaN where nothing was observed."""
-    anomalies = trained.tokenizers[name].anomalies(record, whole_domain(record.grid, 0, history))
+    anomalies = trained.codecs[name].anomalies(record, whole_domain(record.grid, 0, history))
     return np.broadcast_to(anomalies, (members, *anomalies.shape))
 
 

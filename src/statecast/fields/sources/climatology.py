@@ -15,7 +15,7 @@ from statecast.fields.sources.anomalies import chunks, fit_anomalies
 from statecast.fields.sources.fields import StoreError
 from statecast.fields.sources.grid import Grid
 from statecast.fields.sources.record import UNKNOWN_UNITS, Record
-from statecast.streams import Channel
+from statecast.fields.streams import Channel
 
 ENOUGH = 15.0  # values, by weight, that tell the mean of an hour of a month, whatever other months have
 OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # what has the axis V first

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from statecast.fields.sources.fields import StoreError
 from statecast.fields.sources.grid import Grid
-from statecast.streams import Channel, Stream
+from statecast.fields.streams import Channel, Stream
 
 KNOWN_DIMENSIONS = ("time", "level", "lat", "lon")
 UNKNOWN_UNITS = "unknown"

@@ -3,6 +3,15 @@
 from statecast.fields.tokenizers.fields import FieldTokenizer
 from statecast.fields.tokenizers.first_guess import read_window
 from statecast.fields.tokenizers.patches import join_patches, split_patches
-from statecast.fields.tokenizers.windows import Place, WindowSampler, window_around
+from statecast.fields.tokenizers.windows import Place, Windows, WindowSampler, window_around
 
-__all__ = ["FieldTokenizer", "Place", "WindowSampler", "join_patches", "read_window", "split_patches", "window_around"]
+__all__ = [
+    "FieldTokenizer",
+    "Place",
+    "WindowSampler",
+    "Windows",
+    "join_patches",
+    "read_window",
+    "split_patches",
+    "window_around",
+]

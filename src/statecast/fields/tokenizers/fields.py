@@ -6,16 +6,21 @@ Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, G 
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import nn
 
+from statecast.axes import SURFACE_PRESSURE_HPA, column_names
+from statecast.fields.anchors import FieldAnchor, FieldSpec, field_spec
 from statecast.fields.sources import Climatology, Grid, Record, fit_anomalies, fit_climatology
 from statecast.fields.sources.climatology import Reference
+from statecast.fields.streams import Stream
 from statecast.fields.tokenizers.patches import check_patch, join_patches, split_patches, split_with_margin
 from statecast.fields.tokenizers.windows import Place, whole_domain
-from statecast.streams import COORDINATES, SURFACE_PRESSURE_HPA, Stream, Tokens
+from statecast.streams import Tokens
 
 LARGEST_LOG = 20.0  # e^20 scales: what an untrained model may answer stays a number
 
@@ -60,6 +65,38 @@ class FieldTokenizer:
         """Tokens at each place and time: 1, or one a level."""
         return 1 if self.stream.levels_share_token else len(self.stream.levels)
 
+    @cached_property
+    def spec(self) -> FieldSpec:
+        """What a model may know of the stream."""
+        return field_spec(
+            self.layout[0],
+            self.stream.patch,
+            self.climatology.step_h,
+            self.stream.patch[1] * self.climatology.grid.spacing_deg,
+            guessed=bool(self.stream.first_guess),
+        )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What a token holds, in its order: `t@500`; without the level where each level has tokens of its own."""
+        channels = [self.climatology.channels[i] for i in self.channel_order()]
+        if self.groups == 1:
+            return tuple(map(str, channels))
+        return tuple(channel.variable for channel in channels[: len(channels) // self.groups])
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """None: fields are continuous."""
+        return ()
+
+    def save(self, directory: Path, name: str) -> None:
+        self.climatology.save(directory / f"{name}.nc")
+
+    def calibrate(self, anchor: nn.Module | None) -> None:
+        """How long anomalies last is data, not learned."""
+        assert isinstance(anchor, FieldAnchor)
+        anchor.of_lag.copy_(torch.from_numpy(self.correlation()))
+
     @property
     def values_per_token(self) -> int:
         return math.prod(self.layout)
@@ -83,8 +120,9 @@ class FieldTokenizer:
         """The tokens of the window at `place`. Raises ValueError if the patch does not divide it."""
         values = self.from_anomalies(self.anomalies(record, place))
         observed = values.isfinite()
-        coords = torch.from_numpy(self.coordinates(record, place))
-        return Tokens(torch.where(observed, values, 0.0), coords, observed, layout=self.layout)
+        coords = self.coordinates(record, place)
+        area = torch.cos(torch.deg2rad(coords[..., 0]))  # of a cell, relative to one at the equator
+        return Tokens(torch.where(observed, values, 0.0), coords, observed, self.spec, weight=area).numbered()
 
     def anomalies(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
         """Departures from the climatology in the window at `place`; NaN where nothing was observed."""
@@ -146,8 +184,8 @@ class FieldTokenizer:
     def _scaled(self, fields: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "T V H W"]:
         return (fields / self._scale())[:, self.channel_order()].astype(np.float32)
 
-    def coordinates(self, record: Record, place: Place) -> Float[np.ndarray, "N C"]:
-        """The centre of each token, see `streams.COORDINATES`; the offset counts from the first step of the window."""
+    def coordinates(self, record: Record, place: Place) -> Float[torch.Tensor, "N C"]:
+        """The centre of each token along `field_axes`; the offset counts from the first step of the window."""
         t, h, w = self.stream.patch
         grid: Grid = record.grid
         check_patch(
@@ -164,7 +202,8 @@ class FieldTokenizer:
         of_steps = record.year_fraction[place.start : place.start + place.steps].reshape(-1, t)
         year = np.unwrap(of_steps, period=1.0, axis=1).mean(axis=1) % 1.0
         pressure = self._pressure_of_groups()
-        axes = {
+        shape = (self.groups, len(first), len(lat), len(lon))
+        columns = {
             "latitude_deg": lat[None, None, :, None],
             "longitude_deg": lon[None, None, None, :],
             "offset_h": offset[None, :, None, None],
@@ -173,9 +212,12 @@ class FieldTokenizer:
             "pressure_hpa": pressure[:, None, None, None],
             "spacing_deg": np.full((1, 1, 1, 1), grid.spacing_deg),
         }
-        shape = (self.groups, len(first), len(lat), len(lon))
-        stacked = np.stack([np.broadcast_to(axes[name], shape) for name in COORDINATES], axis=-1)
-        return stacked.reshape(-1, len(COORDINATES)).astype(np.float32)
+        found = {
+            name: torch.from_numpy(np.broadcast_to(values, shape).reshape(-1).astype(np.float32))
+            for name, values in columns.items()
+        }
+        found["solar_time_rad"] = solar_time_rad(found["hour_utc"], found["longitude_deg"])
+        return torch.stack([found[name] for name in column_names(self.spec.axes)], dim=-1)
 
     def _pressure_of_groups(self) -> Float[np.ndarray, " G"]:
         pressures = np.array(
@@ -185,6 +227,13 @@ class FieldTokenizer:
 
     def _scale(self) -> Float[np.ndarray, "V 1 1"]:
         return self.climatology.anomaly_std[:, None, None]
+
+
+def solar_time_rad(
+    hour_utc: Float[torch.Tensor, " N"], longitude_deg: Float[torch.Tensor, " N"]
+) -> Float[torch.Tensor, " N"]:
+    """Local mean solar time as an angle: 0 at midnight, π at noon."""
+    return hour_utc * (2 * math.pi / 24) + torch.deg2rad(longitude_deg)
 
 
 def non_negative(members: Float[np.ndarray, "E *grid"], iterations: int = 6) -> Float[np.ndarray, "E *grid"]:

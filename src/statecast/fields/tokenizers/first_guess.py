@@ -14,9 +14,10 @@ from scipy.interpolate import BSpline
 
 from statecast.fields.sources import Grid, Record, StoreError
 from statecast.fields.sources.climatology import Reference
+from statecast.fields.streams import Channel
 from statecast.fields.tokenizers.fields import FieldTokenizer
 from statecast.fields.tokenizers.windows import Place
-from statecast.streams import Channel, Window
+from statecast.streams import Window
 
 SIGNED = 0.01  # of an anomaly: rain of -1e-9 mm is rounding, and rain is still never negative
 

@@ -7,7 +7,7 @@ inside a token = (channel, time, row, column); G the same inside a token and a m
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from statecast.streams import SIDES
+from statecast.fields.streams import SIDES
 
 Patch = tuple[int, int, int]
 

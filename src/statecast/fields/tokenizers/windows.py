@@ -48,16 +48,6 @@ def window_around(place: Place, of: Grid, grid: Grid, shape: tuple[int, int]) ->
     return Place(place.start, place.steps, slice(first_row, first_row + rows), of_window)
 
 
-def places_around(
-    place: Place, of: Grid, grids: Mapping[str, Grid], shapes: Mapping[str, tuple[int, int]]
-) -> dict[str, Place]:
-    """The window of each stream that belongs to `place`, a window of the grid `of`: itself on that grid, see `window_around` for others."""
-    return {
-        name: place if grid.is_like(of) else window_around(place, of, grid, shapes[name])
-        for name, grid in grids.items()
-    }
-
-
 def same_size(extent: tuple[int, int], of: Grid, grid: Grid, patch: Patch) -> tuple[int, int]:
     """Rows and columns of `grid` that cover as many degrees as `extent` does on the grid `of`: whole tokens, at least one."""
     rows = extent[0] * of.spacing_deg / grid.spacing_deg
@@ -67,19 +57,6 @@ def same_size(extent: tuple[int, int], of: Grid, grid: Grid, patch: Patch) -> tu
 
 def _whole_tokens(points: float, size: int, most: int) -> int:
     return max(1, min(round(points / size), most // size)) * size
-
-
-def window_shapes(
-    extent: tuple[int, int] | None, grids: Mapping[str, Grid], patches: Mapping[str, Patch]
-) -> dict[str, tuple[int, int]]:
-    """Rows and columns of the window of each stream: `extent` is that of the first, those on other grids cover as many degrees."""
-    if extent is None:
-        return {name: grid.shape for name, grid in grids.items()}
-    first = next(iter(grids.values()))
-    return {
-        name: extent if grid.is_like(first) else same_size(extent, first, grid, patches[name])
-        for name, grid in grids.items()
-    }
 
 
 def smallest_domain(grids: Mapping[str, Grid]) -> str:
@@ -144,3 +121,56 @@ class WindowSampler:
         if not self.grid.is_periodic:
             first = min(max(first, 0), total - columns)
         return (first + np.arange(columns)) % total
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where windows lie: the one place where this is decided.
+
+    grids   of each stream
+    shapes  rows and columns of the window of each stream
+    extent  that was asked for; None: the whole domain
+    """
+
+    grids: Mapping[str, Grid]
+    shapes: Mapping[str, tuple[int, int]]
+    extent: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, extent: tuple[int, int] | None, grids: Mapping[str, Grid], patches: Mapping[str, Patch]) -> "Windows":
+        """`extent` is that of the first stream, streams on other grids cover as many degrees; None: the whole domain of each."""
+        if extent is None:
+            return cls(grids, {name: grid.shape for name, grid in grids.items()}, None)
+        first = next(iter(grids.values()))
+        shapes = {
+            name: extent if grid.is_like(first) else same_size(extent, first, grid, patches[name])
+            for name, grid in grids.items()
+        }
+        return cls(grids, shapes, extent)
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the window of every stream is its whole domain."""
+        return all(self.shapes[name] == grid.shape for name, grid in self.grids.items())
+
+    @property
+    def drawn_on(self) -> str:
+        """The stream on whose grid windows are drawn."""
+        return smallest_domain(self.grids)
+
+    def sampler(self, starts: np.ndarray, steps: int) -> "WindowSampler":
+        """Draws windows of so many steps. Raises ValueError if they exceed the grid."""
+        grid, shape = self.grids[self.drawn_on], self.shapes[self.drawn_on]
+        return WindowSampler(grid, starts, steps, None if self.extent is None else shape)
+
+    def around(self, place: Place) -> dict[str, Place]:
+        """The window of each stream that belongs to `place`, a window of the grid they are drawn on, see `window_around`."""
+        of = self.grids[self.drawn_on]
+        return {
+            name: place if grid.is_like(of) else window_around(place, of, grid, self.shapes[name])
+            for name, grid in self.grids.items()
+        }
+
+    def whole(self, start: int, steps: int) -> dict[str, Place]:
+        """The whole domain of each stream."""
+        return {name: whole_domain(grid, start, steps) for name, grid in self.grids.items()}

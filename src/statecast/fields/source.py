@@ -1,29 +1,127 @@
-"""From a recipe and a store to the questions that a training asks."""
+"""The record of a recipe: the store of each stream, its statistics, and the windows that a training draws from it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from statecast.config import Period, Recipe, RecipeError
+from statecast.config import RecipeError
+from statecast.domain import Split
+from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
-from statecast.fields.tokenizers import FieldTokenizer, WindowSampler
+from statecast.fields.streams import Stream
+from statecast.fields.tokenizers import FieldTokenizer, Place, Windows, WindowSampler, read_window
 from statecast.fields.tokenizers.first_guess import guessed_channels, reference_of, require_covered
-from statecast.fields.tokenizers.patches import Patch, check_patch
-from statecast.fields.tokenizers.windows import largest_domain, smallest_domain, window_shapes
-from statecast.streams import Stream
-from statecast.tasks import Forecast
+from statecast.fields.tokenizers.patches import check_patch
+from statecast.fields.tokenizers.windows import largest_domain, smallest_domain
+from statecast.streams import Window
 from statecast.trained import ModelError
-from statecast.training import QuestionDataset, StreamSource
 
 
-def recipe_stores(recipe: Recipe) -> dict[str, xr.Dataset]:
+@dataclass(frozen=True)
+class StreamSource:
+    """A stream's record with the tokenizer that reads it."""
+
+    record: Record
+    tokenizer: FieldTokenizer
+
+
+@dataclass(frozen=True)
+class FieldSource:
+    """Windows of fields: each is drawn on the grid of one stream, those of streams on other grids lie around the same centre."""
+
+    streams: Mapping[str, StreamSource]
+    windows: Windows
+    sampler: WindowSampler
+
+    @property
+    def codecs(self) -> dict[str, FieldTokenizer]:
+        return {name: source.tokenizer for name, source in self.streams.items()}
+
+    @property
+    def records(self) -> dict[str, Record]:
+        return {name: source.record for name, source in self.streams.items()}
+
+    def draw(self, sample: np.random.Generator) -> Window:
+        return read_window(self.codecs, self.records, self.windows.around(self.sampler.draw(sample)))
+
+    def place(self, sample: np.random.Generator) -> Place:
+        """Where and when the window lies that `draw` would draw."""
+        return self.sampler.draw(sample)
+
+    def describe(self, sample: np.random.Generator) -> str:
+        times = next(iter(self.streams.values())).record.dataset.indexes["time"]
+        return str(times[self.place(sample).start])
+
+
+def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, FieldTokenizer]) -> FieldSource | None:
+    """The record of a split of a recipe; None where it has no validation period.
+
+    Statistics come from the training period, unless the stream is known already. Raises RecipeError and StoreError in one line.
+    """
+    if split == "validate" and recipe.data.validate_on is None:
+        return None
+    stores = recipe_stores(recipe)
+    require_apart(recipe, stores)
+    if split == "train":
+        return field_source(recipe, stream_sources(recipe, stores, known))
+    held_out = {
+        name: StreamSource(Record.open(stores[name], tokenizer.stream, recipe.data.validate_on), tokenizer)
+        for name, tokenizer in known.items()
+    }
+    return field_source(recipe, held_out, is_held_out=True)
+
+
+def field_source(recipe: FieldRecipe, streams: Mapping[str, StreamSource], *, is_held_out: bool = False) -> FieldSource:
+    """Windows of the training, or of a held-out period, which is never replayed. Raises RecipeError for a window that exceeds the grid."""
+    windows = windows_of(recipe, streams)
+    record, steps = streams[windows.drawn_on].record, recipe.window_steps
+    starts = record.starts(steps) if is_held_out else _starts(recipe, record, steps)
+    try:
+        return FieldSource(streams, windows, windows.sampler(starts, steps))
+    except ValueError as error:
+        raise RecipeError(f"window.extent: {error}") from None
+
+
+def windows_of(recipe: FieldRecipe, streams: Mapping[str, StreamSource]) -> Windows:
+    """The windows of the recipe on the grids of these streams."""
+    grids = {name: source.record.grid for name, source in streams.items()}
+    patches = {name: source.tokenizer.stream.patch for name, source in streams.items()}
+    return Windows.of(recipe.window.extent, grids, patches)
+
+
+def require_apart(recipe: FieldRecipe, stores: Stores) -> None:
+    """Raises RecipeError if the validation period of a recipe shares a time step with what it trains on."""
+    if recipe.data.validate_on is None:
+        return
+    dataset = next(iter(stores.values()))
+    validated = select_period(dataset, recipe.data.validate_on).indexes["time"]
+    for learned in (recipe.data.train, *recipe.data.replay):
+        if overlaps(dataset, learned, validated):
+            first, last = recipe.data.validate_on
+            raise RecipeError(
+                f"data.validate is {first} to {last}: overlaps the training period {learned[0]} to {learned[1]}, expected one outside it. "
+                "Its loss would say nothing about new data. Name another period, or none."
+            )
+
+
+def overlaps(dataset: xr.Dataset, period: Sequence[str], asked: xr.Index) -> bool:
+    """Whether a period of a dataset shares a time with the times that are asked."""
+    try:
+        seen = select_period(dataset, period).indexes["time"]
+    except StoreError:  # the store has none of it
+        return False
+    return bool(seen[0] <= asked[-1] and asked[0] <= seen[-1])
+
+
+def recipe_stores(recipe: FieldRecipe) -> dict[str, xr.Dataset]:
     """The store of each stream."""
     return open_stores(recipe.data.store, recipe.streams, recipe.data.stores)
 
 
-def stream_sources(recipe: Recipe, stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, StreamSource]:
+def stream_sources(recipe: FieldRecipe, stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, StreamSource]:
     """The training record of each stream with its tokenizer; statistics from the training period, unless the stream is known already."""
     records = {name: Record.open(learned_from(stores[name], recipe), stream) for name, stream in recipe.streams.items()}
     tokenizers = {
@@ -34,17 +132,17 @@ def stream_sources(recipe: Recipe, stores: Stores, known: Mapping[str, FieldToke
         _require_covered(name, records, tokenizers)
     tokenizers |= {name: _by_its_guess(name, tokenizers, records, known) for name in tokenizers if name not in known}
     sources = {name: StreamSource(records[name], tokenizer) for name, tokenizer in tokenizers.items()}
-    shapes = window_shapes(recipe.window.extent, *_grids_and_patches(sources))
-    for name, (record, tokenizer) in ((n, (s.record, s.tokenizer)) for n, s in sources.items()):
-        shape = (window_steps(recipe), len(record.channels), *shapes[name])
+    shapes = windows_of(recipe, sources).shapes
+    for name, source in sources.items():
+        shape = (recipe.window_steps, len(source.record.channels), *shapes[name])
         try:
-            check_patch(shape, tokenizer.stream.patch, tokenizer.groups)
+            check_patch(shape, source.tokenizer.stream.patch, source.tokenizer.groups)
         except ValueError as error:
             raise RecipeError(f"streams.{name}.{error}") from None
     return sources
 
 
-def _require_overlap(recipe: Recipe, grids: Mapping[str, Grid]) -> None:
+def _require_overlap(recipe: FieldRecipe, grids: Mapping[str, Grid]) -> None:
     """Raises StoreError for a stream that has no place in common with where the windows lie.
 
     That is the smallest domain, or the largest if a window is the whole domain: several regions of one globe are no mistake then.
@@ -66,14 +164,7 @@ def _require_covered(name: str, records: Mapping[str, Record], tokenizers: Mappi
             raise StoreError(f"streams.{name}.first_guess: {error}") from None
 
 
-def _grids_and_patches(sources: Mapping[str, StreamSource]) -> tuple[dict[str, Grid], dict[str, Patch]]:
-    return (
-        {name: source.record.grid for name, source in sources.items()},
-        {name: source.tokenizer.stream.patch for name, source in sources.items()},
-    )
-
-
-def learned_from(dataset: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+def learned_from(dataset: xr.Dataset, recipe: FieldRecipe) -> xr.Dataset:
     """The training period of the recipe, with those that are replayed."""
     if not recipe.data.replay:
         return select_period(dataset, recipe.data.train)
@@ -86,7 +177,7 @@ def _steps_of(dataset: xr.Dataset, periods: Sequence[Period]) -> np.ndarray:
     return np.unique(np.concatenate([index.get_indexer(select_period(dataset, p).indexes["time"]) for p in periods]))
 
 
-def _starts(recipe: Recipe, record: Record, steps: int) -> np.ndarray:
+def _starts(recipe: FieldRecipe, record: Record, steps: int) -> np.ndarray:
     """Where windows may start: each as often as the other, or, with a replay, as often as its share asks for."""
     starts = record.starts(steps)
     if not recipe.data.replay:
@@ -144,26 +235,3 @@ def _require_same_scales(name: str, known: Stream, stream: Stream) -> None:
                 f"stream {name}: log_scale of '{variable}' is {now}, the model learned it with {before}. "
                 "Leave it as it was, or give the stream another name to add it."
             )
-
-
-def window_steps(recipe: Recipe) -> int:
-    """Time steps of the window of a training sample."""
-    task = recipe.task
-    slabs = task.training_slabs if isinstance(task, Forecast) else task.slabs
-    return slabs * max(stream.patch[0] for stream in recipe.streams.values())
-
-
-def make_questions(
-    recipe: Recipe, sources: dict[str, StreamSource], samples: int, seed: int, *, held_out: bool = False
-) -> QuestionDataset:
-    """Of the training, or of a `held_out` period, which is never replayed. Raises RecipeError for a window that exceeds the grid."""
-    grids, patches = _grids_and_patches(sources)
-    drawn_on = smallest_domain(grids)
-    record, steps = sources[drawn_on].record, window_steps(recipe)
-    shapes = window_shapes(recipe.window.extent, grids, patches)
-    starts = record.starts(steps) if held_out else _starts(recipe, record, steps)
-    try:
-        windows = WindowSampler(record.grid, starts, steps, shapes[drawn_on] if recipe.window.extent else None)
-    except ValueError as error:
-        raise RecipeError(f"window.extent: {error}") from None
-    return QuestionDataset(sources, recipe.task, windows, seed, recipe.training.batch_size, samples, shapes)

@@ -1,0 +1,53 @@
+"""Fields as a domain of the core: recipe, record, codecs, model card and the verbs of its own."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from statecast.domain import Sizes, Source, Split
+from statecast.fields.forgetting import prepare_report
+from statecast.fields.recipe import FieldRecipe
+from statecast.fields.sizes import sizes
+from statecast.fields.source import open_source
+from statecast.fields.sources import Climatology
+from statecast.fields.streams import Stream
+from statecast.fields.tokenizers import FieldTokenizer
+from statecast.fields.verbs import evaluate, explain
+
+
+class Fields:
+    """Weather and climate on grids."""
+
+    name = "fields"
+    Recipe = FieldRecipe
+    recipes = "statecast.fields.recipes"
+    verbs: Mapping[str, Callable[..., Any]] = {
+        "evaluate": evaluate,
+        "explain": explain,
+        "forgetting": prepare_report,
+    }
+
+    def open(self, recipe: FieldRecipe, split: Split, known: Mapping[str, FieldTokenizer]) -> Source | None:
+        return open_source(recipe, split, known)
+
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, FieldTokenizer]:
+        return {
+            name: FieldTokenizer(Stream(**options), Climatology.load(directory / f"{name}.nc"))
+            for name, options in streams.items()
+        }
+
+    def sizes(self, recipe: FieldRecipe) -> Sizes:
+        return sizes(recipe)
+
+    def card(self, codecs: Mapping[str, FieldTokenizer], recipe: FieldRecipe) -> str:
+        rows = ["| stream | variables | levels hPa | token (time x lat x lon) | grid |", "|---|---|---|---|---|"]
+        for name, codec in codecs.items():
+            levels = ", ".join(f"{level:g}" for level in codec.stream.levels) or "-"
+            patch = " x ".join(map(str, codec.stream.patch))
+            grid = " x ".join(map(str, codec.climatology.grid.shape))
+            rows.append(f"| {name} | {', '.join(codec.stream.variables)} | {levels} | {patch} | {grid} |")
+        period = " to ".join(recipe.data.train)
+        return "\n".join([f"Trained on `{period}` of the store `{recipe.data.store}`.", "", *rows])
+
+
+DOMAIN = Fields()

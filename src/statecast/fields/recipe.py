@@ -1,0 +1,117 @@
+"""The recipe of a run on fields: where the record lies, its streams, the window of a sample."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, field_serializer, field_validator, model_validator
+
+from statecast.config import DataOptions, Recipe, Strict
+from statecast.fields.fill import Fill
+from statecast.fields.streams import Stream
+from statecast.tasks import Next, Refine, Task
+
+Period = tuple[str, str]
+FieldTask = Task | Fill
+
+
+class FieldData(DataOptions):
+    """Where the record lies and which part of it may be learned from."""
+
+    store: str = Field(
+        description="a Zarr store, a NetCDF file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)"
+    )
+    train: Period = Field(
+        description="first and last date of training, inclusive; statistics and climatology come from it alone"
+    )
+    validate_on: Period | None = Field(
+        None, alias="validate", description="first and last date of validation; none: no validation"
+    )
+    stores: dict[str, str] = Field(
+        {}, description="stores of streams that lie elsewhere, on a grid of their own, by the stream's name"
+    )
+    replay: tuple[Period, ...] = Field(
+        (), description="first and last date of an earlier period that is trained on again, or several; none: no replay"
+    )
+    replayed: float = Field(
+        0.5, gt=0, lt=1, description="share of the windows that come from `replay`, if there is one"
+    )
+
+    @field_validator("replay", mode="before")
+    @classmethod
+    def _none_one_or_several(cls, value: Any) -> Any:
+        is_one = isinstance(value, list | tuple) and bool(value) and not isinstance(value[0], list | tuple)
+        return (value,) if is_one else () if value is None else value
+
+    @field_serializer("replay")
+    def _as_it_is_written(self, periods: tuple[Period, ...]) -> Any:
+        return None if not periods else periods[0] if len(periods) == 1 else periods
+
+    @property
+    def learned_periods(self) -> tuple[Period, ...]:
+        """Every period that a training learns from: those that are replayed, then its own."""
+        return (*self.replay, self.train)
+
+
+class WindowOptions(Strict):
+    """The part of the domain that one sample sees."""
+
+    extent: tuple[int, int] | None = Field(
+        None, description="rows × columns of grid points, at random places; none: the whole domain"
+    )
+
+
+class FieldRecipe(Recipe):
+    """One run on fields."""
+
+    data: FieldData
+    streams: dict[str, Stream] = Field(min_length=1, description="kinds of measurement, by name")  # type: ignore[assignment]
+    window: WindowOptions = Field(default_factory=WindowOptions)
+    task: Annotated[FieldTask, Field(discriminator="kind")]  # type: ignore[assignment]
+
+    @property
+    def slab_steps(self) -> int:
+        """Time steps of a slab: the depth of the deepest tokens."""
+        return max(stream.patch[0] for stream in self.streams.values())
+
+    @property
+    def window_steps(self) -> int:
+        """Time steps of the window of a training sample."""
+        return self.task.training_slabs * self.slab_steps
+
+    @model_validator(mode="after")
+    def _a_slab_in_the_middle_of_the_window_lies_between_two_shown_steps(self) -> Self:
+        """Wherever the window begins: `complete` answers the middle slab of windows that begin at any step between two."""
+        if isinstance(self.task, Refine):
+            depth = self.slab_steps
+            aside = -(-(self.task.every - 1) // depth)  # slabs that hold a shown step for certain
+            if self.task.window_slabs < 2 * aside + 1:
+                raise ValueError(
+                    f"task.window_slabs: {self.task.window_slabs} slabs of {depth} steps don't always hold a visible step on both sides "
+                    f"of the middle, with task.every {self.task.every}. Take at least {2 * aside + 1}."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _what_comes_next_has_one_depth(self) -> Self:
+        depths = {name: stream.patch[0] for name, stream in self.streams.items()}
+        if isinstance(self.task, Next) and len(set(depths.values())) > 1:
+            raise ValueError(
+                f"task.kind next: the tokens of the streams span different numbers of time steps ({depths}), so that one would see into "
+                "the future of another. Give all the same patch in time."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stores_and_first_guesses_are_of_streams_that_there_are(self) -> Self:
+        if unknown := [name for name in self.data.stores if name not in self.streams]:
+            raise ValueError(f"data.stores: there is no stream {unknown[0]}. Streams: {', '.join(self.streams)}.")
+        asked = self.task.to if self.task.kind == "translate" else ()
+        for name, stream in self.streams.items():
+            if stream.first_guess and name not in asked:
+                raise ValueError(
+                    f"streams.{name}.first_guess: is for a stream that is asked of others (task translate, to: [{name}]). Leave it out."
+                )
+            if peeps := [guess for guess in stream.first_guess.values() if guess.split(".")[0] in asked]:
+                raise ValueError(
+                    f"streams.{name}.first_guess: {peeps[0]} is asked too, so its values are not known. Name a stream that is visible."
+                )
+        return self

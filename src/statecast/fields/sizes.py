@@ -1,0 +1,104 @@
+"""The window of a training sample of fields, without values: for costs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+
+import torch
+import xarray as xr
+
+from statecast.config import RecipeError
+from statecast.domain import Sizes
+from statecast.fields.anchors import FieldSpec, field_spec
+from statecast.fields.recipe import FieldRecipe
+from statecast.fields.sources import MissingStoreError, Record, open_fields
+from statecast.fields.streams import Stream
+from statecast.fields.tokenizers import Windows
+from statecast.streams import Tokens
+
+DEFAULT_STEP_H = 6.0
+DEFAULT_TOKEN_DEG = 15.0  # where no grid says how large a token is: no cost depends on it
+
+
+def sizes(recipe: FieldRecipe) -> Sizes:
+    """The store decides how many channels a stream has and how large the domain is.
+
+    If it is not there, each variable of a stream with levels is taken to have them all, and the window needs an extent. Raises RecipeError
+    if it has none, StoreError if the store can't be read.
+    """
+    stores = {name: recipe.data.stores.get(name, recipe.data.store) for name in recipe.streams}
+    datasets, assumed = _datasets(recipe, stores)
+    records = {
+        name: Record.open(dataset, recipe.streams[name])
+        for name, store in stores.items()
+        if (dataset := datasets[store]) is not None
+    }
+    shapes = _window_shapes(recipe, records)
+    specs, window = {}, {}
+    for name, stream in recipe.streams.items():
+        record = records.get(name)
+        channels = len(record.channels) if record else len(stream.variables) * max(1, len(stream.levels))
+        specs[name] = _spec(stream, channels)
+        window[name] = blank_tokens(name, stream, specs[name], (recipe.window_steps, *shapes[name]))
+    return Sizes(specs, window, tuple(assumed))
+
+
+def _datasets(recipe: FieldRecipe, stores: Mapping[str, str]) -> tuple[dict[str, xr.Dataset | None], list[str]]:
+    """Each store, None for one that is not there, and what had to be assumed of it."""
+    datasets: dict[str, xr.Dataset | None] = {}
+    assumed = []
+    for store in dict.fromkeys(stores.values()):
+        try:
+            datasets[store] = open_fields(store)
+        except MissingStoreError:
+            datasets[store] = None
+            assumed.append(f"store {store} is not there: every variable has all levels of its stream")
+            if store in recipe.data.stores.values():
+                assumed.append(f"a window has as many tokens of {store} as of {recipe.data.store}")
+    return datasets, assumed
+
+
+def _window_shapes(recipe: FieldRecipe, records: Mapping[str, Record]) -> dict[str, tuple[int, int]]:
+    """Rows and columns of each stream's window. Of a stream whose own store is not there as many tokens as of the first."""
+    first, patches = next(iter(recipe.streams)), {name: stream.patch for name, stream in recipe.streams.items()}
+    extent = recipe.window.extent or (records[first].grid.shape if first in records else None)
+    if extent is None:
+        raise RecipeError(f"window.extent: is needed for a cost where store {recipe.data.store} is not there.")
+    shapes = dict.fromkeys(recipe.streams, extent)
+    if first in records:  # its grid says how many degrees a window covers
+        grids = {name: records[name].grid for name in recipe.streams if name in records}
+        shapes |= Windows.of(recipe.window.extent, grids, patches).shapes
+    for name in recipe.data.stores:
+        if name not in records:
+            tokens = (extent[0] // patches[first][1], extent[1] // patches[first][2])
+            shapes[name] = (tokens[0] * patches[name][1], tokens[1] * patches[name][2])
+    return shapes
+
+
+def _spec(stream: Stream, channels: int) -> FieldSpec:
+    guessed = bool(stream.first_guess)
+    return field_spec(channels // _groups(stream), stream.patch, DEFAULT_STEP_H, DEFAULT_TOKEN_DEG, guessed=guessed)
+
+
+def _groups(stream: Stream) -> int:
+    """Tokens at each place and time."""
+    return 1 if stream.levels_share_token else max(1, len(stream.levels))
+
+
+def blank_tokens(name: str, stream: Stream, spec: FieldSpec, window: tuple[int, int, int]) -> Tokens:
+    """Tokens of a window (T, H, W) that hold nothing, at regular places. Raises RecipeError for a patch that doesn't divide it."""
+    if any(size % patch for size, patch in zip(window, stream.patch, strict=True)):
+        raise RecipeError(f"streams.{name}.patch {list(stream.patch)} doesn't divide the window {list(window)}.")
+    steps, rows, columns = (size // patch for size, patch in zip(window, stream.patch, strict=True))
+    levels = stream.levels if _groups(stream) > 1 else (500.0,)
+    coords = torch.tensor(
+        [
+            (-60 + 120 * row / rows, column, step * DEFAULT_STEP_H * stream.patch[0], 0.0, 0.0, 0.0, level, 1.0)
+            for step, level, row, column in product(range(steps), levels, range(rows), range(columns))
+        ],
+        dtype=torch.float32,
+    )
+    depth = stream.patch[0]
+    thin = replace(spec, size=depth, layout=(1, depth, 1), guess_size=0)
+    nothing = torch.zeros(len(coords), depth)
+    return Tokens(nothing, coords, nothing.bool(), thin).numbered()

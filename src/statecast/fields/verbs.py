@@ -1,0 +1,156 @@
+"""What one does with a trained model of fields: verify it, forecast, fill gaps, explain an answer."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from statecast.fields.evaluation import Verification, write_scores
+from statecast.fields.evaluation.report import RunFacts, write_report
+from statecast.fields.evaluation.verify import asked_like, progress_bar, verify
+from statecast.fields.explain import explain as explain_point
+from statecast.fields.explain.report import write_explanation
+from statecast.fields.held_out import are_of_training, model_stores, require_unseen, stream_stores
+from statecast.fields.inference import complete as fill_in
+from statecast.fields.inference import forecast, write_forecast
+from statecast.fields.sources import Record
+from statecast.outputs import new_output
+from statecast.trained import TrainedModel, load
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation leaves: its directory and what was verified."""
+
+    out: Path
+    verifications: list[Verification] = field(default_factory=list)
+
+
+def evaluate(
+    run: str | Path | TrainedModel,
+    data: str | xr.Dataset,
+    period: tuple[str, str],
+    out: str | Path,
+    *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
+    against: str | Path | TrainedModel | None = None,
+    every_h: float = 12.0,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Evaluation:
+    """Verify a model on a period that its training did not see; write `scores.json`, `scores.nc` and `report.html` into `out`.
+
+    The model is asked what it was trained for: a pre-trained one to fill in what is hidden, one fine-tuned to forecast, to forecast.
+    With a model to hold it `against`, both are asked what that one was trained for: has fine-tuning forgotten what it knew?
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
+    Raises StoreError if the period overlaps the training period of one of the same stores, also of a model that this one was fine-tuned
+    from, or holds no data.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    models = {"model": trained}
+    if against is not None:
+        before = against if isinstance(against, TrainedModel) else load(against)
+        models = {"model": asked_like(trained, before), "before": before}
+    opened, named = model_stores(trained, data, stores), dict.fromkeys(trained.codecs, data)
+    named |= stream_stores(trained, stores)
+    for each in (trained, *models.values()):
+        require_unseen(each, named, opened, period)
+    trained = models["model"]
+    records = {name: Record.open(opened[name], t.stream, period) for name, t in trained.codecs.items()}
+    with new_output(out, overwrite=overwrite) as directory:
+        directory.mkdir()
+        began = time.monotonic()
+        learned = opened if are_of_training(trained, named) else None
+        verifications = verify(models, records, learned, every_h=every_h, progress=progress)
+        write_scores(verifications, directory)
+        facts = RunFacts(
+            "Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run)
+        )
+        write_report(facts, records, verifications, directory / "report.html")
+    return Evaluation(Path(out), verifications)
+
+
+def predict(
+    run: str | Path | TrainedModel,
+    data: str | xr.Dataset,
+    init: str,
+    steps: int,
+    *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
+    members: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> xr.Dataset:
+    """Forecast `steps` time steps from `init`; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
+
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
+    See `inference.forecast` for what comes back and what is raised; OutputError if `out` exists.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    members = trained.model.head.members if members is None else members
+    fields = forecast(trained, model_stores(trained, data, stores), init, steps, members)
+    if out is not None:
+        with new_output(out, overwrite=overwrite) as path:
+            write_forecast(fields, path)
+    return fields
+
+
+def complete(
+    run: str | Path | TrainedModel,
+    data: str | xr.Dataset,
+    period: tuple[str, str],
+    *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
+    members: int | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Fill what a period of a store lacks; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
+
+    See `inference.complete` for what comes back and what is raised; OutputError if `out` exists.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    members = trained.model.head.members if members is None else members
+    with progress_bar("filling", progress) as tell:
+        fields = fill_in(
+            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=tell
+        )
+    if out is not None:
+        with new_output(out, overwrite=overwrite) as path:
+            write_forecast(fields, path)
+    return fields
+
+
+def explain(
+    run: str | Path | TrainedModel,
+    data: str | xr.Dataset,
+    at: str,
+    query: tuple[float, float, str],
+    out: str | Path | None = None,
+    *,
+    stores: Mapping[str, str | xr.Dataset] | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> xr.Dataset:
+    """What an answer at one point comes from; write `explain.nc`, `report.html` and its figures into the directory `out` if given.
+
+    See `explain.explain` for the options, what comes back and what is raised; OutputError if `out` exists.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    explained = explain_point(trained, model_stores(trained, data, stores, needs_asked=False), at, query, **options)
+    if out is not None:
+        with new_output(out, overwrite=overwrite) as directory:
+            directory.mkdir()
+            write_explanation(
+                explained, str(run) if not isinstance(run, TrainedModel) else "given", str(data), directory
+            )
+    return explained
+
+
+def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:
+    """The run directory whose training curves a report can draw, by its name."""
+    return {} if isinstance(run, TrainedModel) else {Path(run).name: Path(run)}

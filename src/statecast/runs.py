@@ -1,0 +1,228 @@
+"""Runs: a model is pre-trained or fine-tuned by a recipe, resumable, into a run directory."""
+
+import gc
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from statecast.adaptation import (
+    NOTHING_NEW,
+    TransferReport,
+    learning_rate_shares,
+    trainable_only,
+    trainable_parameters,
+    transfer,
+)
+from statecast.config import Recipe, RecipeError, read_recipe
+from statecast.domain import Domain, Source, find_domain
+from statecast.models import StateModel
+from statecast.outputs import START, holds_checkpoint, is_finished, training_output
+from statecast.tasks import TaskError
+from statecast.trained import TrainedModel, build, load
+from statecast.training import ONE_DEVICE, Devices, QuestionDataset, fit, is_first_process
+from statecast.training.footprint import load_footprint
+
+
+def pretrain(
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    resume: bool = False,
+    allow_changes: bool = False,
+    devices: Devices = ONE_DEVICE,
+    progress: bool = True,
+    title: str = "pre-training",
+) -> TrainedModel:
+    """Train a new model by a recipe; write the run directory `out` (`model/`, `logs/`, `checkpoints/`, `run.yaml`).
+
+    While it is trained the run stands at `OUT.unfinished`. `resume` goes on with it from its last checkpoint, to the weights of a run that
+    was never stopped, or starts if there is none; a recipe that has changed is refused unless `allow_changes`.
+
+    Raises RecipeError, StoreError or OutputError, each in one line, before anything is written; and what `training.fit` raises.
+    """
+    if resume and not overwrite and is_finished(out):
+        return load(out)
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
+    if recipe.adaptation.change != "all":
+        raise RecipeError(
+            f"adaptation.change is {recipe.adaptation.change}, but a new model has to learn all of its weights. Leave it out."
+        )
+    with training_output(out, overwrite=overwrite, resume=resume) as directory:
+        begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
+        source = open_training(recipe, begun.codecs if begun else {})
+        trained = TrainedModel(build_model(recipe, source), source.codecs, recipe)
+        training = Training(directory, title, progress, resume=resume, devices=devices)
+        _train(trained, source, training)
+    return trained
+
+
+def finetune(
+    recipe: str | Path | Recipe,
+    start_from: str | Path | TrainedModel,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    resume: bool = False,
+    allow_changes: bool = False,
+    devices: Devices = ONE_DEVICE,
+    progress: bool = True,
+    title: str = "fine-tuning",
+) -> TrainedModel:
+    """Go on from a trained model with another task, other data or further streams; write the run directory `out`.
+
+    What the recipe leaves out is inherited from the model's own: data, streams, window, model and seed. Streams that the model knows
+    keep their statistics and weights, others are added with new ones; which is which is printed in `run.yaml`. If old weights may change
+    where streams, variables or levels are added, `forgetting/scores.json` tells the skill in the old question before and after; if it can't
+    be told, one line on standard error says why.
+
+    Resumes as `pretrain` does. Raises as it does, and ModelError for a directory that holds no model.
+    """
+    if resume and not overwrite and is_finished(out):
+        return load(out)
+    base = start_from if isinstance(start_from, TrainedModel) else load(start_from)
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
+    begun_with = base.recipe.model.model_dump()
+    changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
+    if changed:
+        raise RecipeError(
+            f"model.{changed[0]} differs from that of the model to start from. Leave out the section model: it is inherited."
+        )
+    with training_output(out, overwrite=overwrite, resume=resume) as directory:
+        begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
+        source = open_training(recipe, begun.codecs if begun else base.codecs)
+        model = build(base.model.options, source.codecs, recipe.seed, base.model.axes)
+        transferred = transfer(base.model, base.codecs, model, source.codecs)
+        trained = TrainedModel(model, source.codecs, recipe, base.learned)
+        prepare = trained.domain.verbs.get("forgetting")
+        report = prepare(base, trained, progress=progress) if prepare and is_first_process() else None
+        training = Training(directory, title, progress, resume=resume, devices=devices, transferred=transferred)
+        _train(trained, source, training)
+        tell = report(directory) if report else None
+    if tell:
+        tell(Path(out))
+    return trained
+
+
+def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
+    """The training split of a recipe. Raises TaskError if its streams can't be asked by its task."""
+    source = domain_of(recipe).open(recipe, "train", known)
+    assert source is not None
+    try:
+        recipe.task.require({name: codec.spec for name, codec in source.codecs.items()})
+    except TaskError as error:
+        raise RecipeError(str(error)) from None
+    return source
+
+
+def build_model(recipe: Recipe, source: Source) -> StateModel:
+    """A new model for the streams of a source. Raises RecipeError for heads that are too small for their axes."""
+    try:
+        return build(recipe.model, source.codecs, recipe.seed)
+    except ValueError as error:
+        raise RecipeError(f"model: {error}") from None
+
+
+def domain_of(recipe: Recipe) -> Domain:
+    return find_domain(recipe.data.domain)
+
+
+def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel | None:
+    """What the run at `directory` started from, None if there is none. Raises RecipeError if it had another recipe."""
+    if not holds_checkpoint(directory):
+        return None
+    begun = load(directory / START if (directory / START).exists() else directory / "model")  # killed at the very end
+    before, now = flat(begun.recipe.as_dict()), flat(recipe.as_dict())
+    if differing := [key for key in now | before if now.get(key) != before.get(key)]:
+        changes = ", ".join(f"{key} ({before.get(key)} before, {now.get(key)} now)" for key in differing)
+        if not allow_changes:
+            raise RecipeError(
+                f"the run to resume had another recipe: {changes}. Use the one it had, or pass --allow-changes."
+            )
+    return begun
+
+
+def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"training.steps": 500, ...}` of nested sections."""
+    values: dict[str, Any] = {}
+    for key, value in recipe.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
+
+
+@dataclass(frozen=True)
+class Training:
+    """Where and how a run is trained, beside its recipe."""
+
+    directory: Path
+    title: str
+    progress: bool
+    resume: bool = False
+    devices: Devices = ONE_DEVICE
+    transferred: TransferReport = NOTHING_NEW
+
+
+def _train(trained: TrainedModel, source: Source, training: Training) -> None:
+    recipe, directory, is_first = trained.recipe, training.directory, is_first_process()
+    options = recipe.training
+    questions = QuestionDataset(
+        source, recipe.task, recipe.seed, options.batch_size, options.steps * options.batch_size
+    )
+    validation = None
+    held_out = trained.domain.open(recipe, "validate", source.codecs)
+    if held_out is not None:
+        whole_batches = -(-options.validation_samples // options.batch_size) * options.batch_size
+        validation = QuestionDataset(held_out, recipe.task, recipe.seed + 1, options.batch_size, whole_batches)
+    if is_first and not (directory / START).exists():
+        trained.save(directory / START)
+    parameters = trained.parameters
+    with trainable_only(trained.model, recipe.adaptation, training.transferred, recipe.seed):
+        changing = trainable_parameters(trained.model)
+        if is_first:
+            print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}", file=sys.stderr)
+        began = time.process_time()
+        seconds = fit(
+            trained.model,
+            questions,
+            validation,
+            options,
+            directory,
+            shares=learning_rate_shares(trained.model, recipe.adaptation.layer_decay),
+            devices=training.devices,
+            resume=training.resume,
+            title=training.title,
+            progress=training.progress,
+        )
+    cpu_s = time.process_time() - began
+    gc.collect()  # Lightning's parts refer to one another, and through them to the record in memory
+    if is_first:
+        _finish(trained, training, seconds, cpu_s, changing)
+
+
+def _finish(trained: TrainedModel, training: Training, seconds: float, cpu_s: float, changing: int) -> None:
+    """Write the model and what its training took; remove what it started from."""
+    directory = training.directory
+    footprint = load_footprint(directory)
+    if (directory / "model").exists():  # of a process that was killed right after it
+        shutil.rmtree(directory / "model")
+    trained.save(directory / "model", str(footprint or "not measured"))
+    facts = {
+        "wall_time_s": round(seconds, 1),
+        "cpu_time_s": round(cpu_s, 1),  # of this process
+        "parameters": trained.parameters,
+        "changed_parameters": changing,
+        "new_parameters": [*training.transferred.new, *training.transferred.mixed],
+        "footprint": str(footprint or "not measured"),
+    }
+    (directory / "run.yaml").write_text(yaml.safe_dump(facts))
+    shutil.rmtree(directory / f"{START}.part", ignore_errors=True)
+    removed = (directory / START).rename(directory / f"{START}.part")  # at once: a half of it would not load
+    shutil.rmtree(removed)

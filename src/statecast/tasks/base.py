@@ -1,0 +1,137 @@
+"""What all tasks have in common: a task is a pure function from a window of one sample to a question about hidden tokens of it.
+
+Axes: N token, T step of the window.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import BaseModel, ConfigDict, Field
+
+from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, Window
+
+Slabs = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+ASKED = "share of the asked tokens that a training sample asks, at random; evaluation asks all"
+
+
+class TaskError(ValueError):
+    """A task that the streams can't be asked."""
+
+
+class TaskOptions(BaseModel):
+    """A task of a recipe.
+
+    A *slab* is one position along the order axis of a stream: a step of time, a rank. Where streams have tokens of different depth it is
+    the depth of the deepest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    needs_order: ClassVar[bool] = False
+
+    @property
+    def window_slabs(self) -> int:
+        """Slabs of the window of one question."""
+        return getattr(self, "slabs", 1)
+
+    @property
+    def training_slabs(self) -> int:
+        """Slabs of the window of a training sample."""
+        return self.window_slabs
+
+    @property
+    def rollout_blocks(self) -> int:
+        """Answers that a training sample takes one after the other: more than 1 for a roll-out."""
+        return 1
+
+    def asked_streams(self, streams: Collection[str]) -> tuple[str, ...]:
+        """The streams that may be asked, of those that there are."""
+        return tuple(streams)
+
+    def require(self, specs: Mapping[str, TokenSpec]) -> None:
+        """Raises TaskError in one line for streams that lack what the task needs."""
+        if self.needs_order and all(spec.order is None for spec in specs.values()):
+            raise TaskError(
+                f"task.kind {self.kind}: no stream has an order axis ({', '.join(specs)}), expected one along which tokens follow one "
+                "another. Choose a task that needs none, such as masked."
+            )
+
+    def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
+        """A training question. What must agree within a batch is drawn from `step`, all else from `sample`."""
+        raise NotImplementedError
+
+    def complete(self, window: Window, seed: int = 0) -> Question:
+        """All that the task may ask of the window; `seed` draws what is hidden, where that is random."""
+        raise NotImplementedError
+
+
+def slab_of(tokens: Tokens) -> Int[np.ndarray, " N"]:
+    """Position of each token of one sample along the order axis: 0 for the first, in slabs of the stream's own depth."""
+    order = tokens.order()
+    assert order is not None, "TaskOptions.require has passed a stream without an order axis"
+    return np.unique(order.numpy(), return_inverse=True)[1]
+
+
+def is_within(tokens: Tokens, first: int, slabs: int) -> Bool[np.ndarray, " N"]:
+    """True for the tokens of one sample that end within the first `first` of the window's `slabs`.
+
+    A stream with thinner tokens has more slabs of its own; all streams are split at the same point.
+    """
+    slab = slab_of(tokens)
+    if len(slab) == 0:
+        return np.zeros(0, dtype=bool)
+    return (slab + 1) * slabs <= first * (slab.max() + 1)
+
+
+def split(window: Window, masks: Mapping[str, Bool[np.ndarray, " N"]]) -> Question:
+    """Tokens that are `hidden` by the mask of their stream are asked, all others visible; a stream without a mask is visible."""
+    context, queries = {}, {}
+    for name, tokens in window.items():
+        tokens = tokens.numbered()
+        if name not in masks:
+            context[name] = tokens
+            continue
+        hidden = masks[name]
+        context[name] = tokens[torch.from_numpy(np.flatnonzero(~hidden))]
+        queries[name] = tokens[torch.from_numpy(np.flatnonzero(hidden))]
+    return Question(context, queries)
+
+
+def random_share(
+    tokens: Tokens, share: float, generator: np.random.Generator, weight: Float[np.ndarray, " N"] | None = None
+) -> Tokens:
+    """A share of the tokens of one sample, at least one, at random, by `weight`; all in their order if the share is 1."""
+    count = max(1, round(share * len(tokens)))
+    if count >= len(tokens):
+        return tokens
+    chance = None if weight is None else weight / weight.sum()
+    return tokens[torch.from_numpy(generator.choice(len(tokens), count, replace=False, p=chance))]
+
+
+def ask_a_share(question: Question, share: float, generator: np.random.Generator) -> Question:
+    """The same question about a share of what is asked of each stream, at random."""
+    queries = {name: random_share(tokens, share, generator) for name, tokens in question.queries.items()}
+    return replace(question, queries=queries)
+
+
+def as_noise(tokens: Tokens, generator: np.random.Generator) -> Tokens:
+    """The same tokens with standard normal values and random codes in place of theirs."""
+    noise = torch.from_numpy(generator.standard_normal(tokens.values.shape, dtype=np.float32))
+    noised = tokens.replace(noise * tokens.observed)
+    if tokens.codes is None:
+        return noised
+    codes = torch.from_numpy(generator.integers(tokens.spec.vocabulary, size=len(tokens)))
+    return replace(noised, codes=codes)
+
+
+def as_unknown(tokens: Tokens) -> Tokens:
+    """The same tokens with the mean value and no code."""
+    blank = tokens.replace(torch.zeros_like(tokens.values))
+    return blank if tokens.codes is None else replace(blank, codes=torch.full_like(tokens.codes, UNKNOWN))
