@@ -83,9 +83,9 @@ class FieldRecipe(Recipe):
         if isinstance(self.task, Refine):
             depth = self.slab_steps
             aside = -(-(self.task.every - 1) // depth)  # slabs that hold a shown step for certain
-            if self.task.window_slabs < 2 * aside + 1:
+            if self.task.slabs < 2 * aside + 1:
                 raise ValueError(
-                    f"task.window_slabs: {self.task.window_slabs} slabs of {depth} steps don't always hold a visible step on both sides "
+                    f"task.slabs: {self.task.slabs} slabs of {depth} steps don't always hold a visible step on both sides "
                     f"of the middle, with task.every {self.task.every}. Take at least {2 * aside + 1}."
                 )
         return self
