@@ -1,4 +1,4 @@
-"""Small synthetic records: a global grid of 12 x 24 points with levels and missing values, and a regional one."""
+"""Small synthetic records, tokens of two streams of fields, and a small model that knows them."""
 
 import sys
 from collections.abc import Callable
@@ -7,15 +7,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import statecast
 from statecast import cli
+from statecast.axes import SURFACE_PRESSURE_HPA, column_names
+from statecast.fields.anchors import field_spec
 from statecast.fields.sources import Record, fit_climatology, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
+from statecast.fields.tokenizers.fields import solar_time_rad
+from statecast.models import ModelOptions, StateModel
+from statecast.streams import Question, Tokens
 
 MakeStore = Callable[..., xr.Dataset]
+MakeTokens = Callable[..., Tokens]
+MakeModel = Callable[..., StateModel]
+
+STEP_H, DEPTH = 6.0, 2
+LEVELS = {"air": (500.0, 850.0), "surface": (SURFACE_PRESSURE_HPA,)}
+SPECS = {
+    "air": field_spec(2, (DEPTH, 1, 2), STEP_H, token_deg=30.0),
+    "surface": field_spec(1, (DEPTH, 1, 1), STEP_H, token_deg=30.0),
+}
 
 
 def _coordinate(values, standard_name, units):
@@ -96,6 +111,50 @@ def global_record(global_store: xr.Dataset, layered_stream: Stream) -> Record:
 @pytest.fixture
 def global_tokenizer(global_record: Record, layered_stream: Stream) -> FieldTokenizer:
     return FieldTokenizer(layered_stream, fit_climatology(global_record))
+
+
+@pytest.fixture
+def make_tokens() -> MakeTokens:
+    """Tokens of a stream, two samples at the given slabs in time, on three rows of four columns at each of its levels."""
+
+    def make(stream: str, slabs: tuple[int, ...] = (0, 1, 2), seed: int = 0) -> Tokens:
+        random, spec = torch.Generator().manual_seed(seed), SPECS[stream]
+        lat, lon = torch.tensor([-60.0, 5.0, 70.0]), torch.arange(4) * 90.0
+        offset = torch.tensor(slabs) * DEPTH * STEP_H + (DEPTH - 1) / 2 * STEP_H
+        place = torch.cartesian_prod(torch.tensor(LEVELS[stream]), offset, lat, lon)
+        found = dict(zip(("pressure_hpa", "offset_h", "latitude_deg", "longitude_deg"), place.T, strict=True))
+        found["hour_utc"] = found["offset_h"] % 24
+        found["solar_time_rad"] = solar_time_rad(found["hour_utc"], found["longitude_deg"])
+        found |= {"year_fraction": torch.full((len(place),), 0.3), "spacing_deg": torch.full((len(place),), 15.0)}
+        coords = torch.stack([found[column] for column in column_names(spec.axes)], dim=-1)
+        observed = torch.rand(2, len(coords), spec.size, generator=random) > 0.1
+        values = torch.randn(2, len(coords), spec.size, generator=random) * observed
+        area = torch.cos(torch.deg2rad(found["latitude_deg"])).expand(2, -1)
+        return Tokens(values, coords.expand(2, -1, -1).clone(), observed, spec, weight=area)
+
+    return make
+
+
+@pytest.fixture
+def question(make_tokens: MakeTokens) -> Question:
+    """Slabs 0 and 2 of both streams are shown, slab 1 is asked."""
+    return Question(
+        {name: make_tokens(name, (0, 2), seed=1) for name in SPECS},
+        {name: make_tokens(name, (1,), seed=2) for name in SPECS},
+    )
+
+
+@pytest.fixture
+def make_model() -> MakeModel:
+    """A small model of both streams whose weights are drawn from a seed; the global random state is left as it was."""
+
+    def make(seed: int = 0, **options) -> StateModel:
+        small = {"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "members": 4}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return StateModel(ModelOptions(**(small | options)), SPECS)
+
+    return make
 
 
 class Runs(NamedTuple):

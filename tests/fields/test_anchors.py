@@ -1,27 +1,32 @@
 """What an answer starts from: which shown tokens, and what they let expect between and beside them. Axes as in the module."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from statecast.models.anchors import Neighbours, persist
-from statecast.streams import COORDINATES, Tokens
+from statecast.axes import column_names
+from statecast.fields.anchors import Neighbours, field_spec, persist
+from statecast.models import ModelOptions, StateModel
+from statecast.models.state_model import question_loss
+from statecast.streams import Question, Tokens, concatenate
 
-OFFSET, PRESSURE = COORDINATES.index("offset_h"), COORDINATES.index("pressure_hpa")
 HERE = (40.0, 10.0)
-STEP_H = 6.0
+STEP_H, DEPTH = 6.0, 2
+SPEC = field_spec(1, (DEPTH, 1, 1), STEP_H, token_deg=15.0)
 
 
 def places(*rows: tuple[float, float, float, float], steps: list[tuple[bool, bool]] | None = None) -> Tokens:
     """Tokens of two steps at (latitude, longitude, offset_h, pressure) as one sample; `steps` are those that are asked or were observed."""
-    coords = torch.zeros(1, len(rows), len(COORDINATES))
-    for i, (lat, lon, offset, pressure) in enumerate(rows):
-        coords[0, i, [0, 1, OFFSET, PRESSURE]] = torch.tensor([lat, lon, offset, pressure])
-    coords[..., -1] = 1.0
+    columns = column_names(SPEC.axes)
+    given = [columns.index(c) for c in ("latitude_deg", "longitude_deg", "offset_h", "pressure_hpa")]
+    coords = torch.zeros(1, len(rows), len(columns))
+    coords[..., given] = torch.tensor(rows)
+    coords[..., columns.index("spacing_deg")] = 1.0
     observed = torch.tensor(steps or [(True, True)] * len(rows))[None]
-    return Tokens(torch.zeros(observed.shape), coords, observed, layout=(1, 2, 1))
+    return Tokens(torch.zeros(observed.shape), coords, observed, SPEC)
 
 
 def nearest(asked: Tokens, shown: Tokens) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -195,3 +200,160 @@ def test_a_step_that_was_not_observed_does_not_count():
     np.testing.assert_allclose(
         expected(asked, shown, values, waves())[0], weights @ [1.0, 5.0, -2.0], rtol=0.02, atol=0.01
     )
+
+
+# the answers of a model whose heads say nothing
+
+
+def answers(model, question: Question) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        return {name: said.members for name, said in model.answer(question).items()}
+
+
+def zero_heads(model) -> None:
+    """Answers are then their anchors."""
+    for head in model.heads.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+
+
+def test_a_token_has_a_value_for_each_channel_and_point():
+    assert field_spec(5, (3, 9, 9), 6.0, token_deg=9.0).size == 1215
+
+
+def persisted(tokens: Tokens) -> torch.Tensor:
+    """B N V S R: where a step was not observed, the other step of its token."""
+    values, observed = ((t.unflatten(-1, (2, DEPTH, 2))) for t in (tokens.values, tokens.observed))
+    return torch.where(observed, values, (values * observed).flip(-2))
+
+
+def test_zero_heads_give_the_damped_state_that_was_shown_last(make_model, make_tokens):
+    """exp(-|Δt| / 40 h) times the last step that was shown: until it is told how long anomalies last."""
+    model = make_model()
+    zero_heads(model)
+    shown, asked = (make_tokens("air", slabs, seed=1) for slabs in ((0, 1), (2,)))
+    prediction = answers(model, Question({"air": shown}, {"air": asked}))["air"].unflatten(-1, (2, DEPTH, 2))
+    values = persisted(shown).unflatten(1, (2, 2, 12))  # level, slab, place
+    last_step = values[:, :, -1, ..., -1, :]  # of the last slab
+    for step in range(DEPTH):
+        damped = last_step * math.exp(-(step + 1) * STEP_H / 40)
+        for member in range(4):
+            torch.testing.assert_close(prediction[..., member, :, step, :], damped.flatten(1, 2), rtol=0, atol=2e-3)
+
+
+def test_what_was_shown_later_is_an_anchor_too_and_counts_from_its_first_step(make_model, make_tokens):
+    model = make_model()
+    zero_heads(model)
+    shown, asked = (make_tokens("air", slabs, seed=1) for slabs in ((1,), (0,)))
+    prediction = answers(model, Question({"air": shown}, {"air": asked}))["air"].unflatten(-1, (2, DEPTH, 2))
+    first_step = persisted(shown)[..., 0, :]
+    for step in range(DEPTH):
+        damped = first_step * math.exp(-(DEPTH - step) * STEP_H / 40)
+        torch.testing.assert_close(prediction[:, :, 0, :, step, :], damped, rtol=0, atol=2e-3)
+
+
+def test_zero_heads_give_climatology_where_the_place_was_not_shown(make_model, question):
+    model = make_model()
+    zero_heads(model)
+    without_air = Question({"surface": question.context["surface"]}, question.queries)
+    assert not answers(model, without_air)["air"].any()
+    elsewhere = question.queries["air"]
+    moved = elsewhere.coords.clone()
+    moved[..., 1] += 45
+    assert not answers(model, Question(question.context, {"air": replace(elsewhere, coords=moved)}))["air"].any()
+
+
+def test_a_token_that_is_shown_as_noise_is_not_its_own_anchor(make_model, make_tokens):
+    """The same place and time is both shown and asked: the anchor is the slab before it, as if nothing had been shown there."""
+    model = make_model()
+    zero_heads(model)
+    true, asked = make_tokens("air", (0,), seed=1), make_tokens("air", (1,), seed=2)
+    both = concatenate([asked, true])
+    with_noise, without = (answers(model, Question({"air": t}, {"air": asked}))["air"] for t in (both, true))
+    assert torch.equal(with_noise, without) and without.any()
+    assert not answers(model, Question({"air": asked}, {"air": asked}))["air"].any()
+
+
+def test_departures_are_counted_in_units_of_what_the_anchor_leaves_and_of_climatology_where_nothing_was_observed(
+    make_model, make_tokens
+):
+    """Heads that always say one: the answer lies one spread off its anchor, which differs between channels and steps."""
+    model = make_model()
+    steps = torch.arange(model.anchors["air"].of_lag.shape[1])
+    model.anchors["air"].of_lag.copy_(torch.stack([torch.exp(-0.05 * steps), torch.exp(-1e-4 * steps)]))
+    shown, asked = (make_tokens("air", slabs, seed=1) for slabs in ((0,), (1,)))
+    never = shown.observed.unflatten(-1, (2, DEPTH, 2)).clone()
+    never[:, 0, 0] = False  # the first channel of the first token
+    shown = replace(shown, observed=never.flatten(-3))
+    said = model({"air": shown}, {"air": asked})["air"]
+    spread = said.spread.unflatten(-1, (2, DEPTH, 2))
+    torch.testing.assert_close(spread[:, 0, 0], torch.ones(2, DEPTH, 2))
+    seen = never[:, :, 0].any(dim=-2).all(dim=-1)
+    for step in range(DEPTH):
+        expected = math.sqrt(1 - math.exp(-0.1 * (step + 1)))
+        torch.testing.assert_close(
+            spread[:, :, 0, step][seen], torch.full((int(seen.sum()), 2), expected), rtol=2e-3, atol=0
+        )
+    assert (
+        spread[:, :, 1][never[:, :, 1].any(dim=-2, keepdim=True).expand(-1, -1, DEPTH, -1)] == 0.1
+    ).all()  # the least
+    for head in model.heads.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.ones_(head.bias)
+    one = model({"air": shown}, {"air": asked})["air"].members[:, :, 0]
+    zero_heads(model)
+    anchor = model({"air": shown}, {"air": asked})["air"].members[:, :, 0]
+    torch.testing.assert_close(one - anchor, said.spread)
+
+
+def test_what_starts_from_climatology_or_a_first_guess_is_counted_in_plain_units(make_model, question, guided):
+    without_air = Question({"surface": question.context["surface"]}, question.queries)
+    assert (make_model()(without_air.context, without_air.queries)["air"].spread == 1).all()
+    model, asked = guided
+    assert (model.answer(asked)["fine"].spread == 1).all()
+
+
+@pytest.fixture
+def guided(make_tokens):
+    """A question about a stream that isn't shown, with a first guess, and a model that knows it."""
+    air, fine = (field_spec(2, (DEPTH, 1, 2), STEP_H, token_deg=30.0, guessed=guessed) for guessed in (False, True))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        options = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4)
+        model = StateModel(options, {"air": air, "fine": fine})
+    guess = torch.randn(2, 24, fine.guess_size, generator=torch.Generator().manual_seed(4))
+    asked = replace(make_tokens("air", (0,), seed=3), spec=fine, guess=guess)
+    return model, Question({"air": make_tokens("air", (0,), seed=1)}, {"fine": asked})
+
+
+def test_zero_heads_give_the_first_guess_at_the_points_of_the_token(guided):
+    model, question = guided
+    zero_heads(model)
+    guess = question.queries["fine"].guess.unflatten(-1, (2, DEPTH, 3, 6))  # a token has 1 x 2 points
+    for member in range(4):
+        answer = answers(model, question)["fine"][:, :, member].unflatten(-1, (2, DEPTH, 1, 2))
+        torch.testing.assert_close(answer, guess[..., 1:2, 2:4])
+
+
+def test_the_map_of_the_first_guess_reads_what_lies_around_a_token_channel_by_channel(guided):
+    model, question = guided
+    zero_heads(model)
+    with torch.no_grad():
+        model.anchors["fine"].guess_map[1] = (
+            0.25  # all points of the second channel: a quarter of the sum of what lies around
+        )
+    guess = question.queries["fine"].guess.unflatten(-1, (2, DEPTH, 18))
+    answer = answers(model, question)["fine"][:, :, 0].unflatten(-1, (2, DEPTH, 2))
+    torch.testing.assert_close(answer[:, :, 1], 0.25 * guess[:, :, 1].sum(-1, keepdim=True).expand(-1, -1, -1, 2))
+    torch.testing.assert_close(answer[:, :, 0], guess[:, :, 0, :, 8:10])
+
+
+def test_the_first_guess_is_read_and_all_that_reads_it_learns(guided):
+    model, question = guided
+    asked = question.queries["fine"]
+    other = Question(question.context, {"fine": replace(asked, guess=asked.guess + 1.0)})
+    model.load_state_dict(model.state_dict() | {"anchors.fine.guess_map": torch.zeros(2, 2, 18)})
+    assert not torch.allclose(answers(model, question)["fine"], answers(model, other)["fine"])
+    question_loss(model, model.answer(question), question).backward()
+    for name in ("anchors.fine.guess_map", "anchors.fine.guess.weight", "anchors.fine.guess.bias"):
+        assert model.get_parameter(name).grad.abs().max() > 0

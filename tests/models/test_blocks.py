@@ -3,17 +3,18 @@
 import pytest
 import torch
 
+from statecast.axes import Axis, column_names
 from statecast.models.attention import Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock, ModulatedNorm
-from statecast.streams import COORDINATES
 
 WIDTH, CONDITION = 32, 5
+AXES = (Axis("place", "sphere", "degree", 20.0), Axis("time", "time", "h"), Axis("pressure_hpa", "level", "hPa"))
 
 
 def tokens_at(count: int, seed: int) -> tuple[torch.Tensor, Geometry]:
     random = torch.Generator().manual_seed(seed)
-    coords = torch.rand(2, count, len(COORDINATES), generator=random) * 60 + 20
-    return torch.randn(2, count, WIDTH, generator=random), Geometry.of(coords)
+    coords = torch.rand(2, count, len(column_names(AXES)), generator=random) * 60 + 20
+    return torch.randn(2, count, WIDTH, generator=random), Geometry.of(coords, AXES)
 
 
 def seeded(make):
@@ -24,12 +25,12 @@ def seeded(make):
 
 @pytest.fixture
 def encoder_block():
-    return seeded(lambda: EncoderBlock(WIDTH, 2, 2.0, 20.0))
+    return seeded(lambda: EncoderBlock(WIDTH, 2, 2.0, AXES))
 
 
 @pytest.fixture
 def decoder_block():
-    return seeded(lambda: DecoderBlock(WIDTH, 2, 2.0, 20.0, CONDITION))
+    return seeded(lambda: DecoderBlock(WIDTH, 2, 2.0, AXES, CONDITION))
 
 
 def conditions(count: int, seed: int = 3) -> torch.Tensor:
@@ -86,3 +87,9 @@ def test_a_modulated_norm_scales_and_shifts_what_is_normed():
     torch.nn.init.constant_(norm.modulation.bias, 0.5)
     scale, shift = (condition @ norm.modulation.weight.T + 0.5).split(WIDTH, dim=-1)
     torch.testing.assert_close(norm(tokens, condition), plain * (1 + scale) + shift)
+
+
+def test_a_norm_without_a_condition_is_a_plain_one():
+    norm, tokens = ModulatedNorm(WIDTH, 0), tokens_at(5, seed=1)[0]
+    torch.testing.assert_close(norm(tokens, None), tokens / tokens.square().mean(dim=-1, keepdim=True).sqrt())
+    assert [name for name, _ in norm.named_parameters()] == ["norm.weight"]

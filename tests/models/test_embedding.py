@@ -1,98 +1,48 @@
-"""Coordinates as features."""
+"""Coordinates as a vector of the model's width."""
 
 import pytest
 import torch
 
-from statecast.axes import SURFACE_PRESSURE_HPA
-from statecast.models.embedding import (
-    CoordinateEmbedding,
-    coordinate_features,
-    duration_features,
-    level_features,
-    scale_features,
-    sphere_features,
-    time_features,
-    unit_vectors,
+from statecast.axes import SURFACE_PRESSURE_HPA, Axis, column_names, columns_of, coordinate_features
+from statecast.models.embedding import CoordinateEmbedding
+
+AXES = (
+    Axis("place", "sphere", "degree", 15.0),
+    Axis("time", "time", "h"),
+    Axis("pressure_hpa", "level", "hPa"),
+    Axis("spacing_deg", "scale", "degree"),
 )
-from statecast.streams import COORDINATES
+USUAL = {
+    "latitude_deg": 40.0,
+    "longitude_deg": 10.0,
+    "offset_h": 0.0,
+    "hour_utc": 5.0,
+    "solar_time_rad": 1.5,
+    "year_fraction": 0.3,
+    "pressure_hpa": SURFACE_PRESSURE_HPA,
+    "spacing_deg": 1.0,
+}
 
 
-def at(**axes: float) -> torch.Tensor:
-    """Coordinates of one token, in float64."""
-    usual = dict.fromkeys(COORDINATES, 0.0) | {"pressure_hpa": SURFACE_PRESSURE_HPA, "spacing_deg": 1.0}
-    return torch.tensor([[(usual | axes)[name] for name in COORDINATES]], dtype=torch.float64)
+@pytest.fixture
+def coords() -> torch.Tensor:
+    return torch.tensor([[USUAL[name] for name in column_names(AXES)]], dtype=torch.float64)
 
 
-def test_unit_vectors_point_to_greenwich_to_90_east_and_to_the_pole():
-    coords = torch.cat([at(), at(longitude_deg=90.0), at(latitude_deg=90.0)])
-    torch.testing.assert_close(unit_vectors(coords), torch.eye(3, dtype=torch.float64))
-
-
-def test_the_date_line_and_the_poles_are_not_special():
-    for one, other in (
-        (at(longitude_deg=-180.0, latitude_deg=20.0), at(longitude_deg=180.0, latitude_deg=20.0)),
-        (at(longitude_deg=0.0), at(longitude_deg=360.0)),
-        (at(latitude_deg=90.0, longitude_deg=10.0), at(latitude_deg=90.0, longitude_deg=250.0)),
-    ):
-        torch.testing.assert_close(sphere_features(one), sphere_features(other))
-
-
-def test_places_a_few_degrees_apart_differ():
-    distance = (sphere_features(at()) - sphere_features(at(longitude_deg=3.0))).norm()
-    assert distance > 0.5
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"hour_utc": 0.0}, {"hour_utc": 24.0}),
-        ({"year_fraction": 0.0}, {"year_fraction": 1.0}),
-        ({"longitude_deg": -90.0}, {"longitude_deg": 270.0}),
-    ],
-)
-def test_day_and_year_have_no_seam(one, other):
-    torch.testing.assert_close(time_features(at(**one)), time_features(at(**other)))
-
-
-def test_the_sun_stands_alike_at_noon_everywhere():
-    greenwich, date_line = time_features(at(hour_utc=12.0)), time_features(at(hour_utc=0.0, longitude_deg=180.0))
-    sun = [2, 3, 8, 9]  # two harmonics of local solar time, sine and cosine
-    torch.testing.assert_close(greenwich[:, sun], date_line[:, sun])
-    assert not torch.allclose(greenwich, date_line)
-
-
-def test_a_span_of_time_has_a_sign_and_stays_bounded_near_the_present():
-    hours = torch.tensor([-24.0, 0.0, 24.0])
-    before, now, after = duration_features(hours)
-    assert torch.equal(now[:3], torch.zeros(3)) and torch.equal(now[3:6], torch.ones(3))
-    torch.testing.assert_close(before[:3], -after[:3])
-    torch.testing.assert_close(before[3:6], after[3:6])
-
-
-def test_height_is_zero_at_the_surface_and_grows_upwards():
-    heights = torch.cat([level_features(at(pressure_hpa=p)) for p in (SURFACE_PRESSURE_HPA, 500.0, 100.0)])[:, 0]
-    assert heights[0] == 0 and (heights.diff() > 0).all()
-    assert float(heights[2]) == pytest.approx(2.3158, abs=1e-4)  # ln 10.1325
-
-
-def test_grid_spacing_counts_in_octaves_around_one_degree():
-    assert float(scale_features(at(spacing_deg=1.0))) == 0
-    assert float(scale_features(at(spacing_deg=0.25))) == -0.5
-
-
-def test_every_feature_is_about_one_in_size():
-    random = torch.Generator().manual_seed(0)
-    low = torch.tensor([-90.0, 0.0, 0.0, 0.0, 0.0, 50.0, 0.25])
-    high = torch.tensor([90.0, 360.0, 72.0, 24.0, 1.0, SURFACE_PRESSURE_HPA, 15.0])
-    features = coordinate_features(low + (high - low) * torch.rand(5000, len(COORDINATES), generator=random))
-    assert features.isfinite().all()
-    assert features.abs().max() < 3.1  # log pressure at 50 hPa
-
-
-def test_the_embedding_has_the_width_of_the_model_and_depends_on_every_axis():
-    embedding = CoordinateEmbedding(24).double()
-    coords = at(latitude_deg=40.0, longitude_deg=10.0, hour_utc=5.0, year_fraction=0.3).requires_grad_()
-    embedded = embedding(coords)
+def test_the_embedding_has_the_width_of_the_model_and_depends_on_every_axis(coords):
+    embedding = CoordinateEmbedding(24, AXES).double()
+    embedded = embedding(coords.requires_grad_())
     assert embedded.shape == (1, 24)
     embedded.square().sum().backward()
     assert (coords.grad != 0).all()
+
+
+@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
+def test_features_of_an_axis_that_a_token_lacks_are_zero(coords, axis):
+    embedding = CoordinateEmbedding(24, AXES).double()
+    coords[:, columns_of(AXES, axis.name)] = torch.nan
+    features = coordinate_features(coords, AXES)
+    lacking = features.isnan()
+    assert lacking.any() and not lacking.all()
+    zeroed = torch.where(lacking, 0.0, features)
+    torch.testing.assert_close(embedding(coords, is_partial=True), embedding.layers(zeroed))

@@ -3,16 +3,20 @@
 import pytest
 import torch
 
+from statecast.axes import Axis
 from statecast.costs.memory import Counts, blank_question
+from statecast.fields.anchors import field_spec
 from statecast.models import ModelOptions, StateModel
 from statecast.models.operations import count_flops, sample_flops
 from statecast.streams import TokenSpec
 
-SPECS = {
-    "a": TokenSpec(channels=2, patch=(1, 2, 3), step_h=6.0),
-    "b": TokenSpec(channels=1, patch=(2, 2, 2), step_h=6.0),
-    "guessed": TokenSpec(channels=3, patch=(1, 2, 2), step_h=6.0, guessed=True),
+FIELDS = {
+    "a": field_spec(2, (1, 2, 3), 6.0, token_deg=15.0),
+    "b": field_spec(1, (2, 2, 2), 6.0, token_deg=15.0),
+    "guessed": field_spec(3, (1, 2, 2), 6.0, token_deg=15.0, guessed=True),
 }
+RANK = (Axis("rank", "index"),)
+SENTENCE = {"words": TokenSpec(vocabulary=11, axes=RANK), "pitch": TokenSpec(size=3, axes=RANK)}
 SPLITS = (
     Counts({"a": 7, "b": 5}, {"a": 3, "b": 11}),
     Counts({"a": 9}, {"b": 4}),  # one stream from the other
@@ -25,9 +29,19 @@ SPLITS = (
 @pytest.mark.parametrize("head", ["ensemble", "point"])
 @pytest.mark.parametrize("counts", SPLITS)
 def test_the_closed_form_is_what_torch_counts(counts, head, recomputes):
+    compare(FIELDS, counts, head, recomputes=recomputes)
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+@pytest.mark.parametrize("counts", [Counts({"words": 7}, {"words": 4}), Counts({"words": 7, "pitch": 5}, {"pitch": 6})])
+def test_the_closed_form_holds_for_codes_and_for_streams_without_an_anchor(counts, recomputes):
+    compare(SENTENCE, counts, "ensemble", recomputes=recomputes)
+
+
+def compare(specs, counts: Counts, head: str, *, recomputes: bool) -> None:
     options = ModelOptions(width=48, encoder_layers=3, decoder_layers=2, heads=3, mlp_ratio=2.5, head=head, members=3)
     with torch.device("meta"):
-        model = StateModel(options, SPECS)
+        model = StateModel(options, specs)
     model.recomputes = recomputes
-    counted = count_flops(model, blank_question(SPECS, counts, samples=2))
-    assert 2 * sample_flops(options, SPECS, counts.shown, counts.asked, recomputes=recomputes) == counted
+    counted = count_flops(model, blank_question(specs, counts, samples=2))
+    assert 2 * sample_flops(options, specs, counts.shown, counts.asked, recomputes=recomputes) == counted
