@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from statecast.streams import COORDINATES, Tokens, Window
+from statecast.axes import Axis, column_names
+from statecast.streams import Tokens, TokenSpec, Window
+
+AXES = (Axis("place", "sphere", "degree", 30.0), Axis("time", "time", "h"))
+SPEC = TokenSpec(size=5, axes=AXES, order="time")
 
 
 def stream_of(slabs: int, rows: int, columns: int, hours: float) -> Tokens:
@@ -12,13 +16,14 @@ def stream_of(slabs: int, rows: int, columns: int, hours: float) -> Tokens:
     lat, lon = np.linspace(-75, 75, rows), np.arange(columns) * 360 / columns
     offset = np.arange(slabs) * hours + hours / 2
     axes = np.meshgrid(offset, lat, lon, indexing="ij")
-    coords = np.zeros((slabs * rows * columns, len(COORDINATES)), np.float32)
+    names = column_names(AXES)
+    coords = np.zeros((slabs * rows * columns, len(names)), np.float32)
     for name, axis in zip(("offset_h", "latitude_deg", "longitude_deg"), axes, strict=True):
-        coords[:, COORDINATES.index(name)] = axis.reshape(-1)
+        coords[:, names.index(name)] = axis.reshape(-1)
     values = torch.arange(1.0, len(coords) + 1)[:, None] + torch.zeros(1, 5)
     observed = torch.ones_like(values, dtype=torch.bool)
     observed[:, 4] = False
-    return Tokens(values * observed, torch.from_numpy(coords), observed)
+    return Tokens(values * observed, torch.from_numpy(coords), observed, SPEC)
 
 
 @pytest.fixture

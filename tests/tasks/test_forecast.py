@@ -1,12 +1,14 @@
 """Forecast: the past is shown, the future is asked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from statecast.tasks import Forecast
-from statecast.tasks.forecast import is_within, slab_of
+from statecast.tasks import Forecast, TaskError
+from statecast.tasks.base import is_within, slab_of
 
 
 def generators(seed: int = 0) -> tuple[np.random.Generator, np.random.Generator]:
@@ -61,3 +63,12 @@ def test_near_slabs_are_asked_more_often(window, near, ratio):
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(ValidationError):
         Forecast(**wrong)
+
+
+def test_a_stream_without_an_order_is_shown_throughout_and_alone_it_is_refused(window):
+    still = replace(window["a"].spec, order=None)
+    question = Forecast(history=2, leads=2).complete({**window, "a": replace(window["a"], spec=still)})
+    assert len(question.context["a"]) == len(window["a"]) and question.queries.keys() == {"b"}
+    Forecast().require({"a": still, "b": window["b"].spec})
+    with pytest.raises(TaskError, match=r"task\.kind forecast: no stream has an order axis \(a\)"):
+        Forecast().require({"a": still})

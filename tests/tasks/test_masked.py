@@ -54,6 +54,15 @@ def test_shown_and_asked_are_disjoint_and_together_the_window(window, kinds):
         assert sorted(shown + asked) == numbers(tokens)
 
 
+def test_tokens_keep_their_number_in_the_window_whether_shown_asked_noised_or_replaced(window):
+    question = ask(Masked(hidden=(0.5, 0.5), noise=0.2, climatology=0.1, **SINGLE), window)
+    for side in (question.context, question.queries):
+        for name, tokens in side.items():
+            assert torch.equal(tokens.coords, window[name].coords[tokens.index])
+    shown, asked = question.context["a"].index, question.queries["a"].index
+    assert len(set(shown.tolist()) & set(asked.tolist())) == 24 + 12 and len(asked.unique()) == 120
+
+
 def test_exactly_the_asked_shares_are_noised_and_replaced_by_climatology(window):
     task = Masked(hidden=(0.5, 0.5), noise=0.2, climatology=0.1, **SINGLE)
     question = ask(task, window)

@@ -6,21 +6,30 @@ import numpy as np
 import pytest
 import torch
 
-from statecast.streams import Tokens
+from statecast.axes import Axis, column_names
+from statecast.streams import Tokens, TokenSpec
 from statecast.tasks import Refine
 
 STEPS, DEPTH = 12, 3
+SPEC = TokenSpec(
+    size=2 * DEPTH * 4,
+    axes=(Axis("place", "sphere", "degree"), Axis("time", "time", "h")),
+    order="time",
+    layout=(2, DEPTH, 4),
+)
 
 
 @pytest.fixture
 def tokens() -> Tokens:
     """Four slabs of three hourly steps at five places, two channels; each value is its time."""
     offset, place = np.meshgrid(np.arange(STEPS // DEPTH) * DEPTH + 1.0, np.arange(5.0), indexing="ij")
-    coords = torch.zeros(offset.size, 7)
-    coords[:, 2], coords[:, 1] = torch.from_numpy(offset.ravel()), torch.from_numpy(place.ravel())
-    times = coords[:, 2, None] - 1 + torch.arange(DEPTH)
+    names = column_names(SPEC.axes)
+    coords = torch.zeros(offset.size, len(names))
+    coords[:, names.index("offset_h")] = torch.from_numpy(offset.ravel())
+    coords[:, names.index("longitude_deg")] = torch.from_numpy(place.ravel())
+    times = coords[:, names.index("offset_h"), None] - 1 + torch.arange(DEPTH)
     values = times[:, None, :, None].expand(-1, 2, -1, 4).reshape(len(coords), -1)
-    return Tokens(values, coords, torch.ones_like(values, dtype=torch.bool), layout=(2, DEPTH, 4))
+    return Tokens(values, coords, torch.ones_like(values, dtype=torch.bool), SPEC)
 
 
 def times_of(tokens: Tokens) -> list[float]:

@@ -8,6 +8,7 @@ from statecast.tasks import Translate
 
 
 def test_one_stream_is_asked_of_the_other(window):
+    window = {name: tokens.numbered() for name, tokens in window.items()}
     question = Translate(to=("b",), slabs=4).complete(window)
     assert question.context.keys() == {"a"} and question.queries.keys() == {"b"}
     assert question.context["a"] is window["a"] and question.queries["b"] is window["b"]
