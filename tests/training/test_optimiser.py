@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from statecast.adaptation import AdaptationOptions, free
+from statecast.adaptation import AdaptationOptions, trainable_only
+from statecast.fields.anchors import field_spec
 from statecast.models import ModelOptions, StateModel
-from statecast.streams import TokenSpec
 from statecast.training import TrainingOptions, muon
 from statecast.training.muon import SIZE, Muon, orthogonalised
 from statecast.training.optimiser import (
@@ -25,7 +25,7 @@ from statecast.training.optimiser import (
 @pytest.fixture
 def model() -> StateModel:
     options = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=2)
-    return StateModel(options, {"air": TokenSpec(channels=1, patch=(1, 2, 2), step_h=6)})
+    return StateModel(options, {"air": field_spec(1, (1, 2, 2), 6.0, token_deg=15.0)})
 
 
 def test_the_learning_rate_rises_linearly_and_falls_as_half_a_cosine():
@@ -118,7 +118,7 @@ def test_orthogonal_steps_are_for_the_matrices_of_all_linear_maps(model):
 
 def test_low_rank_updates_are_left_to_adamw(model):
     pytest.importorskip("peft")
-    with free(model, AdaptationOptions(change="lora", rank=2)):
+    with trainable_only(model, AdaptationOptions(change="lora", rank=2)):
         optimiser, _ = make_optimiser(model, TrainingOptions())
         orthogonal = [p for group in optimiser.param_groups if group["orthogonal"] for p in group["params"]]
         updates = {id(p) for name, p in model.named_parameters() if "lora_" in name}

@@ -7,28 +7,33 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from statecast.fields.source import FieldSource, StreamSource
 from statecast.fields.sources import Record, fit_climatology
 from statecast.fields.streams import Stream
-from statecast.fields.tokenizers import FieldTokenizer, WindowSampler
+from statecast.fields.tokenizers import FieldTokenizer, Windows
 from statecast.streams import stack_questions
 from statecast.tasks import Forecast, Masked
-from statecast.training.questions import QuestionDataset, StreamSource
+from statecast.training.questions import QuestionDataset
 
 
 @pytest.fixture
-def sources(global_store):
+def source(global_store) -> FieldSource:
     streams = {
         "upper": Stream(variables=("t", "u"), levels=(500, 850), patch=(2, 3, 4), levels_share_token=False),
         "surface": Stream(variables=("msl",), patch=(1, 3, 4)),
     }
     records = {name: Record.open(global_store, stream) for name, stream in streams.items()}
-    return {n: StreamSource(records[n], FieldTokenizer(s, fit_climatology(records[n]))) for n, s in streams.items()}
+    sources = {
+        name: StreamSource(records[name], FieldTokenizer(stream, fit_climatology(records[name])))
+        for name, stream in streams.items()
+    }
+    grids = {name: record.grid for name, record in records.items()}
+    windows = Windows.of((6, 8), grids, {name: stream.patch for name, stream in streams.items()})
+    return FieldSource(sources, windows, windows.sampler(records["upper"].starts(8), 8))
 
 
-def dataset(sources, seed=0, task=None, batch_size=4, samples=32):
-    record = sources["upper"].record
-    windows = WindowSampler(record.grid, record.starts(8), 8, (6, 8))
-    return QuestionDataset(sources, task or Masked(streams=0.2), windows, seed, batch_size, samples)
+def dataset(source, seed=0, task=None, batch_size=4, samples=32):
+    return QuestionDataset(source, task or Masked(streams=0.2), seed, batch_size, samples)
 
 
 def tensors(question):
@@ -36,7 +41,7 @@ def tensors(question):
         getattr(part[name], field)
         for part in (question.context, question.queries)
         for name in sorted(part)
-        for field in ("values", "coords", "observed")
+        for field in ("values", "coords", "observed", "weight", "index")
     ]
 
 
@@ -46,16 +51,16 @@ def same(a, b) -> bool:
 
 
 @pytest.mark.parametrize("task", [Masked(streams=0.2), Forecast(history=2, leads=2, asked=0.5)])
-def test_a_sample_depends_neither_on_order_nor_on_the_object_that_draws_it(sources, task):
-    one = dataset(sources, task=task)
+def test_a_sample_depends_neither_on_order_nor_on_the_object_that_draws_it(source, task):
+    one = dataset(source, task=task)
     in_order = [one[i] for i in range(12)]
-    other = pickle.loads(pickle.dumps(dataset(sources, task=task, samples=12)))  # as another process has it
+    other = pickle.loads(pickle.dumps(dataset(source, task=task, samples=12)))  # as another process has it
     for i in np.random.default_rng(1).permutation(12):
         assert same(other[int(i)], in_order[i])
 
 
-def test_a_sample_does_not_depend_on_the_state_of_global_generators(sources):
-    questions = dataset(sources)
+def test_a_sample_does_not_depend_on_the_state_of_global_generators(source):
+    questions = dataset(source)
     torch.manual_seed(1)
     first = questions[5]
     torch.manual_seed(2)
@@ -64,21 +69,21 @@ def test_a_sample_does_not_depend_on_the_state_of_global_generators(sources):
 
 
 @pytest.mark.timeout(400)  # the process imports all of it anew
-def test_a_sample_is_the_same_in_a_process_of_its_own(sources):
-    questions = dataset(sources, samples=4)
+def test_a_sample_is_the_same_in_a_process_of_its_own(source):
+    questions = dataset(source, samples=4)
     loader = DataLoader(questions, batch_size=2, num_workers=1, collate_fn=list, multiprocessing_context="spawn")
     read = [question for batch in loader for question in batch]
     assert len(read) == 4 and all(same(a, questions[i]) for i, a in enumerate(read))
 
 
-def test_another_seed_and_another_number_give_other_samples(sources):
-    zero, one = dataset(sources, seed=0), dataset(sources, seed=1)
+def test_another_seed_and_another_number_give_other_samples(source):
+    zero, one = dataset(source, seed=0), dataset(source, seed=1)
     assert not any(same(zero[i], one[i]) for i in range(8))
     assert not any(same(zero[0], zero[i]) for i in range(1, 8))
 
 
-def test_the_samples_of_a_batch_stack_and_batches_hide_differently(sources):
-    questions = dataset(sources, batch_size=4)
+def test_the_samples_of_a_batch_stack_and_batches_hide_differently(source):
+    questions = dataset(source, batch_size=4)
     counts = set()
     for batch in range(8):
         stacked = stack_questions([questions[4 * batch + i] for i in range(4)])
@@ -86,15 +91,15 @@ def test_the_samples_of_a_batch_stack_and_batches_hide_differently(sources):
     assert len(counts) > 2
 
 
-def test_streams_of_a_window_lie_at_the_same_place(sources):
-    question = dataset(sources, task=Forecast(history=2, leads=2))[3]
+def test_streams_of_a_window_lie_at_the_same_place(source):
+    question = dataset(source, task=Forecast(history=2, leads=2))[3]
     for axis in ("latitude_deg", "longitude_deg"):
         upper, surface = (question.context[n].coordinate(axis) for n in ("upper", "surface"))
         assert set(upper.tolist()) == set(surface.tolist())
 
 
-def test_a_number_outside_the_training_is_an_index_error_so_that_iteration_ends(sources):
-    questions = dataset(sources, samples=3)
+def test_a_number_outside_the_training_is_an_index_error_so_that_iteration_ends(source):
+    questions = dataset(source, samples=3)
     assert len(list(questions)) == len(questions) == 3
     for index in (-1, 3):
         with pytest.raises(IndexError, match="of a training of 3 samples"):

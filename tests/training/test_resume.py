@@ -45,7 +45,8 @@ class Wrong(QuestionDataset):
 
     def __getitem__(self, index: int) -> Question:
         question = super().__getitem__(index)
-        return Question(question.context, {n: t.replace(t.values + 5) for n, t in question.queries.items()})
+        queries = {n: t.replace(t.values + 5) for n, t in question.queries.items()}
+        return dataclasses.replace(question, queries=queries)
 
 
 @pytest.fixture

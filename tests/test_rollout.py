@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
-from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 
 import statecast
 from statecast.models.state_model import question_losses
-from statecast.rollout import training_losses, unrolled_losses
-from statecast.streams import COORDINATES, Question, stack_questions
+from statecast.rollout import training_losses
+from statecast.runs import open_training
+from statecast.streams import Question, stack_questions
 from statecast.tasks import Forecast
 from statecast.trained import build
+from statecast.training import QuestionDataset
 
-OFFSET = COORDINATES.index("offset_h")
 DAMPING = math.exp(-3.7)  # per hour, at the start
 
 
@@ -24,7 +24,7 @@ def asked_of(runs, **task):
     recipe = statecast.read_recipe(
         runs.tuning | {"task": {"kind": "forecast", "history": 1, "leads": 1} | task}, inherit=trained.recipe
     )
-    questions = make_questions(recipe, stream_sources(recipe, recipe_stores(recipe), trained.codecs), 4, seed=0)
+    questions = QuestionDataset(open_training(recipe, trained.codecs), recipe.task, 0, 2, 4)
     return trained.model, recipe.task, stack_questions([questions[0], questions[1]])
 
 
@@ -36,7 +36,7 @@ class Recording:
 
     def __call__(self, question: Question):
         self.asked.append(question)
-        self.answers.append(self.model(question.context, question.queries))
+        self.answers.append(self.model.answer(question))
         return self.answers[-1]
 
 
@@ -44,7 +44,7 @@ def test_one_block_is_what_it_was(runs):
     model, task, question = asked_of(runs)
     answer = Recording(model)
     losses = training_losses(answer, model, question, task)
-    expected = question_losses(model, model(question.context, question.queries), question)
+    expected = question_losses(model, model.answer(question), question)
     assert losses.keys() == expected.keys() and all(torch.equal(losses[n], expected[n]) for n in losses)
 
 
@@ -52,13 +52,13 @@ def test_one_block_is_what_it_was(runs):
 def test_each_block_looks_as_the_first_does_and_is_shown_the_answers(runs, history, leads, blocks):
     model, task, question = asked_of(runs, history=history, leads=leads, rollout=blocks)
     answer = Recording(model)
-    losses = unrolled_losses(answer, model, question, task)
+    losses = training_losses(answer, model, question, task)
     assert len(answer.asked) == blocks
     first = answer.asked[0]
     for block, asked in enumerate(answer.asked):
         for side, of_first in ((asked.context, first.context), (asked.queries, first.queries)):
-            offsets = side["fields"].coords[0, :, OFFSET].sort().values
-            torch.testing.assert_close(offsets, of_first["fields"].coords[0, :, OFFSET].sort().values)
+            offsets = side["fields"].coordinate("offset_h")[0].sort().values
+            torch.testing.assert_close(offsets, of_first["fields"].coordinate("offset_h")[0].sort().values)
         if block and history == leads:
             shown = answer.answers[block - 1]["fields"].members.mean(dim=-2)
             torch.testing.assert_close(asked.context["fields"].values, shown)
@@ -73,11 +73,11 @@ def test_levels_with_tokens_of_their_own_are_all_shown_in_every_block(runs):
     streams = {"t": {"variables": ["t"], "levels": [500, 850], "patch": [2, 2, 2], "levels_share_token": False}}
     task = {"kind": "forecast", "history": 1, "leads": 1, "rollout": 3}
     recipe = statecast.read_recipe(runs.recipe | {"streams": streams, "task": task})
-    sources = stream_sources(recipe, recipe_stores(recipe), {})
-    model = build(recipe.model, {"t": sources["t"].tokenizer}, seed=0)
-    question = stack_questions([make_questions(recipe, sources, 1, seed=0)[0]])
+    source = open_training(recipe, {})
+    model = build(recipe.model, source.codecs, seed=0)
+    question = stack_questions([QuestionDataset(source, recipe.task, 0, 1, 1)[0]])
     answer = Recording(model)
-    unrolled_losses(answer, model, question, recipe.task)
+    training_losses(answer, model, question, recipe.task)
     for last, asked in zip(answer.answers, answer.asked[1:], strict=False):
         torch.testing.assert_close(asked.context["t"].values, last["t"].members.mean(dim=-2))
         for axis in ("pressure_hpa", "offset_h"):
@@ -91,10 +91,10 @@ def test_with_anchors_alone_the_second_block_is_the_damping_of_the_damping(runs)
     for head in model.heads.values():
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-    correlation = model.correlation_of("fields")
+    correlation = model.anchors["fields"].of_lag
     correlation.copy_(torch.exp(-DAMPING * 6 * torch.arange(correlation.shape[1])))
     answer = Recording(model)
-    unrolled_losses(answer, model, question, task)
+    training_losses(answer, model, question, task)
     start = question.context["fields"]
     last = (start.values * start.observed).unflatten(-1, (3, 2, 4))[..., -1, :]
     second = answer.answers[1]["fields"].members[:, :, 0].unflatten(-1, (3, 2, 4))
@@ -106,7 +106,7 @@ def test_with_anchors_alone_the_second_block_is_the_damping_of_the_damping(runs)
 def test_the_loss_of_the_second_block_reaches_through_the_first(runs):
     model, task, question = asked_of(runs, rollout=2)
     answer = Recording(model)
-    unrolled_losses(answer, model, question, task)
+    training_losses(answer, model, question, task)
     loss = question_losses(model, answer.answers[1], answer.asked[1])["fields"]
     (gradient,) = torch.autograd.grad(loss, answer.answers[0]["fields"].members)
     assert gradient.abs().max() > 0
@@ -130,6 +130,6 @@ def test_a_run_through_a_roll_out_trains_verifies_and_goes_on_as_if_it_had_not_b
 
 def test_a_roll_out_needs_all_of_an_answer():
     with pytest.raises(
-        ValidationError, match=r"rollout is 2 and asked 0\.5: what goes on from its own answer needs all"
+        ValidationError, match=r"rollout is 2 and asked 0\.5: a roll-out continues from its own answer and needs all"
     ):
         Forecast(rollout=2, asked=0.5)
