@@ -62,6 +62,11 @@ class TokenSpec:
         """The coordinate that orders the tokens."""
         return None if self.order is None else column_names(self.axes)[columns_of(self.axes, self.order)][0]
 
+    def is_like(self, other: "TokenSpec") -> bool:
+        """True if tokens differ from those of another spec in their channels and categories at most."""
+        axes = [axis.name for axis in self.axes] == [axis.name for axis in other.axes]
+        return axes and self.dimensions[1:] == other.dimensions[1:]
+
     @property
     def lead_features(self) -> int:
         """Features of how far off the anchor is; 0 for a stream without an anchor."""

@@ -144,9 +144,9 @@ def _same_shape(name: str, old: Tensor, fresh: Tensor) -> Tensor:
 def _require_same_tokens(stream: str, before: Codec, now: Codec) -> None:
     """Channels may differ; steps and points of a token, and its axes, may not."""
     old, new = before.spec, now.spec
-    same_axes = [axis.name for axis in old.axes] == [axis.name for axis in new.axes]
-    if old.dimensions[1:] != new.dimensions[1:] or not same_axes:
+    if not new.is_like(old):
         raise AdaptationError(
             f"stream {stream}: the model knows it with tokens of {old.dimensions[1]} steps and {old.dimensions[2]} points, the recipe says "
-            f"{new.dimensions[1]} and {new.dimensions[2]}, or other axes. Give a stream with other tokens a name of its own."
+            f"{new.dimensions[1]} and {new.dimensions[2]}, or other axes, rows or levels of a token. "
+            "Give a stream with other tokens a name of its own."
         )

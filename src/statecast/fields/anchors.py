@@ -170,10 +170,15 @@ def gather(features: Float[Tensor, "B N W"], index: Int[Tensor, "B Q K"]) -> Flo
 
 @dataclass(frozen=True)
 class FieldSpec(TokenSpec):
-    """What a model knows of a stream of fields: also the hours between steps, and the rows and columns of a token."""
+    """What a model knows of a stream of fields: also the hours between steps, the rows of a token, and whether each level has its own."""
 
     step_h: float = 6.0
     rows: int = 1
+    levels_apart: bool = False
+
+    def is_like(self, other: TokenSpec) -> bool:
+        own = isinstance(other, FieldSpec) and (self.rows, self.levels_apart) == (other.rows, other.levels_apart)
+        return own and super().is_like(other)
 
     @property
     def columns(self) -> int:
@@ -194,7 +199,13 @@ class FieldSpec(TokenSpec):
 
 
 def field_spec(
-    channels: int, patch: tuple[int, int, int], step_h: float, token_deg: float, *, guessed: bool = False
+    channels: int,
+    patch: tuple[int, int, int],
+    step_h: float,
+    token_deg: float,
+    *,
+    guessed: bool = False,
+    levels_apart: bool = False,
 ) -> FieldSpec:
     """The spec of tokens of so many channels. `token_deg` is the height of a token, the size of spots that attention starts with."""
     steps, rows, columns = patch
@@ -207,6 +218,7 @@ def field_spec(
         guess_size=SIDES**2 * size if guessed else 0,
         step_h=step_h,
         rows=rows,
+        levels_apart=levels_apart,
     )
 
 

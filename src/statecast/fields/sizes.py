@@ -76,8 +76,14 @@ def _window_shapes(recipe: FieldRecipe, records: Mapping[str, Record]) -> dict[s
 
 
 def _spec(stream: Stream, channels: int) -> FieldSpec:
-    guessed = bool(stream.first_guess)
-    return field_spec(channels // _groups(stream), stream.patch, DEFAULT_STEP_H, DEFAULT_TOKEN_DEG, guessed=guessed)
+    return field_spec(
+        channels // _groups(stream),
+        stream.patch,
+        DEFAULT_STEP_H,
+        DEFAULT_TOKEN_DEG,
+        guessed=bool(stream.first_guess),
+        levels_apart=_groups(stream) > 1,
+    )
 
 
 def _groups(stream: Stream) -> int:

@@ -74,6 +74,7 @@ class FieldTokenizer:
             self.climatology.step_h,
             self.stream.patch[1] * self.climatology.grid.spacing_deg,
             guessed=bool(self.stream.first_guess),
+            levels_apart=self.groups > 1,
         )
 
     @property
