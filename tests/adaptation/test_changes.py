@@ -5,18 +5,21 @@ import copy
 import pytest
 import torch
 
-from statecast.adaptation import AdaptationOptions, Transferred, free, learning_rate_shares, trainable_parameters
-from statecast.adaptation.changes import AdaptationError
+from statecast.adaptation import (
+    AdaptationError,
+    AdaptationOptions,
+    TransferReport,
+    learning_rate_shares,
+    trainable_only,
+    trainable_parameters,
+)
+from statecast.fields.anchors import field_spec
 from statecast.models import ModelOptions, StateModel
 from statecast.models.state_model import LEAD_SIZE
-from statecast.streams import TokenSpec
 from statecast.training import TrainingOptions
 from statecast.training.optimiser import ORTHOGONAL_RATE, make_optimiser
 
-SPECS = {
-    "air": TokenSpec(channels=1, patch=(1, 2, 2), step_h=6),
-    "rain": TokenSpec(channels=1, patch=(1, 2, 2), step_h=6),
-}
+SPECS = {name: field_spec(1, (1, 2, 2), 6.0, token_deg=15.0) for name in ("air", "rain")}
 
 
 @pytest.fixture
@@ -25,10 +28,10 @@ def model() -> StateModel:
     return StateModel(ModelOptions(width=32, heads=2, encoder_layers=2, decoder_layers=1, members=2), SPECS)
 
 
-def changed(model: StateModel, options: AdaptationOptions, taken: Transferred | None = None) -> set[str]:
+def changed(model: StateModel, options: AdaptationOptions, report: TransferReport | None = None) -> set[str]:
     """Names of the weights that two steps against a made-up gradient change."""
     before = copy.deepcopy(model.state_dict())
-    with free(model, options, *([taken] if taken else [])):
+    with trainable_only(model, options, *([report] if report else [])):
         optimiser, _ = make_optimiser(model, TrainingOptions(learning_rate=0.1))
         for step in range(2):
             torch.manual_seed(step)
@@ -80,7 +83,7 @@ def test_updates_of_low_rank_are_merged(model):
 def test_updates_of_low_rank_start_from_the_same_answer_and_from_a_seed(model):
     before, drawn = copy.deepcopy(model.state_dict()), []
     for seed in (1, 1, 2):
-        with free(model, AdaptationOptions(change="lora"), seed=seed):
+        with trainable_only(model, AdaptationOptions(change="lora"), seed=seed):
             drawn.append(torch.cat([p.flatten() for n, p in model.named_parameters() if "lora_A" in n]))
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
@@ -88,31 +91,34 @@ def test_updates_of_low_rank_start_from_the_same_answer_and_from_a_seed(model):
 
 def test_only_what_is_new(model):
     new = tuple(name for name, _ in model.named_parameters() if ".rain" in name)
-    assert changed(model, AdaptationOptions(change="new"), Transferred(new, ())) == set(new)
+    assert changed(model, AdaptationOptions(change="new"), TransferReport(new, ())) == set(new)
 
 
 @pytest.mark.parametrize(
-    ("taken", "message"),
-    [(Transferred((), ()), "there is nothing new"), (Transferred(("a",), ("heads.air.bias",)), "beside new ones")],
+    ("report", "message"),
+    [
+        (TransferReport((), ()), "there is nothing new"),
+        (TransferReport(("a",), ("heads.air.bias",)), "beside new ones"),
+    ],
 )
-def test_what_is_new_must_stand_apart(model, taken, message):
+def test_what_is_new_must_stand_apart(model, report, message):
     with pytest.raises(AdaptationError, match=message):
-        changed(model, AdaptationOptions(change="new"), taken)
+        changed(model, AdaptationOptions(change="new"), report)
 
 
 def test_new_weights_may_change_whatever_else_may(model):
     new = tuple(name for name, _ in model.named_parameters() if ".rain" in name)
-    assert changed(model, AdaptationOptions(change="heads"), Transferred(new, ())) == names(model, *HEADS) | set(new)
+    assert changed(model, AdaptationOptions(change="heads"), TransferReport(new, ())) == names(model, *HEADS) | set(new)
 
 
 def test_weights_are_free_again_after_a_failure(model):
-    with pytest.raises(RuntimeError), free(model, AdaptationOptions(change="lora")):
+    with pytest.raises(RuntimeError), trainable_only(model, AdaptationOptions(change="lora")):
         raise RuntimeError
     assert all(p.requires_grad for p in model.parameters()) and not any("lora" in n for n in model.state_dict())
 
 
 def test_the_count_is_of_what_may_change(model):
-    with free(model, AdaptationOptions(change="heads")):
+    with trainable_only(model, AdaptationOptions(change="heads")):
         heads = trainable_parameters(model)
     norm = 32 + (LEAD_SIZE + 1) * 2 * 32
     assert heads == 2 * (32 + 1) * 2 * 4 + norm < trainable_parameters(model)

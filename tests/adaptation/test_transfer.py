@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from statecast.adaptation import transfer
+from statecast.adaptation import AdaptationError, transfer
 from statecast.fields.sources import Record, fit_climatology, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
@@ -13,7 +13,7 @@ from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models import ModelOptions
 from statecast.streams import stack_questions
 from statecast.tasks import Forecast
-from statecast.trained import ModelError, TrainedModel, build
+from statecast.trained import TrainedModel, build
 
 OPTIONS = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4)
 
@@ -44,7 +44,9 @@ def answers(trained: TrainedModel, records, stream: str = "air", hidden: tuple[s
         observed[:, :, names.index(name)] = False
     context = replace(context, observed=observed.flatten(-2), values=context.values * observed.flatten(-2))
     with torch.no_grad():
-        members = trained.model({stream: context}, question.queries)[stream].members.unflatten(-1, (len(names), -1))
+        members = trained.model.answer(replace(question, context={stream: context}))[stream].members.unflatten(
+            -1, (len(names), -1)
+        )
     return {name: members[..., index, :] for index, name in enumerate(names)}
 
 
@@ -55,8 +57,8 @@ def test_streams_in_another_order_keep_their_weights(trained):
     base, records = trained(0, air=AIR)
     other = AIR.model_copy(update={"variables": ("msl", "t", "u"), "levels": (850.0, 500.0)})
     new, new_records = trained(1, surface=Stream(variables=("t2m",), patch=(2, 3, 4)), air=other)
-    taken = transfer(base, new.model, new.tokenizers)
-    assert all(".surface" in name for name in taken.new) and not taken.mixed and len(taken.new) == 5
+    report = transfer(base.model, base.codecs, new.model, new.codecs)
+    assert all(".surface" in name for name in report.new) and not report.mixed and len(report.new) == 5
     before, after = answers(base, records), answers(new, new_records)
     assert list(before) != list(after)
     for name, members in before.items():
@@ -66,8 +68,8 @@ def test_streams_in_another_order_keep_their_weights(trained):
 def test_a_level_that_is_new_in_a_token_changes_no_answer_until_it_is_shown(trained):
     base, records = trained(0, air=AIR)
     new, new_records = trained(1, air=AIR.model_copy(update={"levels": (500.0, 700.0, 850.0)}))
-    taken = transfer(base, new.model, new.tokenizers)
-    assert not taken.new and set(taken.mixed) == {
+    report = transfer(base.model, base.codecs, new.model, new.codecs)
+    assert not report.new and set(report.mixed) == {
         "values.air.weight",
         "heads.air.weight",
         "heads.air.bias",
@@ -82,15 +84,17 @@ def test_a_level_with_tokens_of_its_own_needs_no_new_weights(trained):
     apart = Stream(variables=("t", "u"), levels=(500, 850), levels_share_token=False, patch=(2, 3, 4))
     base, _ = trained(0, air=apart)
     new, _ = trained(1, air=apart.model_copy(update={"levels": (500.0, 700.0, 850.0)}))
-    taken = transfer(base, new.model, new.tokenizers)
-    assert not taken.new and not taken.mixed
+    report = transfer(base.model, base.codecs, new.model, new.codecs)
+    assert not report.new and not report.mixed
     assert all(torch.equal(v, base.model.state_dict()[name]) for name, v in new.model.state_dict().items())
 
 
-@pytest.mark.parametrize("change", [{"patch": (2, 6, 4)}, {"levels_share_token": False}])
+@pytest.mark.parametrize("change", [{"patch": (2, 6, 4)}, {"patch": (2, 6, 2)}, {"levels_share_token": False}])
 def test_other_tokens_need_another_name(trained, change):
     stream = Stream(variables=("t", "u"), levels=(500, 850), patch=(2, 3, 4))
     base, _ = trained(0, air=stream)
     new, _ = trained(1, air=stream.model_copy(update=change))
-    with pytest.raises(ModelError, match=r"stream air: the model knows it with tokens of \[2, 3, 4\].*name of its own"):
-        transfer(base, new.model, new.tokenizers)
+    with pytest.raises(
+        AdaptationError, match=r"stream air: the model knows it with tokens of 2 steps and 12 points.*name of its own"
+    ):
+        transfer(base.model, base.codecs, new.model, new.codecs)
