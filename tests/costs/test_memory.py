@@ -8,13 +8,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from statecast.costs.memory import GIB, Counts, Weights, activation_bytes, blank_question, saved_storages
+from statecast.fields.anchors import field_spec
 from statecast.models import ModelOptions, StateModel
 from statecast.models.state_model import question_loss
-from statecast.streams import TokenSpec
 
 SPECS = {
-    "fields": TokenSpec(channels=3, patch=(2, 3, 3), step_h=3.0),
-    "rain": TokenSpec(channels=1, patch=(2, 3, 3), step_h=3.0),
+    "fields": field_spec(3, (2, 3, 3), 3.0, token_deg=15.0),
+    "rain": field_spec(1, (2, 3, 3), 3.0, token_deg=15.0),
 }
 COUNTS = Counts({"fields": 150, "rain": 60}, {"fields": 200, "rain": 90})
 OPTIONS = ModelOptions(width=96, encoder_layers=4, decoder_layers=2, heads=4)
@@ -32,7 +32,7 @@ def peak_of_a_real_step(samples: int, *, recomputes: bool = False) -> float:
         model.recomputes = recomputes
         optimiser = torch.optim.AdamW(model.parameters(), fused=True)
         for _ in range(2):
-            loss = question_loss(model, model(question.context, question.queries), question)
+            loss = question_loss(model, model.answer(question), question)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -60,7 +60,7 @@ def test_what_is_kept_grows_with_the_blocks_as_if_all_were_there():
     for samples in (1, 2):
         model, question = StateModel(OPTIONS, SPECS), blank_question(SPECS, COUNTS, samples)
         with saved_storages(model) as storages:
-            loss = question_loss(model, model(question.context, question.queries), question)
+            loss = question_loss(model, model.answer(question), question)
         kept.append(sum(storages.values()))
         del loss
     asked = sum(n * SPECS[name].size for name, n in COUNTS.asked.items())

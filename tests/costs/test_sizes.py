@@ -2,14 +2,14 @@
 
 import pytest
 
-from statecast.config import RecipeError, read_recipe
+from statecast.config import read_recipe
 from statecast.costs import CostError, size_of, sizes
 from statecast.costs.memory import Weights
-from statecast.costs.sizes import draw_counts, layouts_of, model_on_meta
-from statecast.fields.sources import Record, StoreError, fit_climatology, open_fields
-from statecast.fields.tokenizers import FieldTokenizer, WindowSampler
-from statecast.trained import build, token_spec
-from statecast.training import QuestionDataset, StreamSource
+from statecast.costs.sizes import draw_counts, model_on_meta
+from statecast.domain import find_domain
+from statecast.runs import open_training
+from statecast.trained import build
+from statecast.training import QuestionDataset
 
 
 @pytest.fixture
@@ -17,28 +17,25 @@ def few_draws(monkeypatch):
     monkeypatch.setattr(sizes, "DRAWS", 4)
 
 
+def sizes_of(recipe):
+    return find_domain(recipe.data.domain).sizes(recipe)
+
+
 @pytest.fixture
 def source(recipe):
-    stream = recipe.streams["atmosphere"]
-    record = Record.open(open_fields(recipe.data.store), stream, ("2000-01-01", "2000-12-31"))
-    return StreamSource(record, FieldTokenizer(stream, fit_climatology(record)))
+    return open_training(recipe, {})
 
 
 def test_the_model_has_the_parameters_and_tokens_of_the_one_that_is_trained(recipe, source, few_draws):
-    model, size = build(recipe.model, {"atmosphere": source.tokenizer}, seed=0), size_of(recipe)
+    model, size = build(recipe.model, source.codecs, seed=0), size_of(recipe)
     assert size.parameters == sum(p.numel() for p in model.parameters())
     assert size.tokens_per_sample == 3 * 12 * 24
     assert size.as_dict()["parameters"] == size.parameters > size.as_dict()["largest_block"]
-    spec = layouts_of(recipe)[0]["atmosphere"].spec
-    assert spec.size == source.tokenizer.values_per_token
-    assert spec.channels == token_spec(source.tokenizer).channels
 
 
 def test_the_numbers_of_tokens_are_those_of_the_questions_of_a_training(recipe, source, few_draws):
-    steps = recipe.task.window_slabs * recipe.streams["atmosphere"].patch[0]
-    windows = WindowSampler(source.record.grid, source.record.starts(steps), steps)
-    questions = QuestionDataset({"atmosphere": source}, recipe.task, windows, recipe.seed, 1, 4)
-    for sample, counts in enumerate(draw_counts(recipe, layouts_of(recipe)[0])):
+    questions = QuestionDataset(source, recipe.task, recipe.seed, 1, 4)
+    for sample, counts in enumerate(draw_counts(recipe, sizes_of(recipe).window)):
         question = questions[sample]
         assert counts.shown == {"atmosphere": len(question.context["atmosphere"])}
         assert counts.asked == {"atmosphere": len(question.queries["atmosphere"])}
@@ -49,8 +46,7 @@ def test_the_numbers_of_tokens_are_those_of_the_questions_of_a_training(recipe, 
 )
 def test_sizes_grow_from_recipe_to_recipe(name, parameters):
     recipe = read_recipe(name)
-    specs = {stream: layout.spec for stream, layout in layouts_of(recipe)[0].items()}
-    assert Weights.of(model_on_meta(recipe, specs)).all == pytest.approx(parameters, rel=0.05)
+    assert Weights.of(model_on_meta(recipe, sizes_of(recipe).specs)).all == pytest.approx(parameters, rel=0.05)
 
 
 @pytest.mark.timeout(400)
@@ -62,19 +58,6 @@ def test_the_largest_recipe_has_the_window_of_atmorep_and_fits_where_it_should(f
     assert "era5.zarr is not there" in size.assumed[0]
 
 
-def test_a_cost_needs_an_extent_where_there_is_no_store_and_a_patch_that_divides_it():
-    with pytest.raises(RecipeError, match=r"window\.extent: is needed"):
-        layouts_of(read_recipe("small", ["window.extent=null"]))
-    with pytest.raises(RecipeError, match=r"streams\.zonal_wind\.patch"):
-        layouts_of(read_recipe("small", ["window.extent=[50, 108]"]))
-
-
-def test_a_store_that_is_there_and_broken_is_refused(tmp_path):
-    (tmp_path / "broken.nc").write_text("nothing")
-    with pytest.raises(StoreError, match="that can be read"):
-        layouts_of(read_recipe("small", [f"data.store={tmp_path / 'broken.nc'}"]))
-
-
 def test_a_number_of_samples_that_cannot_be_is_refused(recipe, few_draws):
     size = size_of(recipe)
     assert size.training_flops(10) == 10 * size.flops_per_sample
@@ -84,6 +67,6 @@ def test_a_number_of_samples_that_cannot_be_is_refused(recipe, few_draws):
 
 @pytest.mark.parametrize("name", ["forecast", "interpolate", "refine", "cosmo-rea6", "radklim"])
 def test_atmoreps_applications_have_a_cost_without_their_archives_and_fit_a_gpu(name, few_draws):
-    size = size_of(read_recipe(f"atmorep-{name}", inherit=read_recipe("base").as_dict()))
+    size = size_of(read_recipe(f"atmorep-{name}", inherit=read_recipe("base")))
     assert any("era5.zarr is not there" in assumption for assumption in size.assumed)
     assert 1e8 < size.parameters < 2.5e8 and size.memory_gib(64, shards=False) < 40
