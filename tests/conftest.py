@@ -12,19 +12,21 @@ import xarray as xr
 
 import statecast
 from statecast import cli
-from statecast.axes import SURFACE_PRESSURE_HPA, column_names
+from statecast.axes import SURFACE_PRESSURE_HPA, Axis, column_names
 from statecast.fields.anchors import field_spec
 from statecast.fields.sources import Record, fit_climatology, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.fields import solar_time_rad
 from statecast.models import ModelOptions, StateModel
-from statecast.streams import Question, Tokens
+from statecast.streams import Question, Tokens, TokenSpec, Window
 
 MakeStore = Callable[..., xr.Dataset]
 MakeTokens = Callable[..., Tokens]
 MakeModel = Callable[..., StateModel]
 
+PLACE_AND_TIME = (Axis("place", "sphere", "degree", 30.0), Axis("time", "time", "h"))
+FIVE_VALUES = TokenSpec(size=5, axes=PLACE_AND_TIME, order="time")
 STEP_H, DEPTH = 6.0, 2
 LEVELS = {"air": (500.0, 850.0), "surface": (SURFACE_PRESSURE_HPA,)}
 SPECS = {
@@ -155,6 +157,30 @@ def make_model() -> MakeModel:
             return StateModel(ModelOptions(**(small | options)), SPECS)
 
     return make
+
+
+def stream_of(slabs: int, rows: int, columns: int, hours: float) -> Tokens:
+    """Tokens of `slabs` x `rows` x `columns`, one a slab of `hours`; every fifth value is not observed."""
+    lat, lon = np.linspace(-75, 75, rows), np.arange(columns) * 360 / columns
+    offset = np.arange(slabs) * hours + hours / 2
+    axes = np.meshgrid(offset, lat, lon, indexing="ij")
+    names = column_names(PLACE_AND_TIME)
+    coords = np.zeros((slabs * rows * columns, len(names)), np.float32)
+    for name, axis in zip(("offset_h", "latitude_deg", "longitude_deg"), axes, strict=True):
+        coords[:, names.index(name)] = axis.reshape(-1)
+    values = torch.arange(1.0, len(coords) + 1)[:, None] + torch.zeros(1, 5)
+    observed = torch.ones_like(values, dtype=torch.bool)
+    observed[:, 4] = False
+    return Tokens(values * observed, torch.from_numpy(coords), observed, FIVE_VALUES)
+
+
+@pytest.fixture
+def window() -> Window:
+    """Two streams whose tokens can be told apart: the first value is the token's number.
+
+    Four slabs of 18 h: stream a has tokens as deep, those of b are half as deep.
+    """
+    return {"a": stream_of(4, 6, 10, 18.0), "b": stream_of(8, 3, 5, 9.0)}
 
 
 class Runs(NamedTuple):

@@ -32,7 +32,7 @@ def make_trained(record):
         data = {"store": "a.zarr", "train": ["2000", "2001"]}
         recipe = {"data": data, "streams": {"air": stream.model_dump()}, "task": {"kind": "masked"}}
         tokenizers = {"air": FieldTokenizer(stream, fit_climatology(record))}
-        return TrainedModel(build(options, tokenizers, seed), tokenizers, read_recipe(recipe).as_dict())
+        return TrainedModel(build(options, tokenizers, seed), tokenizers, read_recipe(recipe))
 
     return make
 

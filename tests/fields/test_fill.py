@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from statecast.fields.fill import INCLINATION_DEG, ORBIT_MIN, ground_track
-from statecast.tasks import Fill
+from statecast.fields.fill import INCLINATION_DEG, ORBIT_MIN, Fill, ground_track
 
 
 def generators(seed: int):

@@ -30,7 +30,7 @@ def make_trained(global_store):
             "streams": {n: s.model_dump() for n, s in streams.items()},
             "task": {"kind": "forecast", "history": 1, "leads": 2} | task,
         }
-        return TrainedModel(build(options, tokenizers, 0).eval(), tokenizers, read_recipe(recipe).as_dict())
+        return TrainedModel(build(options, tokenizers, 0).eval(), tokenizers, read_recipe(recipe))
 
     return make
 

@@ -49,9 +49,9 @@ def rolled_out(make_trained, make_store):
     def make(leads: int) -> tuple[np.ndarray, np.ndarray]:
         store = open_fields(make_store(steps=80))
         plain = make_trained(store=store, names=("surface",), history=1, leads=leads)
-        trained = TrainedModel(FirstOrderProcess(), plain.tokenizers, plain.recipe)
+        trained = TrainedModel(FirstOrderProcess(), plain.codecs, plain.recipe)
         fields = forecast(trained, store, str(store.time.values[INIT]), STEPS, MEMBERS).msl[0].values
-        tokenizer = plain.tokenizers["surface"]
+        tokenizer = plain.codecs["surface"]
         record = Record.open(store, tokenizer.stream)
         usual = tokenizer.usual(record, whole_domain(record.grid, INIT + 1, STEPS))[:, 0]
         return (fields - usual) / tokenizer.climatology.anomaly_std[0], record.grid.cell_area

@@ -7,7 +7,7 @@ import torch
 from statecast.fields.sources import Record, fit_climatology, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer, Place
-from statecast.fields.tokenizers.fields import non_negative
+from statecast.fields.tokenizers.fields import non_negative, solar_time_rad
 from statecast.fields.tokenizers.windows import whole_domain
 
 ACROSS_DATE_LINE = Place(4, 6, slice(3, 9), (np.arange(8) + 20) % 24)
@@ -101,9 +101,27 @@ def test_coordinates_are_those_of_the_centre_of_the_token(global_record, global_
     np.testing.assert_allclose(hour, [21, 9])  # the record starts at midnight
     day = 29 + (3 + 0.5) / 4 + np.array([0, 0.5])
     np.testing.assert_allclose(tokens.coordinate("year_fraction").reshape(2, -1)[:, 0], day / 365, rtol=1e-6)
+    sun = (np.array([21, 9])[:, None, None] / 12 + grid["longitude_deg"].numpy() / 180) * np.pi
+    np.testing.assert_allclose(tokens.coordinate("solar_time_rad").reshape(2, 4, 6), sun, rtol=1e-6)
+    np.testing.assert_allclose(
+        tokens.weight.reshape(2, 4, 6)[1, :, 2], np.cos(np.deg2rad([-67.5, -22.5, 22.5, 67.5])), rtol=1e-6
+    )
     assert set(tokens.coordinate("spacing_deg").tolist()) == {15.0}
     expected = (1013.25 * 850**2 * 500**2) ** (1 / 5)  # the geometric mean of what shares the token
     np.testing.assert_allclose(tokens.coordinate("pressure_hpa"), expected, rtol=1e-6)
+
+
+def test_it_is_noon_where_the_sun_stands_highest():
+    hour, longitude = torch.tensor([12.0, 0.0, 18.0]), torch.tensor([0.0, 180.0, -90.0])
+    torch.testing.assert_close(solar_time_rad(hour, longitude), torch.full((3,), torch.pi))
+
+
+def test_the_weights_of_the_tokens_of_a_globe_are_as_the_areas_of_its_rows(global_record, global_tokenizer):
+    """In the middle of a row of tokens: of tokens of 45 degrees within a tenth."""
+    tokens = global_tokenizer.tokenize(global_record, whole_domain(global_record.grid, 0, 2))
+    of_rows = global_record.grid.cell_area.sum(axis=1).reshape(4, 3).sum(axis=1)
+    weight = tokens.weight.reshape(4, 6).sum(dim=1).numpy()
+    np.testing.assert_allclose(weight / weight.sum(), of_rows / of_rows.sum(), rtol=0.1)
 
 
 def test_longitudes_of_tokens_across_the_date_line_lie_between_their_columns(global_record, global_tokenizer):
