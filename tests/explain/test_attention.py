@@ -1,6 +1,7 @@
 """Attention maps and roll-out against formulas that are written out. Axes: H head, N query token, M shown token."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,32 +9,33 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from statecast.explain.attention import decoder_rows, encoder_rows, nearest_shown, rollout, trace
-from statecast.streams import Question
+from statecast.explain.sensitivity import as_batch
+from statecast.streams import Question, concatenate
 
 
 def written_out(layer) -> torch.Tensor:
-    """softmax(q · k / sqrt(D) - a |x_q + s - x_k|² / 2 - b (t_q + τ - t_k)² / 2 - c (l_q - l_k)² / 2), as H N M, distance by distance."""
-    attention, at, where = layer.attention, layer.at, layer.where
+    """softmax(q · k / sqrt(D) - sum over axes of a |e(x_q) + s - e(x_k)|² / 2), as H N M, distance by distance."""
+    attention = layer.attention
     query, key = (
         project(tokens)[0].unflatten(-1, (attention.heads, -1))
         for project, tokens in ((attention.to_query, layer.queries), (attention.to_key, layer.context))
     )
     maps = []
     for head in range(attention.heads):
-        east, north = attention.reach * attention.shift[head]
-        spot = (at.place + east * at.east + north * at.north)[0]
-        a = (attention.reach * attention.log_width[head].exp()) ** -2
-        b, c = attention.log_width_days[head].exp() ** -2, attention.log_width_height[head].exp() ** -2
-        apart = (spot[:, None] - where.place[0][None]).square().sum(-1)
-        days = at.days[0][:, None] + attention.shift_days[head] - where.days[0][None]
-        height = at.height[0][:, None] - where.height[0][None]
-        content = query[:, head] @ key[:, head].T / math.sqrt(attention.content_size)
-        maps.append((content - a * apart / 2 - b * days**2 / 2 - c * height**2 / 2).softmax(dim=-1))
+        logits = query[:, head] @ key[:, head].T / math.sqrt(attention.content_size)
+        for spots in attention.spots:
+            at, there = layer.at.along[spots.axis], layer.where.along[spots.axis].metric[0]
+            spot = at.metric[0]
+            if at.frame is not None:
+                spot = spot + torch.einsum("s,nsk->nk", spots.reach * spots.shift[head], at.frame[0])
+            a = (spots.reach * spots.log_width[head].exp()) ** -2
+            logits = logits - a * (spot[:, None] - there[None]).square().sum(-1) / 2
+        maps.append(logits.softmax(dim=-1))
     return torch.stack(maps)
 
 
-def test_attention_is_a_probability_over_all_that_is_shown(traced, question):
-    shown = sum(tokens.values.shape[-2] for tokens in question.context.values())
+def test_attention_is_a_probability_over_all_that_is_shown(traced, one):
+    shown = sum(tokens.values.shape[-2] for tokens in one.context.values())
     for rows, layers in ((decoder_rows(traced), 2), (encoder_rows(traced, 5), 2)):
         assert rows.shape == (layers, 3, shown) and (rows >= 0).all()
         torch.testing.assert_close(rows.sum(dim=-1), torch.ones(layers, 3).double())
@@ -44,6 +46,21 @@ def test_attention_maps_equal_the_softmax_with_distances_written_out(traced):
         torch.testing.assert_close(layer.probabilities(slice(None)), written_out(layer))
     torch.testing.assert_close(encoder_rows(traced, 7)[1], written_out(traced.encoder[1])[:, 7])
     torch.testing.assert_close(decoder_rows(traced)[0], written_out(traced.decoder[0])[:, 0])
+
+
+def test_keys_that_a_query_does_not_see_take_nothing(precise, whole):
+    """In a causal question the maps and the roll-out have a place for what comes before alone."""
+    asked = whole.queries["air"][torch.tensor([5])]
+    traced = trace(precise, as_batch(Question(whole.context, {"air": asked}, causal=True), precise))
+    order = torch.cat([tokens.order() for tokens in whole.context.values()])
+    later = order >= asked.order()
+    assert later.any() and not decoder_rows(traced)[..., later].any() and not rollout(traced)[later].any()
+    assert rollout(traced).sum().item() == pytest.approx(1.0)
+    for layer in (*traced.encoder, *traced.decoder):
+        value = layer.attention.project(layer.queries, layer.at, layer.context, layer.where)[2][0]
+        mixed = (layer.probabilities(slice(None)) @ value).transpose(0, 1).flatten(1)
+        inputs = (layer.queries, layer.at, layer.context, layer.where, layer.visible)
+        torch.testing.assert_close(layer.attention.output(mixed)[None], layer.attention(*inputs))
 
 
 def test_fused_and_unfused_attention_and_the_maps_give_the_same_output(traced):
@@ -94,14 +111,27 @@ def test_memory_is_bounded_by_the_chunk(traced):
     assert largest.values <= heads * tokens * 16 < heads * tokens**2 / 4
 
 
-def test_the_nearest_shown_token_is_the_last_one_of_the_place(asked, question):
-    among = torch.cat([tokens.coords[0] for tokens in question.context.values()])
-    mine, found = question.queries["air"].coords[0, 0], among[nearest_shown(question)]
-    assert torch.equal(mine[[0, 1, 5]], found[[0, 1, 5]])
-    assert found[2] == question.context["air"].coords[0, :, 2].max()
+def test_the_nearest_shown_token_is_one_of_the_place_and_level(precise, one):
+    """Slab 0 lies as far off as slab 2."""
+    found = one.context["air"][torch.tensor([nearest_shown(precise, one)])]
+    for axis in ("place", "pressure_hpa"):
+        assert torch.equal(one.queries["air"].along(axis), found.along(axis))
+    apart = (one.queries["air"].coordinate("offset_h") - found.coordinate("offset_h")).abs()
+    assert apart.item() == 12.0
 
 
-def test_a_question_about_several_tokens_is_refused(precise, asked):
-    both = {name: tokens[torch.arange(2)] for name, tokens in asked.whole.queries.items()}
+def test_the_asked_token_itself_which_is_shown_corrupted_is_passed_over(precise, whole):
+    """Tokens are known by their number: a token shown at the asked place, but not the asked one, counts."""
+    asked = replace(whole.queries["air"][torch.tensor([5])], index=torch.tensor([99]))
+    numbered = whole.context["air"].numbered()
+    numbers = {}
+    for number in (99, 98):
+        itself = replace(asked, index=torch.tensor([number]))
+        shown = {"air": concatenate([numbered, itself]), "surface": whole.context["surface"]}
+        numbers[number] = nearest_shown(precise, as_batch(Question(shown, {"air": asked}), precise))
+    assert numbers[98] == len(numbered) != numbers[99]
+
+
+def test_a_question_about_several_tokens_is_refused(precise, whole):
     with pytest.raises(ValueError, match="several tokens"):
-        trace(precise.model, Question(asked.question.context, both))
+        trace(precise, as_batch(whole, precise))

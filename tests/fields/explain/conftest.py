@@ -7,14 +7,11 @@ import torch
 import xarray as xr
 
 from statecast.config import read_recipe
-from statecast.explain.attention import Trace, trace
-from statecast.explain.sensitivity import as_batch
 from statecast.fields.explain import PointQuestion, ask_point
 from statecast.fields.sources import Record, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.models import ModelOptions
-from statecast.streams import Question
 from statecast.trained import TrainedModel, build
 
 MakeTrained = Callable[..., TrainedModel]
@@ -69,13 +66,3 @@ def precise(make_trained) -> TrainedModel:
 @pytest.fixture
 def asked(precise, store) -> PointQuestion:
     return ask_point(precise, store, AT, QUERY)
-
-
-@pytest.fixture
-def question(asked, precise) -> Question:
-    return as_batch(asked.question, precise.model)
-
-
-@pytest.fixture
-def traced(precise, question) -> Trace:
-    return trace(precise.model, question)

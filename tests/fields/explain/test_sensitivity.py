@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from statecast.explain.sensitivity import as_batch, sensitivity
+from statecast.explain.sensitivity import as_batch
 from statecast.fields.explain import ask_point, explain
 from statecast.fields.explain.forecast_sensitivity import forecast_sensitivity
 from statecast.fields.explain.labelled import point_fields, slope
-from statecast.fields.explain.point import value_in_token
 from statecast.fields.inference import forecast
 from statecast.fields.streams import Stream
 from statecast.trained import ModelError
@@ -23,25 +22,6 @@ def heads_are_members(monkeypatch):
     """What is explained is the mean of the heads; drawn members have it on average alone."""
     module = sys.modules["statecast.fields.inference.forecast"]  # the package's name for it is the function
     monkeypatch.setattr(module, "draw_member", lambda heads, member, grid, hours: heads[member])
-
-
-@pytest.mark.parametrize("which", ["mean", 2])
-def test_sensitivity_agrees_with_finite_differences(precise, asked, question, which):
-    value, step = value_in_token(asked), 1e-5
-    found = sensitivity(precise.model, question, value, which)
-    random = np.random.default_rng(0)
-    for stream, tokens in question.context.items():
-        strongest = found.shown[stream].flatten().abs().argsort(descending=True)[:5].tolist()
-        for place in [*strongest, *random.integers(tokens.values.numel(), size=5).tolist()]:
-            answers = []
-            for sign in (1, -1):
-                values = tokens.values.clone()
-                values.view(-1)[place] += sign * step
-                context = question.context | {stream: tokens.replace(values)}
-                members = precise.model(context, question.queries)["air"].members[0, 0, :, value].detach()
-                answers.append(members.mean() if which == "mean" else members[which])
-            expected = (answers[0] - answers[1]) / (2 * step)
-            torch.testing.assert_close(found.shown[stream].view(-1)[place], expected, atol=1e-8, rtol=1e-5)
 
 
 def place(found) -> dict[str, float]:
