@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from statecast.fields.preparation import learned_from, make_questions, recipe_stores, stream_sources
 
 import statecast
 from statecast.config import RecipeError, read_recipe
 from statecast.fields.continual import update
+from statecast.fields.source import learned_from
 from statecast.fields.sources import StoreError, open_fields
+from statecast.runs import open_training
 
 SINCE = "2000-02-06"
 
@@ -32,7 +33,7 @@ def test_a_model_goes_on_and_tells_its_skill_before_and_after(runs, tmp_path, mo
 
 def test_the_end_of_the_new_data_is_held_out(runs, tmp_path):
     update(runs.forecast, runs.store, SINCE, tmp_path / "run", progress=False)
-    data = statecast.load(tmp_path / "run").recipe["data"]
+    data = statecast.load(tmp_path / "run").recipe.as_dict()["data"]
     assert data["train"][0] == "2000-02-06T00:00:00" and data["replay"] == ["2000-01-01", "2000-01-31"]
     days = np.diff(np.array([*data["train"], *data["validate"]], dtype="datetime64[h]")).astype(float) / 24
     assert days[2] / days.sum() == pytest.approx(0.2, abs=0.02)
@@ -44,8 +45,8 @@ def test_a_second_update_replays_all_that_the_model_has_learned_from(runs, tmp_p
     update(runs.forecast, runs.store, SINCE, tmp_path / "one", overrides=periods, progress=False)
     update(tmp_path / "one", runs.store, "2000-02-16", tmp_path / "two", progress=False)
     recipe = statecast.load(tmp_path / "two").recipe
-    assert recipe["data"]["replay"] == [["2000-01-01", "2000-01-31"], ["2000-02-06", "2000-02-12"]]
-    learned = learned_from(open_fields(runs.store), read_recipe(recipe)).indexes["time"]
+    assert recipe.as_dict()["data"]["replay"] == [["2000-01-01", "2000-01-31"], ["2000-02-06", "2000-02-12"]]
+    learned = learned_from(open_fields(runs.store), recipe).indexes["time"]
     assert learned[0] == np.datetime64("2000-01-01") and (learned < "2000-02-13").sum() == 38 * 4
     assert not ((learned >= "2000-02-13") & (learned < "2000-02-16")).any()  # what was held out stays so
     with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
@@ -61,10 +62,9 @@ def test_the_old_validation_period_is_not_scored_once_it_is_learned_from(runs, t
 def test_windows_are_replayed_as_often_as_is_asked_and_never_cross_from_old_to_new(runs, share):
     period = {"train": ["2000-02-06", "2000-02-20"], "replay": ["2000-01-01", "2000-01-31"], "replayed": share}
     recipe = read_recipe(runs.recipe | {"data": {"store": runs.store, **period}})
-    sources = stream_sources(recipe, recipe_stores(recipe), {})
-    times = sources["fields"].record.dataset.indexes["time"]
-    questions = make_questions(recipe, sources, 2000, seed=0)
-    starts = np.array([questions.place(i).start for i in range(2000)])
+    source = open_training(recipe, {})
+    times = source.records["fields"].dataset.indexes["time"]
+    starts = np.array([source.place(np.random.default_rng([0, 0, i])).start for i in range(2000)])
     is_old = times[starts] < np.datetime64("2000-02-01")
     assert is_old.mean() == pytest.approx(share, abs=0.04)
     ends = times[starts + 3]
@@ -86,7 +86,7 @@ def test_a_calendar_of_equal_months_has_its_own_days(runs, tmp_path):
     recipe = runs.recipe | {"data": {"store": store, "train": ["2000-01-01", "2000-01-30"]}}
     base = statecast.pretrain(recipe, tmp_path / "base", progress=False)
     update(base, store, "2000-02-01", tmp_path / "run", progress=False)
-    assert statecast.load(tmp_path / "run").recipe["data"]["validate"][1] == "2000-02-25T18:00:00"
+    assert statecast.load(tmp_path / "run").recipe.data.validate_on[1] == "2000-02-25T18:00:00"
 
 
 def test_what_was_replayed_can_not_be_evaluated_on(runs, tmp_path):
@@ -124,7 +124,7 @@ def test_a_date_after_the_record_is_refused(runs, tmp_path):
 
 def test_without_a_replay_the_new_data_alone_are_learned_from_and_the_old_still_count_as_seen(runs, tmp_path):
     update(runs.forecast, runs.store, SINCE, tmp_path / "run", replay=0, progress=False)
-    recipe = read_recipe(statecast.load(tmp_path / "run").recipe)
+    recipe = statecast.load(tmp_path / "run").recipe
     assert learned_from(open_fields(runs.store), recipe).indexes["time"][0] == np.datetime64(SINCE)
     with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
         statecast.evaluate(tmp_path / "run", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False)

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from statecast.fields.preparation import recipe_stores, stream_sources
 
 import statecast
 from statecast.adaptation import transfer
 from statecast.config import read_recipe
 from statecast.fields.forgetting import as_before
+from statecast.runs import open_training
 from statecast.trained import TrainedModel, build
 
 TRAINING = {"steps": 2, "batch_size": 2, "validation_samples": 2, "footprint": False}
@@ -48,14 +48,13 @@ def test_a_level_and_a_variable_that_are_added_report_what_was_forgotten_of_the_
 def test_before_it_has_learned_anything_a_model_with_new_channels_has_forgotten_nothing(runs, narrow):
     base = statecast.load(narrow)
     recipe = read_recipe(masked(streams=WIDE), inherit=base.recipe)
-    sources = stream_sources(recipe, recipe_stores(recipe), base.codecs)
-    tokenizers = {name: source.tokenizer for name, source in sources.items()}
-    model = build(base.model.options, tokenizers, recipe.seed)
-    transfer(base, model, tokenizers)
-    old, again = base.model.state_dict(), as_before(TrainedModel(model, tokenizers, recipe.as_dict()), base)
+    codecs = open_training(recipe, base.codecs).codecs
+    model = build(base.model.options, codecs, recipe.seed)
+    transfer(base.model, base.codecs, model, codecs)
+    old, again = base.model.state_dict(), as_before(TrainedModel(model, codecs, recipe), base)
     assert again.recipe == base.recipe and not again.model.training
     assert all(torch.equal(value, old[name]) for name, value in again.model.state_dict().items())
-    np.testing.assert_array_equal(again.tokenizers["fields"].climatology.mean, base.codecs["fields"].climatology.mean)
+    np.testing.assert_array_equal(again.codecs["fields"].climatology.mean, base.codecs["fields"].climatology.mean)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import xarray as xr
 
 import statecast
 from statecast.fields.evaluation.tasks import verify_task
-from statecast.fields.inference.neighbourhoods import Neighbourhoods
+from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
 from statecast.fields.sources import Record, open_fields
 from statecast.trained import ModelError
 
@@ -86,14 +86,14 @@ def test_a_finer_grid_is_verified_on_neighbourhoods_beside_baselines_that_know_t
 
 
 def test_where_a_model_is_verified_depends_on_the_start_alone_and_differs_between_starts(downscaling):
-    around = Neighbourhoods.of(statecast.load(downscaling))
-    drawn = [around.drawn(start, 2) for start in range(20)]
+    windows = model_windows(statecast.load(downscaling))
+    drawn = [drawn_places(windows, start, 2) for start in range(20)]
     for start, places in enumerate(drawn):
-        again = Neighbourhoods.of(statecast.load(downscaling)).drawn(start, 2)
+        again = drawn_places(model_windows(statecast.load(downscaling)), start, 2)
         assert all(places[name].rows == again[name].rows for name in places)
         for name, place in places.items():
-            assert (place.rows.stop - place.rows.start, len(place.columns)) == around.shapes[name]
-        fine, coarse = (around.grids[name].lat[places[name].rows].mean() for name in ("fine", "fields"))
+            assert (place.rows.stop - place.rows.start, len(place.columns)) == windows.shapes[name]
+        fine, coarse = (windows.grids[name].lat[places[name].rows].mean() for name in ("fine", "fields"))
         assert abs(fine - coarse) <= 11.25  # half a coarse row
     assert len({(places["fine"].rows.start, places["fine"].columns[0]) for places in drawn}) > 5
 
@@ -151,7 +151,7 @@ SMALL = [
     "training.workers=0",
     "training.footprint=false",
     "window.extent=[9, 9]",
-    "task.window_slabs=2",
+    "task.slabs=2",
     'data.train=["2000-01-01", "2000-01-02"]',
     'data.validate=["2000-01-03", "2000-01-03"]',
 ]

@@ -6,15 +6,17 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
-from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 
 import statecast
 from statecast.config import RecipeError, read_recipe
 from statecast.costs.sizes import size_of
 from statecast.fields.continual import update
+from statecast.fields.source import recipe_stores, stream_sources
 from statecast.fields.sources import StoreError, open_fields
 from statecast.fields.tokenizers.first_guess import bilinear
+from statecast.runs import open_training
 from statecast.trained import ModelError
+from statecast.training import QuestionDataset
 
 TRAINING = {"steps": 3, "batch_size": 2, "validation_samples": 2, "footprint": False}
 FINE = {"variables": ["t"], "levels": [850], "patch": [2, 2, 2], "first_guess": {"t": "fields.t"}}
@@ -149,7 +151,7 @@ def test_an_orography_is_shown_and_not_scored(runs, fine_store, tmp_path, order)
 def test_an_update_learns_from_the_store_that_is_given_for_a_stream(runs, fine_store, forecasting, tmp_path):
     copy = str(shutil.copy(fine_store, tmp_path / "copy.nc"))
     update(forecasting, runs.store, "2000-02-06", tmp_path / "run", stores={"relief": copy}, progress=False)
-    assert statecast.load(tmp_path / "run").recipe["data"]["stores"] == {"relief": copy}
+    assert statecast.load(tmp_path / "run").recipe.data.stores == {"relief": copy}
 
 
 def test_forecasts_on_different_grids_do_not_fit_into_one(runs, fine_store, tmp_path):
@@ -184,9 +186,10 @@ def test_samples_and_windows_of_all_streams_lie_at_the_same_time_and_place(runs,
     recipe = statecast.read_recipe(
         recipe_of(runs, fine_store, window={"extent": [4, 4]}), inherit=statecast.load(runs.pretrained).recipe
     )
-    sources = stream_sources(recipe, recipe_stores(recipe), {})
-    assert sources["fields"].record.dataset.indexes["time"].equals(sources["fine"].record.dataset.indexes["time"])
-    questions = make_questions(recipe, sources, 20, seed=0)
+    source = open_training(recipe, {})
+    times = [source.records[name].dataset.indexes["time"] for name in ("fields", "fine")]
+    assert times[0].equals(times[1])
+    questions = QuestionDataset(source, recipe.task, 0, 2, 20)
     for index in range(20):
         question = questions[index]
         assert {name: len(tokens) for name, tokens in question.context.items()} == {"fields": 8, "relief": 24}

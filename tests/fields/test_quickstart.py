@@ -22,7 +22,7 @@ def test_the_quickstart_leaves_what_the_documentation_says(tmp_path):
     found = {p.name for p in (tmp_path / "q").iterdir()}
     assert found == {"pretrained", "forecast", "scratch", "model", "scores.json", "scores.nc", "report.html"}
     tuned, scratch = load(tmp_path / "q" / "model"), load(tmp_path / "q" / "scratch")
-    assert tuned.recipe["task"] == scratch.recipe["task"] and tuned.parameters == scratch.parameters
-    assert tuned.recipe["training"]["steps"] == scratch.recipe["training"]["steps"]
+    assert tuned.recipe.task == scratch.recipe.task and tuned.parameters == scratch.parameters
+    assert tuned.recipe.training.steps == scratch.recipe.training.steps
     forecasts = {r["forecast"] for r in json.loads((tmp_path / "q" / "scores.json").read_text())}
     assert {"model", "scratch", "persistence", "climatology", "climatology_distribution"} <= forecasts

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from statecast.config import read_recipe
 from statecast.fields.evaluation import verify_reconstruction, write_scores
 from statecast.fields.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
 from statecast.fields.sources import Record
@@ -13,6 +14,11 @@ from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel, build
+
+
+def in_windows(trained: TrainedModel, extent: list[int]) -> TrainedModel:
+    recipe = read_recipe(trained.recipe.as_dict() | {"window": {"extent": extent}})
+    return TrainedModel(trained.model, trained.codecs, recipe)
 
 
 def test_each_share_is_verified_beside_climatology_and_interpolation(make_trained, held_out, tmp_path):
@@ -90,7 +96,7 @@ def test_of_several_streams_each_is_hidden_and_scored(make_trained, training, he
 
 
 def on_neighbourhoods(trained: TrainedModel) -> TrainedModel:
-    return TrainedModel(trained.model, trained.codecs, trained.recipe | {"window": {"extent": [6, 12]}})
+    return in_windows(trained, [6, 12])
 
 
 def test_a_model_of_neighbourhoods_is_verified_on_one_at_each_start(make_trained, held_out):
@@ -118,6 +124,6 @@ def test_scores_of_a_neighbourhood_are_weighted_by_the_areas_of_its_own_cells(ma
 
 def test_an_extent_of_the_whole_grid_is_verified_as_the_whole_to_the_bit(make_trained, held_out):
     trained = make_trained(kind="masked")
-    wide = TrainedModel(trained.model, trained.codecs, trained.recipe | {"window": {"extent": [12, 24]}})
+    wide = in_windows(trained, [12, 24])
     one, other = (reconstruct(t, {"air": held_out}, 3, plain_mask(0.5, 3))["air"] for t in (trained, wide))
     np.testing.assert_array_equal(one.members, other.members)

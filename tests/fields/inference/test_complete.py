@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 
 import statecast
+from statecast.config import read_recipe
 from statecast.fields.inference import complete, neighbourhoods, write_forecast
 from statecast.fields.inference.tiles import weighted
 from statecast.fields.sources import StoreError, open_fields
@@ -188,8 +189,13 @@ def of_neighbourhoods(make_trained, even) -> TrainedModel:
     for head in trained.model.heads.values():
         head.weight.data = head.weight.data[:1].expand_as(head.weight).clone()
         head.bias.data = torch.zeros_like(head.bias)
-    recipe = trained.recipe | {"task": {"kind": "fill", "slabs": 2}, "window": {"extent": [SIZE, SIZE]}}
-    return TrainedModel(trained.model, trained.codecs, recipe)
+    return filling_in(trained, [SIZE, SIZE])
+
+
+def filling_in(trained: TrainedModel, extent: list[int] | None) -> TrainedModel:
+    """The same model with the task to fill gaps, in windows of so many points."""
+    sections = {"task": {"kind": "fill", "slabs": 2}, "window": {"extent": extent}}
+    return TrainedModel(trained.model, trained.codecs, read_recipe(trained.recipe.as_dict() | sections))
 
 
 def side_by_side(grid, extent):
@@ -229,17 +235,7 @@ def test_members_are_one_field_across_tiles(make_trained, even):
         head.bias.data = torch.linspace(-1, 1, 4).repeat_interleave(len(head.bias) // 4)
     gappy = even[["t", "u"]].assign(t=even.t.where(even.time < np.datetime64("2001-02-06T12")))
     whole, tiled = (
-        complete(
-            TrainedModel(
-                trained.model,
-                trained.codecs,
-                trained.recipe | {"task": {"kind": "fill", "slabs": 2}, "window": {"extent": extent}},
-            ),
-            {"air": gappy},
-            LAST,
-            3,
-        )
-        for extent in (None, [SIZE, 2 * SIZE])
+        complete(filling_in(trained, extent), {"air": gappy}, LAST, 3) for extent in (None, [SIZE, 2 * SIZE])
     )
     assert float(whole.t.isel(time=-1).std("number").max()) > 1
     xr.testing.assert_allclose(tiled, whole, rtol=1e-5)

@@ -29,10 +29,10 @@ class FirstOrderProcess(torch.nn.Module):
         quantiles = torch.from_numpy(ndtri((np.arange(HEADS) + 0.5) / HEADS)).float()
         self.quantiles = torch.nn.Parameter(quantiles[:, None], requires_grad=False)
 
-    def forward(self, context, queries):
+    def answer(self, question):
         said = {}
-        for name, asked in queries.items():
-            shown = context[name]  # one step; the asked ones follow it in the same order of places
+        for name, asked in question.queries.items():
+            shown = question.context[name]  # one step; the asked ones follow it in the same order of places
             last = shown.values.repeat(1, len(asked) // len(shown), 1)
             lead_h = asked.coordinate("offset_h") - shown.coordinate("offset_h")[:, :1]
             kept = torch.exp(-lead_h / DECAY_H)[..., None]

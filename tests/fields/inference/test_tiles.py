@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from statecast.config import read_recipe
 from statecast.fields.inference import forecast
 from statecast.fields.inference.tiles import blend, tiles
 from statecast.fields.sources import Grid
@@ -85,7 +86,8 @@ def test_there_are_no_seams_in_the_spectrum_nor_at_the_borders():
 
 
 def on_neighbourhoods(trained: TrainedModel, extent) -> TrainedModel:
-    return TrainedModel(trained.model, trained.codecs, trained.recipe | {"window": {"extent": extent}})
+    recipe = read_recipe(trained.recipe.as_dict() | {"window": {"extent": extent}})
+    return TrainedModel(trained.model, trained.codecs, recipe)
 
 
 def test_a_model_whose_answers_are_local_forecasts_the_same_by_tiles_as_at_once(persistent, global_store):
