@@ -2,22 +2,18 @@
 
 import torch
 
-from statecast.fields.inference import answer
-from statecast.fields.sources import Record
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.answer import answer, predict_question
 from statecast.streams import stack_questions
-from statecast.tasks import Forecast
+from statecast.trained import TrainedModel
 
 
-def test_an_answer_is_the_prediction_with_members_first(make_trained, global_store):
-    trained = make_trained(names=("air",))
-    tokenizer = trained.codecs["air"]
-    record = Record.open(global_store, tokenizer.stream)
-    window = tokenizer.tokenize(record, whole_domain(record.grid, 0, 6))
-    question = Forecast(history=1, leads=2).complete({"air": window})
-    answered = answer(trained, question)["air"]
-    assert answered.shape == (4, 16, tokenizer.values_per_token) and not answered.requires_grad
-    batch = stack_questions([question])
+def test_an_answer_is_the_prediction_with_members_first(make_model, question):
+    trained = TrainedModel(make_model(), {}, None)
+    sample = question.each(lambda tokens: tokens.each(lambda part: part[0], lambda part: part[0]))
+    answered = answer(trained, sample)
     with torch.no_grad():
-        predicted = trained.model(batch.context, batch.queries)["air"].members[0]
-    assert torch.equal(answered, predicted.transpose(0, 1))
+        predicted = trained.model.answer(stack_questions([sample]))
+    for name, tokens in sample.queries.items():
+        assert answered[name].shape == (4, *tokens.values.shape) and not answered[name].requires_grad
+        assert torch.equal(answered[name], predicted[name].members[0].transpose(0, 1))
+        assert torch.equal(predict_question(trained, sample)[name].spread, predicted[name].spread)

@@ -68,10 +68,10 @@ def test_a_misspelt_section_is_named_rather_than_the_missing_one():
         ({"data": {"store": "a", "train": ["2000"]}}, "data.train.1 is missing. Add it."),
         ({"streams": {}}, "streams: dictionary should have at least 1 item"),
         ({"streams": {"air": {}}}, "streams.air.variables is missing"),
-        ({"task": {}}, "task.kind is missing. Choose one of fill, forecast, interpolate, masked, refine, translate."),
-        ({"task": {"kind": "maskd"}}, "task.kind: there is no task 'maskd'. Choose one of fill, forecast, interpolate, masked, refine, translate."),
+        ({"task": {}}, "task.kind is missing. Choose one of arrange, denoise, detect, fill, forecast, interpolate, masked, next, refine, translate."),
+        ({"task": {"kind": "maskd"}}, "task.kind: there is no task 'maskd'. Choose one of arrange, denoise, detect, fill, forecast, interpolate, masked, next, refine, translate."),
         ({"task": {"kind": "masked", "hidden": [0.9, 0.5]}}, "task: hidden: [0.9, 0.5] is no range of shares"),
-        ({"task": {"kind": "refine", "every": 99}}, "don't always hold a shown step on both sides of their middle, with task.every 99. Take at"),
+        ({"task": {"kind": "refine", "every": 99}}, "don't always hold a visible step on both sides of the middle, with task.every 99. Take at"),
         ({"task": {"kind": "translate", "to": ["snow"]}}, "recipe: task.to: there is no stream snow."),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1."),
         ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),
@@ -105,10 +105,10 @@ def test_an_override_fills_an_empty_section():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.steps", "'training.steps' is no override, expected key=value"),
-        ("=3", "'=3' is no override"),
+        ("training.steps", "'training.steps' is not an override, expected key=value"),
+        ("=3", "'=3' is not an override"),
         ("seed.steps=3", "override seed.steps=3: 'seed' holds a value, not a section."),
-        ("training.steps=[1", "override training.steps=[1: '[1' is no YAML"),
+        ("training.steps=[1", "override training.steps=[1: '[1' is not valid YAML"),
         ("training.step=1", "Did you mean training.steps?"),
     ],
 )
@@ -124,7 +124,7 @@ def test_dates_stay_text_in_files_and_overrides(tmp_path):
 
 
 def test_a_fine_tuning_recipe_inherits_what_it_leaves_out():
-    base = read_recipe(minimal(seed=3, model={"width": 64}, window={"extent": [6, 6]}, training={"steps": 9})).as_dict()
+    base = read_recipe(minimal(seed=3, model={"width": 64}, window={"extent": [6, 6]}, training={"steps": 9}))
     tuned = read_recipe({"task": {"kind": "forecast"}, "data": {"validate": ["2001", "2001"]}}, inherit=base)
     assert isinstance(tuned.task, Forecast)
     assert (tuned.seed, tuned.model.width, tuned.window.extent) == (3, 64, (6, 6))
@@ -134,7 +134,7 @@ def test_a_fine_tuning_recipe_inherits_what_it_leaves_out():
 
 
 def test_streams_are_inherited_as_a_whole_or_not_at_all():
-    base = read_recipe(minimal()).as_dict()
+    base = read_recipe(minimal())
     other = {"rain": {"variables": ["tp"], "patch": [1, 1, 1]}}
     assert list(read_recipe({"task": {"kind": "masked"}, "streams": other}, inherit=base).streams) == ["rain"]
 
@@ -151,13 +151,13 @@ def test_every_recipe_that_ships_can_be_read(name):
     """A fine-tuning recipe is named after the pre-training whose model it starts from; AtmoRep's start from `base`."""
     base, _, tuning = name.partition("-")
     base = "base" if base == "atmorep" else base
-    read = read_recipe(name, inherit=read_recipe(base).as_dict()) if tuning else read_recipe(name)
+    read = read_recipe(name, inherit=read_recipe(base)) if tuning else read_recipe(name)
     assert isinstance(read.task, Masked) is not bool(tuning)
 
 
 def test_what_is_no_recipe_is_refused_in_one_line(tmp_path):
-    assert "none of the recipes that ship with statecast (" in refusal(str(tmp_path / "none.yaml"))
-    for text, message in (("[1, 2]", "got list"), ("a: [1", "is no YAML"), ("", "got NoneType")):
+    assert "is neither a file nor a recipe that ships with statecast (" in refusal(str(tmp_path / "none.yaml"))
+    for text, message in (("[1, 2]", "got list"), ("a: [1", "is not valid YAML"), ("", "got NoneType")):
         (tmp_path / "r.yaml").write_text(text)
         assert message in refusal(tmp_path / "r.yaml")
 

@@ -8,9 +8,9 @@ import torch
 import yaml
 
 import statecast
-from statecast.adaptation.changes import AdaptationError
+from statecast.adaptation import AdaptationError
+from statecast.answer import answer
 from statecast.config import RecipeError
-from statecast.fields.inference import answer
 from statecast.fields.sources import Record, open_fields
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.inspection import look_at_samples
