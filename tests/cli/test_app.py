@@ -50,7 +50,7 @@ def test_the_installed_command_says_how_it_is_used():
     ("command", "message"),
     [
         (["pretrain", "quickstart", "task.hiden=[0.5,0.9]", "--out", "run"], "Did you mean task.hidden?"),
-        (["pretrain", "nothing.yaml", "--out", "run"], "is no file"),
+        (["pretrain", "nothing.yaml", "--out", "run"], "is neither a file nor a recipe"),
         (["pretrain", "quickstart", "training.steps=0", "--out", "run"], "training.steps"),
         (["data", "describe", "nowhere.zarr"], "does not exist"),
         (["finetune", "quickstart-forecast", "--from", "nowhere", "--out", "run"], "is no model directory"),
