@@ -6,7 +6,7 @@ from typing import Any
 
 from statecast.domain import Sizes, Source, Split
 from statecast.fields.forgetting import prepare_report
-from statecast.fields.recipe import FieldRecipe
+from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sizes import sizes
 from statecast.fields.source import open_source
 from statecast.fields.sources import Climatology
@@ -29,6 +29,12 @@ class Fields:
 
     def open(self, recipe: FieldRecipe, split: Split, known: Mapping[str, FieldTokenizer]) -> Source | None:
         return open_source(recipe, split, known)
+
+    def with_data(self, recipe: FieldRecipe, data: str | None, period: Period | None) -> FieldRecipe:
+        changes: dict[str, Any] = {} if data is None else {"store": data}
+        if period is not None:
+            changes["validate_on"] = period
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
 
     def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, FieldTokenizer]:
         return {

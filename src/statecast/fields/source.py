@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from statecast.config import RecipeError
-from statecast.domain import Split
+from statecast.domain import Case, Split
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
@@ -52,8 +52,34 @@ class FieldSource:
         return self.sampler.draw(sample)
 
     def describe(self, sample: np.random.Generator) -> str:
-        times = next(iter(self.streams.values())).record.dataset.indexes["time"]
-        return str(times[self.place(sample).start])
+        return str(self.times[self.place(sample).start])
+
+    @property
+    def times(self) -> xr.Index:
+        return next(iter(self.streams.values())).record.dataset.indexes["time"]
+
+    def cases(self) -> "FieldCases":
+        return FieldCases(self)
+
+
+@dataclass(frozen=True)
+class FieldCases(Sequence[Case]):
+    """The windows that begin at each possible start, by the time of their first step."""
+
+    source: FieldSource
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Case:  # type: ignore[override]
+        source, start = self.source, int(self._starts[index])
+        places = source.windows.drawn(start, source.sampler.steps)
+        window = read_window(source.codecs, source.records, places)
+        return Case(source.times[start], window)
+
+    @property
+    def _starts(self) -> np.ndarray:
+        return self.source.sampler.starts
 
 
 def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, FieldTokenizer]) -> FieldSource | None:
@@ -64,8 +90,8 @@ def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, FieldToke
     if split == "validate" and recipe.data.validate_on is None:
         return None
     stores = recipe_stores(recipe)
-    require_apart(recipe, stores)
     if split == "train":
+        require_apart(recipe, stores)
         return field_source(recipe, stream_sources(recipe, stores, known))
     held_out = {
         name: StreamSource(Record.open(stores[name], tokenizer.stream, recipe.data.validate_on), tokenizer)

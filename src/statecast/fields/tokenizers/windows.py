@@ -10,6 +10,8 @@ from jaxtyping import Float
 from statecast.fields.sources import Grid
 from statecast.fields.tokenizers.patches import Patch
 
+SEED = 0  # of the places where neighbourhoods are verified: the same in every run
+
 
 @dataclass(frozen=True)
 class Place:
@@ -174,3 +176,10 @@ class Windows:
     def whole(self, start: int, steps: int) -> dict[str, Place]:
         """The whole domain of each stream."""
         return {name: whole_domain(grid, start, steps) for name, grid in self.grids.items()}
+
+    def drawn(self, start: int, steps: int) -> dict[str, Place]:
+        """The whole domain of each stream, or a neighbourhood drawn as in training: a function of `start` alone."""
+        if self.is_whole:
+            return self.whole(start, steps)
+        place = self.sampler(np.array([start]), steps).draw(np.random.default_rng([SEED, start]))
+        return self.around(place)
