@@ -11,7 +11,7 @@ from statecast.streams import StreamOptions, Tokens, TokenSpec
 from tiny_domains.common import FileDomain, FileRecipe, Label, fit_label
 
 COLOURS = ("red", "green", "blue")
-SPEC = TokenSpec(size=1, vocabulary=len(COLOURS), axes=(Axis("place", "plane", spacing=0.3),))
+SPEC = TokenSpec(size=1, vocabulary=len(COLOURS), axes=(Axis("place", "plane", spacing=0.3),), ragged=True)
 
 
 class Points(StreamOptions):
