@@ -14,7 +14,8 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LEFT_OUT = {
-    "unet",  # what others import
+    "shared",  # what the scripts import
+    "unet",
     "throughput",  # takes both cores, which these tests share
     "resume",  # tests/training/test_processes.py does the same
 }
@@ -50,10 +51,11 @@ def test_runs_go_to_processes_of_their_own_and_come_back_in_order(monkeypatch, t
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # it sets it, for good
     import scaling
+    import shared
     import transfer
 
-    assert transfer.in_parallel(partial(pow, 2), range(5), 2) == [1, 2, 4, 8, 16]
-    assert os.getpid() not in transfer.in_parallel(operator.call, [os.getpid] * 2, 2)
+    assert shared.in_parallel(partial(pow, 2), range(5), 2) == [1, 2, 4, 8, 16]
+    assert os.getpid() not in shared.in_parallel(operator.call, [os.getpid] * 2, 2)
     sweep, study = transfer.Sweep(tmp_path, 2, 2), scaling.small_study(tmp_path)
     for work in (partial(transfer.result_of, sweep), partial(scaling.result_of, study)):
         assert pickle.loads(pickle.dumps(work)).args == work.args
