@@ -3,7 +3,7 @@
 Axes: S sample, N token, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from statecast.axes import column_names
 from statecast.domain import Case
-from statecast.outputs import new_output, write_dataset
+from statecast.outputs import new_output, progress_bar, write_dataset
 from statecast.streams import Tokens, Window, stack
 from statecast.trained import ModelError, TrainedModel, load
 
@@ -32,6 +32,7 @@ def embed(
     pool: Pool = "mean",
     streams: Sequence[str] = (),
     overwrite: bool = False,
+    progress: bool = False,
 ) -> xr.Dataset:
     """The encoder's representation of each window of a record; nothing is hidden. Written to `out` (NetCDF or Zarr) if that is given.
 
@@ -56,7 +57,8 @@ def embed(
     cases = source.cases()
     if len(cases) == 0:
         raise ModelError("the period holds no window. Name a longer one.")
-    features = _of_cases(trained, cases, chosen, layer % (blocks + 1), pool)
+    with progress_bar("windows", progress) as report_progress:
+        features = _of_cases(trained, cases, chosen, layer % (blocks + 1), pool, report_progress)
     labelled = _labelled(cases, features, pool)
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:
@@ -78,13 +80,19 @@ def _streams(trained: TrainedModel, streams: Sequence[str]) -> tuple[str, ...]:
 
 
 def _of_cases(
-    trained: TrainedModel, cases: Sequence[Case], streams: tuple[str, ...], layer: int, pool: Pool
+    trained: TrainedModel,
+    cases: Sequence[Case],
+    streams: tuple[str, ...],
+    layer: int,
+    pool: Pool,
+    report_progress: Callable[[float], None],
 ) -> dict[str, list[Float[np.ndarray, "*N W"]]]:
     found: dict[str, list[np.ndarray]] = {name: [] for name in streams}
-    for case in cases:
+    for number, case in enumerate(cases):
         window = {name: case.window[name] for name in streams}
         for name, features in encode_window(trained, window, layer).items():
             found[name].append((features.mean(dim=0) if pool == "mean" else features).numpy())
+        report_progress((number + 1) / len(cases))
     return found
 
 

@@ -246,7 +246,9 @@ def _stack_tokens(samples: Sequence[Tokens]) -> Tokens:
         length = max(1, -(-max(lengths) // PADDING)) * PADDING
         samples = [padded(sample, length) for sample in samples]
     elif len(lengths) > 1:
-        raise ValueError(f"samples have {sorted(lengths)} tokens, expected the same number. Declare the stream ragged in its TokenSpec.")
+        raise ValueError(
+            f"samples have {sorted(lengths)} tokens, expected the same number. Declare the stream ragged in its TokenSpec."
+        )
     return _joined(samples, torch.stack, torch.stack)
 
 
