@@ -1,4 +1,4 @@
-"""A cost as tables for the terminal."""
+"""Tables of a cost estimate for the terminal."""
 
 from rich.console import Group
 from rich.table import Table
@@ -18,7 +18,7 @@ UNITS = {
 
 
 def cost_tables(estimate: Estimate, size: ModelSize | None) -> Group:
-    """The estimate, what it rests on, and the sizes of the model if a recipe gave them."""
+    """The estimate, its assumptions, and the sizes of the model if they were computed from a recipe."""
     parts = [_estimate(estimate), _assumptions(estimate)]
     if size is not None:
         parts = [_size(size), _memory(size), *parts]

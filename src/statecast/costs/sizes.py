@@ -1,4 +1,4 @@
-"""Parameters, operations and memory of a recipe's model, without its weights and without its data.
+"""Parameters, operations and memory of the model of a recipe, computed without its weights and data.
 
 Axes: N token, P value in a token, C coordinate.
 """
@@ -24,13 +24,13 @@ from statecast.streams import COORDINATES, Stream, Tokens, token_counts
 from statecast.tasks import Forecast
 from statecast.tasks.forecast import blocks_of
 
-DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known to some 5 %
+DRAWS = 128  # steps for which numbers of tokens are drawn: their mean is then known to about 5 %
 DEFAULT_STEP_H = 6.0
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A stream in a window: tokens and channels of one, groups of tokens at a place (levels), and the patch grid."""
+    """A stream in a window: channels per token, groups of tokens at a place (levels), patch grid and patch."""
 
     channels: int
     groups: int
@@ -49,12 +49,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What a training of a recipe has to hold and to do.
+    """Memory and operations that training with a recipe requires.
 
-    flops_per_sample        of matrix products forward and backward, a mean over the task's questions
-    activation_bytes        that a sample keeps for the way back, of the question that keeps most
-    low_precision           matrix products in 16 bits, of copies of the weights
-    assumed                 what was assumed of data that is not there
+    flops_per_sample        of matrix products forward and backward, mean over the task's questions
+    activation_bytes        kept per sample for the backward pass, for the question that needs most
+    low_precision           matrix products use 16-bit copies of the weights
+    assumed                 assumptions about missing data
     """
 
     weights: Weights
@@ -72,7 +72,7 @@ class ModelSize:
         return self.weights.all
 
     def training_flops(self, samples: float | None = None) -> float:
-        """Of a whole training; of the recipe's number of samples if none is given. Raises CostError for one that can't be."""
+        """Operations of a whole training run; by default with the recipe's number of samples. Raises CostError for an impossible number."""
         require_sane("samples", samples)
         return self.flops_per_sample * (self.samples if samples is None else samples)
 
@@ -83,17 +83,18 @@ class ModelSize:
         return {"parameters": weights["all"], "largest_block": weights["largest_block"], **values}
 
     def memory_gib(self, devices: int, *, shards: bool) -> float:
-        """Of one device, with the samples that it takes at once; see `memory` for what is counted."""
+        """Memory of one device, with the samples that it processes at once; see `memory` for what is counted."""
         samples = max(1, math.ceil(self.batch_size / (devices * self.accumulate)))
         held = self.weights.held_bytes(devices, shards=shards, low_precision=self.low_precision)
         return (held + samples * self.activation_bytes) / GIB
 
 
 def size_of(recipe: Recipe) -> ModelSize:
-    """Builds the recipe's model on torch's `meta` device and asks it questions without values.
+    """Sizes of the recipe's model, built on torch's `meta` device and applied to questions without values.
 
-    The store decides how many channels a stream has and how large the domain is; if it is not there, each variable of a stream with levels
-    is taken to have them all, and the window needs an extent. Raises RecipeError if it has none, StoreError if the store can't be read.
+    The store determines the number of channels of a stream and the size of the domain. If it does not exist, each variable of a stream with
+    levels is assumed to have all of them, and the window needs an extent. Raises RecipeError if it has none, StoreError if the store cannot
+    be read.
     """
     layouts, assumed = layouts_of(recipe)
     specs = {name: layout.spec for name, layout in layouts.items()}
@@ -129,13 +130,13 @@ def _asked(counts: Counts) -> int:
 
 
 def model_on_meta(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> StateModel:
-    """The recipe's model without memory for its weights."""
+    """The recipe's model, without allocating memory for its weights."""
     with torch.device("meta"):
         return StateModel(recipe.model, specs)
 
 
 def draw_counts(recipe: Recipe, layouts: Mapping[str, Layout]) -> list[Counts]:
-    """Numbers of tokens in the first steps of a training, of a block where it is a roll-out: the recipe's own task splits windows, with the
+    """Numbers of visible tokens and queries in the first steps of training (per block of a roll-out), drawn by the recipe's own task with the
     seeds of the training."""
     window = {name: _places(recipe.streams[name], layout) for name, layout in layouts.items()}
     counts, blocks = [], blocks_of(recipe.task)
@@ -148,7 +149,7 @@ def draw_counts(recipe: Recipe, layouts: Mapping[str, Layout]) -> list[Counts]:
 
 
 def layouts_of(recipe: Recipe) -> tuple[dict[str, Layout], list[str]]:
-    """The layout of each stream in the recipe's window, and what had to be assumed for it."""
+    """The layout of each stream in the recipe's window, and the assumptions made for it."""
     assumed = []
     stores = {name: recipe.data.stores.get(name, recipe.data.store) for name in recipe.streams}
     datasets: dict[str, xr.Dataset | None] = {}
@@ -174,13 +175,13 @@ def layouts_of(recipe: Recipe) -> tuple[dict[str, Layout], list[str]]:
 
 
 def _window_shapes(recipe: Recipe, records: Mapping[str, Record]) -> dict[str, tuple[int, int]]:
-    """Rows and columns of each stream's window. Of a stream whose own store is not there as many tokens as of the first."""
+    """Rows and columns of each stream's window. A stream whose store does not exist has as many tokens as the first."""
     first, patches = next(iter(recipe.streams)), {name: stream.patch for name, stream in recipe.streams.items()}
     extent = recipe.window.extent or (records[first].grid.shape if first in records else None)
     if extent is None:
         raise RecipeError(f"window.extent: is needed for a cost where store {recipe.data.store} is not there.")
     shapes = dict.fromkeys(recipe.streams, extent)
-    if first in records:  # its grid says how many degrees a window covers
+    if first in records:  # its grid determines how many degrees a window covers
         grids = {name: records[name].grid for name in recipe.streams if name in records}
         shapes |= window_shapes(recipe.window.extent, grids, patches)
     for name in recipe.data.stores:
@@ -199,7 +200,7 @@ def _layout(name: str, stream: Stream, channels: int, window: tuple[int, ...]) -
 
 
 def _places(stream: Stream, layout: Layout) -> Tokens:
-    """Tokens that hold nothing, at regular places: enough for a task to choose among."""
+    """Empty tokens at regular places, which suffice for a task to choose from."""
     time, rows, columns = (np.arange(size) for size in layout.grid)
     levels = stream.levels if layout.groups > 1 else (500.0,)
     coords = torch.tensor(
