@@ -75,7 +75,7 @@ def assume(
     """
     table = known_devices()
     if device not in table:
-        raise CostError(f"device {device}: is not in the table. Those known: {', '.join(table)}.")
+        raise CostError(f"device {device}: is not in the table. Known devices: {', '.join(table)}.")
     row = table[device]
     figures: dict[str, tuple[float | None, str]] = {
         "peak_tflops": (row[precision], row["source"]),
@@ -83,7 +83,7 @@ def assume(
         "power_w": (row["power_w"], f"rated power; {row['source']}"),
         "pue": (PUE, "assumed for an efficient centre; the industry's mean is near 1.56 (Uptime Institute 2024)"),
         "intensity_g_per_kwh": (None, ""),
-        "price_per_hour": (None, "not given: prices are yours to know"),
+        "price_per_hour": (None, "not given"),
     }
     if given.get("intensity_g_per_kwh") is None:
         figures["intensity_g_per_kwh"] = (carbon_intensity(region), f"codecarbon's table, {region}")
@@ -123,7 +123,7 @@ def estimate(assumptions: Assumptions, flops: float | None = None, device_hours:
     Raises CostError unless exactly one of the two is given and its value is possible.
     """
     if (flops is None) == (device_hours is None):
-        raise CostError("give the operations of the training or its device hours, one of them.")
+        raise CostError("give either the operations of the training or its device hours.")
     require_sane("flops", flops)
     require_sane("device_hours", device_hours)
     a = assumptions

@@ -136,8 +136,8 @@ def model_on_meta(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> StateModel:
 
 
 def draw_counts(recipe: Recipe, layouts: Mapping[str, Layout]) -> list[Counts]:
-    """Numbers of visible tokens and queries in the first steps of training (per block of a roll-out), drawn by the recipe's own task with the
-    seeds of the training."""
+    """Numbers of visible tokens and queries in the first steps of training (per block of a roll-out), drawn by the recipe's task with its
+    seeds."""
     window = {name: _places(recipe.streams[name], layout) for name, layout in layouts.items()}
     counts, blocks = [], blocks_of(recipe.task)
     for step in range(DRAWS):
@@ -158,9 +158,9 @@ def layouts_of(recipe: Recipe) -> tuple[dict[str, Layout], list[str]]:
             datasets[store] = open_fields(store)
         except MissingStoreError:
             datasets[store] = None
-            assumed.append(f"store {store} is not there: every variable has all levels of its stream")
+            assumed.append(f"store {store} does not exist: every variable is assumed to have all levels of its stream")
             if store in recipe.data.stores.values():
-                assumed.append(f"a window has as many tokens of {store} as of {recipe.data.store}")
+                assumed.append(f"a window is assumed to have as many tokens of {store} as of {recipe.data.store}")
     task = recipe.task
     slabs = task.training_slabs if isinstance(task, Forecast) else task.slabs
     steps = slabs * max(stream.patch[0] for stream in recipe.streams.values())
@@ -179,7 +179,7 @@ def _window_shapes(recipe: Recipe, records: Mapping[str, Record]) -> dict[str, t
     first, patches = next(iter(recipe.streams)), {name: stream.patch for name, stream in recipe.streams.items()}
     extent = recipe.window.extent or (records[first].grid.shape if first in records else None)
     if extent is None:
-        raise RecipeError(f"window.extent: is needed for a cost where store {recipe.data.store} is not there.")
+        raise RecipeError(f"window.extent: is needed to estimate a cost if store {recipe.data.store} does not exist.")
     shapes = dict.fromkeys(recipe.streams, extent)
     if first in records:  # its grid determines how many degrees a window covers
         grids = {name: records[name].grid for name in recipe.streams if name in records}

@@ -79,7 +79,7 @@ class Climatology:
         """A copy with the statistics of `known` for each of its channels. Raises StoreError if the grid or the hours of the day differ."""
         if not np.array_equal(known.hours_utc, self.hours_utc) or known.grid.shape != self.grid.shape:
             raise StoreError(
-                "the data has other hours of the day or another grid than what is known of it. Prepare it alike."
+                "the data and the known climatology have different hours of the day or grids. Prepare the data as before."
             )
         mean, of_channels = self.mean.copy(), {name: getattr(self, name).copy() for name in OF_CHANNELS}
         for new, channel in enumerate(self.channels):
@@ -244,7 +244,7 @@ def _require_spread(record: Record, spread: np.ndarray, magnitude: np.ndarray) -
     for channel, std, size in zip(record.channels, spread, magnitude, strict=True):
         if not std > SMALLEST_SPREAD * size:
             raise StoreError(
-                f"variable '{channel}' never departs from what is usual at the time of the year and day in the training period, "
+                f"variable '{channel}' never departs from its climatology in the training period, "
                 "expected it to vary. Leave it out or name a longer period."
             )
 

@@ -81,7 +81,7 @@ def _open(store: str) -> xr.Dataset:
         kind = "NetCDF file" if is_netcdf else "Zarr store"
         reason = str(error).strip().split("\n")[0]
         raise StoreError(
-            f"store {store}: is no {kind} that can be read ({reason}). Give a Zarr store or a NetCDF file."
+            f"store {store}: cannot be read as a {kind} ({reason}). Give a Zarr store or a NetCDF file."
         ) from error
 
 
@@ -123,7 +123,7 @@ def _require_times(dataset: xr.Dataset, store: str) -> None:
     values = dataset["time"].values
     if values.size and not (values.dtype.kind == "M" or isinstance(values[0], cftime.datetime)):
         raise StoreError(
-            f"store {store}: time holds {values.dtype} and no times, expected units such as 'hours since 2000-01-01'. "
+            f"store {store}: time holds {values.dtype} instead of times, expected units such as 'hours since 2000-01-01'. "
             "Give it that attribute."
         )
 
@@ -180,7 +180,7 @@ def _in_standard_order(dataset: xr.Dataset, store: str) -> xr.Dataset:
         if not index.is_unique:
             twice = index[index.duplicated()][0]
             raise StoreError(
-                f"store {store}: {axis} has {twice} twice, expected each value once. Remove the duplicates."
+                f"store {store}: {axis} contains {twice} twice, expected each value once. Remove the duplicates."
             )
         if index.is_monotonic_decreasing and len(index) > 1:
             dataset = dataset.isel({axis: slice(None, None, -1)})  # a slice is one contiguous read, an index array many

@@ -103,7 +103,7 @@ class Record:
     def step_h(self) -> float:
         """Hours between steps: the most frequent interval. Raises StoreError if there is only one step."""
         if len(self) < 2:
-            raise StoreError("the period holds one time step, expected at least two. Name a longer period.")
+            raise StoreError("the period has only one time step, expected at least two. Name a longer period.")
         distances, counts = np.unique(np.diff(self.hours).round(6), return_counts=True)
         return float(distances[counts.argmax()])
 
@@ -118,8 +118,8 @@ class Record:
         starts = first[gaps_before[first + steps - 1] == gaps_before[first]]
         if len(starts) == 0:
             raise StoreError(
-                f"the period has {len(self)} time steps of {self.step_h:g} h and no {steps} of them without a gap, "
-                "as one window needs. Name a longer period or a shorter window."
+                f"the period has {len(self)} time steps of {self.step_h:g} h, but no {steps} consecutive ones without a gap, "
+                "which a window needs. Name a longer period or a shorter window."
             )
         return starts
 
@@ -189,7 +189,7 @@ def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]
     known = ", ".join(f"{p:g}" for p in have)
     if not stream.levels:
         raise StoreError(
-            f"variable '{variable}' has levels and the stream names none. Levels: {known}. Name the ones you want."
+            f"variable '{variable}' has levels, but the stream names none. Levels: {known}. Name the ones you want."
         )
     for level in stream.levels:
         if level not in have:
@@ -220,7 +220,7 @@ def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
         ) from error
     if selected.sizes["time"] == 0:
         raise StoreError(
-            f"period {first} to {last}: holds no data. The store has {times[0]} to {times[-1]}. "
+            f"period {first} to {last}: contains no data. The store covers {times[0]} to {times[-1]}. "
             "Name a period inside it."
         )
     return selected

@@ -134,7 +134,7 @@ def simulate(
     if recorded is not None and not overwrite:
         _refuse_other_options(store, recorded, asdict(options))
         if _is_finished(store, state, options):
-            console.print(f"store {store}: is finished already, nothing to do.", soft_wrap=True, highlight=False)
+            console.print(f"store {store}: is already finished, nothing to do.", soft_wrap=True, highlight=False)
             return store
     atmosphere = _simulator(options)
     if recorded is None or overwrite:
@@ -216,7 +216,7 @@ def _packed_frame(
     try:
         return {name: pack(fields[name], packing) for name, packing in PACKING.items()}
     except SimulationError as error:
-        remedy = "Take values nearer to jcm's own, or another seed." if options.physics else "Take another seed."
+        remedy = "Use values closer to jcm's own, or another seed." if options.physics else "Use another seed."
         message = f"store {store}: the model became unstable on day {day:g}: {error}. {remedy}"
         raise SimulationError(message) from None
 
@@ -294,16 +294,16 @@ def _recorded_options(store: Path) -> dict[str, Any]:
     try:
         return WITHOUT_CHANGES | json.loads(str(zarr.open_group(store, mode="r").attrs["simulation"]))
     except (OSError, KeyError, ValueError):
-        raise SimulationError(f"store {store}: exists and is no simulated record. Give another path.") from None
+        raise SimulationError(f"store {store}: exists but is not a simulated record. Give another path.") from None
 
 
 def _refuse_other_options(store: Path, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     asked = json.loads(json.dumps(asked))
     differ = [name for name, value in asked.items() if recorded.get(name) != value]
     if differ:
-        options = ", ".join(f"{name} {recorded.get(name)} (asked: {asked[name]})" for name in differ)
+        options = ", ".join(f"{name} {recorded.get(name)} (requested: {asked[name]})" for name in differ)
         raise SimulationError(
-            f"store {store}: was made with {options}. Ask for these, give another path, or overwrite."
+            f"store {store}: was made with {options}. Request these options, give another path, or overwrite."
         )
 
 

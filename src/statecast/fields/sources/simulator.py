@@ -60,18 +60,22 @@ class SimulationOptions:
             ("truncation", self.truncation in TIME_STEP_MIN, f"one of {', '.join(map(str, TIME_STEP_MIN))}"),
             ("interval_h", self.interval_h > 0 and 24 % self.interval_h == 0, "whole hours that divide 24"),
             ("days", frames >= 1 and frames % 1 == 0, f"a positive {whole[2:]}"),
-            ("seed", 0 <= self.seed < 2**31, "of 0 to 2147483647"),
+            ("seed", 0 <= self.seed < 2**31, "0 to 2147483647"),
             ("spin_up_days", self.spin_up_days >= 0, "0 or more"),
             ("chunk_frames", self.chunk_frames > 0, "1 or more"),
             ("restart_days", apart >= 0 and apart % 1 == 0, f"0, or {whole}"),
             ("physics", all(map(math.isfinite, self.physics.values())), "finite numbers"),
-            ("physics", bool(self.physics) or not apart, "a parameter that is changed: restarts alone change nothing"),
+            (
+                "physics",
+                bool(self.physics) or not apart,
+                "at least one changed parameter: restarts alone have no effect",
+            ),
             (
                 "chunk_frames",
                 not apart or self.chunk_frames % apart == 0,
-                f"a multiple of the {apart:g} between restarts",
+                f"a multiple of the {apart:g} frames between restarts",
             ),
-            ("levels_hpa", levels_fit, f"one or more different levels of {low:g} to {high:g} hPa"),
+            ("levels_hpa", levels_fit, f"one or more distinct levels from {low:g} to {high:g} hPa"),
         )
         for name, holds, expected in rules:
             if not holds:
@@ -199,7 +203,7 @@ class Atmosphere:
         """Continue from a saved state. Raises SimulationError if it is missing or unreadable."""
         from jcm.checkpoint import load_checkpoint
 
-        remedy = "The run can't go on without: put it back, or start anew with overwrite."
+        remedy = "The run cannot resume without it: restore it, or start again with overwrite."
         if not path.exists():
             raise SimulationError(f"state {path}: is missing. {remedy}")
         try:
@@ -246,7 +250,9 @@ def _changed(parameters: Any, changes: Mapping[str, float]) -> Any:
         if jnp.issubdtype(jnp.result_type(getattr(getattr(parameters, scheme.name), parameter.name)), jnp.floating)
     }
     if unknown := sorted(set(changes) - known):
-        raise SimulationError(f"physics {unknown[0]}: is no parameter of SPEEDY. It has: {', '.join(sorted(known))}.")
+        raise SimulationError(
+            f"physics {unknown[0]}: is not a parameter of SPEEDY. Known parameters: {', '.join(sorted(known))}."
+        )
     for name, value in changes.items():
         scheme, parameter = name.split(".")
         changed = replace(getattr(parameters, scheme), **{parameter: jnp.array(float(value))})

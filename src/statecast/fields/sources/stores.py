@@ -21,7 +21,7 @@ def open_stores(
     Raises StoreError as `open_fields` does, for a store of an unknown stream, and for stores without common times.
     """
     if unknown := [name for name in own if name not in streams]:
-        raise StoreError(f"a store is given for stream {unknown[0]}, which there isn't. Streams: {', '.join(streams)}.")
+        raise StoreError(f"a store is given for the unknown stream {unknown[0]}. Streams: {', '.join(streams)}.")
     opened = {name: open_fields(store) for name, store in own.items()}
     if missing := [name for name in streams if name not in own]:
         opened |= dict.fromkeys(missing, open_fields(data))

@@ -201,6 +201,6 @@ def require_covered(target: Grid, grid: Grid) -> None:
     )
     if south or north or outside:
         raise StoreError(
-            f"covers {target.box}, expected a part of the grid that it is guessed from, which covers {grid.box}. "
+            f"covers {target.box}, expected a part of the grid of its first guess, which covers {grid.box}. "
             "Give stores of the same region, or cut the finer one."
         )

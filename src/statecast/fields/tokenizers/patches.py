@@ -83,6 +83,6 @@ def check_patch(shape: tuple[int, ...], patch: Patch, groups: int = 1) -> None:
             )
     if channels % groups:
         raise ValueError(
-            f"{groups} tokens a place cannot share {channels} channels evenly, expected a multiple of {groups}. "
+            f"{groups} tokens per place cannot share {channels} channels evenly, expected a multiple of {groups}. "
             "Give each variable every level."
         )
