@@ -96,7 +96,7 @@ def simulate(
     surface pressure is 1000 hPa, 15 hPa more than the Earth's, so sea-level pressure is higher by the same amount.
 
     `physics` changes parameters of SPEEDY from jcm's values, by scheme and name (`convection.trcnv`: 12), which gives a different model of
-    the same world. With `restart_days`, this model restarts every so many days, first one interval before `start`, from the state of a
+    the same world. With `restart_days`, this model restarts at that interval, first one `interval_h` before `start`, from the state of a
     reference run alongside it, with jcm's own physics and otherwise the same options. The difference between the two is then the error
     of a forecast by an imperfect model, and the first frame is a forecast of `interval_h` hours. `forecast_period` in the store gives the
     hours since the last restart. Restarts reproduce a separate reference run only if both are made on the same machine: weather amplifies
