@@ -49,7 +49,9 @@ def sizes(recipe: FieldRecipe) -> Sizes:
         codec = _assumed_label(label)
         specs[name], window[name] = codec.spec, codec.tokens(None)
         assumed.append(
-            f"stream {name} has {len(codec.classes)} classes" if codec.classes else f"stream {name} is a number"
+            f"stream {name} is assumed to have {len(codec.classes)} classes"
+            if codec.classes
+            else f"stream {name} is assumed to be a number"
         )
     return Sizes(specs, window, tuple(assumed))
 
@@ -68,9 +70,9 @@ def _datasets(recipe: FieldRecipe, stores: Mapping[str, str]) -> tuple[dict[str,
             datasets[store] = open_fields(store)
         except MissingStoreError:
             datasets[store] = None
-            assumed.append(f"store {store} is not there: every variable has all levels of its stream")
+            assumed.append(f"store {store} does not exist: every variable is assumed to have all levels of its stream")
             if store in recipe.data.stores.values():
-                assumed.append(f"a window has as many tokens of {store} as of {recipe.data.store}")
+                assumed.append(f"a window is assumed to have as many tokens of {store} as of {recipe.data.store}")
     return datasets, assumed
 
 
@@ -79,7 +81,7 @@ def _window_shapes(recipe: FieldRecipe, records: Mapping[str, Record]) -> dict[s
     first, patches = next(iter(recipe.fields)), {name: stream.patch for name, stream in recipe.fields.items()}
     extent = recipe.window.extent or (records[first].grid.shape if first in records else None)
     if extent is None:
-        raise RecipeError(f"window.extent: is needed for a cost where store {recipe.data.store} is not there.")
+        raise RecipeError(f"window.extent: is needed to estimate a cost if store {recipe.data.store} does not exist.")
     shapes = dict.fromkeys(recipe.fields, extent)
     if first in records:  # its grid says how many degrees a window covers
         grids = {name: records[name].grid for name in recipe.fields if name in records}
