@@ -107,7 +107,6 @@ class AxisSpots(nn.Module):
 
     def __init__(self, axis: Axis, heads: int) -> None:
         super().__init__()
-        self.axis = axis.name
         self.on_unit_sphere = axis.of_kind.on_unit_sphere
         self.reach = axis.of_kind.reach(axis.spacing)
         shift, log_width = starting_spots(axis, heads)
@@ -159,7 +158,7 @@ class GeometricAttention(nn.Module):
         self.heads, self.head_size = heads, width // heads
         self.content_size = self.head_size - self.geometry_size
         measured = [axis for axis in axes if axis.of_kind.metric is not None]
-        self.spots = nn.ModuleList(AxisSpots(axis, heads) for axis in measured)
+        self.spots = nn.ModuleDict({axis.name: AxisSpots(axis, heads) for axis in measured})
         self.to_query = nn.Linear(width, heads * self.content_size, bias=False)
         self.to_key = nn.Linear(width, heads * self.content_size, bias=False)
         self.to_value = nn.Linear(width, width, bias=False)
@@ -202,10 +201,9 @@ class GeometricAttention(nn.Module):
 
     def project_queries(self, queries: Float[Tensor, "B N W"], at: Geometry) -> Float[Tensor, "B H N D"]:
         content = self._split(self.to_query(queries)) / math.sqrt(self.content_size)
-        geometry = [spot.query(at.along[axis]) for axis, spot in self._named_spots()]
-        spots = dict(self._named_spots())
+        geometry = [self._spot(axis).query(at.along[axis]) for axis in self.spots]
         for group in at.partly:
-            constants = [spots[axis].constant(at.along[axis]) for axis in group]
+            constants = [self._spot(axis).constant(at.along[axis]) for axis in group]
             geometry.append(torch.stack(constants).sum(dim=0))
         return torch.cat([content, *self._padded(geometry)], dim=-1)
 
@@ -215,7 +213,7 @@ class GeometricAttention(nn.Module):
         """Key and value of each head."""
         content = self._split(self.to_key(context))
         geometry = []
-        for axis, _ in self._named_spots():
+        for axis in self.spots:
             along = where.along[axis]
             geometry.append(along.metric)
             if along.square is not None:
@@ -224,8 +222,10 @@ class GeometricAttention(nn.Module):
         of_heads = [part[:, None].expand(-1, self.heads, -1, -1) for part in self._padded(geometry)]
         return torch.cat([content, *of_heads], dim=-1), self._split(self.to_value(context))
 
-    def _named_spots(self) -> list[tuple[str, AxisSpots]]:
-        return [(spot.axis, spot) for spot in self.spots if isinstance(spot, AxisSpots)]
+    def _spot(self, axis: str) -> AxisSpots:
+        spot = self.spots[axis]
+        assert isinstance(spot, AxisSpots)
+        return spot
 
     def _split(self, tokens: Float[Tensor, "B N HD"]) -> Float[Tensor, "B H N D"]:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -35,6 +35,7 @@ class TaskOptions(BaseModel):
 
     kind: str
     needs_order: ClassVar[bool] = False
+    asks_content: ClassVar[bool] = True  # False: it asks about visible tokens, which no head answers
 
     @property
     def window_slabs(self) -> int:
