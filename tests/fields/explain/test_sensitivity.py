@@ -80,7 +80,7 @@ def test_the_path_of_the_anchor_is_included(make_trained, store):
     trained, store = make_trained(), store.fillna(store.mean("time"))
     for parameter in trained.model.heads.parameters():
         torch.nn.init.zeros_(parameter)
-    correlation = trained.model.correlation_of("air")
+    correlation = trained.model.anchors["air"].of_lag
     correlation.copy_(0.9 ** torch.arange(correlation.shape[1]))
     explained = explain(trained, store, AT, QUERY, lead_time_h=6)
     field = explained.sensitivity.fillna(0)

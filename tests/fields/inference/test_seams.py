@@ -39,7 +39,7 @@ def far_sighted(record):
     tokenizers = {"air": FieldTokenizer(STREAM, fit_climatology(record))}
     options = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4, reach_deg=60.0)
     model = build(options, tokenizers, 0).eval()
-    model.correlation_of("air").zero_()
+    model.anchors["air"].of_lag.zero_()
     with torch.no_grad():
         for parameter in model.coordinates.parameters():
             parameter.mul_(0.3)
@@ -53,7 +53,7 @@ def far_sighted(record):
             "task": {"kind": "forecast", "history": 1, "leads": 1},
             "window": {"extent": extent},
         }
-        return TrainedModel(model, tokenizers, read_recipe(recipe).as_dict())
+        return TrainedModel(model, tokenizers, read_recipe(recipe))
 
     return make
 
