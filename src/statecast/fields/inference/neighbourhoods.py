@@ -9,6 +9,11 @@ from statecast.trained import TrainedModel
 SEED = 0  # of the places where neighbourhoods are verified: the same in every run
 
 
+def slab_depth(trained: TrainedModel) -> int:
+    """Time steps of a slab: the depth of the deepest tokens."""
+    return max(codec.stream.patch[0] for codec in trained.codecs.values())
+
+
 def model_windows(trained: TrainedModel) -> Windows:
     """The windows that a model was trained on."""
     grids = {name: codec.climatology.grid for name, codec in trained.codecs.items()}
