@@ -4,7 +4,7 @@ A domain is a package that holds one object with the members of `Domain`. Those 
 the entry point group `statecast.domains`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -70,6 +70,18 @@ class Source(Protocol):
         """Where the window that `draw` would draw lies, in words."""
         ...
 
+    def cases(self) -> Sequence["Case"]:
+        """The windows of the split in their order, each made when it is asked for: for evaluation and for representations."""
+        ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """One window and what it is called: a time, a number."""
+
+    label: Any
+    window: Window
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -95,6 +107,10 @@ class Domain(Protocol):
 
     def open(self, recipe: Any, split: Split, known: Mapping[str, Codec]) -> Source:
         """The record of a split; a stream that is `known` keeps its codec. Statistics come from the training split alone."""
+        ...
+
+    def with_data(self, recipe: Any, data: str | None, period: tuple[str, str] | None) -> Any:
+        """The recipe with other data, and with `period` as its validation split; None: those that it has."""
         ...
 
     def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Codec]:

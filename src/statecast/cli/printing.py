@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from statecast.evaluation.samples import SampleScores
     from statecast.fields.evaluation import Verification
 
 
@@ -29,6 +30,16 @@ def print_skill(verifications: "Sequence[Verification]", *, before: str = "", le
         if lead_time_h is not None and leads != (None,):
             leads, ahead = (lead_time_h,), f" {lead_time_h:g} h ahead"
         print_table(f"{before}{task}, RMSE{ahead}", relative_table(shown, leads))
+
+
+def print_sample_scores(scores: "Sequence[SampleScores]") -> None:
+    """A table of the scores of whole samples, each with its 95 % interval."""
+    rows = [["stream", "forecast", "metric", "value", "95 % interval", "samples"]]
+    for each in scores:
+        for record in each.records():
+            numbers = (f"{record['value']:.4g}", f"{record['low']:.4g} to {record['high']:.4g}", str(record["n"]))
+            rows.append([record["stream"], record["forecast"], record["metric"], *numbers])
+    print_table(scores[0].task if scores else "nothing was asked", rows)
 
 
 def print_table(title: str, rows: list[list[str]]) -> None:

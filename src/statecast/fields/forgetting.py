@@ -47,7 +47,9 @@ def may_forget(base: TrainedModel, tokenizers: Tokenizers, recipe: FieldRecipe) 
 
 
 def _known(tokenizers: Tokenizers) -> dict[str, set[str]]:
-    return {name: {str(c) for c in t.climatology.channels} for name, t in tokenizers.items()}
+    """The channels of each stream of fields; labels beside them make no one forget."""
+    fields = {name: codec for name, codec in tokenizers.items() if isinstance(codec, FieldTokenizer)}
+    return {name: {str(channel) for channel in codec.climatology.channels} for name, codec in fields.items()}
 
 
 def why_no_report(base: TrainedModel, tokenizers: Tokenizers, recipe: FieldRecipe) -> str | None:

@@ -14,10 +14,10 @@ from statecast.config import read_recipe
 from statecast.fields.evaluation import Verification, write_scores
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
 from statecast.fields.evaluation.report import RunFacts, write_report
-from statecast.fields.evaluation.verify import progress_bar, verify
+from statecast.fields.evaluation.verify import verify
 from statecast.fields.recipe import FieldRecipe
 from statecast.fields.sources import Record, open_fields
-from statecast.outputs import new_output
+from statecast.outputs import new_output, progress_bar
 from statecast.runs import finetune, pretrain
 
 HELD_OUT = ("2001-01-01", "2001-02-28")
@@ -68,7 +68,7 @@ def quickstart(
         with watch.time("control from scratch"):
             scratch = pretrain(tuning, runs["scratch"], title="from scratch", progress=progress)
         dataset = open_fields(base.data.store)
-        record = Record.open(dataset, next(iter(base.streams.values())), period)
+        record = Record.open(dataset, next(iter(base.fields.values())), period)
         with watch.time("evaluation"):
             verifications = verify(
                 {"model": model, "scratch": scratch},

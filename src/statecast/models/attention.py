@@ -26,9 +26,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from statecast.axes import Axis, columns_of
+from statecast.streams import PADDING
 
 MULTIPLE = 8  # geometry is padded to a multiple of it, so that the sizes of heads stay multiples of 8
 SMALLEST_GEOMETRY = MULTIPLE
@@ -188,9 +189,7 @@ class GeometricAttention(nn.Module):
             if visible is None:
                 mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
             else:
-                sees = visible.any(dim=-1, keepdim=True)[:, None]
-                mask = visible[:, None] | ~sees  # a softmax over nothing is not a number
-                mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0) * sees
+                mixed = _masked_attention(query, key, value, visible)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def project(
@@ -240,6 +239,25 @@ class GeometricAttention(nn.Module):
                 "streams lack axes in more ways than the model has room for. Give the streams the same axes, or train a new model."
             )
         return [*parts, parts[0].new_zeros((*parts[0].shape[:-1], spare))] if parts and spare else list(parts)
+
+
+def _masked_attention(
+    query: Float[Tensor, "B H N D"],
+    key: Float[Tensor, "B H M D"],
+    value: Float[Tensor, "B H M D"],
+    visible: Bool[Tensor, "B #N M"],
+) -> Float[Tensor, "B H N D"]:
+    """Attention to visible keys alone; 0 for a query that sees nothing.
+
+    Keys are padded to a multiple of `streams.PADDING`, so that sums over them are made in the same order whatever the padding is.
+    """
+    missing = -visible.shape[-1] % PADDING
+    if missing:
+        key, value = pad(key, (0, 0, 0, missing)), pad(value, (0, 0, 0, missing))
+        visible = pad(visible, (0, missing))
+    sees = visible.any(dim=-1, keepdim=True)[:, None]
+    mask = visible[:, None] | ~sees  # a softmax over nothing is not a number
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0) * sees
 
 
 def starting_spots(axis: Axis, heads: int) -> tuple[Tensor | None, Tensor]:

@@ -1,15 +1,13 @@
 """Verification of models by what they were trained for, and of one model by the question of another."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
 from statecast.fields.evaluation.tasks import TASKS, verify_task
 from statecast.fields.evaluation.verification import Verification, verify_forecast
 from statecast.fields.sources import Record, Stores
+from statecast.outputs import progress_bar
 from statecast.trained import ModelError, TrainedModel
 
 
@@ -40,21 +38,6 @@ def verify(
 def _training_records(trained: TrainedModel, stores: Stores) -> dict[str, Record]:
     period = trained.recipe.data.train
     return {name: Record.open(stores[name], t.stream, period) for name, t in trained.codecs.items()}
-
-
-@contextlib.contextmanager
-def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
-    """A bar that is told the share that is done."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        disable=not shown,
-    ) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _named(found: Mapping[str, list[Verification]]) -> list[Verification]:

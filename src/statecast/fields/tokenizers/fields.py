@@ -1,6 +1,6 @@
 """Gridded fields as tokens: anomalies in units of their standard deviation, with coordinates.
 
-Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, G value in it and around it, C coordinate, B any leading axes.
+Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, G value in a token and margin, C coordinate, B leading axes.
 """
 
 import math
@@ -22,16 +22,16 @@ from statecast.fields.tokenizers.patches import check_patch, join_patches, split
 from statecast.fields.tokenizers.windows import Place, whole_domain
 from statecast.streams import Tokens
 
-LARGEST_LOG = 20.0  # e^20 scales: what an untrained model may answer stays a number
+LARGEST_LOG = 20.0  # e^20 scales: keeps the answers of an untrained model finite
 
 
 @dataclass(frozen=True)
 class FieldTokenizer:
-    """Reads windows of a record as tokens, and writes tokens as fields.
+    """Converts windows of a record to tokens, and tokens to fields.
 
     value = (f(field) - f(climatology(time of the year, hour, place))) / std of such anomalies in the training period
 
-    with f(x) = x, or log(1 + x / scale) for what has a `log_scale`, whose anomalies are then differences of logarithms, without a unit.
+    where f(x) = x, or log(1 + x / scale) for variables with a `log_scale`, whose anomalies are dimensionless differences of logarithms.
     """
 
     stream: Stream
@@ -39,7 +39,7 @@ class FieldTokenizer:
 
     @classmethod
     def fit(cls, stream: Stream, record: Record, reference: Reference | None = None) -> "FieldTokenizer":
-        """With the statistics of a record: give it the training period only. `reference` and errors as of `fit_climatology`."""
+        """Fit the statistics to a record of the training period only. For `reference` and errors, see `fit_climatology`."""
         tokenizer = cls(stream, fit_climatology(record, reference))
         if not stream.log_scale:
             return tokenizer
@@ -62,7 +62,7 @@ class FieldTokenizer:
 
     @property
     def groups(self) -> int:
-        """Tokens at each place and time: 1, or one a level."""
+        """Tokens at each place and time: 1, or one per level."""
         return 1 if self.stream.levels_share_token else len(self.stream.levels)
 
     @cached_property
@@ -108,11 +108,11 @@ class FieldTokenizer:
         return len(self.climatology.channels) // self.groups, steps, rows * columns
 
     def correlation(self) -> Float[np.ndarray, "V K"]:
-        """Of anomalies with those K steps before, for each channel of a token; the mean over levels if each has its own tokens."""
+        """Correlation of anomalies with those K steps earlier, for each channel of a token; mean over levels if each has its own tokens."""
         return self.climatology.correlation.reshape(-1, self.groups, self.climatology.correlation.shape[1]).mean(axis=1)
 
     def channel_order(self) -> np.ndarray:
-        """Order of the channels along V of a token array: by level first if each level has its own tokens."""
+        """Order of the channels along V in a token array: by level first if each level has its own tokens."""
         channels = np.arange(len(self.climatology.channels))
         return channels if self.groups == 1 else channels.reshape(-1, self.groups).T.reshape(-1)
 
@@ -140,7 +140,7 @@ class FieldTokenizer:
         return np.where(self.is_logarithmic, logs, plain)
 
     def slope(self, fields: Float[np.ndarray, "*B V H W"]) -> Float[np.ndarray, "*B V H W"]:
-        """Change of fields for one unit of their token values: ∂field / ∂value."""
+        """Change of the fields per unit of their token values: ∂field / ∂value."""
         return self._scale() * np.where(self.is_logarithmic, np.maximum(fields, 0) + self._log_scale, 1.0)
 
     def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
@@ -160,11 +160,11 @@ class FieldTokenizer:
     def to_fields(
         self, anomalies: Float[np.ndarray, "E T V H W"], usual: Float[np.ndarray, "T V H W"]
     ) -> Float[np.ndarray, "E T V H W"]:
-        """Members' anomalies added to what is usual; no member of what was never negative in training is negative."""
+        """Anomalies of the members added to the climatology; channels that were never negative in training stay non-negative."""
         fields = anomalies + usual
         if self.stream.log_scale:
             logs = np.minimum(anomalies + np.log1p(np.maximum(usual, 0) / self._log_scale), LARGEST_LOG)
-            with np.errstate(invalid="ignore"):  # inf * 0, where it is not taken
+            with np.errstate(invalid="ignore"):  # inf * 0, where the result is not used
                 fields = np.where(self.is_logarithmic, self._log_scale * np.expm1(logs), fields)
         for channel in np.flatnonzero(self.climatology.lowest >= 0):
             if (fields[:, :, channel] < 0).any():
@@ -180,7 +180,7 @@ class FieldTokenizer:
         return torch.from_numpy(split_patches(fields[:, self.channel_order()], self.stream.patch, self.groups))
 
     def with_margin(self, fields: Float[np.ndarray, "T V H W"], *, periodic: bool) -> Float[torch.Tensor, "N G"]:
-        """As `from_anomalies`, with what lies around each token, see `split_with_margin`."""
+        """As `from_anomalies`, with a margin around each token, see `split_with_margin`."""
         ordered = self._scaled(fields)[:, self.channel_order()]
         return torch.from_numpy(split_with_margin(ordered, self.stream.patch, self.groups, periodic=periodic))
 
@@ -240,9 +240,9 @@ def solar_time_rad(
 
 
 def non_negative(members: Float[np.ndarray, "E *grid"], iterations: int = 6) -> Float[np.ndarray, "E *grid"]:
-    """Members max(x - s, 0), with s such that their mean stays what it was (or 0, if that was negative).
+    """Members max(x - s, 0), where s preserves their mean (or gives 0 if the mean was negative).
 
-    Cutting negative rain off alone would make every ensemble mean too wet. Newton's method: the mean is piecewise linear in s.
+    Only truncating negative rain would make every ensemble mean too wet. Newton's method is used: the mean is piecewise linear in s.
     """
     target = np.maximum(members.mean(axis=0), 0.0)
     shift = np.zeros_like(target)
