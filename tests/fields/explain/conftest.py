@@ -50,7 +50,7 @@ def make_trained(store) -> MakeTrained:
             torch.manual_seed(1)
             for parameter in model.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-        return TrainedModel(model, tokenizers, read_recipe(recipe).as_dict())
+        return TrainedModel(model, tokenizers, read_recipe(recipe))
 
     return make
 

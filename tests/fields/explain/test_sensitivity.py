@@ -1,7 +1,5 @@
 """Sensitivities against finite differences, through the whole path from fields in the units of the store."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from statecast.fields.explain import ask_point, explain
 from statecast.fields.explain.forecast_sensitivity import forecast_sensitivity
 from statecast.fields.explain.labelled import point_fields, slope
 from statecast.fields.explain.point import value_in_token
-from statecast.fields.inference import forecast
+from statecast.fields.inference import forecast, rollout
 from statecast.fields.streams import Stream
 from statecast.trained import ModelError
 
@@ -21,8 +19,12 @@ from .conftest import AT, QUERY
 @pytest.fixture(autouse=True)
 def heads_are_members(monkeypatch):
     """What is explained is the mean of the heads; drawn members have it on average alone."""
-    module = sys.modules["statecast.fields.inference.forecast"]  # the package's name for it is the function
-    monkeypatch.setattr(module, "draw_member", lambda heads, member, grid, hours: heads[member])
+
+    def of_its_own_head(heads, normal):
+        members = torch.arange(len(normal))
+        return heads.expand(len(normal), -1, -1, -1)[members, :, members]
+
+    monkeypatch.setattr(rollout, "quantiles", of_its_own_head)
 
 
 @pytest.mark.parametrize("which", ["mean", 2])
@@ -80,7 +82,7 @@ def test_the_path_of_the_anchor_is_included(make_trained, store):
     trained, store = make_trained(), store.fillna(store.mean("time"))
     for parameter in trained.model.heads.parameters():
         torch.nn.init.zeros_(parameter)
-    correlation = trained.model.correlation_of("air")
+    correlation = trained.model.anchors["air"].of_lag
     correlation.copy_(0.9 ** torch.arange(correlation.shape[1]))
     explained = explain(trained, store, AT, QUERY, lead_time_h=6)
     field = explained.sensitivity.fillna(0)

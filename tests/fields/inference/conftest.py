@@ -30,7 +30,7 @@ def make_trained(global_store):
             "streams": {n: s.model_dump() for n, s in streams.items()},
             "task": {"kind": "forecast", "history": 1, "leads": 2} | task,
         }
-        return TrainedModel(build(options, tokenizers, 0).eval(), tokenizers, read_recipe(recipe).as_dict())
+        return TrainedModel(build(options, tokenizers, 0).eval(), tokenizers, read_recipe(recipe))
 
     return make
 
@@ -43,8 +43,8 @@ def persistent(make_trained):
         trained = make_trained(**options)
         for parameter in trained.model.heads.parameters():
             torch.nn.init.zeros_(parameter)
-        for correlation in trained.model.correlation.values():
-            correlation.of_lag.copy_(DAMPED_A_STEP ** torch.arange(correlation.of_lag.shape[1]))
+        for anchor in trained.model.anchors.values():
+            anchor.of_lag.copy_(DAMPED_A_STEP ** torch.arange(anchor.of_lag.shape[1]))
         return trained
 
     return make

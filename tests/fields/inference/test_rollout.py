@@ -29,10 +29,10 @@ class FirstOrderProcess(torch.nn.Module):
         quantiles = torch.from_numpy(ndtri((np.arange(HEADS) + 0.5) / HEADS)).float()
         self.quantiles = torch.nn.Parameter(quantiles[:, None], requires_grad=False)
 
-    def forward(self, context, queries):
+    def answer(self, question):
         said = {}
-        for name, asked in queries.items():
-            shown = context[name]  # one step; the asked ones follow it in the same order of places
+        for name, asked in question.queries.items():
+            shown = question.context[name]  # one step; the asked ones follow it in the same order of places
             last = shown.values.repeat(1, len(asked) // len(shown), 1)
             lead_h = asked.coordinate("offset_h") - shown.coordinate("offset_h")[:, :1]
             kept = torch.exp(-lead_h / DECAY_H)[..., None]
@@ -49,9 +49,9 @@ def rolled_out(make_trained, make_store):
     def make(leads: int) -> tuple[np.ndarray, np.ndarray]:
         store = open_fields(make_store(steps=80))
         plain = make_trained(store=store, names=("surface",), history=1, leads=leads)
-        trained = TrainedModel(FirstOrderProcess(), plain.tokenizers, plain.recipe)
+        trained = TrainedModel(FirstOrderProcess(), plain.codecs, plain.recipe)
         fields = forecast(trained, store, str(store.time.values[INIT]), STEPS, MEMBERS).msl[0].values
-        tokenizer = plain.tokenizers["surface"]
+        tokenizer = plain.codecs["surface"]
         record = Record.open(store, tokenizer.stream)
         usual = tokenizer.usual(record, whole_domain(record.grid, INIT + 1, STEPS))[:, 0]
         return (fields - usual) / tokenizer.climatology.anomaly_std[0], record.grid.cell_area

@@ -6,6 +6,7 @@ import xarray as xr
 
 from statecast.fields.inference import forecast
 from statecast.fields.inference.tiles import blend, tiles
+from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Grid
 from statecast.trained import TrainedModel
 
@@ -85,7 +86,9 @@ def test_there_are_no_seams_in_the_spectrum_nor_at_the_borders():
 
 
 def on_neighbourhoods(trained: TrainedModel, extent) -> TrainedModel:
-    return TrainedModel(trained.model, trained.codecs, trained.recipe | {"window": {"extent": extent}})
+    return TrainedModel(
+        trained.model, trained.codecs, trained.recipe.model_copy(update={"window": WindowOptions(extent=extent)})
+    )
 
 
 def test_a_model_whose_answers_are_local_forecasts_the_same_by_tiles_as_at_once(persistent, global_store):

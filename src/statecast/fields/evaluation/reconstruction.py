@@ -12,8 +12,8 @@ from statecast.fields.evaluation.baselines import interpolate_shown
 from statecast.fields.evaluation.references import area_of, read_place
 from statecast.fields.evaluation.scores import statistics
 from statecast.fields.evaluation.verification import Verification, by_stream, every, stack_starts
-from statecast.fields.inference.forecast import check_record, slab_depth
-from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
+from statecast.fields.inference.forecast import check_record
+from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
 from statecast.fields.tokenizers.first_guess import part_of

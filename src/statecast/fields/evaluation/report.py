@@ -19,9 +19,10 @@ from statecast.fields.evaluation.reconstruction import masked_task, plain_mask, 
 from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.evaluation.tasks import TASKS, Case, ask, scored_streams, task_of
 from statecast.fields.evaluation.verification import Verification, forecast_case
-from statecast.fields.inference.forecast import forecast_block, forecast_task, slab_depth
+from statecast.fields.inference.blocks import forecast_block
+from statecast.fields.inference.forecast import forecast_task
 from statecast.fields.inference.members import draw_member
-from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
+from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Grid, Record
 from statecast.fields.tokenizers.first_guess import first_guess, part_of
 from statecast.fields.tokenizers.windows import whole_domain

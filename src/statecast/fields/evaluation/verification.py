@@ -14,7 +14,9 @@ from jaxtyping import Float
 
 from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, persistence
 from statecast.fields.evaluation.scores import METRICS, OF_EVENTS, block_bootstrap, rank_counts, score, statistics
-from statecast.fields.inference.forecast import check_record, forecast_block, forecast_task, slab_depth
+from statecast.fields.inference.blocks import forecast_block
+from statecast.fields.inference.forecast import check_record, forecast_task
+from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.sources import Record
 from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, Place

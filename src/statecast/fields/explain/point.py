@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from statecast.fields.fill import Fill
 from statecast.fields.inference.complete import record_at
-from statecast.fields.inference.forecast import slab_depth
+from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import select_period

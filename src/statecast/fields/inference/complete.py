@@ -14,9 +14,9 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from statecast.answer import answer
-from statecast.fields.inference.forecast import check_record, labelled, slab_depth, with_attributes
+from statecast.fields.inference.forecast import check_record, labelled, with_attributes
 from statecast.fields.inference.members import check_members, draw_members
-from statecast.fields.inference.neighbourhoods import model_windows, tiled_places
+from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
 from statecast.fields.inference.tiles import blend, weighted
 from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record, StoreError, Stores

@@ -5,6 +5,11 @@ from statecast.fields.tokenizers import Place, Windows
 from statecast.trained import TrainedModel
 
 
+def slab_depth(trained: TrainedModel) -> int:
+    """Time steps of a slab: the depth of the deepest tokens."""
+    return max(codec.stream.patch[0] for codec in trained.codecs.values())
+
+
 def model_windows(trained: TrainedModel) -> Windows:
     """The windows that a model was trained on."""
     grids = {name: codec.climatology.grid for name, codec in trained.codecs.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import nn
 
 from statecast.axes import SURFACE_PRESSURE_HPA, column_names
@@ -173,16 +173,19 @@ class FieldTokenizer:
 
     def from_anomalies(self, fields: Float[np.ndarray, "T V H W"]) -> Float[torch.Tensor, "N P"]:
         """The inverse of `to_anomalies`: anomalies in the units of the channels as token values."""
-        return torch.from_numpy(split_patches(self._scaled(fields), self.stream.patch, self.groups))
+        return self.cut(self._scaled(fields))
+
+    def cut(self, fields: Shaped[np.ndarray, "T V H W"]) -> Shaped[torch.Tensor, "N P"]:
+        """Fields over a window as values of tokens, in units of their own."""
+        return torch.from_numpy(split_patches(fields[:, self.channel_order()], self.stream.patch, self.groups))
 
     def with_margin(self, fields: Float[np.ndarray, "T V H W"], *, periodic: bool) -> Float[torch.Tensor, "N G"]:
         """As `from_anomalies`, with a margin around each token, see `split_with_margin`."""
-        return torch.from_numpy(
-            split_with_margin(self._scaled(fields), self.stream.patch, self.groups, periodic=periodic)
-        )
+        ordered = self._scaled(fields)[:, self.channel_order()]
+        return torch.from_numpy(split_with_margin(ordered, self.stream.patch, self.groups, periodic=periodic))
 
     def _scaled(self, fields: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "T V H W"]:
-        return (fields / self._scale())[:, self.channel_order()].astype(np.float32)
+        return (fields / self._scale()).astype(np.float32)
 
     def coordinates(self, record: Record, place: Place) -> Float[torch.Tensor, "N C"]:
         """The centre of each token along `field_axes`; the offset counts from the first step of the window."""
