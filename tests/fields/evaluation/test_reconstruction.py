@@ -8,6 +8,7 @@ import torch
 
 from statecast.fields.evaluation import verify_reconstruction, write_scores
 from statecast.fields.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
+from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Record
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
@@ -89,8 +90,13 @@ def test_of_several_streams_each_is_hidden_and_scored(make_trained, training, he
     assert all(case.hidden.mean() == pytest.approx(0.75, abs=0.05) for case in cases.values())
 
 
+def with_extent(trained: TrainedModel, extent: tuple[int, int]) -> TrainedModel:
+    recipe = trained.recipe.model_copy(update={"window": WindowOptions(extent=extent)})
+    return TrainedModel(trained.model, trained.codecs, recipe)
+
+
 def on_neighbourhoods(trained: TrainedModel) -> TrainedModel:
-    return TrainedModel(trained.model, trained.codecs, trained.recipe | {"window": {"extent": [6, 12]}})
+    return with_extent(trained, (6, 12))
 
 
 def test_a_model_of_neighbourhoods_is_verified_on_one_at_each_start(make_trained, held_out):
@@ -118,6 +124,6 @@ def test_scores_of_a_neighbourhood_are_weighted_by_the_areas_of_its_own_cells(ma
 
 def test_an_extent_of_the_whole_grid_is_verified_as_the_whole_to_the_bit(make_trained, held_out):
     trained = make_trained(kind="masked")
-    wide = TrainedModel(trained.model, trained.codecs, trained.recipe | {"window": {"extent": [12, 24]}})
+    wide = with_extent(trained, (12, 24))
     one, other = (reconstruct(t, {"air": held_out}, 3, plain_mask(0.5, 3))["air"] for t in (trained, wide))
     np.testing.assert_array_equal(one.members, other.members)

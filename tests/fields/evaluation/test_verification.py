@@ -112,7 +112,7 @@ def test_the_model_is_scored_by_its_own_answer(make_trained, held_out):
     trained = make_trained(kind="forecast", history=1, leads=1)
     for parameter in trained.model.heads.parameters():
         torch.nn.init.zeros_(parameter)
-    correlation = trained.model.correlation_of("air")
+    correlation = trained.model.anchors["air"].of_lag
     correlation.copy_(0.98 ** torch.arange(correlation.shape[1]))
     model, persistence = (v.value("rmse") for v in verify_forecast({"model": trained}, held_out)[:2])
     np.testing.assert_allclose(model, persistence, rtol=0.08)  # anomalies persist here, values there
