@@ -1,4 +1,4 @@
-"""What a command tells when it is done: tables of skill, and where the result lies."""
+"""What a command prints when it is done: tables of skill, and where the result lies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from statecast.fields.evaluation import Verification
+    from statecast.evaluation import Verification
 
 
 def print_path(what: str, path: Path) -> None:
@@ -25,7 +25,7 @@ def print_skill(verifications: "Sequence[Verification]", *, before: str = "", le
 
     for task in dict.fromkeys(v.task for v in verifications):
         shown = [v for v in verifications if v.task == task]
-        leads, ahead = shown[0].lead_time_h[-1:], ""
+        leads, ahead = shown[0].labels("lead_time_h")[-1:], ""
         if lead_time_h is not None and leads != (None,):
             leads, ahead = (lead_time_h,), f" {lead_time_h:g} h ahead"
         print_table(f"{before}{task}, RMSE{ahead}", relative_table(shown, leads))

@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from statecast.config import RecipeError, read_recipe
-from statecast.fields.evaluation import Verification, write_scores
+from statecast.evaluation import Verification, write_scores
 from statecast.fields.evaluation.verify import verify
 from statecast.fields.held_out import model_stores, stream_stores
 from statecast.fields.recipe import FieldRecipe, Period

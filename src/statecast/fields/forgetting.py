@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from statecast.adaptation import transfer
-from statecast.fields.evaluation import Verification, write_scores
+from statecast.evaluation import Verification, write_scores
 from statecast.fields.evaluation.verify import verify
 from statecast.fields.recipe import FieldRecipe
 from statecast.fields.source import recipe_stores
@@ -113,5 +113,6 @@ def forgotten(found: Sequence[Verification]) -> list[tuple[str, float, str, floa
         if len(scored):
             means = ratios[:, scored].mean(axis=0)
             worst = int(means.argmax())
-            rows.append((task, float(means.mean()), str(of["model"].channels[scored[worst]]), float(means[worst])))
+            channel = of["model"].labels("channel")[scored[worst]]
+            rows.append((task, float(means.mean()), channel, float(means[worst])))
     return rows

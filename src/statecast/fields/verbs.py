@@ -8,9 +8,10 @@ from typing import Any
 
 import xarray as xr
 
-from statecast.fields.evaluation import Verification, write_scores
+from statecast.evaluation import Verification, write_scores
+from statecast.evaluation.progress import progress_bar
 from statecast.fields.evaluation.report import RunFacts, write_report
-from statecast.fields.evaluation.verify import asked_like, progress_bar, verify
+from statecast.fields.evaluation.verify import asked_like, verify
 from statecast.fields.explain import explain as explain_point
 from statecast.fields.explain.report import write_explanation
 from statecast.fields.held_out import are_of_training, model_stores, require_unseen, stream_stores
@@ -115,9 +116,9 @@ def complete(
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     members = trained.model.head.members if members is None else members
-    with progress_bar("filling", progress) as tell:
+    with progress_bar("filling", progress) as show_progress:
         fields = fill_in(
-            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=tell
+            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=show_progress
         )
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:

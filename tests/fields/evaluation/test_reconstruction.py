@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from statecast.fields.evaluation import verify_reconstruction, write_scores
+from statecast.evaluation import write_scores
+from statecast.fields.evaluation import verify_reconstruction
 from statecast.fields.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
 from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Record
@@ -83,7 +84,7 @@ def test_of_several_streams_each_is_hidden_and_scored(make_trained, training, he
     both = TrainedModel(build(one.model.options, tokenizers, 0), tokenizers, one.recipe)
     records = {n: Record.open(held_out.dataset, stream) for n, stream in streams.items()}
     found = verify_reconstruction(both, records, hidden=(0.75,), every_h=1000, interpolation=False)
-    assert [(v.forecast, v.task, len(v.channels)) for v in found] == [
+    assert [(v.forecast, v.task, len(v.labels("channel"))) for v in found] == [
         (name, f"masked 75% {stream}", 1) for stream in ("air", "sea") for name in ("model", "climatology")
     ]
     cases = reconstruct(both, records, 0, plain_mask(0.75, 3))
@@ -117,7 +118,7 @@ def test_scores_of_a_neighbourhood_are_weighted_by_the_areas_of_its_own_cells(ma
     weight = (
         scored * np.cos(np.deg2rad(held_out.grid.lat[case.place.rows]))[:, None]
     )  # equal rows: area goes as cos(lat)
-    squared = np.where(scored, (case.usual[:, 0] - case.truth[:, 0]) ** 2, 0.0)
+    squared = np.where(scored, (case.climatology[:, 0] - case.truth[:, 0]) ** 2, 0.0)
     expected = np.sqrt((weight * squared).sum() / weight.sum())
     assert found[1].value("rmse")[0, 0] == pytest.approx(expected, rel=1e-3)
 

@@ -1,0 +1,85 @@
+"""What a task asks of one window of a record, and the models' answers, on the grid.
+
+Axes: E member, T time of a window, V channel, H row, W column.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from statecast.answer import answer
+from statecast.fields.evaluation.reconstruction import on_grid
+from statecast.fields.evaluation.references import Places, read_place
+from statecast.fields.fill import Fill
+from statecast.fields.inference.forecast import slab_depth
+from statecast.fields.sources import Record
+from statecast.fields.tokenizers import read_window
+from statecast.tasks import Interpolate, Refine, Translate
+from statecast.trained import ModelError, TrainedModel
+
+Asked = Interpolate | Refine | Translate | Fill
+TASKS: Mapping[str, type[Asked]] = {
+    "interpolate": Interpolate,
+    "refine": Refine,
+    "translate": Translate,
+    "fill": Fill,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One window of one asked stream: truth (NaN where there is no climatology), climatology, and where it was asked. Physical units."""
+
+    truth: Float[np.ndarray, "T V H W"]
+    climatology: Float[np.ndarray, "T V H W"]
+    asked: Bool[np.ndarray, "T V H W"]
+
+
+Answers = Mapping[str, Float[np.ndarray, "E T V H W"]]
+"""Members of each forecast by its name, in physical units."""
+
+
+def task_of(trained: TrainedModel) -> Asked:
+    """The task that the model was fine-tuned for. Raises ModelError for one that is verified elsewhere."""
+    task = trained.recipe.task
+    if not isinstance(task, Asked):
+        raise ModelError(f"the model was trained for the task '{task.kind}', expected one of {', '.join(TASKS)}.")
+    return task
+
+
+def window_steps(trained: TrainedModel) -> int:
+    """Time steps of the window of one question."""
+    return task_of(trained).window_slabs * slab_depth(trained)
+
+
+def scored_streams(trained: TrainedModel, records: Mapping[str, Record]) -> tuple[str, ...]:
+    """The streams that the model's task asks and that change in time: what never changes is not asked."""
+    task = task_of(trained)
+    return task.to if isinstance(task, Translate) else tuple(n for n in trained.codecs if records[n].changes)
+
+
+def ask(
+    models: Mapping[str, TrainedModel], records: Mapping[str, Record], places: Places
+) -> tuple[dict[str, Case], dict[str, Answers]]:
+    """Put the models' question about the window at `places`: for each asked stream the case and each model's members."""
+    first = next(iter(models.values()))
+    task = task_of(first)
+    window = read_window(first.codecs, records, {name: places[name] for name in first.codecs})
+    question = task.complete(window, seed=next(iter(places.values())).start)
+    values = {key: answer(model, question) for key, model in models.items()}
+    cases: dict[str, Case] = {}
+    answers: dict[str, Answers] = {}
+    for name, queries in question.queries.items():
+        tokenizer, place = first.codecs[name], places[name]
+        climatology, truth = tokenizer.usual(records[name], place), read_place(records[name], place)
+        members: dict[str, Float[np.ndarray, "E T V H W"]] = {}
+        for key, of_streams in values.items():
+            anomalies, asked = on_grid(tokenizer, window[name], queries, of_streams[name], place)
+            members[key] = tokenizer.to_fields(anomalies, climatology)
+        if isinstance(task, Refine):  # steps of a token that are shown are not asked
+            asked = asked & task.asked_steps(place.steps)[:, None, None, None]
+        answers[name] = members
+        cases[name] = Case(np.where(np.isfinite(climatology), truth, np.nan), climatology, asked)
+    return cases, answers
