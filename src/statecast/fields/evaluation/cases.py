@@ -12,20 +12,14 @@ from jaxtyping import Bool, Float
 from statecast.answer import answer
 from statecast.fields.evaluation.reconstruction import on_grid
 from statecast.fields.evaluation.references import Places, read_place
-from statecast.fields.fill import Fill
 from statecast.fields.inference.forecast import slab_depth
+from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import read_window
-from statecast.tasks import Interpolate, Refine, Translate
 from statecast.trained import ModelError, TrainedModel
 
-Asked = Interpolate | Refine | Translate | Fill
-TASKS: Mapping[str, type[Asked]] = {
-    "interpolate": Interpolate,
-    "refine": Refine,
-    "translate": Translate,
-    "fill": Fill,
-}
+TASKS = ("interpolate", "refine", "translate", "fill")
+"""Kinds of tasks that are verified by what they ask of each window."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +35,10 @@ Answers = Mapping[str, Float[np.ndarray, "E T V H W"]]
 """Members of each forecast by its name, in physical units."""
 
 
-def task_of(trained: TrainedModel) -> Asked:
+def task_of(trained: TrainedModel) -> FieldTask:
     """The task that the model was fine-tuned for. Raises ModelError for one that is verified elsewhere."""
     task = trained.recipe.task
-    if not isinstance(task, Asked):
+    if task.kind not in TASKS:
         raise ModelError(f"the model was trained for the task '{task.kind}', expected one of {', '.join(TASKS)}.")
     return task
 
@@ -55,9 +49,9 @@ def window_steps(trained: TrainedModel) -> int:
 
 
 def scored_streams(trained: TrainedModel, records: Mapping[str, Record]) -> tuple[str, ...]:
-    """The streams that the model's task asks and that change in time: what never changes is not asked."""
-    task = task_of(trained)
-    return task.to if isinstance(task, Translate) else tuple(n for n in trained.codecs if records[n].changes)
+    """The streams that the model's task asks wholly, or else all that change in time."""
+    changing = [name for name in trained.codecs if records[name].changes]
+    return task_of(trained).hidden_streams or tuple(changing)
 
 
 def ask(
@@ -78,8 +72,7 @@ def ask(
         for key, of_streams in values.items():
             anomalies, asked = on_grid(tokenizer, window[name], queries, of_streams[name], place)
             members[key] = tokenizer.to_fields(anomalies, climatology)
-        if isinstance(task, Refine):  # steps of a token that are shown are not asked
-            asked = asked & task.asked_steps(place.steps)[:, None, None, None]
+        asked = asked & task.asked_steps(place.steps)[:, None, None, None]  # inside a token some may be shown
         answers[name] = members
         cases[name] = Case(np.where(np.isfinite(climatology), truth, np.nan), climatology, asked)
     return cases, answers

@@ -23,7 +23,6 @@ from statecast.fields.inference.neighbourhoods import drawn_places, model_window
 from statecast.fields.sources import Grid, Record
 from statecast.fields.tokenizers.first_guess import first_guess, part_of
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.tasks import Refine
 from statecast.trained import TrainedModel
 
 TABLE_LEADS_H = (6.0, 24.0, 72.0)
@@ -251,9 +250,11 @@ def _task_sections(
 
 def _mapped_times(trained: TrainedModel, case: Case) -> Bool[np.ndarray, " T"]:
     """True for the times of a window that are drawn: those asked or, between single steps that are shown, from one to the next."""
-    task = task_of(trained)
-    if isinstance(task, Refine):
-        return np.arange(len(case.asked)) <= task.every
+    task, times = task_of(trained), np.arange(len(case.asked))
+    is_visible = task.visible_steps(len(times))
+    if is_visible.any() and not (is_visible[1:] & is_visible[:-1]).any():
+        first_gap = task.gaps(len(times))[0]
+        return (times >= first_gap.start - 1) & (times <= first_gap.stop)
     return np.asarray(case.asked.any(axis=(1, 2, 3)))
 
 

@@ -7,25 +7,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from statecast.evaluation import Scored, Verification
 from statecast.evaluation.loop import Progress, unseen
 from statecast.fields.evaluation.baselines import interpolate_in_time, interpolate_shown
-from statecast.fields.evaluation.cases import Asked, Case, ask, scored_streams, task_of, window_steps
+from statecast.fields.evaluation.cases import Case, ask, scored_streams, task_of, window_steps
 from statecast.fields.evaluation.events import Events
 from statecast.fields.evaluation.labels import field_axes
 from statecast.fields.evaluation.reconstruction import fold_time
 from statecast.fields.evaluation.references import Guess, Places, QuantileMapping, Regression, area_of
 from statecast.fields.evaluation.scores import statistics
 from statecast.fields.evaluation.verification import every, verify_windows
-from statecast.fields.fill import Fill
 from statecast.fields.inference.forecast import check_record
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
-from statecast.fields.sources import Record
+from statecast.fields.recipe import FieldTask
+from statecast.fields.sources import Grid, Record
 from statecast.fields.tokenizers import Place, Windows
 from statecast.fields.tokenizers.first_guess import part_of
-from statecast.tasks import Interpolate, Refine, Translate
 from statecast.trained import ModelError, TrainedModel
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")
@@ -70,7 +69,8 @@ def verify_task(
 class _TaskScores:
     """Scores every answer about the window that begins at a start, of each asked stream.
 
-    baselines, events  of each asked stream; events is None where there are none
+    baselines  of each asked stream
+    events     of the streams that have some
     """
 
     models: Mapping[str, TrainedModel]
@@ -78,7 +78,7 @@ class _TaskScores:
     windows: Windows
     steps: int
     baselines: Mapping[str, Mapping[str, Baseline]]
-    events: Mapping[str, Events | None]
+    events: Mapping[str, Events]
 
     @classmethod
     def of(
@@ -86,13 +86,13 @@ class _TaskScores:
     ) -> "_TaskScores":
         """Baselines that learn, and events, are fitted to `training`."""
         first = next(iter(models.values()))
-        task, steps = task_of(first), window_steps(first)
-        learned = training if isinstance(task, Translate) else None
+        steps = window_steps(first)
         baselines: dict[str, Mapping[str, Baseline]] = {}
-        events: dict[str, Events | None] = {}
+        events: dict[str, Events] = {}
         for name in scored_streams(first, records):
-            baselines[name] = _baselines(task, first, name, records, training)
-            events[name] = None if learned is None else Events.of(models, learned, name, steps)
+            baselines[name] = _baselines(first, name, records, training)
+            if training is not None and name in task_of(first).hidden_streams:
+                events[name] = Events.of(models, training, name, steps)
         return cls(models, records, model_windows(first), steps, baselines, events)
 
     def __call__(self, start: int) -> Iterator[Scored]:
@@ -110,7 +110,7 @@ class _TaskScores:
     ) -> Scored:
         task, record = task_of(next(iter(self.models.values()))), self.records[name]
         area = area_of(record.grid, place)
-        means = _statistics(case, fields, forecast, area, self.events[name], task)
+        means = _statistics(case, fields, forecast, area, self.events.get(name), task)
         axes = field_axes(record, _lead_times(task, self.steps, record.step_h))
         label = task.kind if len(self.baselines) == 1 else f"{task.kind} {name}"
         return Scored(label, forecast, axes, means, len(fields))
@@ -148,24 +148,12 @@ def _by_season(verifications: Sequence[Verification], months: Int[np.ndarray, " 
     return of_seasons
 
 
-def _lead_times(task: Asked, steps: int, step_h: float) -> tuple[float | None, ...]:
-    """Hours after the last step that is shown before the gap; None where all times are one."""
-    match task:
-        case Interpolate():
-            between = task.between * steps // task.window_slabs
-        case Refine():
-            between = task.every - 1
-        case _:
-            return (None,)
-    return tuple(step_h * k for k in range(1, between + 1))
-
-
-def _gap(task: Interpolate | Refine, steps: int) -> Bool[np.ndarray, " T"]:
-    """True for the steps of a window that are not shown."""
-    if isinstance(task, Refine):
-        return ~task.shown_steps(steps)
-    slab = np.arange(steps) * task.window_slabs // steps
-    return (slab >= task.before) & (slab < task.before + task.between)
+def _lead_times(task: FieldTask, steps: int, step_h: float) -> tuple[float | None, ...]:
+    """Hours after the last step that is shown before a gap; None where all times count as one."""
+    gaps = task.gaps(steps)
+    if not gaps:
+        return (None,)
+    return tuple(step_h * k for k in range(1, len(gaps[0]) + 1))
 
 
 def _statistics(
@@ -174,16 +162,15 @@ def _statistics(
     key: str,
     area: Float[np.ndarray, "H W"],
     events: Events | None,
-    task: Asked,
+    task: FieldTask,
 ) -> dict[str, np.ndarray]:
     """Statistics where it was asked: of each lead time, a mean over the gaps of a window, or of all times as one."""
     truth = np.where(case.asked, case.truth, np.nan)
-    if isinstance(task, Interpolate | Refine):
-        steps = len(truth)
-        times = task.asked_steps(steps) if isinstance(task, Refine) else _gap(task, steps)
+    if gaps := task.gaps(len(truth)):
+        times = task.asked_steps(len(truth))
         of_times = statistics(fields[:, times], truth[times], case.climatology[times], area)
-        leads = len(_lead_times(task, steps, 1.0))
-        return {name: _mean_of_known(mean.reshape(-1, leads, mean.shape[-1])) for name, mean in of_times.items()}
+        shape = (len(gaps), len(gaps[0]), -1)
+        return {name: _mean_of_known(mean.reshape(shape)) for name, mean in of_times.items()}
     area = np.tile(area, (len(truth), 1))
     means = statistics(fold_time(fields), fold_time(truth), fold_time(case.climatology), area)
     if events is not None:
@@ -199,39 +186,49 @@ def _mean_of_known(values: Float[np.ndarray, "G L V"]) -> Float[np.ndarray, "L V
 
 
 def _baselines(
-    task: Asked,
-    trained: TrainedModel,
-    name: str,
-    records: Mapping[str, Record],
-    training: Mapping[str, Record] | None,
+    trained: TrainedModel, name: str, records: Mapping[str, Record], training: Mapping[str, Record] | None
 ) -> dict[str, Baseline]:
-    made: dict[str, Baseline] = {"climatology": lambda case, places: case.climatology}
-    if isinstance(task, Interpolate | Refine):
-        made["linear"] = lambda case, places: (
-            interpolate_in_time(_shown_anomalies(case), _gap(task, len(case.truth))) + case.climatology
-        )
-        return made
-    if isinstance(task, Fill):
-        grid = trained.codecs[name].climatology.grid
-        made["interpolation"] = lambda case, places: (
-            interpolate_shown(
-                _shown_anomalies(case), ~case.asked[:, 0], periodic=part_of(grid, places[name]).is_periodic
-            )
-            + case.climatology
-        )
-        return made
+    """Of one asked stream, by their names."""
+    task = task_of(trained)
+    baselines: dict[str, Baseline] = {"climatology": lambda case, places: case.climatology}
+    if name in task.hidden_streams:
+        return baselines | _baselines_from_others(trained, name, records, training)
+    if task.gaps(window_steps(trained)):
+        baselines["linear"] = lambda case, places: _linear_in_time(case, task)
+        return baselines
+    grid = trained.codecs[name].climatology.grid
+    baselines["interpolation"] = lambda case, places: _interpolated(case, part_of(grid, places[name]))
+    return baselines
+
+
+def _linear_in_time(case: Case, task: FieldTask) -> Float[np.ndarray, "T V H W"]:
+    """Between the steps that are shown."""
+    is_hidden = ~task.visible_steps(len(case.truth))
+    return interpolate_in_time(_shown_anomalies(case), is_hidden) + case.climatology
+
+
+def _interpolated(case: Case, grid: Grid) -> Float[np.ndarray, "T V H W"]:
+    """Between the points at which the first channel is shown."""
+    shown = ~case.asked[:, 0]
+    return interpolate_shown(_shown_anomalies(case), shown, periodic=grid.is_periodic) + case.climatology
+
+
+def _baselines_from_others(
+    trained: TrainedModel, name: str, records: Mapping[str, Record], training: Mapping[str, Record] | None
+) -> dict[str, Baseline]:
+    """Of a stream that is never visible: what the streams that are say of it."""
+    baselines: dict[str, Baseline] = {}
     guess = Guess(trained.codecs, name)
     if guess.is_whole:
-        made["bilinear"] = lambda case, places: guess(records, places)
+        baselines["bilinear"] = lambda case, places: guess(records, places)
     if training is not None:
-        shown = tuple(n for n in trained.codecs if n not in task.to)
-        steps = window_steps(trained)
-        regression = Regression.fit(trained.codecs, shown, name, training, steps)
-        made["regression"] = lambda case, places: regression(records, places) + case.climatology
+        visible = tuple(other for other in trained.codecs if other not in task_of(trained).hidden_streams)
+        regression = Regression.fit(trained.codecs, visible, name, training, window_steps(trained))
+        baselines["regression"] = lambda case, places: regression(records, places) + case.climatology
         if guess.is_whole:
-            mapping = QuantileMapping.fit(guess, training, steps)
-            made["quantile_mapping"] = lambda case, places: mapping(records, places)
-    return made
+            mapping = QuantileMapping.fit(guess, training, window_steps(trained))
+            baselines["quantile_mapping"] = lambda case, places: mapping(records, places)
+    return baselines
 
 
 def _shown_anomalies(case: Case) -> Float[np.ndarray, "T V H W"]:

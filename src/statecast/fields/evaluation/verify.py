@@ -6,7 +6,6 @@ from dataclasses import replace
 from statecast.evaluation import Verification
 from statecast.evaluation.loop import Progress
 from statecast.evaluation.progress import progress_bar
-from statecast.fields.evaluation.cases import TASKS
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
 from statecast.fields.evaluation.tasks import verify_task
 from statecast.fields.evaluation.verification import verify_forecast
@@ -29,7 +28,7 @@ def verify(
         if first.recipe.task.kind == "masked":
             return _verify_masked(models, records, every_h, show_progress)
         training = None if stores is None else _training_records(first, stores)
-        verify_models = verify_task if first.recipe.task.kind in TASKS else verify_forecast
+        verify_models = verify_forecast if first.recipe.task.asks_ahead else verify_task
         return verify_models(models, records, training=training, every_h=every_h, progress=show_progress)
 
 
