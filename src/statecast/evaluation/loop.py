@@ -23,7 +23,7 @@ from statecast.evaluation.verification import LabelAxis, Verification
 
 Case = TypeVar("Case")
 Progress = Callable[[float], None]
-"""Is told the share that is done."""
+"""Called with the share that is done."""
 
 
 def unseen(done: float) -> None:
@@ -63,7 +63,7 @@ def verify_cases(
     score          draws a case and scores each forecast of it; a task or forecast may be missing from some cases
     positions      of the cases, in increasing order for each task; none: their numbers
     decorrelation, scores  of the verifications, see `Verification`
-    progress       is told the share that is done
+    progress       called with the share that is done
     """
     where = np.arange(len(cases), dtype=float) if positions is None else positions
     collected: dict[tuple[str, str], list[tuple[float, Scored]]] = {}
@@ -78,7 +78,9 @@ def _verification(parts: Sequence[tuple[float, Scored]], decorrelation: float, s
     """Of the cases of one task and forecast."""
     positions, of_cases = zip(*parts, strict=True)
     first = of_cases[0]
-    statistics = {name: np.stack([scored.statistics[name] for scored in of_cases]) for name in first.statistics}
+    statistics = {}
+    for name in first.statistics:
+        statistics[name] = np.stack([scored.statistics[name] for scored in of_cases])
     counts = [scored.ranks for scored in of_cases if scored.ranks is not None]
     return Verification(
         first.forecast,

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 @contextlib.contextmanager
 def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
-    """A bar that is told the share that is done."""
+    """A bar, and the function that sets the share that is done."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),

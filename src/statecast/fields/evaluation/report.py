@@ -21,6 +21,7 @@ from statecast.fields.inference.forecast import forecast_block, forecast_task, s
 from statecast.fields.inference.members import draw_member
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
 from statecast.fields.sources import Grid, Record
+from statecast.fields.tokenizers import Place
 from statecast.fields.tokenizers.first_guess import first_guess, part_of
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
@@ -78,8 +79,9 @@ def relative_table(verifications: Sequence[Verification], leads: Sequence[float 
     first = verifications[0]
     lead_times = first.labels("lead_time_h")
     columns = []  # lead time by its number, and forecast
-    for i in (i for i, lead in enumerate(lead_times) if lead in leads):
-        columns += [(i, v) for v in verifications if v.forecast != "climatology_distribution"]
+    for i, lead in enumerate(lead_times):
+        if lead in leads:
+            columns += [(i, v) for v in verifications if v.forecast != "climatology_distribution"]
     rows = [["RMSE", "units", *(f"{v.forecast}{_lead(lead_times[i])}" for i, v in columns)]]
     for c, (channel, units) in enumerate(zip(first.labels("channel"), first.labels("units"), strict=True)):
         rows.append([channel, units, *(f"{v.value('rmse')[i, c]:.4g}" for i, v in columns)])
@@ -222,30 +224,42 @@ def _task_sections(
         case = cases[name]
         scored = [v for v in verifications if v.task == task]
         lead_times = scored[0].labels("lead_time_h")
-        times = _mapped_times(trained, case)
         drawn = [figures.skill_by_lead_time(scored)] if len(lead_times) > 1 else []
-        mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
         guess = None
         if trained.codecs[name].stream.first_guess:
-            guess = first_guess(name, trained.codecs, records, places)[0][times]
+            guess = first_guess(name, trained.codecs, records, places)[0]
             drawn += _spectra(trained, records, name, starts, steps)
-        for c in mapped_channels(records[name])[: 1 if guess is None else None]:
-            drawn.append(
-                figures.reconstruction_maps(
-                    part_of(records[name].grid, places[name]),
-                    records[name].channels[c],
-                    records[name].units[c],
-                    case.truth[times][:, c],
-                    case.asked[times][:, c],
-                    mean[times][:, c],
-                    None if guess is None else guess[:, c],
-                )
-            )
+        mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
+        drawn += _task_maps(records[name], places[name], case, mean, guess, _mapped_times(trained, case))
         text = f"Area-weighted scores over {len(scored[0].positions)} windows where it was asked; the maps show one of them."
-        text += _heads_are_scored(trained)
         table = relative_table(scored, lead_times)
-        sections.append(section(f"Task: {task}", text, drawn, table=table))
+        sections.append(section(f"Task: {task}", text + _heads_are_scored(trained), drawn, table=table))
     return sections
+
+
+def _task_maps(
+    record: Record,
+    place: Place,
+    case: Case,
+    mean: Float[np.ndarray, "T V H W"],
+    guess: Float[np.ndarray, "T V H W"] | None,
+    times: Bool[np.ndarray, " T"],
+) -> list[Figure]:
+    """The mapped channels of a stream with a first guess, or the first of them."""
+    maps = []
+    for c in mapped_channels(record)[: 1 if guess is None else None]:
+        maps.append(
+            figures.reconstruction_maps(
+                part_of(record.grid, place),
+                record.channels[c],
+                record.units[c],
+                case.truth[times][:, c],
+                case.asked[times][:, c],
+                mean[times][:, c],
+                None if guess is None else guess[times][:, c],
+            )
+        )
+    return maps
 
 
 def _mapped_times(trained: TrainedModel, case: Case) -> Bool[np.ndarray, " T"]:
@@ -283,16 +297,20 @@ def _power(fields: Mapping[str, Float[np.ndarray, "T V H W"]], grid: Grid) -> di
 
 
 def _mean(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.mean([power[name] for power in windows], axis=0) for name in windows[0]}
+    means = {}
+    for name in windows[0]:
+        means[name] = np.mean([power[name] for power in windows], axis=0)
+    return means
 
 
 def power_figures(power: Mapping[str, Float[np.ndarray, "V K"]], record: Record) -> list[Figure]:
     """One for each mapped channel; none for a channel whose truth has gaps in every row."""
-    return [
-        figures.spectra({k: v[c] for k, v in power.items()}, record.channels[c], record.units[c])
-        for c in mapped_channels(record)
-        if np.isfinite(power["truth"][c]).all()
-    ]
+    drawn = []
+    for c in mapped_channels(record):
+        of_channel = {name: values[c] for name, values in power.items()}
+        if np.isfinite(of_channel["truth"]).all():
+            drawn.append(figures.spectra(of_channel, record.channels[c], record.units[c]))
+    return drawn
 
 
 def mapped_channels(record: Record) -> list[int]:

@@ -57,7 +57,7 @@ def verify_forecast(
     records   each stream over the period to verify on, which no training may have seen; of a model of one stream its record will do
     training  the same over the training period, from which climatology's distribution is drawn; without it that baseline is left out
     every_h   hours between starts
-    progress  is told the share that is done
+    progress  called with the share that is done
 
     A model of several streams is verified on each that changes in time: their tasks are `forecast STREAM`. One that was trained on
     neighbourhoods is asked tile by tile. Raises ModelError if a model is for another task, stream or grid, StoreError if the period has no

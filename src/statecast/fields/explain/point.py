@@ -152,18 +152,25 @@ def find_channel(trained: TrainedModel, task: FieldTask, name: str) -> tuple[str
 
     Raises QueryError for one that isn't asked, lies on several levels or in several streams, naming those that are.
     """
-    streams = task.asked_streams(tuple(trained.codecs))
-    channels = {n: trained.codecs[n].climatology.channels for n in streams}
-    each = [(n, i) for n, known in channels.items() for i in range(len(known))]
-    full = {(n, i): f"{n}.{channels[n][i]}" for n, i in each}
-    exact = [key for key in each if name in (full[key], str(channels[key[0]][key[1]]))]
-    found = exact or [key for key in each if name in (v := channels[key[0]][key[1]].variable, f"{key[0]}.{v}")]
-    if len(found) == 1:
-        return found[0]
-    if len({n for n, _ in found}) > 1:
-        raise QueryError(f"query {name}: is in several streams. Name one of {', '.join(full[key] for key in found)}.")
-    names = dict.fromkeys(str(c) for known in channels.values() for c in known)
-    problem = "lies on several levels" if found else "is nothing that the model answers"
+    exact: list[tuple[str, int]] = []
+    of_variable: list[tuple[str, int]] = []
+    full_names: dict[tuple[str, int], str] = {}
+    for stream in task.asked_streams(tuple(trained.codecs)):
+        for number, channel in enumerate(trained.codecs[stream].climatology.channels):
+            full_names[stream, number] = f"{stream}.{channel}"
+            if name in (str(channel), f"{stream}.{channel}"):
+                exact.append((stream, number))
+            if name in (channel.variable, f"{stream}.{channel.variable}"):
+                of_variable.append((stream, number))
+    matches = exact or of_variable
+    if len(matches) == 1:
+        return matches[0]
+    if len({stream for stream, _ in matches}) > 1:
+        raise QueryError(
+            f"query {name}: is in several streams. Name one of {', '.join(full_names[match] for match in matches)}."
+        )
+    names = dict.fromkeys(full.split(".", 1)[1] for full in full_names.values())
+    problem = "lies on several levels" if matches else "is nothing that the model answers"
     raise QueryError(f"query {name}: {problem}. It answers {', '.join(names)}. Name one of these.")
 
 

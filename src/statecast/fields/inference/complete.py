@@ -3,7 +3,7 @@
 Axes: K head, E member, T time, V channel, H row, W column of the grid, I, J those of a window, N token, P value.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from statecast.answer import answer
+from statecast.evaluation.loop import Progress, unseen
 from statecast.fields.inference.forecast import check_record, labelled, slab_depth, with_attributes
 from statecast.fields.inference.members import check_members, draw_members
 from statecast.fields.inference.neighbourhoods import model_windows, tiled_places
@@ -33,7 +34,7 @@ def complete(
     period: tuple[str, str],
     members: int,
     *,
-    progress: Callable[[float], None] = lambda done: None,
+    progress: Progress = unseen,
 ) -> xr.Dataset:
     """The period of a store with what is missing in it filled by the model; what was observed stays as it is.
 
@@ -45,8 +46,8 @@ def complete(
     have none of it on its grid, all of it is answered. A model that was trained on neighbourhoods is asked tile by tile, see `tiles`; what
     lies in none, or only in such where nothing was observed, stays missing.
     Returns variables on (number, time, [level,] lat, lon) in the units of the store.
-    Raises ModelError for a model that forecasts or for several members of a deterministic one, StoreError for a period that is shorter than
-    a window.
+    Raises ModelError for a model that fills no gaps or for several members of a deterministic one, StoreError for a period that is
+    shorter than a window.
     """
     task = _task(trained)
     check_members(trained, members)
@@ -54,11 +55,7 @@ def complete(
     records, times = _records(trained, stores, period)
     _require_one_grid(trained, asked_streams)
     depth, slabs = slab_depth(trained), task.window_slabs
-    if len(times) < slabs * depth:
-        raise StoreError(
-            f"period {period[0]} to {period[1]}: has {len(times)} time steps, expected at least the {slabs * depth} of a window. "
-            "Name a longer one."
-        )
+    _require_a_window(len(times), slabs * depth, period)
     filled = {}
     for name in asked_streams:
         filled[name] = np.full((members, len(times), *_shape(records[name])), np.nan, np.float32)
@@ -97,6 +94,14 @@ def _merged(
     members = len(next(iter(filled.values())))
     dataset = xr.merge(parts).assign_coords(time=times, number=np.arange(members))
     return with_attributes(dataset, f"{period[0]} to {period[1]}, what was missing filled")
+
+
+def _require_a_window(steps: int, window_steps: int, period: tuple[str, str]) -> None:
+    if steps < window_steps:
+        raise StoreError(
+            f"period {period[0]} to {period[1]}: has {steps} time steps, expected at least the {window_steps} of a window. "
+            "Name a longer one."
+        )
 
 
 def _require_one_grid(trained: TrainedModel, asked: tuple[str, ...]) -> None:
