@@ -13,15 +13,15 @@ import pytest
 import torch
 import xarray as xr
 from safetensors.torch import load_file
+from tiny_domains import chain, points
+from tiny_domains.common import FileSource
+
+import statecast as sc
 from statecast.costs import size_of
 from statecast.fields.streams import Stream
 from statecast.models.generation import CausalState, generate
 from statecast.streams import Tokens, padded, stack_questions
 from statecast.trained import TrainedModel
-from tiny_domains import chain, points
-from tiny_domains.common import FileSource
-
-import statecast as sc
 
 MODEL = {"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "members": 4}
 TRAINING = {"steps": 6, "batch_size": 4, "footprint": False, "validate_every": 3, "validation_samples": 4}
@@ -69,7 +69,7 @@ def tuned(pretrained, folder) -> tuple[str, Path]:
 
 def answers(trained: TrainedModel) -> list[torch.Tensor]:
     source = trained.domain.open(trained.recipe, "validate", trained.codecs)
-    question = stack_questions([trained.recipe.task.complete(source.cases()[n].window, n) for n in range(3)])
+    question = stack_questions([trained.recipe.task.complete(source.cases()[n], n) for n in range(3)])
     said = trained.model.answer(question)
     return [part for each in said.values() for part in (each.members, each.logits) if part is not None]
 
@@ -139,7 +139,9 @@ def test_the_commands_know_them(pretrained, tuned, statecast, tmp_path, command)
         assert statecast("evaluate", tuned[1], "--out", "out", "--quiet") == (0, "")
         records = json.loads((tmp_path / "out" / "scores.json").read_text())
         assert {r["forecast"] for r in records} == {"model", "marginal"}
-        assert xr.open_dataset(tmp_path / "out" / "answers.nc").label_probability.sum("label_class").values == pytest.approx(1)
+        assert xr.open_dataset(tmp_path / "out" / "answers.nc").label_probability.sum(
+            "label_class"
+        ).values == pytest.approx(1)
     elif command == "explain":
         token = f"{DOMAINS[domain][3]}:2" if domain == "chain" else f"{DOMAINS[domain][3]}:1"
         code, error = statecast("explain", run, "--token", token, "--sample", 1, "--out", "out")
@@ -166,7 +168,9 @@ def test_no_file_of_the_core_names_a_domain_of_ours():
 def cloud(folder) -> TrainedModel:
     file = folder / "untrained.npz"
     points.write(file, samples=40)
-    values = recipe("points", folder) | {"data": {"domain": "points", "file": str(file), "train": [0, 29], "validate": [30, 39]}}
+    values = recipe("points", folder) | {
+        "data": {"domain": "points", "file": str(file), "train": [0, 29], "validate": [30, 39]}
+    }
     values["training"] = TRAINING | {"steps": 1}
     run = folder / "cloud"
     return sc.load(run) if run.exists() else sc.pretrain(values, run, progress=False)
@@ -174,7 +178,7 @@ def cloud(folder) -> TrainedModel:
 
 def questions(trained: TrainedModel) -> list:
     source = trained.domain.open(trained.recipe, "validate", trained.codecs)
-    return [trained.recipe.task.complete(case.window, number) for number, case in enumerate(source.cases())]
+    return [trained.recipe.task.complete(source.cases()[number], number) for number in range(len(source.cases()))]
 
 
 def test_permuting_a_set_changes_nothing(cloud):
@@ -216,7 +220,7 @@ def test_a_sample_answers_alone_as_in_a_batch_bit_for_bit(cloud):
 
 def states_of(trained: TrainedModel, samples: int) -> Tokens:
     source = trained.domain.open(trained.recipe, "validate", trained.codecs)
-    return stack_questions([trained.recipe.task.complete(source.cases()[n].window) for n in range(samples)]).context["states"]
+    return stack_questions([trained.recipe.task.complete(source.cases()[n]) for n in range(samples)]).context["states"]
 
 
 @pytest.fixture
@@ -243,7 +247,9 @@ def test_the_cache_of_keys_and_values_gives_what_recomputing_gives(sequence):
     tokens = states_of(sequence, 3)
     model = sequence.model
     drawn = [
-        generate(model, {}, "states", tokens, torch.Generator().manual_seed(1), temperature=0.8, top_k=3, is_cached=cached)
+        generate(
+            model, {}, "states", tokens, torch.Generator().manual_seed(1), temperature=0.8, top_k=3, is_cached=cached
+        )
         for cached in (True, False)
     ]
     assert torch.equal(drawn[0].codes, drawn[1].codes)
@@ -267,7 +273,9 @@ def test_generation_ends_with_the_code_that_stops(sequence):
 def test_next_reaches_the_entropy_of_a_markov_chain(folder):
     file = folder / "one.npz"
     chain.write(file, samples=700, chains=1)
-    values = recipe("chain", folder) | {"data": {"domain": "chain", "file": str(file), "train": [0, 599], "validate": [600, 699]}}
+    values = recipe("chain", folder) | {
+        "data": {"domain": "chain", "file": str(file), "train": [0, 599], "validate": [600, 699]}
+    }
     values["training"] = TRAINING | {"steps": 250, "batch_size": 16, "validate_every": 250}
     trained = sc.pretrain(values, folder / "entropy", progress=False)
     tokens = states_of(trained, 100)
@@ -298,7 +306,9 @@ def test_a_task_that_needs_another_axis_is_refused_in_one_line(domain, task, mes
 
 @pytest.mark.parametrize("kind", ["denoise", "detect", "arrange"])
 def test_the_other_tasks_train_on_any_domain(pretrained, tmp_path, kind):
-    trained = sc.finetune({"task": {"kind": kind}, "training": TRAINING}, pretrained[1], tmp_path / "run", progress=False)
+    trained = sc.finetune(
+        {"task": {"kind": kind}, "training": TRAINING}, pretrained[1], tmp_path / "run", progress=False
+    )
     assert trained.recipe.task.kind == kind
 
 

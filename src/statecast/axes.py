@@ -51,7 +51,9 @@ class Axis:
                 "Name as many."
             )
         if not self.name.isidentifier() or hasattr(dict, self.name) or hasattr(Module, self.name):
-            raise ValueError(f"'{self.name}' can't name an axis. Choose another word of letters, digits and underscores.")
+            raise ValueError(
+                f"'{self.name}' can't name an axis. Choose another word of letters, digits and underscores."
+            )
         if not self.spacing > 0:
             raise ValueError(f"axis {self.name}: spacing is {self.spacing}, expected a positive length.")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import BaseModel
 from torch import nn
 
@@ -70,17 +71,27 @@ class Source(Protocol):
         """Where the window that `draw` would draw lies, in words."""
         ...
 
-    def cases(self) -> Sequence["Case"]:
-        """The windows of the split in their order, each made when it is asked for: for evaluation and for representations."""
+    def cases(self) -> "Cases":
+        """The windows of the split in their order: for evaluation and for representations."""
         ...
 
 
-@dataclass(frozen=True)
-class Case:
-    """One window and what it is called: a time, a number."""
+class Cases(Protocol):
+    """The windows of a split by number, each made when it is asked for.
 
-    label: Any
-    window: Window
+    labels     what each is called: a time, a number
+    positions  where each lies, such as hours; neighbouring ones may depend on one another
+    """
+
+    @property
+    def labels(self) -> Sequence[Any]: ...
+
+    @property
+    def positions(self) -> Float[np.ndarray, " S"]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Window: ...
 
 
 @dataclass(frozen=True)

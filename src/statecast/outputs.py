@@ -3,12 +3,11 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from warnings import catch_warnings, filterwarnings
 
 import xarray as xr
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from statecast.training import is_first_process
 
@@ -115,18 +114,3 @@ def _put_in_place(written: Path, out: Path) -> None:
         if out.exists() or out.is_symlink():
             out.rename(Path(aside) / out.name)
         written.rename(out)
-
-
-@contextlib.contextmanager
-def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
-    """A bar that is told the share that is done."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        disable=not shown,
-    ) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda done: bar.update(task, completed=done)

@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from statecast.axes import column_names
-from statecast.domain import Case
-from statecast.outputs import new_output, progress_bar, write_dataset
+from statecast.domain import Cases
+from statecast.evaluation.progress import progress_bar
+from statecast.outputs import new_output, write_dataset
 from statecast.streams import Tokens, Window, stack
 from statecast.trained import ModelError, TrainedModel, load
 
@@ -81,15 +82,16 @@ def _streams(trained: TrainedModel, streams: Sequence[str]) -> tuple[str, ...]:
 
 def _of_cases(
     trained: TrainedModel,
-    cases: Sequence[Case],
+    cases: Cases,
     streams: tuple[str, ...],
     layer: int,
     pool: Pool,
     report_progress: Callable[[float], None],
 ) -> dict[str, list[Float[np.ndarray, "*N W"]]]:
     found: dict[str, list[np.ndarray]] = {name: [] for name in streams}
-    for number, case in enumerate(cases):
-        window = {name: case.window[name] for name in streams}
+    for number in range(len(cases)):
+        whole = cases[number]
+        window = {name: whole[name] for name in streams}
         for name, features in encode_window(trained, window, layer).items():
             found[name].append((features.mean(dim=0) if pool == "mean" else features).numpy())
         report_progress((number + 1) / len(cases))
@@ -106,11 +108,10 @@ def encode_window(trained: TrainedModel, window: Window, layer: int) -> dict[str
     return {name: encoded.tokens[0, span].cpu() for name, span in encoded.spans.items()}
 
 
-def _labelled(cases: Sequence[Case], features: dict[str, list[np.ndarray]], pool: Pool) -> xr.Dataset:
+def _labelled(cases: Cases, features: dict[str, list[np.ndarray]], pool: Pool) -> xr.Dataset:
     first = cases[0]
-    labels = [cases[number].label for number in range(len(cases))]
     variables: dict[str, Any] = {}
-    coords: dict[str, Any] = {"sample": ("sample", labels, {"long_name": "window"})}
+    coords: dict[str, Any] = {"sample": ("sample", list(cases.labels), {"long_name": "window"})}
     for name, samples in features.items():
         if pool == "mean":
             dims: tuple[str, ...] = ("sample", "feature")
@@ -118,7 +119,7 @@ def _labelled(cases: Sequence[Case], features: dict[str, list[np.ndarray]], pool
         else:
             dims = ("sample", f"{name}_token", "feature")
             values = _padded(samples)
-            coords |= _token_coordinates(name, first.window[name]) if _are_alike(cases, name) else {}
+            coords |= _token_coordinates(name, first[name]) if _are_alike(cases, name) else {}
         attributes = {"long_name": f"representation of stream {name}", "units": "1"}
         variables[name] = (dims, values, attributes)
     return xr.Dataset(variables, coords, {"title": "Representations of the encoder"})
@@ -133,9 +134,9 @@ def _padded(samples: list[np.ndarray]) -> Float[np.ndarray, "S N W"]:
     return values
 
 
-def _are_alike(cases: Sequence[Case], name: str) -> bool:
+def _are_alike(cases: Cases, name: str) -> bool:
     """Whether the tokens of the first and the last window lie at the same places, as those on a grid do."""
-    first, last = (cases[number].window[name] for number in (0, -1))
+    first, last = (cases[number][name] for number in (0, len(cases) - 1))
     if len(first) != len(last):
         return False
     fixed = [axis.name for axis in first.spec.axes if axis.kind != "time"]

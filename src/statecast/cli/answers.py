@@ -50,7 +50,7 @@ def evaluate(
         run, store, period, out, against=against, overwrite=overwrite, progress=not quiet, **options
     )
     if isinstance(evaluation, SampleEvaluation):
-        print_sample_scores(evaluation.scores)
+        print_sample_scores(evaluation.verifications)
         print(f"scores: {out / 'scores.json'}")
         return
     print_skill(evaluation.verifications)

@@ -3,8 +3,7 @@
 Axes: S sample, N asked token, V category, E member of the head, P value in a token.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,55 +14,27 @@ import xarray as xr
 from jaxtyping import Float
 
 from statecast.answer import predict_question
-from statecast.domain import Case, Source
+from statecast.domain import Cases
+from statecast.evaluation.loop import Scored, verify_cases
+from statecast.evaluation.progress import progress_bar
+from statecast.evaluation.scores import Means, ensemble_scores
+from statecast.evaluation.verification import LabelAxis, Verification, write_scores
 from statecast.labels import LabelCodec
 from statecast.models import Prediction
 from statecast.models.heads import almost_fair_crps
-from statecast.outputs import new_output, progress_bar
-from statecast.streams import UNKNOWN, Asks, Tokens
+from statecast.outputs import new_output
+from statecast.streams import UNKNOWN, Asks, Question, Tokens, Window
 from statecast.trained import ModelError, TrainedModel, load
 
 TRAINING_CASES = 500  # that the baseline is estimated from, spread evenly
-RESAMPLINGS = 1000
-INTERVAL = (2.5, 97.5)
-SEED = 0  # of the resamplings: the same interval in every run
-
-
-@dataclass(frozen=True)
-class SampleScores:
-    """Scores of one forecast of one stream: a mean over the tokens of each sample, NaN where nothing was asked."""
-
-    forecast: str
-    task: str
-    stream: str
-    metrics: Mapping[str, Float[np.ndarray, " S"]]
-
-    def records(self) -> list[dict[str, Any]]:
-        """As `scores.json` holds them: the mean over samples with its 95 % interval, by resampling samples."""
-        found = []
-        for metric, values in self.metrics.items():
-            known = values[np.isfinite(values)]
-            if len(known) == 0:
-                continue
-            draws = np.random.default_rng(SEED).integers(len(known), size=(RESAMPLINGS, len(known)))
-            low, high = np.percentile(_score(metric, known[draws]), INTERVAL)
-            labels = {"forecast": self.forecast, "task": self.task, "stream": self.stream, "metric": metric}
-            value = float(_score(metric, known[None])[0])
-            found.append(labels | {"value": value, "low": float(low), "high": float(high), "n": len(known)})
-        return found
-
-
-def _score(metric: str, values: Float[np.ndarray, "B S"]) -> Float[np.ndarray, " B"]:
-    mean = values.mean(axis=-1)
-    return np.sqrt(mean) if metric == "rmse" else mean
 
 
 @dataclass(frozen=True)
 class SampleEvaluation:
-    """What an evaluation leaves: its directory, the scores, and the answers about labels."""
+    """What an evaluation leaves: its directory, what was verified, and the answers about labels."""
 
     out: Path
-    scores: Sequence[SampleScores]
+    verifications: Sequence[Verification]
     answers: xr.Dataset
 
 
@@ -74,6 +45,7 @@ def evaluate_samples(
     out: str | Path = "evaluation",
     *,
     against: str | Path | TrainedModel | None = None,
+    decorrelation: float = 0.0,
     overwrite: bool = False,
     progress: bool = True,
 ) -> SampleEvaluation:
@@ -81,6 +53,7 @@ def evaluate_samples(
 
     data, period  the record and the part of it, in the words of the domain; None: the validation split of the model's recipe
     against       another model that is asked the same
+    decorrelation  how far apart samples have to lie to be independent, in the units of `Cases.positions`; 0: all are independent
 
     log_score  mean of -log p(code), in nats: 0 is perfect, and what is not below that of the baseline has learned nothing
     accuracy   share of the codes that the most probable category has right
@@ -98,46 +71,61 @@ def evaluate_samples(
     source = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)
     if source is None or len(source.cases()) == 0:
         raise ModelError("there is no sample to verify on. Name a period that holds some.")
-    marginals = _marginals(trained)
-    with progress_bar("evaluation", progress) as report_progress:
-        scores, answers = _verify(models, source, marginals, report_progress)
+    answers: dict[str, list[np.ndarray]] = {}
+    cases, marginals = source.cases(), _marginals(trained)
+    with progress_bar("evaluation", progress) as show_progress:
+        verifications = verify_cases(
+            range(len(cases)),
+            lambda number: _scored(models, marginals, number, cases[number], answers),
+            positions=cases.positions if decorrelation else None,
+            decorrelation=decorrelation,
+            scores=sample_scores,
+            progress=show_progress,
+        )
+    labelled = _labelled(cases, answers, trained.codecs)
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
-        records = [record for each in scores for record in each.records()]
-        (directory / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False))
-        answers.to_netcdf(directory / "answers.nc")
-    return SampleEvaluation(Path(out), scores, answers)
+        write_scores(verifications, directory)
+        labelled.to_netcdf(directory / "answers.nc")
+    return SampleEvaluation(Path(out), verifications, labelled)
 
 
-def _verify(
+def sample_scores(means: Means, members: int) -> dict[str, Float[np.ndarray, "*A"]]:
+    """Log score and accuracy of codes, RMSE and CRPS of values: those that the statistics allow."""
+    of_codes = {name: means[name] for name in ("log_score", "accuracy") if name in means}
+    return of_codes | ensemble_scores(means, members)
+
+
+def _scored(
     models: Mapping[str, TrainedModel],
-    source: Source,
     marginals: Mapping[str, Prediction],
-    report_progress: Callable[[float], None],
-) -> tuple[list[SampleScores], xr.Dataset]:
-    collected: dict[tuple[str, str], list[dict[str, float]]] = {}
+    number: int,
+    window: Window,
+    answers: dict[str, list[np.ndarray]],
+) -> Iterator[Scored]:
+    """The scores of each forecast of one sample; what the model says of labels is appended to `answers`."""
     first = next(iter(models.values()))
-    said_of_labels: dict[str, list[np.ndarray]] = {}
-    cases = source.cases()
-    for number, case in enumerate(cases):
-        question = first.recipe.task.complete(case.window, number)
-        answers = {key: predict_question(model, question) for key, model in models.items()}
-        for name, asked in question.queries.items():
-            forecasts = {key: answer[name] for key, answer in answers.items()}
-            if name in marginals and question.asks == "tokens":
-                forecasts["marginal"] = marginals[name]
-            for key, said in forecasts.items():
-                codec = first.codecs[name]
-                collected.setdefault((name, key), []).append(token_scores(said, asked, question.asks, codec))
-            if isinstance(first.codecs[name], LabelCodec):
-                said_of_labels.setdefault(name, []).append(_answer(answers["model"][name], first.codecs[name]))
-        report_progress((number + 1) / len(cases))
-    task = first.recipe.task.kind
-    scores = []
-    for (name, key), parts in collected.items():
-        metrics = {metric: np.array([part[metric] for part in parts]) for metric in parts[0]}
-        scores.append(SampleScores(key, task, name, metrics))
-    return scores, _labelled(cases, said_of_labels, first.codecs)
+    question = first.recipe.task.complete(window, number)
+    said = {key: predict_question(model, question) for key, model in models.items()}
+    for name, asked in question.queries.items():
+        codec = first.codecs[name]
+        forecasts = {key: predictions[name] for key, predictions in said.items()}
+        if question.asks == "tokens":
+            forecasts["marginal"] = marginals[name]
+        task = question_name(first, question, name)
+        for key, prediction in forecasts.items():
+            statistics = token_scores(prediction, asked, question.asks, codec)
+            arrays = {metric: np.array([value]) for metric, value in statistics.items()}
+            members = 1 if prediction.members is None else prediction.members.shape[-2]
+            yield Scored(task, key, (LabelAxis("stream", {"stream": (name,)}),), arrays, members)
+        if isinstance(codec, LabelCodec):
+            answers.setdefault(name, []).append(_answer(said["model"][name], codec))
+
+
+def question_name(trained: TrainedModel, question: Question, name: str) -> str:
+    """The kind of the task, and the stream where several are asked."""
+    kind = str(trained.recipe.task.kind)
+    return kind if len(question.queries) == 1 else f"{kind} {name}"
 
 
 def token_scores(said: Prediction, asked: Tokens, asks: Asks, codec: Any) -> dict[str, float]:
@@ -156,7 +144,7 @@ def token_scores(said: Prediction, asked: Tokens, asks: Asks, codec: Any) -> dic
         scale = codec.std if isinstance(codec, LabelCodec) else 1.0
         members = said.members[0, : len(asked)].expand(len(asked), -1, -1).cpu() * scale
         truth, known = asked.values * scale, asked.observed * weight[:, None]
-        found["rmse"] = _mean((members.mean(dim=-2) - truth) ** 2, known)
+        found["squared_error"] = _mean((members.mean(dim=-2) - truth) ** 2, known)
         if members.shape[-2] > 1:
             found["crps"] = _mean(almost_fair_crps(members, truth, fairness=0.0), known)
     return found
@@ -173,7 +161,7 @@ def _marginals(trained: TrainedModel) -> dict[str, Prediction]:
     assert source is not None
     cases = source.cases()
     chosen = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), TRAINING_CASES)).round().astype(int))
-    windows = [cases[int(number)].window for number in chosen]
+    windows = [cases[int(number)] for number in chosen]
     found = {}
     for name in trained.recipe.task.asked_streams(trained.codecs):
         tokens = [window[name] for window in windows]
@@ -203,10 +191,8 @@ def _answer(said: Prediction, codec: LabelCodec) -> np.ndarray:
     return codec.numbers(said.members[0, 0, :, 0].cpu().numpy())
 
 
-def _labelled(
-    cases: Sequence[Case], answers: Mapping[str, Sequence[np.ndarray]], codecs: Mapping[str, Any]
-) -> xr.Dataset:
-    coords: dict[str, Any] = {"sample": [cases[number].label for number in range(len(cases))]}
+def _labelled(cases: Cases, answers: Mapping[str, Sequence[np.ndarray]], codecs: Mapping[str, Any]) -> xr.Dataset:
+    coords: dict[str, Any] = {"sample": list(cases.labels)}
     variables: dict[str, Any] = {}
     for name, values in answers.items():
         codec = codecs[name]

@@ -13,12 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from statecast.axes import column_names
-from statecast.domain import Case
 from statecast.explain.attention import CHUNK, decoder_rows, encoder_rows, nearest_shown, rollout, trace
 from statecast.explain.sensitivity import Members, as_batch, check_which, chosen, gradients, leaf
 from statecast.models import Prediction, StateModel
 from statecast.outputs import new_output
-from statecast.streams import Question, Tokens
+from statecast.streams import Question, Tokens, Window
 from statecast.trained import ModelError, TrainedModel, load
 
 LAYOUTS_TRIED = 100  # random ones of what is visible, until one asks for the token
@@ -60,8 +59,8 @@ def explain_token(
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     check_which(members, trained.model)
-    case = _case(trained, data, period, sample)
-    question = as_batch(question_about(trained, case, *_parsed(token, case)), trained.model)
+    label, window = _sample(trained, data, period, sample)
+    question = as_batch(question_about(trained, window, *_parsed(token, window)), trained.model)
     traced, nearest = trace(trained.model, question), nearest_shown(trained.model, question)
     weights = {
         "decoder_attention": (("decoder_layer", "head"), decoder_rows(traced)),
@@ -70,7 +69,7 @@ def explain_token(
     }
     parts = [_of_streams(question, name, dims, values) for name, (dims, values) in weights.items()]
     parts.append(_gradients(trained.model, question, members))
-    explained = _merged(parts).assign_attrs(title=f"What the answer to {token} of {case.label} comes from")
+    explained = _merged(parts).assign_attrs(title=f"What the answer to {token} of {label} comes from")
     if out is not None:
         with new_output(out, overwrite=overwrite) as directory:
             directory.mkdir()
@@ -78,24 +77,23 @@ def explain_token(
     return explained
 
 
-def _case(trained: TrainedModel, data: str | None, period: tuple[str, str] | None, sample: int) -> Case:
+def _sample(trained: TrainedModel, data: str | None, period: tuple[str, str] | None, sample: int) -> tuple[Any, Window]:
+    """What a sample is called, and its tokens."""
     source = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)
     if source is None:
         raise ModelError("the recipe has no validation split, and no period is given. Name a period.")
     cases = source.cases()
     if not 0 <= sample < len(cases):
         raise TokenError(f"sample {sample}: the split has samples 0 to {len(cases) - 1}. Name one of them.")
-    return cases[sample]
+    return cases.labels[sample], cases[sample]
 
 
-def _parsed(token: str, case: Case) -> tuple[str, int]:
+def _parsed(token: str, window: Window) -> tuple[str, int]:
     """Stream and number of a token, from STREAM:NUMBER or the name of a stream of one token."""
     name, _, number = token.partition(":")
-    if name not in case.window:
-        raise TokenError(
-            f"token {token}: there is no stream {name}. Streams: {', '.join(case.window)}. Name one of them."
-        )
-    count = len(case.window[name])
+    if name not in window:
+        raise TokenError(f"token {token}: there is no stream {name}. Streams: {', '.join(window)}. Name one of them.")
+    count = len(window[name])
     if not number and count == 1:
         return name, 0
     if not number.isdecimal() or int(number) >= count:
@@ -103,10 +101,10 @@ def _parsed(token: str, case: Case) -> tuple[str, int]:
     return name, int(number)
 
 
-def question_about(trained: TrainedModel, case: Case, name: str, number: int) -> Question:
+def question_about(trained: TrainedModel, window: Window, name: str, number: int) -> Question:
     """The question of the model's task about one token. Raises TokenError if the task never asks for it."""
     for seed in range(LAYOUTS_TRIED):
-        question = trained.recipe.task.complete(case.window, seed)
+        question = trained.recipe.task.complete(window, seed)
         asked = question.queries.get(name)
         if asked is not None and asked.index is not None:
             here = (asked.index == number).nonzero()[:, 0]

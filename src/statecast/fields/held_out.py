@@ -8,7 +8,6 @@ import xarray as xr
 from statecast.fields.source import overlaps
 from statecast.fields.sources import StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
-from statecast.tasks import Translate
 from statecast.trained import TrainedModel
 
 
@@ -38,9 +37,9 @@ def stream_stores(
     trained: TrainedModel, given: Mapping[str, str | xr.Dataset] | None = None, *, needs_asked: bool = True
 ) -> dict[str, str | xr.Dataset]:
     """The stores of streams that don't lie in the data that is given for all, see `model_stores`."""
-    own, task = dict(trained.recipe.data.stores), trained.recipe.task
-    if not needs_asked and isinstance(task, Translate):
-        own = {name: store for name, store in own.items() if name not in task.to}
+    own = dict(trained.recipe.data.stores)
+    if not needs_asked:
+        own = {name: store for name, store in own.items() if name not in trained.recipe.task.hidden_streams}
     return {name: store for name, store in own.items() if name in trained.recipe.fields} | dict(given or {})
 
 

@@ -9,7 +9,7 @@ from statecast.config import DataOptions, Recipe, Strict
 from statecast.fields.fill import Fill
 from statecast.fields.labels import LabelStream
 from statecast.fields.streams import Stream
-from statecast.tasks import Next, Refine, Task
+from statecast.tasks import Task
 
 Period = tuple[str, str]
 FieldTask = Task | Fill
@@ -109,33 +109,15 @@ class FieldRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
-    def _a_slab_in_the_middle_of_the_window_lies_between_two_shown_steps(self) -> Self:
-        """Wherever the window begins: `complete` answers the middle slab of windows that begin at any step between two."""
-        if isinstance(self.task, Refine):
-            depth = self.slab_steps
-            aside = -(-(self.task.every - 1) // depth)  # slabs that hold a shown step for certain
-            if self.task.slabs < 2 * aside + 1:
-                raise ValueError(
-                    f"task.slabs: {self.task.slabs} slabs of {depth} steps don't always hold a visible step on both sides "
-                    f"of the middle, with task.every {self.task.every}. Take at least {2 * aside + 1}."
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _what_comes_next_has_one_depth(self) -> Self:
-        depths = {name: stream.patch[0] for name, stream in self.fields.items()}
-        if isinstance(self.task, Next) and len(set(depths.values())) > 1:
-            raise ValueError(
-                f"task.kind next: the tokens of the streams span different numbers of time steps ({depths}), so that one would see into "
-                "the future of another. Give all the same patch in time."
-            )
+    def _the_task_can_ask_tokens_of_this_depth(self) -> Self:
+        self.task.require_depths({name: stream.patch[0] for name, stream in self.fields.items()})
         return self
 
     @model_validator(mode="after")
     def _stores_and_first_guesses_are_of_streams_that_there_are(self) -> Self:
         if unknown := [name for name in self.data.stores if name not in self.streams]:
             raise ValueError(f"data.stores: there is no stream {unknown[0]}. Streams: {', '.join(self.streams)}.")
-        asked = self.task.to if self.task.kind == "translate" else ()
+        asked = self.task.hidden_streams
         for name, stream in self.fields.items():
             if stream.first_guess and name not in asked:
                 raise ValueError(

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
 
 from statecast.axes import column_names
 from statecast.config import RecipeError
-from statecast.domain import Case, Split
+from statecast.domain import Split
 from statecast.fields.inference.forecast import check_record
 from statecast.fields.labels import LabelSeries, read_labels
 from statecast.fields.recipe import FieldRecipe, Period
@@ -86,23 +87,36 @@ class FieldSource:
 
 
 @dataclass(frozen=True)
-class FieldCases(Sequence[Case]):
+class FieldCases:
     """The windows that begin at each possible start, by the time of their first step."""
 
     source: FieldSource
 
+    @property
+    def labels(self) -> Sequence[Any]:
+        times = self.source.times
+        return [times[start] for start in self._starts]
+
+    @property
+    def positions(self) -> Float[np.ndarray, " S"]:
+        """Hours of the first steps."""
+        return self._record.hours[self._starts]
+
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index: int) -> Case:  # type: ignore[override]
-        source, start = self.source, int(self._starts[index])
+    def __getitem__(self, number: int) -> Window:
+        source, start = self.source, int(self._starts[number])
         places = source.windows.drawn(start, source.sampler.steps)
-        window = source.read(places[source.windows.drawn_on], places)
-        return Case(source.times[start], window)
+        return source.read(places[source.windows.drawn_on], places)
 
     @property
     def _starts(self) -> np.ndarray:
         return self.source.sampler.starts
+
+    @property
+    def _record(self) -> Record:
+        return self.source.streams[self.source.windows.drawn_on].record
 
 
 def without_calendar(tokens: Tokens) -> Tokens:

@@ -8,9 +8,11 @@ from typing import Any
 
 import xarray as xr
 
+from statecast.evaluation import Verification, write_scores
+from statecast.evaluation.progress import progress_bar
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
-from statecast.fields.evaluation import Verification, write_scores
 from statecast.fields.evaluation.report import RunFacts, write_report
+from statecast.fields.evaluation.verification import DECORRELATION_H
 from statecast.fields.evaluation.verify import asked_like, verify
 from statecast.fields.explain import explain as explain_point
 from statecast.fields.explain.report import write_explanation
@@ -18,7 +20,7 @@ from statecast.fields.held_out import are_of_training, model_stores, require_uns
 from statecast.fields.inference import complete as fill_in
 from statecast.fields.inference import forecast, write_forecast
 from statecast.fields.sources import Record
-from statecast.outputs import new_output, progress_bar
+from statecast.outputs import new_output
 from statecast.trained import ModelError, TrainedModel, load
 
 
@@ -94,7 +96,16 @@ def _evaluate_labels(
     opened = model_stores(trained, data)
     named = dict.fromkeys(trained.recipe.fields, data) | stream_stores(trained)
     require_unseen(trained, named, opened, period)
-    return evaluate_samples(trained, data, period, out, against=against, overwrite=overwrite, progress=progress)
+    return evaluate_samples(
+        trained,
+        data,
+        period,
+        out,
+        against=against,
+        decorrelation=DECORRELATION_H,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 def predict(
@@ -139,9 +150,9 @@ def complete(
     """
     trained = _load_without_labels(run)
     members = trained.model.head.members if members is None else members
-    with progress_bar("filling", progress) as tell:
+    with progress_bar("filling", progress) as show_progress:
         fields = fill_in(
-            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=tell
+            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=show_progress
         )
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:

@@ -20,6 +20,7 @@ class Arrange(TaskOptions):
     """
 
     asks_content: ClassVar[bool] = False
+    asks_hidden: ClassVar[bool] = False
 
     kind: Literal["arrange"] = "arrange"
     slabs: Slabs = Field(1, description="token slabs of the window")

@@ -19,6 +19,7 @@ class Detect(TaskOptions):
     """
 
     asks_content: ClassVar[bool] = False
+    asks_hidden: ClassVar[bool] = False
 
     kind: Literal["detect"] = "detect"
     slabs: Slabs = Field(1, description="token slabs of the window")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from pydantic import Discriminator, Field, Tag
+
 from statecast.axes import Axis
 from statecast.labels import LabelCodec
 from statecast.streams import StreamOptions, Tokens, TokenSpec

@@ -1,14 +1,15 @@
 """What both tiny domains share: samples in one .npz file, split by their numbers, and a label."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
+
 from statecast.config import DataOptions, Recipe
-from statecast.domain import Case, Codec, Sizes
+from statecast.domain import Codec, Sizes
 from statecast.labels import LabelCodec
 from statecast.streams import StreamOptions, Tokens, Window
 
@@ -45,25 +46,34 @@ class FileSource:
         number = int(sample.integers(self.split[0], self.split[1] + 1))
         return {name: self.tokens(name, codec, self.arrays, number, sample) for name, codec in self.codecs.items()}
 
-    def cases(self) -> Sequence[Case]:
-        return Cases(self)
+    def cases(self) -> "FileCases":
+        return FileCases(self)
 
     def describe(self, sample: np.random.Generator) -> str:
         return f"sample {int(sample.integers(self.split[0], self.split[1] + 1))}"
 
 
 @dataclass(frozen=True)
-class Cases(Sequence):
+class FileCases:
     source: FileSource
+
+    @property
+    def labels(self) -> range:
+        return range(self.source.split[0], self.source.split[1] + 1)
+
+    @property
+    def positions(self) -> np.ndarray:
+        return np.array(self.labels, float)
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index):
-        source, number = self.source, range(self.source.split[0], self.source.split[1] + 1)[index]
-        random = np.random.default_rng(number)
-        window = {name: source.tokens(name, codec, source.arrays, number, random) for name, codec in source.codecs.items()}
-        return Case(number, window)
+    def __getitem__(self, number: int) -> Window:
+        source, sample = self.source, self.labels[number]
+        random = np.random.default_rng(sample)
+        return {
+            name: source.tokens(name, codec, source.arrays, sample, random) for name, codec in source.codecs.items()
+        }
 
 
 def fit_label(stream: StreamOptions, arrays: Mapping[str, np.ndarray], split: tuple[int, int]) -> LabelCodec:

@@ -28,7 +28,7 @@ def make_trained(training):
         record = training if stream == STREAM else Record.open(training.dataset, stream)
         options = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4)
         data = {"store": "a.zarr", "train": ["2001-01-30", "2001-02-13"]}
-        recipe = read_recipe({"data": data, "streams": {"air": stream.model_dump()}, "task": task}).as_dict()
+        recipe = read_recipe({"data": data, "streams": {"air": stream.model_dump()}, "task": task})
         tokenizers = {"air": FieldTokenizer(stream, fit_climatology(record))}
         return TrainedModel(build(options, tokenizers, seed), tokenizers, recipe)
 
