@@ -10,7 +10,6 @@ and spread over RMSE, means over variables and levels, on months that no trainin
 import argparse
 import contextlib
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shared import EVERY_H, HELD_OUT, PLAIN, step_seconds, with_steps
 from statecast import pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.fields.evaluation import verify_forecast
@@ -30,9 +30,6 @@ from statecast.models.attention import GeometricAttention
 from statecast.models.state_model import StateModel
 from statecast.streams import Question, Window
 from statecast.tasks.forecast import Forecast, slab_of
-from statecast.trained import TrainedModel
-
-HELD_OUT = ("2001-01-01", "2001-02-28")
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Effort:
     steps: int
     probe: int = 40
     turns: int = 2
-    every_h: float = 42.0
+    every_h: float = EVERY_H
 
 
 @contextlib.contextmanager
@@ -104,7 +101,7 @@ def recipe_of(overrides: list[str], seed: int) -> Recipe:
     """The quickstart's forecast without its pre-training; the variants that override keys can't say are said here."""
     values = read_recipe("quickstart-forecast", inherit=read_recipe("quickstart").as_dict()).as_dict()
     values["data"] = values["data"] | {"validate": None}
-    values["training"] = values["training"] | {"footprint": False, "loggers": []}
+    values["training"] = values["training"] | PLAIN
     if "@levels" in overrides:
         stream = values["streams"]["atmosphere"]
         values["streams"] = {
@@ -114,28 +111,18 @@ def recipe_of(overrides: list[str], seed: int) -> Recipe:
     return read_recipe(values | {"seed": seed}, [o for o in overrides if not o.startswith("@")])
 
 
-def train(recipe: Recipe, steps: int, out: Path) -> TrainedModel:
-    training = recipe.training.model_copy(update={"steps": steps})
-    return pretrain(recipe.model_copy(update={"training": training}), out, progress=False)
-
-
-def step_seconds(variant: str, probe: int, seed: int) -> float:
+def variant_step_seconds(variant: str, probe: int, seed: int) -> float:
     """CPU time of a step: what twice as many take more."""
     overrides, change = VARIANTS[variant]
-    recipe, times = recipe_of(overrides, seed), []
-    with tempfile.TemporaryDirectory() as folder, change():
-        for steps in (probe, 2 * probe):
-            began = time.process_time()
-            train(recipe, steps, Path(folder) / str(steps))
-            times.append(time.process_time() - began)
-    return max(times[1] - times[0], 1e-3) / probe
+    with change():
+        return max(step_seconds(recipe_of(overrides, seed), (probe, 2 * probe)), 1e-3 / probe)
 
 
 def steps_in_the_same_time(variant: str, effort: Effort, seed: int) -> int:
     """As many steps of a variant as take the time of the default's; timed in turns."""
     if variant == DEFAULT or not effort.turns:
         return effort.steps
-    turns = [[step_seconds(v, effort.probe, seed) for v in (DEFAULT, variant)] for _ in range(effort.turns)]
+    turns = [[variant_step_seconds(v, effort.probe, seed) for v in (DEFAULT, variant)] for _ in range(effort.turns)]
     default, ours = (min(times) for times in zip(*turns, strict=True))
     return max(4, round(effort.steps * default / ours))
 
@@ -145,8 +132,8 @@ def run(variant: str, effort: Effort, seed: int) -> None:
     recipe = recipe_of(overrides, seed)
     steps = steps_in_the_same_time(variant, effort, seed)
     with tempfile.TemporaryDirectory() as folder, change():
-        model = train(recipe, steps, Path(folder) / "run")
-        stream = next(iter(model.codecs.values())).stream
+        model = pretrain(with_steps(recipe, steps), Path(folder) / "run", progress=False)
+        stream = next(iter(model.tokenizers.values())).stream
         record = Record.open(open_fields(recipe.data.store), stream, HELD_OUT)
         verifications = {v.forecast: v for v in verify_forecast({"model": model}, record, every_h=effort.every_h)}
     ours, persistence = verifications["model"], verifications["persistence"]

@@ -14,19 +14,31 @@ Means over variables and levels (and lead times of updates) ± standard deviatio
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
-from peers import spread
-from skill import SMALL, WHOLE, Extent, mean_ratios, once
-from statecast import evaluate, finetune, pretrain
+from shared import (
+    FEW_STEPS,
+    SAMPLE,
+    SMOKE,
+    Effort,
+    Rows,
+    evaluated_once,
+    lead_label,
+    mean_ratios,
+    once,
+    pretrained_once,
+    rows_in,
+    spread,
+    values_of,
+)
+from statecast import finetune
 from statecast.fields.continual import update
 from statecast.trained import TrainedModel
 
@@ -45,49 +57,36 @@ Found = dict[tuple[str, ...], float]
 
 
 @dataclass(frozen=True)
-class Effort:
-    """What is read, hours between starts, from when an update learns, and what recipes are changed by, those of updates apart."""
+class Appended:
+    """From when an update learns, and what it is changed by."""
 
-    extent: Extent = WHOLE
-    every_h: float = 42.0
     since: str = "2001-01-01"
-    overrides: tuple[str, ...] = ()
-    of_update: tuple[str, ...] = (f"training.steps={UPDATE_STEPS}",)
+    overrides: tuple[str, ...] = (f"training.steps={UPDATE_STEPS}",)
 
 
-FEW = ("training.steps=2", "training.validation_samples=2")
-SMOKE = Effort(SMALL, 96.0, "2001-02-15", (*SMALL.of_stream, *FEW), FEW)
+SMOKE_APPENDED = Appended("2001-02-15", FEW_STEPS)
 
 
-def records_at(scores: Path) -> list[dict[str, Any]]:
-    return json.loads((scores / "scores.json").read_text())
-
-
-def after_over_before(scores: Path) -> float:
+def after_over_before(rows: Rows) -> float:
     """RMSE of the model over that of the one before, mean over channels, tasks and lead times."""
-    values = {
-        (r["forecast"], r["task"], r["variable"], r["level_hpa"], r["lead_time_h"]): r["value"]
-        for r in records_at(scores)
-        if r["metric"] == "rmse"
-    }
-    return float(np.mean([v / values["before", *key[1:]] for key, v in values.items() if key[0] == "model"]))
+    values = values_of(rows, "rmse")
+    ratios = []
+    for (task, forecast, *place), value in values.items():
+        if forecast == "model":
+            ratios.append(value / values[task, "before", *place])
+    return float(np.mean(ratios))
 
 
 def changed(folder: Path, base: TrainedModel, effort: Effort) -> Found:
     """RMSE over persistence's at each lead time, and how many weights could change."""
     found: Found = {}
     for name, change in CHANGES.items():
-        run, scores = folder / name.replace(" ", "-"), folder / f"{name.replace(' ', '-')}-scores"
-        model = once(
-            run,
-            lambda run=run, change=change: finetune(
-                "quickstart-forecast", base, run, overrides=[*change, *effort.overrides]
-            ),
-        )
-        if not scores.is_dir():
-            evaluate(model, "sample:atmosphere", effort.extent.held_out, scores, every_h=effort.every_h)
-        ratios = mean_ratios(records_at(scores), "rmse")
-        found |= {(name, f"+{lead:g} h"): ratios["forecast", "model", lead, "persistence"] for lead in LEADS_H}
+        run = folder / name.replace(" ", "-")
+        overrides = [*change, *effort.of_tuning]
+        model = once(run, partial(finetune, "quickstart-forecast", base, run, overrides=overrides))
+        ratios = mean_ratios(evaluated_once(folder / f"{run.name}-scores", model, SAMPLE, effort), "rmse")
+        for lead in LEADS_H:
+            found[name, lead_label(lead)] = ratios["forecast", "model", lead, "persistence"]
         found[name, "weights"] = yaml.safe_load((run / "run.yaml").read_text())["changed_parameters"]
     return found
 
@@ -95,42 +94,29 @@ def changed(folder: Path, base: TrainedModel, effort: Effort) -> Found:
 def forgotten(folder: Path, base: TrainedModel, effort: Effort) -> Found:
     found: Found = {}
     for name, change in FORGETTING.items():
-        run, scores = folder / f"radar-{name}", folder / f"radar-{name}-old-question"
-        model = once(
-            run,
-            lambda run=run, change=change: finetune(
-                "quickstart-radar", base, run, overrides=[*change, *RADAR, *effort.overrides]
-            ),
-        )
-        if not scores.is_dir():
-            period, every_h = effort.extent.held_out, effort.every_h
-            evaluate(model, "sample:atmosphere", period, scores, against=base, every_h=every_h)
-        found["forgetting", name] = after_over_before(scores)
+        run = folder / f"radar-{name}"
+        overrides = [*change, *RADAR, *effort.of_tuning]
+        model = once(run, partial(finetune, "quickstart-radar", base, run, overrides=overrides))
+        rows = evaluated_once(folder / f"{run.name}-old-question", model, SAMPLE, effort, against=base)
+        found["forgetting", name] = after_over_before(rows)
     return found
 
 
-def updated(folder: Path, effort: Effort) -> Found:
+def updated(folder: Path, appended: Appended) -> Found:
     found: Found = {}
-    since, overrides = effort.since, effort.of_update
     for replay in REPLAYS:
         run = folder / f"update-{replay:g}"
-        once(
-            run,
-            lambda run=run, replay=replay: (
-                update(folder / "all", "sample:atmosphere", since, run, replay=replay, overrides=overrides).trained
-            ),
-        )
-        found |= {
-            (f"replay {replay:g}", period): after_over_before(run / "update" / period) for period in ("old", "new")
-        }
+        if not run.is_dir():
+            update(folder / "all", SAMPLE, appended.since, run, replay=replay, overrides=appended.overrides)
+        for period in ("old", "new"):
+            found[f"replay {replay:g}", period] = after_over_before(rows_in(run / "update" / period))
     return found
 
 
-def run_seed(seed: int, out: Path, effort: Effort) -> Found:
+def run_seed(seed: int, out: Path, effort: Effort, appended: Appended) -> Found:
     folder = out / f"seed-{seed}"
-    overrides = [f"seed={seed}", *effort.extent.overrides, *effort.overrides]
-    base = once(folder / "pretrained", lambda: pretrain("quickstart", folder / "pretrained", overrides=overrides))
-    return changed(folder, base, effort) | forgotten(folder, base, effort) | updated(folder, effort)
+    base = pretrained_once(folder, seed, effort)
+    return changed(folder, base, effort) | forgotten(folder, base, effort) | updated(folder, appended)
 
 
 def print_table(runs: Sequence[Found]) -> None:
@@ -143,9 +129,9 @@ def draw(runs: Sequence[Found]) -> Figure:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for lead, marker in zip(LEADS_H, "os", strict=True):
-        values = np.array([[run[name, f"+{lead:g} h"] for name in CHANGES] for run in runs])
+        values = np.array([[run[name, lead_label(lead)] for name in CHANGES] for run in runs])
         weights = [np.mean([run[name, "weights"] for run in runs]) for name in CHANGES]
-        left.errorbar(weights, values.mean(0), values.std(0), fmt=marker, capsize=3, label=f"+{lead:g} h")
+        left.errorbar(weights, values.mean(0), values.std(0), fmt=marker, capsize=3, label=lead_label(lead))
         for i, (name, x, y) in enumerate(zip(CHANGES, weights, values.mean(0), strict=True)):
             left.annotate(
                 name, (x, y), fontsize=7, xytext=(0, 6 if i else -12), textcoords="offset points", ha="center"
@@ -170,8 +156,10 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one seed, a few steps; its results lie apart")
     arguments = parser.parse_args()
     out = arguments.out / "smoke" if arguments.smoke else arguments.out
-    seeds, effort = ([0], SMOKE) if arguments.smoke else (arguments.seeds, Effort())
-    runs = [run_seed(seed, out, effort) for seed in seeds]
+    seeds, effort, appended = arguments.seeds, Effort(), Appended()
+    if arguments.smoke:
+        seeds, effort, appended = [0], SMOKE, SMOKE_APPENDED
+    runs = [run_seed(seed, out, effort, appended) for seed in seeds]
     print_table(runs)
     if arguments.figure:
         draw(runs).savefig(arguments.figure, dpi=130)

@@ -12,8 +12,8 @@ stopped run left.
 """
 
 import argparse
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -22,31 +22,21 @@ import torch
 import yaml
 from jaxtyping import Float
 
-from peers import spread
-from questions import EVERY_H, SMOKE_EVERY_H, run_seed
-from skill import SMALL, WHOLE, Extent
+from shared import QUESTIONS_EVERY_H, SMOKE, Effort, Rows, kept, records_of, run_questions, spread
 from statecast.fields.evaluation.scores import area_mean, contingency, score
 from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.evaluation.tasks import EVENTS, ask
 from statecast.fields.evaluation.verification import every
 from statecast.fields.sources import Record
-from statecast.fields.sources.stores import open_stores
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel, load
-from unet import Anomalies, Departure, DownscaleQuestion, UNet, batches, train
+from unet import UNET, Anomalies, Departure, DownscaleQuestion, trained_peer
 
 Records = dict[str, Record]
 Found = dict[str, dict[str, float]]
 """Metric -> channel -> value."""
 QUESTIONS = {"downscale": "europe", "radar": "radar"}
-WIDTHS, BATCH = (32, 64, 128), 4
-LEARNING_RATE, ORTHOGONAL_RATE = 4e-3, 0.01  # as tuned for forecasts, docs/experiments.md
-
-
-def records_of(trained: TrainedModel, period: tuple[str, str]) -> dict[str, Record]:
-    data = trained.recipe["data"]
-    stores = open_stores(data["store"], trained.codecs, data["stores"])
-    return {name: Record.open(stores[name], t.stream, period) for name, t in trained.codecs.items()}
+PEER = replace(UNET, batch_size=4)
 
 
 def question_of(trained: TrainedModel, asked: str, records: dict[str, Record]) -> tuple[DownscaleQuestion, Anomalies]:
@@ -101,22 +91,17 @@ class HeldOut:
         return ours[:, first:].sum(axis=-1) / true[:, first:].sum(axis=-1)
 
 
-def scores_of_unet(
-    trained: TrainedModel, asked: str, seconds: float, seed: int, every_h: float, held_out_period: tuple[str, str]
-) -> dict[str, Found]:
-    """On the held-out period: of a U-Net that was trained for that time, and of the mean of our heads."""
+def scores_of_unet(run: Path, asked: str, seconds: float, seed: int, effort: Effort) -> dict[str, Found]:
+    """On the held-out period: of a U-Net that was trained for that time, and of the mean of the heads of our run."""
+    trained = load(run)
     learned = records_of(trained, tuple(trained.recipe["data"]["train"]))
     question, fine = question_of(trained, asked, learned)
-    torch.manual_seed(seed)
-    network = UNet(question.inputs, len(question.source), WIDTHS, periodic=fine.grid.is_periodic)
-    model = Departure(network, torch.from_numpy(question.scale).float())
     times = np.flatnonzero(np.isfinite(fine.values).any(axis=(1, 2, 3)))
-    rates = {"learning_rate": LEARNING_RATE, "orthogonal_rate": ORTHOGONAL_RATE}
-    took = train(model, batches(question, fine, times, BATCH, seed), seconds, **rates)
+    model, took = trained_peer(PEER, question, fine, times, seed, seconds)
     print(f"  U-Net: {took.parameters:,} parameters, {took.samples} samples, {took.cpu_s:.0f} s")
-    records = records_of(trained, held_out_period)
+    records = records_of(trained, effort.extent.held_out)
     thresholds = np.nanquantile(np.moveaxis(learned[asked].read(slice(None)), 1, -1), EVENTS, axis=(0, 1, 2))
-    held_out = HeldOut.of(trained, asked, records[asked], every_h)
+    held_out = HeldOut.of(trained, asked, records[asked], effort.every_h)
     theirs = answer_of(model, question, trained, asked, records, held_out.times)
     steps = len(held_out.times) // len(held_out.starts)
     ours = [mean_of_ours(trained, asked, records, int(start), steps) for start in held_out.starts]
@@ -154,31 +139,28 @@ def mean_of_ours(
 
 
 def run(
-    seed: int,
-    out: Path,
-    questions: list[str],
-    overrides: list[str],
-    seconds: float | None,
-    every_h: float,
-    extent: Extent,
+    seed: int, out: Path, questions: list[str], seconds: float | None, effort: Effort
 ) -> dict[str, dict[str, Found]]:
     """Scores of the U-Net, of ours and of the baselines, by question and forecast."""
+    rows = run_questions(seed, out, questions, effort)
     found: dict[str, dict[str, Found]] = {}
-    scores = run_seed(seed, out, overrides, questions, every_h, extent)
     for question in questions:
-        folder, kept = out / f"seed-{seed}" / question, out / f"seed-{seed}" / f"{question}-unet-scores.json"
-        if not kept.is_file():
-            time_s = yaml.safe_load((folder / "run.yaml").read_text())["cpu_time_s"]
-            effort = (seconds or time_s, seed, every_h, extent.held_out)
-            kept.write_text(json.dumps(scores_of_unet(load(folder), QUESTIONS[question], *effort)))
-        of: dict[str, Found] = json.loads(kept.read_text())
-        for record in scores:
-            if record["task"].startswith(question) and record["metric"].startswith(("rmse", "ets", "frequency_bias")):
-                level = "" if record["level_hpa"] is None else f"@{record['level_hpa']:g}"
-                of_metric = of.setdefault(record["forecast"], {}).setdefault(record["metric"], {})
-                of_metric[record["variable"] + level] = record["value"]
+        folder = out / f"seed-{seed}" / question
+        time_s = seconds or yaml.safe_load((folder / "run.yaml").read_text())["cpu_time_s"]
+        make = partial(scores_of_unet, folder, QUESTIONS[question], time_s, seed, effort)
+        of = kept(folder.with_name(f"{question}-unet-scores.json"), make)
+        add_scores(of, [row for row in rows if row["task"].startswith(question)])
         found[question] = of
     return found
+
+
+def add_scores(of: dict[str, Found], rows: Rows) -> None:
+    """Add the scores of ours and of the baselines that a U-Net has as well."""
+    for row in rows:
+        if row["metric"].startswith(("rmse", "ets", "frequency_bias")):
+            level = "" if row["level_hpa"] is None else f"@{row['level_hpa']:g}"
+            of_metric = of.setdefault(row["forecast"], {}).setdefault(row["metric"], {})
+            of_metric[row["variable"] + level] = row["value"]
 
 
 def print_table(runs: list[dict[str, dict[str, Found]]]) -> None:
@@ -202,12 +184,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    overrides = ["training.steps=2", "training.validation_samples=2"] if arguments.smoke else []
-    seeds, seconds, every_h = ([0], 0.2, SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, None, EVERY_H)
-    extent = SMALL if arguments.smoke else WHOLE
-    questions = ["radar"] if arguments.smoke else arguments.questions
+    seeds, questions, effort = arguments.seeds, arguments.questions, Effort(every_h=QUESTIONS_EVERY_H)
+    seconds = None
+    if arguments.smoke:
+        seeds, questions, effort, seconds = [0], ["radar"], SMOKE, 0.2
     out = arguments.out / ("smoke" if arguments.smoke else "")
-    print_table([run(seed, out, questions, overrides, seconds, every_h, extent) for seed in seeds])
+    print_table([run(seed, out, questions, seconds, effort) for seed in seeds])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ stopped run left is used again.
 """
 
 import argparse
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,27 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from questions import print_events, print_ratios
-from skill import SMALL, Extent, once
-from statecast import complete, evaluate, finetune, open_fields, pretrain
+from shared import (
+    SAMPLE,
+    SMALL,
+    SMOKE,
+    Effort,
+    Extent,
+    Rows,
+    evaluated_once,
+    once,
+    pretrained_once,
+    print_events,
+    print_ratios,
+)
+from statecast import complete, finetune, open_fields
 from statecast.fields.sources.simulate import simulate
 from statecast.trained import TrainedModel
 
 TWIN = {"convection.trcnv": 12.0, "shortwave_radiation.ablwv2": 35.0}
 """Convection relaxes within 12 h instead of 6; water vapour absorbs 30 % less in its strong long-wave band."""
 DAYS, RESTART_DAYS, TRUNCATION = 731, 5.0, 21
-TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-12-31")
-EVERY_H = 42.0  # all hours of the day, all times since a restart
-WHOLE, SMOKE_EVERY_H = Extent(TRAIN, VALIDATE, HELD_OUT), 96.0
+WHOLE_YEAR = Effort(Extent(held_out=("2001-01-01", "2001-12-31")))  # every 42 h: also all times since a restart
 DRAWN_MEMBERS, DRAWN_PERIOD = 4, ("2001-01-01", "2001-03-31")
 DRAWN = (("z", 500), ("t", 850), ("t2m", None), ("tprate", None))
 
@@ -44,7 +53,7 @@ def simulated(folder: Path) -> tuple[Path, Path]:
 
 def stand_ins(folder: Path) -> tuple[Path, Path]:
     """For `--smoke`: the sample, and itself a day late."""
-    fields = open_fields("sample:atmosphere")[list(SMALL.variables)]
+    fields = open_fields(SAMPLE)[list(SMALL.variables)]
     truth = fields.sel(level=list(SMALL.levels)).load().drop_encoding()
     late = truth.isel(time=slice(None, -4)).assign_coords(time=truth.time[4:])
     late["forecast_period"] = ("time", np.arange(late.sizes["time"]) % 20 * 6 + 6)
@@ -53,21 +62,12 @@ def stand_ins(folder: Path) -> tuple[Path, Path]:
     return folder / "truth.zarr", folder / "twin.zarr"
 
 
-def tuned(seed: int, folder: Path, truth: Path, twin: Path, extent: Extent, overrides: list[str]) -> TrainedModel:
+def tuned(seed: int, folder: Path, truth: Path, twin: Path, effort: Effort) -> TrainedModel:
     """The model of a seed, pre-trained on the truth and fine-tuned to correct the twin."""
-    base = once(
-        folder / "pretrained",
-        lambda: pretrain(
-            "quickstart",
-            folder / "pretrained",
-            overrides=[f"seed={seed}", f"data.store={truth}", *extent.overrides, *overrides],
-        ),
-    )
-    stores = [f"data.store={twin}", f"data.stores={{analysis: {truth}}}", *of_streams(extent)]
-    return once(
-        folder / "corrected",
-        lambda: finetune("quickstart-model-error", base, folder / "corrected", overrides=[*stores, *overrides]),
-    )
+    base = pretrained_once(folder, seed, effort, f"data.store={truth}")
+    run, stores = folder / "corrected", [f"data.store={twin}", f"data.stores={{analysis: {truth}}}"]
+    overrides = [*stores, *of_streams(effort.extent), *effort.overrides]
+    return once(run, partial(finetune, "quickstart-model-error", base, run, overrides=overrides))
 
 
 def of_streams(extent: Extent) -> list[str]:
@@ -79,14 +79,9 @@ def of_streams(extent: Extent) -> list[str]:
     return [*extent.of_stream, *of_analysis, f"streams.analysis.first_guess={{{guess}}}"]
 
 
-def run_seed(
-    seed: int, folder: Path, stores: tuple[Path, Path], extent: Extent, every_h: float, overrides: list[str]
-) -> list[dict[str, Any]]:
-    scores = folder / "scores"
-    model = tuned(seed, folder, *stores, extent, overrides)
-    if not scores.is_dir():
-        evaluate(model, str(stores[1]), extent.held_out, scores, every_h=every_h)
-    return json.loads((scores / "scores.json").read_text())
+def run_seed(seed: int, folder: Path, stores: tuple[Path, Path], effort: Effort) -> Rows:
+    model = tuned(seed, folder, *stores, effort)
+    return evaluated_once(folder / "scores", model, str(stores[1]), effort)
 
 
 def growth(found: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
@@ -139,17 +134,16 @@ def main() -> None:
     out = arguments.out / ("smoke" if arguments.smoke else "")
     out.mkdir(parents=True, exist_ok=True)
     stores = (stand_ins if arguments.smoke else simulated)(out)
-    overrides = ["training.steps=2", "training.validation_samples=2"] if arguments.smoke else []
-    seeds, every_h = ([0], SMOKE_EVERY_H) if arguments.smoke else (arguments.seeds, EVERY_H)
-    extent = SMALL if arguments.smoke else WHOLE
+    seeds, effort = ([0], SMOKE) if arguments.smoke else (arguments.seeds, WHOLE_YEAR)
     folders = {seed: out / f"seed-{seed}" for seed in seeds}
-    runs = [run_seed(seed, folder, stores, extent, every_h, overrides) for seed, folder in folders.items()]
+    runs = [run_seed(seed, folder, stores, effort) for seed, folder in folders.items()]
     for metric in ("rmse", "crps"):
         print_ratios(runs, metric)
     print_events(runs)
     if arguments.figure:
-        model = tuned(seeds[0], folders[seeds[0]], *stores, extent, overrides)
-        drawn(model, stores, extent.held_out if arguments.smoke else DRAWN_PERIOD).savefig(arguments.figure, dpi=130)
+        model = tuned(seeds[0], folders[seeds[0]], *stores, effort)
+        period = effort.extent.held_out if arguments.smoke else DRAWN_PERIOD
+        drawn(model, stores, period).savefig(arguments.figure, dpi=130)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,21 @@ from matplotlib.figure import Figure
 from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 from torch import nn
 
-from skill import SMALL, WHOLE, Extent, recipes
+from shared import (
+    EVERY_H,
+    LEADS_H,
+    PLAIN,
+    SAMPLE,
+    SMOKE,
+    WHOLE,
+    Extent,
+    kept,
+    lead_label,
+    recipes,
+    spread,
+    step_seconds,
+    with_steps,
+)
 from statecast import finetune, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.fields.evaluation import verify_forecast
@@ -46,9 +60,18 @@ from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models.operations import count_flops
 from statecast.streams import stack_questions
 from statecast.trained import TrainedModel
-from unet import Anomalies, Departure, FillQuestion, ForecastQuestion, Training, UNet, batches, train, zeroed
+from unet import (
+    UNET,
+    Anomalies,
+    Departure,
+    FillQuestion,
+    ForecastQuestion,
+    Peer,
+    Training,
+    trained_peer,
+    zeroed,
+)
 
-LEADS_H = (6.0, 24.0, 72.0)
 PATCH, HIDDEN = 2, 0.75
 PRETRAINING_SHARE = 0.6  # of the time of ours
 PROBE_STEPS = (2, 20, 100)  # the first warms up; what the last takes longer is the time of the steps between
@@ -101,30 +124,16 @@ class Data:
 def our_recipes(data: Data, seed: int) -> tuple[Recipe, Recipe]:
     """Pre-training and fine-tuning, without anything beside the training."""
     base, tuned = recipes(data.store, PATCH, 1.0, data.extent)
-    base["data"] = base["data"] | {"validate": None}
-    plain = {"footprint": False, "loggers": []}
-    base["training"] |= plain
-    tuned["training"] |= plain
+    base["data"] |= {"validate": None}
+    base["training"] |= PLAIN
+    tuned["training"] |= PLAIN
     pretraining = read_recipe(base | {"seed": seed})
     return pretraining, read_recipe(tuned, inherit=pretraining.as_dict())
 
 
-def with_steps(recipe: Recipe, steps: int) -> Recipe:
-    training = recipe.training.model_copy(update={"steps": steps, "checkpoint_every": steps})
-    return recipe.model_copy(update={"training": training})
-
-
-def step_seconds(recipe: Recipe, probe: tuple[int, ...] | None) -> float:
+def guessed_or_timed(recipe: Recipe, probe: tuple[int, ...] | None) -> float:
     """CPU time of a step of training; a guess without a probe."""
-    if probe is None:
-        return GUESSED_STEP_S
-    times = []
-    with tempfile.TemporaryDirectory() as folder:
-        for steps in probe:
-            began = time.process_time()
-            pretrain(with_steps(recipe, steps), Path(folder) / str(steps), progress=False)
-            times.append(time.process_time() - began)
-    return (times[-1] - times[-2]) / (probe[-1] - probe[-2])
+    return GUESSED_STEP_S if probe is None else step_seconds(recipe, probe)
 
 
 def trained_for(
@@ -153,7 +162,7 @@ def our_flops(trained: TrainedModel, recipe: Recipe, samples: int = 4) -> int:
 def run_ours(data: Data, seed: int, seconds: float, probe: tuple[int, ...] | None) -> list[dict[str, Any]]:
     """Forecasts of ours, pre-trained and from scratch, and the masked reconstruction of what was pre-trained."""
     pretraining, tuning = our_recipes(data, seed)
-    pretraining_s, tuning_s = step_seconds(pretraining, probe), step_seconds(tuning, probe)
+    pretraining_s, tuning_s = guessed_or_timed(pretraining, probe), guessed_or_timed(tuning, probe)
     pretrained, first = trained_for(pretraining, pretraining_s, PRETRAINING_SHARE * seconds)
     model, second = trained_for(tuning, tuning_s, (1 - PRETRAINING_SHARE) * seconds, pretrained)
     scratch, alone = trained_for(tuning, tuning_s, seconds)
@@ -163,7 +172,7 @@ def run_ours(data: Data, seed: int, seconds: float, probe: tuple[int, ...] | Non
         )
     )
     filling = only_single_tokens(pretraining)
-    filler, gaps = trained_for(filling, step_seconds(filling, probe), PRETRAINING_SHARE * seconds)
+    filler, gaps = trained_for(filling, guessed_or_timed(filling, probe), PRETRAINING_SHARE * seconds)
     return [
         result("ours", "forecast", forecasts, added(first, second)),
         result("ours from scratch", "forecast", forecasts, alone),
@@ -206,10 +215,6 @@ def at_leads(verifications: list[Verification]) -> dict[str, Verification]:
 # Peers
 
 
-def make_unet(inputs: int, outputs: int, grid: Grid) -> nn.Module:
-    return UNet(inputs, outputs, (32, 64, 128), periodic=grid.is_periodic)
-
-
 def make_sfno(inputs: int, outputs: int, grid: Grid) -> nn.Module:
     """Bonev et al. 2023 as torch-harmonics has it; the sample's rows lie within 0.6 degrees of a Gauss-Legendre grid's.
 
@@ -232,37 +237,18 @@ def make_sfno(inputs: int, outputs: int, grid: Grid) -> nn.Module:
     return network
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A network with the settings that docs/experiments.md found best for it."""
-
-    name: str
-    make: Callable[[int, int, Grid], nn.Module]
-    learning_rate: float
-    orthogonal_rate: float
-    batch_size: int
-
-
-PEERS = {"unet": Peer("U-Net", make_unet, 4e-3, 0.01, 2), "sfno": Peer("SFNO", make_sfno, 5e-3, 0.01, 2)}
-
-
-def trained_peer(
-    peer: Peer, question: ForecastQuestion | FillQuestion, data: Data, seed: int, seconds: float
-) -> tuple[Departure, Training]:
-    anomalies = data.training_anomalies
-    torch.manual_seed(seed)
-    network = peer.make(question.inputs, len(question.scale), anomalies.grid)
-    model = Departure(network, torch.from_numpy(np.asarray(question.scale, np.float32)))
-    drawn = batches(question, anomalies, question.starts(anomalies), peer.batch_size, seed)
-    rates = {"learning_rate": peer.learning_rate, "orthogonal_rate": peer.orthogonal_rate}
-    return model, train(model, drawn, seconds, **rates)
+PEERS = {
+    "unet": UNET,
+    "sfno": Peer("SFNO", make_sfno, 5e-3, 0.01, 2),
+}
 
 
 def run_forecast(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, Any]:
     step_h, history = data.training.step_h, data.tokenizer.stream.patch[0]
     leads = tuple(round(h / step_h) for h in LEADS_H)
-    question = ForecastQuestion.fit(data.training_anomalies, leads, history)
-    model, training = trained_peer(peer, question, data, seed, seconds)
+    anomalies = data.training_anomalies
+    question = ForecastQuestion.fit(anomalies, leads, history)
+    model, training = trained_peer(peer, question, anomalies, question.starts(anomalies), seed, seconds)
     return result(peer.name, "forecast", verify_peer(peer.name, model, question, data), training)
 
 
@@ -376,7 +362,8 @@ def run_masked(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, A
     steps = data.recipe.task.window_slabs * patch[0]
     shape = (steps, *data.held_out.grid.shape)
     question = FillQuestion(steps, len(data.held_out.channels), hide_tokens(shape, patch))
-    model, training = trained_peer(peer, question, data, seed, seconds)
+    anomalies = data.training_anomalies
+    model, training = trained_peer(peer, question, anomalies, question.starts(anomalies), seed, seconds)
     return result(peer.name, "masked", verify_masked(peer.name, model, question, data), training)
 
 
@@ -421,17 +408,6 @@ def result(name: str, task: str, found: dict[str, Verification], training: Train
     return {"name": name, "task": task, "ratios": ratios, **asdict(training)}
 
 
-def kept(path: Path, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The results in a file, which is written if it isn't there yet."""
-    if not path.is_file():
-        results = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(results, indent=1))
-        part.rename(path)
-    return json.loads(path.read_text())
-
-
 def run_seed(
     seed: int, models: list[str], data: Data, seconds: float, probe: tuple[int, ...] | None, out: Path
 ) -> Iterator[dict[str, Any]]:
@@ -456,7 +432,7 @@ def print_table(results: list[dict[str, Any]]) -> None:
         for score in seeds[0]["ratios"]:
             values = np.array([seed["ratios"][score] for seed in seeds])
             cells = [spread(column) for column in values.T]
-            leads = [f"+{lead:g} h" for lead in LEADS_H] if task == "forecast" else [f"{HIDDEN:.0%} hidden"]
+            leads = [lead_label(lead) for lead in LEADS_H] if task == "forecast" else [f"{HIDDEN:.0%} hidden"]
             print(
                 f"{task:9s} {name:18s} {score:32s} "
                 + "  ".join(f"{lead} {c}" for lead, c in zip(leads, cells, strict=True))
@@ -490,14 +466,10 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             at = np.arange(len(LEADS_H)) + (number - (len(names) - 1) / 2) * 0.8 / len(names)
             seeds = "one seed" if len(values) == 1 else f"{len(values)} seeds"
             axes.bar(at, values.mean(axis=0), 0.8 / len(names), yerr=std, capsize=2, label=f"{name} ({seeds})")
-        axes.set_xticks(range(len(LEADS_H)), [f"+{lead:g} h" for lead in LEADS_H])
+        axes.set_xticks(range(len(LEADS_H)), [lead_label(lead) for lead in LEADS_H])
         axes.set_ylabel(title)
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
-
-
-def spread(values: Float[np.ndarray, " S"]) -> str:
-    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
 
 
 def available(models: list[str]) -> list[str]:
@@ -513,7 +485,7 @@ def available(models: list[str]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", default="sample:atmosphere")
+    parser.add_argument("--store", default=SAMPLE)
     parser.add_argument("--out", type=Path, default=Path("runs/peers"))
     parser.add_argument("--seconds", type=float, default=240.0, help="of CPU time that each model is trained for")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -526,9 +498,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     models = available(arguments.models)
-    data, seeds, seconds, probe = Data(arguments.store, 42.0), arguments.seeds, arguments.seconds, PROBE_STEPS
+    data, seeds, seconds, probe = Data(arguments.store, EVERY_H), arguments.seeds, arguments.seconds, PROBE_STEPS
     if arguments.smoke:
-        data, seeds, seconds, probe = Data(arguments.store, 96.0, SMALL), [0], 0.5, None
+        data, seeds, seconds, probe = Data(arguments.store, SMOKE.every_h, SMOKE.extent), [0], 0.5, None
     out = arguments.out / ("smoke" if arguments.smoke else "")
     if arguments.kept:
         results = [

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from skill import HELD_OUT
+from shared import HELD_OUT, SAMPLE, given_or_tiny, require_model, spread
 from statecast import open_fields
 from statecast.fields.evaluation.scores import area_mean
 from statecast.fields.evaluation.spectra import zonal_power
@@ -26,7 +26,6 @@ from statecast.fields.sources import Record
 from statecast.fields.tokenizers import Place
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
-from upstream import given_or_tiny
 
 DAYS, PRINTED_DAYS = 10, (1, 3, 5, 10)
 
@@ -92,10 +91,8 @@ def print_table(runs: list[tuple[list[Case], Record]]) -> None:
                 values = np.array([f[name] for f in found])
                 middle = np.median if name.startswith("power") else np.mean
                 of_runs = middle(values, axis=1)
-                spread = f" ± {of_runs.std(ddof=1):.2f}" if len(runs) > 1 else ""
-                print(
-                    f"day {day:2d}  {name:56s} {of_runs.mean():.2f}{spread}  ({values.min():.2f} to {values.max():.2f})"
-                )
+                channels = f"({values.min():.2f} to {values.max():.2f})"
+                print(f"day {day:2d}  {name:56s} {spread(of_runs, digits=2)}  {channels}")
 
 
 def spectra(cases: list[Case], record: Record, t: int) -> dict[str, Float[np.ndarray, "V K"]]:
@@ -125,14 +122,13 @@ def main() -> None:
     parser.add_argument(
         "--run", nargs="+", help="runs or models that forecast, such as seeds; may be left out with --smoke"
     )
-    parser.add_argument("--store", default="sample:atmosphere")
+    parser.add_argument("--store", default=SAMPLE)
     parser.add_argument("--starts", type=int, default=6)
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--figure", type=Path, help="PNG of the spectra after ten days")
     parser.add_argument("--smoke", action="store_true", help="one start, two days")
     arguments = parser.parse_args()
-    if arguments.run is None and not arguments.smoke:
-        parser.error("give --run RUN, as `statecast quickstart` makes it, or --smoke.")
+    require_model(parser, "--run", arguments.run, arguments.smoke)
     days, starts = (2, 1) if arguments.smoke else (DAYS, arguments.starts)
     runs = [
         run_cases(given_or_tiny(run), arguments.store, days, starts, arguments.members)

@@ -37,8 +37,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from finer import records_of
-from peers import kept, spread, with_steps
+from shared import PLAIN, SAMPLE, edge_note, in_parallel, kept, records_of, spread, with_steps
 from statecast import finetune, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.costs.sizes import Layout, draw_counts
@@ -48,7 +47,6 @@ from statecast.fields.sources.record import stream_channels
 from statecast.fields.sources.simulate import simulate
 from statecast.models.operations import sample_flops
 from statecast.trained import FORMAT
-from transfer import in_parallel
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 SIZES = {  # width / heads is 16 to 32
@@ -168,7 +166,7 @@ def recipes_of(study: Study, point: Point) -> tuple[Recipe, Recipe]:
     values["model"] |= SIZES[point.size]
     if point.hidden is not None:
         values["task"] |= {"hidden": [point.hidden, point.hidden], "later_slabs": 0.0}
-    values["training"] |= {"learning_rate": point.learning_rate, "footprint": False, "loggers": []}
+    values["training"] |= PLAIN | {"learning_rate": point.learning_rate}
     pretraining = read_recipe(values | {"seed": point.seed})
     tuned = {
         "task": read_recipe("quickstart-forecast", inherit=values).as_dict()["task"],
@@ -256,8 +254,7 @@ def choose_rates(study: Study, seed: int, jobs: int) -> dict[str, float]:
         errors.setdefault(point.size, {})[point.learning_rate] = ratio(result["validation"], "climatology")
     chosen = {size: min(found, key=found.__getitem__) for size, found in errors.items()}
     for size, rate in chosen.items():
-        at_edge = len(study.rates) > 1 and rate in (min(study.rates), max(study.rates))
-        print(f"learning rate of {size}: {rate:g}{' (at the edge of the list)' if at_edge else ''}")
+        print(f"learning rate of {size}: {rate:g}{edge_note(rate, study.rates)}")
     return chosen
 
 
@@ -403,7 +400,7 @@ def _short(axis: str, x: Any) -> str:
 
 def small_study(out: Path) -> Study:
     """Two sizes, two periods, two shares, on what ships with statecast."""
-    study = Study("sample:atmosphere", out / "smoke", 0.002, (0.05, 0.1), ("S", "M"), (), (SHARED,), (1.0,), (3.5e-3,))
+    study = Study(SAMPLE, out / "smoke", 0.002, (0.05, 0.1), ("S", "M"), (), (SHARED,), (1.0,), (3.5e-3,))
     return replace(study, held_out_days=20, validation_days=10, every_h=2000.0, validate_every_h=2000.0)
 
 

@@ -9,89 +9,36 @@ runs of another store, patch or scale lie in a folder of their own.
 """
 
 import argparse
-import json
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 import numpy as np
 
+from shared import (
+    EVERY_H,
+    LEADS_H,
+    SAMPLE,
+    SMALL,
+    WHOLE,
+    Extent,
+    Rows,
+    lead_label,
+    mean_ratios,
+    once,
+    recipes,
+    rows_in,
+    spread,
+    worst_ratio,
+)
 from statecast import evaluate, finetune, pretrain, read_recipe
 from statecast.fields.evaluation import verify_forecast, write_scores
 from statecast.fields.sources import Record, open_fields
-from statecast.trained import TrainedModel, load
 
-TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-12-31"), ("2001-01-01", "2001-02-28")
-LEADS_H = (6.0, 24.0, 72.0)
-BASELINES = (
-    "climatology",
-    "persistence",
-    "interpolation",
-    "climatology_distribution",
-    "linear",
-    "bilinear",
-    "regression",
-    "quantile_mapping",
-)
-WIDTH_A_ROW = (
-    48  # of a token: one of 4 x 4 points holds four times as many values as the quickstart's, whose width is 96
-)
-FORECAST_EVERY_H, MASKED_EVERY_H = 42.0, 192.0  # 42 h: all hours of the day in turn
-
-
-@dataclass(frozen=True)
-class Extent:
-    """What of a record a benchmark takes: the periods, and the variables and levels of the quickstart's stream (none: all of its own)."""
-
-    train: tuple[str, str] = TRAIN
-    validate: tuple[str, str] = VALIDATE
-    held_out: tuple[str, str] = HELD_OUT
-    variables: tuple[str, ...] = ()
-    levels: tuple[float, ...] = ()
-
-    @property
-    def of_stream(self) -> list[str]:
-        """Overrides of any recipe of the quickstart."""
-        if not self.variables:
-            return []
-        said = {"variables": self.variables, "levels": self.levels, "patch": (2, 2, 2)}
-        return [f"streams.atmosphere.{key}={json.dumps(values)}" for key, values in said.items()]
-
-    @property
-    def overrides(self) -> list[str]:
-        """Of a pre-training, from which fine-tuning inherits the periods."""
-        return [*self.of_stream, f"data.train={json.dumps(self.train)}", f"data.validate={json.dumps(self.validate)}"]
-
-
-WHOLE = Extent()
-SMALL = Extent(
-    ("2000-01-01", "2000-01-31"),
-    ("2000-12-28", "2000-12-31"),
-    ("2001-01-01", "2001-01-08"),
-    ("z", "t2m", "tprate"),
-    (500,),
-)  # for smoke runs
-
-
-def recipes(store: str, patch: int, scale: float, extent: Extent = WHOLE) -> tuple[dict[str, Any], dict[str, Any]]:
-    steps = lambda n: max(2, round(scale * n))  # noqa: E731
-    base = read_recipe("quickstart", extent.of_stream).as_dict()
-    base["data"] = {"store": store, "train": extent.train, "validate": extent.validate}
-    base["streams"]["atmosphere"]["patch"] = [2, patch, patch]
-    base["task"]["slabs"] = 4
-    base["model"] = {"width": WIDTH_A_ROW * patch}
-    base["training"] |= {"steps": steps(1200), "validation_samples": 16}
-    tuned = {"task": {"kind": "forecast", "history": 1, "leads": 6, "asked": 0.25}}
-    tuned["training"] = base["training"] | {"steps": steps(600)}
-    return base, tuned
-
-
-def once(run: Path, make: Callable[[], TrainedModel]) -> TrainedModel:
-    """The model of a run directory, which is made if it isn't there yet."""
-    return load(run) if run.is_dir() else make()
+MASKED_EVERY_H = 192.0
+BASES = {"rmse": ("persistence", "climatology", "interpolation"), "crps": ("climatology_distribution",)}
+FORECASTS = ("model", "scratch", "interpolation")
 
 
 def folder_of(store: str, patch: int, scale: float, out: Path) -> Path:
@@ -101,94 +48,61 @@ def folder_of(store: str, patch: int, scale: float, out: Path) -> Path:
     return out / f"{name}-patch-{patch}-scale-{scale:g}"
 
 
-def run_seed(seed: int, store: str, patch: int, scale: float, out: Path, extent: Extent) -> list[dict[str, Any]]:
+def run_seed(seed: int, store: str, patch: int, scale: float, out: Path, extent: Extent) -> Rows:
     """All scores of one seed. What lies there from a run that was stopped is used again."""
     folder = folder_of(store, patch, scale, out) / f"seed-{seed}"
     if (folder / "scores.json").is_file():
-        return json.loads((folder / "scores.json").read_text())
+        return rows_in(folder)
     base, tuned = recipes(store, patch, scale, extent)
     base = read_recipe(base | {"seed": seed})
     tuning = read_recipe(tuned, inherit=base.as_dict())
-    pretrained = once(folder / "pretrained", lambda: pretrain(base, folder / "pretrained"))
-    model = once(folder / "forecast", lambda: finetune(tuning, pretrained, folder / "forecast"))
-    scratch = once(folder / "scratch", lambda: pretrain(tuning, folder / "scratch", title="from scratch"))
+    pretrained = once(folder / "pretrained", partial(pretrain, base, folder / "pretrained"))
+    model = once(folder / "forecast", partial(finetune, tuning, pretrained, folder / "forecast"))
+    scratch = once(folder / "scratch", partial(pretrain, tuning, folder / "scratch", title="from scratch"))
     masked = evaluate(
         pretrained, store, extent.held_out, folder / "masked", every_h=MASKED_EVERY_H, overwrite=True
     ).verifications
     dataset, stream = open_fields(store), next(iter(model.codecs.values())).stream
     record, training = (Record.open(dataset, stream, p) for p in (extent.held_out, extent.train))
     models = {"model": model, "scratch": scratch}
-    forecasts = verify_forecast(models, record, training=training, every_h=FORECAST_EVERY_H)
+    forecasts = verify_forecast(models, record, training=training, every_h=EVERY_H)
     write_scores([*masked, *forecasts], folder)
-    return json.loads((folder / "scores.json").read_text())
+    return rows_in(folder)
 
 
-def mean_ratios(records: list[dict[str, Any]], metric: str) -> dict[tuple[str, str, float | None, str], float]:
-    """(task, forecast, lead, baseline) -> mean over variables and levels of a score over the baseline's."""
-    values = {
-        (r["task"], r["forecast"], r["lead_time_h"], r["variable"], r["level_hpa"]): r["value"]
-        for r in records
-        if r["metric"] == metric
-    }
-    ratios = defaultdict(list)
-    for (task, forecast, lead, *channel), value in values.items():
-        for base in BASELINES:
-            reference = values.get((task, base, lead, *channel))
-            if reference:
-                ratios[task, forecast, lead, base].append(value / reference)
-    return {key: float(np.mean(r)) for key, r in ratios.items()}
+def is_shown(metric: str, forecast: str, lead: float | None, base: str) -> bool:
+    """Whether the table has a row for this score of a forecast over that of a baseline."""
+    at_lead = lead is None or lead in LEADS_H
+    return at_lead and forecast in FORECASTS and base in BASES[metric] and forecast != base
 
 
-def worst_ratio(
-    records: list[dict[str, Any]], task: str, lead: float | None, base: str, metric: str = "rmse"
-) -> tuple[float, str]:
-    """The channel where the model comes closest to a baseline, or falls behind it: a score over the baseline's."""
-    of = {
-        (r["forecast"], r["variable"], r["level_hpa"]): r["value"]
-        for r in records
-        if r["metric"] == metric and r["task"] == task and r["lead_time_h"] == lead
-    }
-    ratios = [
-        (v / of[base, *key[1:]], f"{key[1]}@{key[2]}")
-        for key, v in of.items()
-        if key[0] == "model" and (base, *key[1:]) in of
-    ]
-    return max(ratios)
+def print_means(runs: Sequence[Rows], metric: str) -> None:
+    seeds = [mean_ratios(run, metric) for run in runs]
+    print(
+        f"\nmean over variables and levels of {metric.upper()} over the baseline's: "
+        f"mean ± standard deviation over {len(runs)} seeds"
+    )
+    for key in seeds[0]:
+        task, forecast, lead, base = key
+        if is_shown(metric, forecast, lead, base):
+            values = np.array([seed[key] for seed in seeds])
+            print(f"{task:12s} {lead_label(lead):6s} {forecast:14s} / {base:26s} {spread(values)}")
 
 
-def print_table(runs: list[list[dict[str, Any]]]) -> None:
-    for metric, bases in (
-        ("rmse", ("persistence", "climatology", "interpolation")),
-        ("crps", ("climatology_distribution",)),
-    ):
-        seeds = [mean_ratios(run, metric) for run in runs]
-        print(
-            f"\nmean over variables and levels of {metric.upper()} over the baseline's: mean ± standard deviation over {len(runs)} seeds"
-        )
-        for key in seeds[0]:
-            task, forecast, lead, base = key
-            if (
-                base in bases
-                and forecast in ("model", "scratch", "interpolation")
-                and forecast != base
-                and (lead in LEADS_H or lead is None)
-            ):
-                values = np.array([s[key] for s in seeds])
-                when = "" if lead is None else f"+{lead:g} h"
-                spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-                print(f"{task:12s} {when:6s} {forecast:14s} / {base:26s} {values.mean():.3f}{spread}")
+def print_worst(runs: Sequence[Rows]) -> None:
     print("\nworst channel of the model, RMSE over the baseline's, over the seeds")
-    for task in dict.fromkeys(r["task"] for r in runs[0]):
-        bases = ("persistence", "climatology") if task == "forecast" else ("climatology", "interpolation")
-        for lead in LEADS_H if task == "forecast" else (None,):
+    for task in dict.fromkeys(row["task"] for row in runs[0]):
+        is_forecast = task == "forecast"
+        bases = ("persistence", "climatology") if is_forecast else ("climatology", "interpolation")
+        for lead in LEADS_H if is_forecast else (None,):
             for base in bases:
                 value, channel = max(worst_ratio(run, task, lead, base) for run in runs)
-                print(f"{task:12s} {'' if lead is None else f'+{lead:g} h':6s} / {base:14s} {value:.3f} ({channel})")
+                print(f"{task:12s} {lead_label(lead):6s} / {base:14s} {value:.3f} ({channel})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", default="sample:atmosphere")
+    parser.add_argument("--store", default=SAMPLE)
     parser.add_argument("--out", type=Path, default=Path("runs/skill"))
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="one process each may run them side by side"
@@ -200,7 +114,9 @@ def main() -> None:
     seeds, scale, extent = ([0], 0.002, SMALL) if arguments.smoke else (arguments.seeds, arguments.scale, WHOLE)
     out = arguments.out / ("smoke" if arguments.smoke else "")
     runs = [run_seed(seed, arguments.store, arguments.patch, scale, out, extent) for seed in seeds]
-    print_table(runs)
+    for metric in BASES:
+        print_means(runs, metric)
+    print_worst(runs)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from shared import SAMPLE, centre_offset_deg, given_or_tiny, require_model
 from statecast import open_fields
 from statecast.fields.evaluation.figures import MAP_WIDTH, draw_map
 from statecast.fields.explain.figures import mark
@@ -30,7 +31,6 @@ from statecast.fields.sources import Grid, Record
 from statecast.fields.sources.record import select_period
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
-from upstream import given_or_tiny
 
 HELD_OUT = ("2001-01-05", "2001-02-28")  # the chain needs three days and a history before the low
 STRIP_H, EVERY_H = (72.0, 48.0, 24.0), 6.0
@@ -85,9 +85,9 @@ def draw(axis: Axes, size: xr.DataArray, state: xr.DataArray, lead_time_h: float
 
 def centre(size: xr.DataArray) -> tuple[float, float]:
     """Latitude, and longitude less that of the point, of the centre of size squared."""
-    weight = size**2 / float((size**2).sum())
-    apart = (size.lon - float(size.query_lon) + 180) % 360 - 180
-    return float((weight * size.lat).sum()), float((weight * apart).sum())
+    weight = size**2
+    lat = float((weight * size.lat).sum() / weight.sum())
+    return lat, centre_offset_deg(weight, float(size.query_lon))
 
 
 def strip(found: dict[float, xr.DataArray], states: dict[float, xr.DataArray], out: Path) -> None:
@@ -115,12 +115,11 @@ def animation(found: dict[float, xr.DataArray], states: dict[float, xr.DataArray
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="run or model that forecasts; may be left out with --smoke")
-    parser.add_argument("--data", default="sample:atmosphere")
+    parser.add_argument("--data", default=SAMPLE)
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     parser.add_argument("--smoke", action="store_true", help="two maps only")
     arguments = parser.parse_args()
-    if arguments.model is None and not arguments.smoke:
-        parser.error("give --model RUN, as `statecast quickstart` makes it, or --smoke.")
+    require_model(parser, "--model", arguments.model, arguments.smoke)
     arguments.out.mkdir(parents=True, exist_ok=True)
     trained, dataset = given_or_tiny(arguments.model), open_fields(arguments.data)
     field = departures(trained, dataset)

@@ -31,16 +31,13 @@ time. One JSON a run under --out; what is there is used again.
 
 import argparse
 import json
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise, product
 from math import exp, inf, log
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -50,9 +47,22 @@ import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from finer import records_of
-from peers import kept, spread
-from skill import LEADS_H, SMALL, WHOLE, Extent, recipes
+from shared import (
+    LEADS_H,
+    PLAIN,
+    SAMPLE,
+    SMALL,
+    WHOLE,
+    Extent,
+    edge_note,
+    in_parallel,
+    kept,
+    lead_label,
+    recipes,
+    records_of,
+    spread,
+    with_steps,
+)
 from statecast import finetune, load, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.fields.evaluation.verify import verify
@@ -60,7 +70,7 @@ from statecast.fields.preparation import recipe_stores, stream_sources
 from statecast.fields.sources.record import select_period
 from statecast.trained import TrainedModel, build
 
-STORE, PATCH, BATCH = "sample:atmosphere", 2, 2
+PATCH, BATCH = 2, 2
 ARMS = ("pretrained", "refit", "heads", "scratch", "statistics", "total")
 TUNED = {arm: arm for arm in ("pretrained", "heads", "scratch")}
 TUNED |= {"refit": "pretrained", "statistics": "scratch", "total": "scratch"}  # whose learning rate an arm takes
@@ -129,10 +139,10 @@ class Run:
 
 def base_recipe(sweep: Sweep, seed: int) -> Recipe:
     """The pre-training of `benchmarks/skill.py`, without anything beside the training."""
-    base = recipes(STORE, PATCH, 1.0, sweep.extent)[0]
-    base["data"] = base["data"] | {"validate": None}
-    plain = {"steps": sweep.pretraining, "checkpoint_every": sweep.pretraining, "footprint": False, "loggers": []}
-    return read_recipe(base | {"seed": seed, "training": base["training"] | plain})
+    base = recipes(SAMPLE, PATCH, 1.0, sweep.extent)[0]
+    base["data"] |= {"validate": None}
+    base["training"] |= PLAIN
+    return with_steps(read_recipe(base | {"seed": seed}), sweep.pretraining)
 
 
 def pretrained_path(sweep: Sweep, seed: int) -> Path:
@@ -153,7 +163,7 @@ def make_pretrained(sweep: Sweep, seed: int) -> float:
 
 def period_of(training: tuple[str, str], fraction: float, fewest: int) -> list[str]:
     """First and last time of the last part of the training period, which holds at least a window."""
-    times = select_period(open_fields(STORE), training).indexes["time"]
+    times = select_period(open_fields(SAMPLE), training).indexes["time"]
     steps = min(len(times), max(fewest, round(fraction * len(times))))
     return [times[-steps].isoformat(), times[-1].isoformat()]
 
@@ -251,15 +261,6 @@ def ratios(result: dict[str, Any], reference: dict[str, Any], period: str) -> Fl
 # The sweep
 
 
-def in_parallel(work: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> list[Any]:
-    """The results of all items, in processes of one thread each; in this one if there is one job."""
-    if jobs == 1:
-        return [work(item) for item in items]
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(work, items))
-
-
 @dataclass(frozen=True)
 class Plan:
     """Every run of a sweep, by what it is asked for; `rates` are the learning rates that were chosen."""
@@ -315,8 +316,7 @@ def choose_rates(sweep: Sweep, questions: Sequence[str], seed: int, jobs: int) -
         found.setdefault((run.question, run.arm, run.fraction), {})[run.learning_rate] = error
     chosen = {key: min(errors, key=errors.__getitem__) for key, errors in found.items()}
     for (question, arm, at), rate in chosen.items():
-        at_edge = len(sweep.rates) > 1 and rate in (min(sweep.rates), max(sweep.rates))
-        edge = " (at the edge of the list)" if at_edge else ""
+        edge = edge_note(rate, sweep.rates)
         print(f"learning rate of {question} {arm} with {at:.0%} of the data: {rate:g}{edge}")
     return chosen
 
@@ -355,7 +355,8 @@ class Scores:
 
 
 def labels(question: str) -> list[str]:
-    return [question if lead is None else f"{question} +{lead:g} h" for lead in QUESTIONS[question].leads_h]
+    leads_h = QUESTIONS[question].leads_h
+    return [question if lead is None else f"{question} {lead_label(lead)}" for lead in leads_h]
 
 
 def needed(xs: Sequence[float], errors: Sequence[float], target: float) -> float:

@@ -1,4 +1,6 @@
-"""A plain U-Net for latitude-longitude grids, the trained peer that ours is held against: forecasts, finer grids, gaps.
+"""A plain U-Net for latitude-longitude grids, a trained peer that ours is held against: forecasts, finer grids, gaps.
+
+A library of peers.py and finer.py, not a script.
 
 Axes: B sample, T time, L lead time, K known step, V channel, C channels of a network's input or output, H row, W column.
 
@@ -26,7 +28,8 @@ from statecast.fields.sources import Climatology, Grid, Record
 from statecast.fields.tokenizers.first_guess import bilinear
 from statecast.training.muon import Muon
 
-LEARNING_RATE, WEIGHT_DECAY, GRADIENT_CLIP, WARM_UP = 2e-3, 1e-2, 1.0, 0.05
+WIDTHS = (32, 64, 128)
+WEIGHT_DECAY, GRADIENT_CLIP, WARM_UP = 1e-2, 1.0, 0.05
 GROUPS = 8  # of GroupNorm
 
 
@@ -78,7 +81,7 @@ class UNet(nn.Module):
     The last map starts at zero: an untrained network answers 0 everywhere.
     """
 
-    def __init__(self, inputs: int, outputs: int, widths: tuple[int, ...] = (48, 96, 192), *, periodic: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, widths: tuple[int, ...] = WIDTHS, *, periodic: bool) -> None:
         super().__init__()
         self.periodic = periodic
         self.down = nn.ModuleList(Block(a, b, periodic) for a, b in zip((inputs, *widths), widths, strict=False))
@@ -148,13 +151,13 @@ def train(
     batches: Iterator[Batch],
     seconds: float,
     *,
-    learning_rate: float = LEARNING_RATE,
-    orthogonal_rate: float = 0.0,
+    learning_rate: float,
+    orthogonal_rate: float,
 ) -> Training:
     """Train in place for a given CPU time: a short warm-up and half a cosine by the share of the time that has passed.
 
-    With AdamW, or with orthogonal steps for the kernels of all convolutions but the last, at a rate of their own. CPU time on one thread is
-    what the wall clock would show on a machine of its own.
+    The kernels of all convolutions but the last take orthogonal steps at a rate of their own (0: AdamW's like all others). CPU time on one
+    thread is what the wall clock would show on a machine of its own.
     """
     optimiser = make_optimiser(model, learning_rate, orthogonal_rate)
     rates = [group["lr"] for group in optimiser.param_groups]
@@ -258,6 +261,39 @@ def batches(question: Question, anomalies: Anomalies, times: np.ndarray, size: i
     generator = np.random.default_rng(seed)
     while True:
         yield question.batch(anomalies, generator.choice(times, size), generator)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A network with the settings that docs/experiments.md found best for its forecasts.
+
+    make  (inputs, outputs, grid) -> network
+    """
+
+    name: str
+    make: Callable[[int, int, Grid], nn.Module]
+    learning_rate: float
+    orthogonal_rate: float
+    batch_size: int
+
+
+def make_unet(inputs: int, outputs: int, grid: Grid) -> UNet:
+    return UNet(inputs, outputs, periodic=grid.is_periodic)
+
+
+UNET = Peer("U-Net", make_unet, 4e-3, 0.01, 2)
+
+
+def trained_peer(
+    peer: Peer, question: Question, anomalies: Anomalies, times: np.ndarray, seed: int, seconds: float
+) -> tuple[Departure, Training]:
+    """A peer that was trained on a question at these times, for a given CPU time."""
+    torch.manual_seed(seed)
+    network = peer.make(question.inputs, len(question.scale), anomalies.grid)
+    model = Departure(network, torch.from_numpy(np.asarray(question.scale, np.float32)))
+    drawn = batches(question, anomalies, times, peer.batch_size, seed)
+    rates = {"learning_rate": peer.learning_rate, "orthogonal_rate": peer.orthogonal_rate}
+    return model, train(model, drawn, seconds, **rates)
 
 
 def make_batch(

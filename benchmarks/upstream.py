@@ -13,13 +13,12 @@ The null is the same model with weights as they are drawn: it knows no flow, and
 import argparse
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import xarray as xr
 
-from statecast import finetune, load, open_fields, pretrain
+from shared import SAMPLE, centre_offset_deg, given_or_tiny, require_model
+from statecast import open_fields
 from statecast.explain.sensitivity import as_batch, sensitivity
 from statecast.fields.explain import ask_point
 from statecast.fields.explain.labelled import gradient_fields, sensitivity_arrays
@@ -41,8 +40,7 @@ def offset_deg(field: xr.DataArray, lat: float, lon: float, *, without_point: bo
     weight = (field.fillna(0) ** 2).sum(["time", "channel"])
     if without_point:
         weight = weight.where((weight.lat != lat) | (weight.lon != lon), 0.0)
-    apart = (weight.lon - lon + 180) % 360 - 180
-    return float((weight * apart).sum() / weight.sum())
+    return centre_offset_deg(weight, lon)
 
 
 def cases(smoke: bool) -> Iterator[tuple[str, str, float, float, str]]:
@@ -90,25 +88,14 @@ def print_table(title: str, found: xr.Dataset) -> None:
         )
 
 
-def given_or_tiny(model: str | None) -> TrainedModel:
-    """The model of a run; if none is given one of the quickstart's that was trained for a few steps, to see that all runs."""
-    if model is not None:
-        return load(model)
-    few = ["training.steps=4", "training.validation_samples=2", "training.footprint=false"]
-    with TemporaryDirectory() as folder:
-        pretrained = pretrain("quickstart", Path(folder) / "pretrained", overrides=few, progress=False)
-        return finetune("quickstart-forecast", pretrained, Path(folder) / "forecast", overrides=few, progress=False)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="run or model that forecasts; may be left out with --smoke")
-    parser.add_argument("--data", default="sample:atmosphere")
+    parser.add_argument("--data", default=SAMPLE)
     parser.add_argument("--lead-time-h", type=float, default=24.0)
     parser.add_argument("--smoke", action="store_true", help="a few cases")
     arguments = parser.parse_args()
-    if arguments.model is None and not arguments.smoke:
-        parser.error("give --model RUN, as `statecast quickstart` makes it, or --smoke.")
+    require_model(parser, "--model", arguments.model, arguments.smoke)
     trained, dataset = given_or_tiny(arguments.model), open_fields(arguments.data)
     print_table("trained", offsets(trained, dataset, arguments.lead_time_h, arguments.smoke))
     drawn = TrainedModel(build(trained.model.options, trained.codecs, 0).eval(), trained.codecs, trained.recipe)

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from statecast.config import Recipe
+from statecast.fields.recipe import FieldRecipe
 
 if typing.TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -42,7 +42,7 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
 def page() -> str:
     example = files("statecast.fields.recipes").joinpath("quickstart.yaml").read_text()
-    return "\n".join([INTRODUCTION.format(example=example), *section(Recipe, "", 2), ""])
+    return "\n".join([INTRODUCTION.format(example=example), *section(FieldRecipe, "", 2), ""])
 
 
 def section(model: type[BaseModel], prefix: str, depth: int) -> list[str]:
@@ -56,9 +56,16 @@ def section(model: type[BaseModel], prefix: str, depth: int) -> list[str]:
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
         place = f"{key}.NAME" if is_mapping(field.annotation) else key
         for each in inner:
-            title = f"`{place}`" if len(inner) == 1 else f"`{place}` of kind `{each.model_fields['kind'].default}`"
+            title = f"`{place}`" if len(inner) == 1 else f"`{place}` {which(each)}"
             below += ["", f"{'#' * depth} {title}", "", first_paragraph(each), *section(each, f"{place}.", depth + 1)]
     return lines + below
+
+
+def which(model: type[BaseModel]) -> str:
+    """Which of several models: its kind, or the key that only it has."""
+    if "kind" in model.model_fields:
+        return f"of kind `{model.model_fields['kind'].default}`"
+    return f"with the key `{next(iter(model.model_fields))}`"
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

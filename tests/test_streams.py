@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from statecast.axes import Axis, column_names
-from statecast.streams import FLAT, TRAILING, UNKNOWN, Question, Tokens, TokenSpec, concatenate, stack, stack_questions
+from statecast.streams import (
+    FLAT,
+    PADDING,
+    TRAILING,
+    UNKNOWN,
+    Question,
+    Tokens,
+    TokenSpec,
+    concatenate,
+    stack,
+    stack_questions,
+)
 
 AXES = (Axis("pixel", "plane", columns=("row", "column")), Axis("rank", "index"))
 SPEC = TokenSpec(size=4, vocabulary=7, axes=AXES, order="rank", layout=(2, 2, 1), guess_size=5)
@@ -102,12 +113,23 @@ def test_stacking_and_taking_apart_gives_the_samples_again():
         assert equal(Tokens(spec=SPEC, **{name: getattr(batch, name)[number] for name in PARTS}), sample)
 
 
-def test_shorter_samples_are_padded_with_what_is_not_there():
-    long, short = tokens(5), replace(tokens(3, seed=1), present=None)
-    batch = stack([{"a": replace(long, present=None)}, {"a": short}])["a"]
-    assert batch.present.tolist() == [[True] * 5, [True] * 3 + [False] * 2]
+def test_samples_of_a_ragged_stream_are_padded_with_what_is_not_there():
+    """To a multiple of what vector units add at once, also a single one."""
+    ragged = replace(SPEC, ragged=True)
+    long, short = (replace(t, spec=ragged, present=None) for t in (tokens(5), tokens(3, seed=1)))
+    batch, alone = stack([{"a": long}, {"a": short}])["a"], stack([{"a": short}])["a"]
+    assert len(batch) == len(alone) == PADDING
+    assert batch.present.sum(dim=1).tolist() == [5, 3] and batch.present[1, :3].all()
     assert not batch.observed[1, 3:].any() and (batch.codes[1, 3:] == UNKNOWN).all()
-    assert torch.equal(batch.values[1, :3], short.values) and torch.equal(batch.values[0], long.values)
+    assert torch.equal(batch.values[1, :3], short.values) and torch.equal(batch.values[0, :5], long.values)
+    assert equal(alone, replace(batch, **{name: getattr(batch, name)[1:] for name in PARTS}))
+
+
+def test_samples_of_unequal_length_do_not_stack():
+    with pytest.raises(
+        ValueError, match=r"samples have \[4, 5\] tokens, expected the same number\. Declare the stream ragged"
+    ):
+        stack([{"a": tokens(4)}, {"a": tokens(5)}])
 
 
 def test_questions_stack_in_context_and_queries():

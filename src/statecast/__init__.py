@@ -8,14 +8,17 @@ if TYPE_CHECKING:
     from statecast.fields.continual import update
     from statecast.fields.quickstart import quickstart
     from statecast.fields.sources.fields import open_fields
-    from statecast.fields.verbs import complete, evaluate, predict
+    from statecast.fields.verbs import complete, predict
+    from statecast.representation import embed
     from statecast.runs import finetune, pretrain
     from statecast.trained import TrainedModel, load
+    from statecast.verbs import evaluate
 
 __all__ = [
     "Recipe",
     "TrainedModel",
     "complete",
+    "embed",
     "evaluate",
     "finetune",
     "load",
@@ -30,7 +33,9 @@ __all__ = [
 _HOMES = {
     "statecast.config": ("Recipe", "read_recipe"),
     "statecast.runs": ("finetune", "pretrain"),
-    "statecast.fields.verbs": ("complete", "evaluate", "predict"),
+    "statecast.fields.verbs": ("complete", "predict"),
+    "statecast.verbs": ("evaluate",),
+    "statecast.representation": ("embed",),
     "statecast.fields.quickstart": ("quickstart",),
     "statecast.fields.continual": ("update",),
     "statecast.fields.sources.fields": ("open_fields",),

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import Module
 
 SURFACE_PRESSURE_HPA = 1013.25  # of the standard atmosphere at sea level
 SPHERE_OCTAVES = 5  # half the finest wave on the unit vector is 2 / 2^4 of an Earth radius, some 800 km
@@ -48,6 +49,10 @@ class Axis:
             raise ValueError(
                 f"axis {self.name}: kind {self.kind} has {max(1, len(kind.columns))} columns, got {list(self.columns)}. "
                 "Name as many."
+            )
+        if not self.name.isidentifier() or hasattr(dict, self.name) or hasattr(Module, self.name):
+            raise ValueError(
+                f"'{self.name}' can't name an axis. Choose another word of letters, digits and underscores."
             )
         if not self.spacing > 0:
             raise ValueError(f"axis {self.name}: spacing is {self.spacing}, expected a positive length.")

@@ -14,7 +14,7 @@ from statecast.adaptation import AdaptationOptions
 from statecast.domain import domain_names, find_domain
 from statecast.models import ModelOptions
 from statecast.streams import StreamOptions
-from statecast.tasks import Task, Translate
+from statecast.tasks import Task
 from statecast.training import TrainingOptions
 
 DEFAULT_DOMAIN = "fields"
@@ -54,8 +54,7 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _the_task_has_its_streams(self) -> Self:
-        if isinstance(self.task, Translate):
-            self.task.require_streams(self.streams)
+        self.task.require_streams(self.streams)
         return self
 
     def as_dict(self) -> dict[str, Any]:

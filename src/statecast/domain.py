@@ -4,7 +4,7 @@ A domain is a package that holds one object with the members of `Domain`. Those 
 the entry point group `statecast.domains`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import BaseModel
 from torch import nn
 
@@ -70,6 +71,28 @@ class Source(Protocol):
         """Where the window that `draw` would draw lies, in words."""
         ...
 
+    def cases(self) -> "Cases":
+        """The windows of the split in their order: for evaluation and for representations."""
+        ...
+
+
+class Cases(Protocol):
+    """The windows of a split by number, each made when it is asked for.
+
+    labels     what each is called: a time, a number
+    positions  where each lies, such as hours; neighbouring ones may depend on one another
+    """
+
+    @property
+    def labels(self) -> Sequence[Any]: ...
+
+    @property
+    def positions(self) -> Float[np.ndarray, " S"]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Window: ...
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -95,6 +118,10 @@ class Domain(Protocol):
 
     def open(self, recipe: Any, split: Split, known: Mapping[str, Codec]) -> Source:
         """The record of a split; a stream that is `known` keeps its codec. Statistics come from the training split alone."""
+        ...
+
+    def with_data(self, recipe: Any, data: str | None, period: tuple[str, str] | None) -> Any:
+        """The recipe with other data, and with `period` as its validation split; None: those that it has."""
         ...
 
     def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Codec]:

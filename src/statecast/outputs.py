@@ -1,10 +1,13 @@
-"""Outputs that appear at their place only once they are whole, and runs that can be gone on with."""
+"""Outputs that appear at their place only once they are whole, and resumable runs."""
 
 import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from warnings import catch_warnings, filterwarnings
+
+import xarray as xr
 
 from statecast.training import is_first_process
 
@@ -48,7 +51,7 @@ def training_output(out: str | Path, *, overwrite: bool = False, resume: bool = 
     """The directory `OUT.unfinished` of a run in training, which becomes `out` once the block has succeeded.
 
     If the block fails, or the process is killed, it stays for `resume` as soon as it holds a checkpoint. Of several processes the
-    first one makes and moves it. Raises OutputError if `out` or an unfinished run exists and there is no word what to do with it.
+    first one makes and moves it. Raises OutputError if `out` exists, or an unfinished run and neither `resume` nor `overwrite` was given.
     """
     out = Path(out)
     unfinished = out.with_name(f"{out.name}.unfinished")
@@ -72,6 +75,19 @@ def training_output(out: str | Path, *, overwrite: bool = False, resume: bool = 
     finally:
         if unfinished.is_dir() and not holds_checkpoint(unfinished):
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_dataset(dataset: xr.Dataset, out: Path) -> None:
+    """Write as Zarr, or as NetCDF if the name ends in .nc.
+
+    A Zarr store has its metadata in one place too, which is where `xarray.open_zarr` looks first, and warns if it doesn't find them.
+    """
+    if out.suffix == ".nc":
+        dataset.to_netcdf(out)
+        return
+    with catch_warnings():  # other readers ignore what is not part of the zarr specification yet
+        filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        dataset.to_zarr(out, mode="w-", zarr_format=3, consolidated=True)
 
 
 def holds_checkpoint(run: Path) -> bool:

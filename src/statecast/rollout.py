@@ -16,6 +16,7 @@ from statecast.tasks import Forecast, TaskOptions
 Answer = Callable[[Question], Mapping[str, Prediction]]
 Continue = Callable[[str, Prediction, Tokens], Tokens]
 """(stream, what was said, the asked tokens) -> the tokens that the next block is shown in their place."""
+Slabs = dict[str, Int[Tensor, " N"]]
 
 
 def mean_answer(name: str, said: Prediction, asked: Tokens) -> Tokens:
@@ -29,33 +30,38 @@ def roll_out(
     """The question of each block and what is said to it, where block r > 0 is shown the answers to the blocks before it.
 
     question  the history is visible, the slabs of all blocks are asked
+    go_on     may answer one sample with several, such as the members of an ensemble: the blocks after it then have as many
 
     The last `task.history` slabs of what is known are the context, counted along the order axis from their own first token: each block
     looks as the first does. A value that was not observed where it is asked is not visible in the next block either.
     """
     history, leads = task.history, task.leads
-    slabs = history + leads * blocks
-    visible = {name: len(tokens) for name, tokens in question.context.items()}
-    of_all = {name: _slabs(question, name, slabs) for name in question.queries}
-    of_known = {name: of[: visible[name]] for name, of in of_all.items()}
-    of_asked = {name: of[visible[name] :] for name, of in of_all.items()}
-    known = dict(question.context)
-    for block in range(blocks):
-        first = block * leads
-        context = {
-            name: tokens[_between(of_known[name], first, first + history)] if name in of_known else tokens
-            for name, tokens in known.items()
-        }
-        now = {name: _between(of, first + history, first + history + leads) for name, of in of_asked.items()}
-        queries = {name: tokens[now[name]] for name, tokens in question.queries.items()}
+    of_known, of_asked = _slabs_of_question(question, history + leads * blocks)
+    known, asked = dict(question.context), dict(question.queries)
+    for first in range(0, leads * blocks, leads):
+        start = first + history
+        context = _within(known, of_known, first, start)
+        queries = _within(asked, of_asked, start, start + leads)
         passed = _start(context) - _start(question.context)
         block_question = replace(question, context=_earlier(context, passed), queries=_earlier(queries, passed))
         predictions = answer(block_question)
         yield block_question, predictions
-        for name, tokens in queries.items():
-            answered = go_on(name, predictions[name], tokens)
-            known[name] = concatenate([_as_many(known[name], answered), answered])
-            of_known[name] = torch.cat([of_known[name], of_asked[name][now[name]]])
+        answered = {name: go_on(name, predictions[name], tokens) for name, tokens in queries.items()}
+        samples = max(len(tokens.values) for tokens in answered.values())
+        asked = {name: as_many(tokens, samples) for name, tokens in asked.items()}
+        known = {name: as_many(tokens, samples) for name, tokens in known.items()}
+        for name, tokens in answered.items():
+            of_answered = of_asked[name][_between(of_asked[name], start, start + leads)]
+            known[name] = concatenate([known[name], tokens])
+            of_known[name] = torch.cat([of_known[name], of_answered])
+
+
+def as_many(tokens: Tokens, samples: int) -> Tokens:
+    """The tokens of one sample for each of so many, without a copy; those of as many samples as they are."""
+    if len(tokens.values) == samples:
+        return tokens
+    expand: Callable[[Tensor], Tensor] = lambda part: part.expand(samples, *part.shape[1:])  # noqa: E731
+    return tokens.each(expand, expand)
 
 
 def training_losses(answer: Answer, model: StateModel, question: Question, task: TaskOptions) -> dict[str, Tensor]:
@@ -72,13 +78,15 @@ def training_losses(answer: Answer, model: StateModel, question: Question, task:
     return {name: torch.stack(losses).mean() for name, losses in parts.items()}
 
 
-def _as_many(tokens: Tokens, others: Tokens) -> Tokens:
-    """The tokens of one sample for as many samples as others have."""
-    samples = len(others.values)
-    if len(tokens.values) == samples:
-        return tokens
-    expand: Callable[[Tensor], Tensor] = lambda part: part.expand(samples, *part.shape[1:])  # noqa: E731
-    return tokens.each(expand, expand)
+def _slabs_of_question(question: Question, slabs: int) -> tuple[Slabs, Slabs]:
+    """Which of the window's slabs each visible and each asked token of the asked streams lies in."""
+    of_visible: Slabs = {}
+    of_asked: Slabs = {}
+    for name in question.queries:
+        visible = len(question.context[name])
+        of_both = _slabs(question, name, slabs)
+        of_visible[name], of_asked[name] = of_both[:visible], of_both[visible:]
+    return of_visible, of_asked
 
 
 def _slabs(question: Question, name: str, slabs: int) -> Int[Tensor, " N"]:
@@ -94,6 +102,13 @@ def _slabs(question: Question, name: str, slabs: int) -> Int[Tensor, " N"]:
 
 def _between(slabs: Int[Tensor, " N"], first: int, last: int) -> Int[Tensor, " M"]:
     return ((slabs >= first) & (slabs < last)).nonzero()[:, 0]
+
+
+def _within(window: Window, slabs: Slabs, first: int, last: int) -> Window:
+    """The tokens of the slabs from `first` up to `last`; a stream without slabs is whole."""
+    return {
+        name: tokens[_between(slabs[name], first, last)] if name in slabs else tokens for name, tokens in window.items()
+    }
 
 
 def _start(window: Window) -> float:

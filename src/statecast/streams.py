@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from statecast.axes import Axis, column_names, columns_of
 
+PADDING = 16  # tokens: a multiple of what vector units add at once
 UNKNOWN = -1
 """The code of a token whose category was not observed."""
 
@@ -37,6 +38,7 @@ class TokenSpec:
     order       name of the axis along which tokens follow one another, if there is one; its first column orders them
     layout      how many channels, steps along the order axis and points the P values are made of, in this order; None: P channels
     guess_size  G, values of a first guess; 0 without one
+    ragged      samples differ in their number of tokens: they are padded when they are stacked
     """
 
     size: int = 0
@@ -45,6 +47,7 @@ class TokenSpec:
     order: str | None = None
     layout: tuple[int, int, int] | None = None
     guess_size: int = 0
+    ragged: bool = False
 
     @property
     def dimensions(self) -> tuple[int, int, int]:
@@ -209,7 +212,7 @@ class Question:
 
 
 def stack(windows: Sequence[Window]) -> Window:
-    """Samples stacked along a new first axis B; where their numbers of tokens differ, shorter ones are padded."""
+    """Samples stacked along a new first axis B; those of a ragged stream are padded, see `_stack_tokens`."""
     return {name: _stack_tokens([window[name] for window in windows]) for name in windows[0]}
 
 
@@ -238,9 +241,19 @@ def padded(tokens: Tokens, length: int) -> Tokens:
 
 
 def _stack_tokens(samples: Sequence[Tokens]) -> Tokens:
-    longest = max(map(len, samples))
-    if any(len(sample) < longest for sample in samples):
-        samples = [padded(sample, longest) for sample in samples]
+    """Samples of a ragged stream are padded to a multiple of `PADDING`, also a single one.
+
+    So a sample gives the same answer to the bit alone and in any batch: sums over tokens are made in the same order. Raises ValueError for
+    samples of different lengths of a stream that is not ragged.
+    """
+    lengths = {len(sample) for sample in samples}
+    if samples[0].spec.ragged:
+        length = max(1, -(-max(lengths) // PADDING)) * PADDING
+        samples = [padded(sample, length) for sample in samples]
+    elif len(lengths) > 1:
+        raise ValueError(
+            f"samples have {sorted(lengths)} tokens, expected the same number. Declare the stream ragged in its TokenSpec."
+        )
     return _joined(samples, torch.stack, torch.stack)
 
 

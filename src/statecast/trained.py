@@ -139,7 +139,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
 
     Raises ModelError if there is none or it is damaged.
     """
-    directory = _locate(path_or_hub_id)
+    directory = locate(path_or_hub_id)
     facts = _facts(directory, path_or_hub_id)
     try:
         recipe = read_recipe(_mapping(directory / "recipe.yaml"))
@@ -182,7 +182,8 @@ def _mapping(path: Path) -> dict[str, Any]:
     return values
 
 
-def _locate(path_or_hub_id: str | Path) -> Path:
+def locate(path_or_hub_id: str | Path) -> Path:
+    """The model directory of a path or an id of the hub. Raises ModelError if there is none."""
     path = Path(path_or_hub_id)
     for directory in (path, path / "model"):
         if (directory / "model.json").is_file():

@@ -1,20 +1,28 @@
-"""The benchmarks run with --smoke: what it calls is still there, and its tables still print."""
+"""The benchmarks run with --smoke, and what they print and write is whole, finite and within what physics allows.
+
+Each check reads the tables of one script. It names the rows that it expects, so that none is missed, and holds the numbers against bounds
+and orders that models of a few steps meet: errors grow with the lead time, the mean of an ensemble varies less than its members. What is
+printed must be what the files hold.
+"""
 
 import importlib
 import json
-import operator
-import os
-import pickle
+import re
 import sys
-from functools import partial
+from collections.abc import Callable, Iterator
+from itertools import pairwise, product, takewhile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LEFT_OUT = {
-    "unet",  # what others import
+    "shared",  # what the scripts import
+    "unet",
     "throughput",  # takes both cores, which these tests share
     "resume",  # tests/training/test_processes.py does the same
 }
@@ -23,72 +31,416 @@ SMOKE_APART = {"finer", "model_error", "questions", "skill"}  # what lies at --o
 OPTIONS = {name: ["--jobs", "1"] for name in ("scaling", "transfer")}
 OPTIONS |= {"step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
 
+NUMBER, COUNT = r"(-?\d+\.\d+)", r"(\d+)"
+WORST = rf"worst {NUMBER} \((?:z@500\.0|t2m@None|tprate@None)\)"
+LEADS = ("+6 h", "+24 h", "+72 h")
+Table = dict[str, tuple[float, ...]]
+
+
+# Reading what was printed
+
+
+def lines_of(printed: str) -> list[str]:
+    """All but progress bars and empty lines."""
+    return [line for line in printed.splitlines() if line.strip() and "━" not in line]
+
+
+def section(printed: str, heading: str) -> list[str]:
+    """The rows below a heading, up to the next empty line."""
+    lines = printed.splitlines()
+    places = [number for number, line in enumerate(lines) if line.startswith(heading)]
+    assert len(places) == 1, heading
+    return list(takewhile(str.strip, lines[places[0] + 1 :]))
+
+
+def table(rows: list[str], values: str) -> Table:
+    """The words of each row -> its numbers: the groups of a pattern that each row must end with."""
+    found: Table = {}
+    for row in rows:
+        match = re.fullmatch(rf"(.+?) +{values}", row)
+        assert match, row
+        words, *numbers = match.groups()
+        found[" ".join(words.split())] = tuple(map(float, numbers))
+    assert len(found) == len(rows)
+    return found
+
+
+def assert_rows(found: Table, expected: list[str], low: float, high: float) -> None:
+    """These rows and no others, all numbers within bounds."""
+    assert sorted(found) == sorted(expected)
+    for words, numbers in found.items():
+        assert low <= min(numbers) <= max(numbers) <= high, words
+
+
+def assert_rises(found: Table, pattern: str, steps: tuple[str, ...]) -> None:
+    """The first number grows from step to step of a row's name."""
+    values = [found[pattern.format(step)][0] for step in steps]
+    assert all(before < after for before, after in pairwise(values)), (pattern, values)
+
+
+def read_json(path: Path) -> Any:
+    """Raises ValueError if a number is not finite."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{path}: holds {constant}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def mean_ratio(scores: Path, forecast: str, base: str, **labels: Any) -> float:
+    """RMSE over that of a baseline, mean over the channels, as `scores.json` has it."""
+    values = {}
+    for row in read_json(scores):
+        if row["metric"] == "rmse" and all(row[name] == label for name, label in labels.items()):
+            values[row["forecast"], row["variable"], row["level_hpa"]] = row["value"]
+    ratios = [value / values[base, *channel] for (name, *channel), value in values.items() if name == forecast]
+    assert len(ratios) == 3
+    return float(np.mean(ratios))
+
+
+def assert_picture(path: Path, frames: int = 1) -> None:
+    """It opens and is not of one colour."""
+    with Image.open(path) as picture:
+        assert getattr(picture, "n_frames", 1) == frames
+        assert np.asarray(picture.convert("L")).std() > 5
+
+
+def assert_runs(folder: Path, names: list[str]) -> None:
+    """Each is a trained model with its costs."""
+    for name in names:
+        assert (folder / name / "model" / "model.safetensors").stat().st_size > 1e5
+        assert (folder / name / "run.yaml").is_file()
+
+
+# The checks, by script
+
+
+def check_ablations(printed: str, out: Path) -> None:
+    values = rf"seed 0 +2 steps +\+24 h {NUMBER} x persistence, upper air {NUMBER}, spread {NUMBER} x RMSE"
+    found = table(lines_of(printed), values)
+    default, without_anchor = "default: token of 2 x 2 x 2, all fields", "output added to climatology alone"
+    assert_rows(found, [default, without_anchor], 0.1, 2)
+    assert found[default][0] < 1 < found[without_anchor][0]  # kriging alone beats persistence, climatology does not
+
+
+def check_adapting(printed: str, out: Path) -> None:
+    names = ("all", "layer_decay 0.7", "last_blocks", "lora", "heads")
+    rows = lines_of(printed)
+    skill = table([row for row in rows if row.split()[-2] == "h"], NUMBER)
+    weights = table([row for row in rows if " weights " in row], rf"weights +{COUNT}")
+    kept = table([row for row in rows if row.startswith(("forgetting", "replay"))], NUMBER)
+    assert len(skill) + len(weights) + len(kept) == len(rows)
+    assert_rows(skill, [f"{name} {lead}" for name, lead in product(names, LEADS[:2])], 0.3, 1.2)
+    for name in names:
+        assert_rises(skill, f"{name} {{}}", LEADS[:2])
+    assert_rows(weights, list(names), 1e4, 1e6)
+    assert weights["all"] == weights["layer_decay 0.7"]
+    assert weights["all"] > weights["last_blocks"] > weights["lora"] > weights["heads"]
+    updates = [f"replay {share} {period}" for share, period in product(("0.5", "0.01"), ("old", "new"))]
+    assert_rows(kept, ["forgetting all", "forgetting new", *updates], 0.9, 1.1)
+    assert kept["forgetting new"] == (1.0,)  # where only what is new may change
+    folder = out / "smoke" / "seed-0"
+    runs = [name.replace(" ", "-") for name in names]
+    assert_runs(folder, ["pretrained", *runs, "radar-all", "radar-new", "update-0.5", "update-0.01"])
+    labels = {"task": "forecast", "lead_time_h": 24.0}
+    for name, run in zip(names, runs, strict=True):
+        ratio = mean_ratio(folder / f"{run}-scores" / "scores.json", "model", "persistence", **labels)
+        assert skill[f"{name} +24 h"] == (round(ratio, 3),)
+
+
+def check_finer(printed: str, out: Path) -> None:
+    network, heading, *rows = lines_of(printed)
+    took = re.fullmatch(r"  U-Net: ([\d,]+) parameters, (\d+) samples, \d+ s", network)
+    assert took and int(took[1].replace(",", "")) > 1e5 and int(took[2]) > 0
+    assert heading.startswith("mean ± standard deviation over 1 seeds")
+    found = table(rows, NUMBER)
+    metrics = ("rmse", "frequency_bias_q90", "ets_q90", "frequency_bias_q99", "ets_q99")
+    names = ("U-Net", "ours, mean", "model", "climatology", "bilinear", "regression", "quantile_mapping")
+    assert_rows(found, [f"radar tprate {metric} {name}" for metric, name in product(metrics, names)], -1 / 3, 4)
+    for name in names:
+        assert 0.5 < found[f"radar tprate rmse {name}"][0] < 1.5
+        for quantile in ("q90", "q99"):
+            assert found[f"radar tprate ets_{quantile} {name}"][0] <= 1
+            assert found[f"radar tprate frequency_bias_{quantile} {name}"][0] >= 0
+    assert found["radar tprate rmse bilinear"] == (1.0,)  # it is what all are held against
+    folder = out / "smoke" / "seed-0"
+    assert_runs(folder, ["pretrained", "radar"])
+    of_unet = read_json(folder / "radar-unet-scores.json")["U-Net"]
+    assert found["radar tprate ets_q90 U-Net"] == (round(of_unet["ets_q90"]["tprate"], 3),)
+
+
+def check_model_error(printed: str, out: Path) -> None:
+    baselines = ("climatology", "bilinear", "regression", "quantile_mapping")
+    for metric in ("RMSE", "CRPS"):
+        found = table(section(printed, f"{metric} over the baseline's"), rf"{NUMBER} +{WORST}")
+        assert_rows(found, [f"translate / {base}" for base in baselines], 0.3, 2)
+        assert all(mean <= worst for mean, worst in found.values())
+    events = table(section(printed, "scores of events"), NUMBER)
+    bounds = {"csi": (0, 1), "ets": (-1 / 3, 1), "frequency_bias": (0, 10)}
+    channels, forecasts = ("z@500.0", "t2m@None", "tprate@None"), ("model", *baselines)
+    places = [" ".join(place) for place in product(channels, forecasts)]
+    for kind, quantile in product(bounds, ("q90", "q99")):
+        of_kind = {row: value for row, value in events.items() if f" {kind}_{quantile} " in row}
+        assert_rows(of_kind, [f"translate {kind}_{quantile} {place}" for place in places], *bounds[kind])
+    for quantile, place in product(("q90", "q99"), places):
+        assert events[f"translate ets_{quantile} {place}"] <= events[f"translate csi_{quantile} {place}"]
+    assert len(events) == len(bounds) * 2 * len(places)
+    assert_runs(out / "smoke" / "seed-0", ["pretrained", "corrected"])
+    assert (out / "smoke" / "seed-0" / "scores" / "report.html").stat().st_size > 1e4
+
+
+def check_peers(printed: str, out: Path) -> None:
+    peers = ["U-Net"] if "sfno: is left out" in printed else ["U-Net", "SFNO"]
+    names = ["ours", "ours from scratch", *peers]
+    rows = section(printed, "score over the baseline's")
+    forecasts = table(
+        [row for row in rows if not row.startswith("masked")], rf"\+6 h {NUMBER}  \+24 h {NUMBER}  \+72 h {NUMBER}"
+    )
+    scores = ("rmse / persistence", "rmse / climatology", "crps / climatology_distribution")
+    assert_rows(forecasts, [f"forecast {name} {score}" for name, score in product(names, scores)], 0.2, 2)
+    for name, score in product(names, scores[1:]):
+        values = forecasts[f"forecast {name} {score}"]
+        assert values == tuple(sorted(values))  # climatology doesn't know the lead time
+    masked = table([row for row in rows if row.startswith("masked")], rf"75% hidden {NUMBER}")
+    fillers = ("ours", "ours for gaps", "U-Net")
+    expected = [f"masked {name} rmse / climatology" for name in fillers]
+    assert_rows(masked, [*expected, *(f"masked {name} rmse / interpolation" for name in fillers[:2])], 0.4, 1.3)
+    assert all(masked[row][0] < 1 for row in expected[:2])  # the U-Net has hardly begun to learn
+    costs = rf"{NUMBER} M parameters +{NUMBER} GFLOP +{COUNT} steps +{COUNT} samples +{COUNT} s CPU +{COUNT} s wall"
+    took = table(section(printed, "what a training took"), costs)
+    assert sorted(took) == sorted([f"forecast {name}" for name in names] + [f"masked {name}" for name in fillers])
+    for millions, gflop, steps, samples, _, _ in took.values():
+        assert 0.3 < millions < 10 and 0.3 < gflop < 10
+        assert samples == 2 * steps > 0
+    assert_picture(Path("peers.png"))
+    kept = read_json(out / "smoke" / "seed-0" / "unet-0.5s.json")[0]["ratios"]["rmse / persistence"]
+    assert forecasts["forecast U-Net rmse / persistence"] == tuple(round(value, 3) for value in kept)
+
+
+def check_questions(printed: str, out: Path) -> None:
+    places = [("interpolate interpolate", lead) for lead in ("+6 h", "+12 h")] + [("refine refine", "+6 h")]
+    expected = [f"{task} {lead} / {base}" for (task, lead), base in product(places, ("climatology", "linear"))]
+    folder = out / "smoke" / "seed-0"
+    for metric in ("RMSE", "CRPS"):
+        found = table(section(printed, f"{metric} over the baseline's"), rf"{NUMBER} +{WORST}")
+        assert_rows(found, expected, 0.1, 1.2)
+        assert all(mean <= worst for mean, worst in found.values())
+        for task, lead in places:
+            known_on_both_sides = found[f"{task} {lead} / climatology"][0]
+            assert known_on_both_sides < min(0.6, found[f"{task} {lead} / linear"][0])
+        if metric == "RMSE":
+            labels = {"task": "interpolate", "lead_time_h": 12.0}
+            ratio = mean_ratio(folder / "interpolate-scores" / "scores.json", "model", "linear", **labels)
+            assert found["interpolate interpolate +12 h / linear"][0] == round(ratio, 3)
+    assert_runs(folder, ["pretrained", "interpolate", "refine"])
+
+
+def check_rollout(printed: str, out: Path) -> None:
+    found = table(lines_of(printed), rf"{NUMBER}  \({NUMBER} to {NUMBER}\)")
+    member, mean = "day 1 variance of a member / truth", "day 1 variance of their mean / truth"
+    error = "day 1 RMSE of their mean / climatology"
+    power = "day 1 power of a member / truth, shortest third of the waves"
+    assert_rows(found, [member, mean, error, power], 0, 200)
+    assert all(low <= middle <= high for middle, low, high in found.values())
+    assert all(ours <= members for ours, members in zip(found[mean], found[member], strict=True))
+    assert 0.05 < found[member][0] < 2 and 0.3 < found[error][0] < 1.2
+
+
+def check_scaling(printed: str, out: Path) -> None:
+    names = {"S-0.1y": 0, "M-0.1y": 1, "M-0.05y": 2}
+    runs = [row for row in lines_of(printed) if "-masks-" in row]
+    found = table(runs, rf"masked {NUMBER}  forecast {NUMBER}  {COUNT} steps, {COUNT} s")
+    assert [row.split("-masks")[0] for row in found] == list(names)
+    assert all(
+        0.4 < masked < 1.2 and 0.4 < forecast < 1.2 and steps > 0 for masked, forecast, steps, _ in found.values()
+    )
+    rates = table([row for row in lines_of(printed) if row.startswith("learning rate")], NUMBER)
+    assert rates == {"learning rate of S:": (0.0035,), "learning rate of M:": (0.0035,)}
+    assert "; 0.002 · 10¹² operations of pre-training" in printed
+    results = read_json(out / "smoke" / "scaling.json")
+    assert results["settings"]["teraflop"] == 0.002
+    points = {(run["size"], run["years"]): run for run in results["runs"]}
+    assert len(points) == len(results["runs"]) == 3
+    assert points["S", 0.1]["parameters"] < points["M", 0.1]["parameters"]
+    assert points["S", 0.1]["steps"] >= points["M", 0.1]["steps"]  # of fewer operations each
+    axes = {
+        "parameters": ("parameters", [("S", 0.1), ("M", 0.1)]),
+        "years of data": ("years", [("M", 0.05), ("M", 0.1)]),
+    }
+    scores = {"RMSE / climatology, 75 % hidden": "masked 75%", "RMSE / persistence, +24 h": "forecast"}
+    for (axis, (column, places)), (title, score) in product(axes.items(), scores.items()):
+        *rows, law = section(printed, f"{title}, by {axis}")
+        assert law.strip() == "too few points for a power law"
+        kept = [(points[place][column], points[place][score]) for place in places]
+        assert all(0.4 < value < 1.2 for _, value in kept)
+        assert [row.split() for row in rows] == [[str(x), f"{value:.3f}"] for x, value in kept]
+
+
+def check_skill(printed: str, out: Path) -> None:
+    masks, names = ("50%", "75%", "90%"), ("model", "scratch")
+    rmse = table(section(printed, "mean over variables and levels of RMSE"), NUMBER)
+    pairs = ("model / climatology", "model / interpolation", "interpolation / climatology")
+    expected = [f"masked {mask} {pair}" for mask, pair in product(masks, pairs)]
+    bases = ("climatology", "persistence")
+    expected += [f"forecast {lead} {name} / {base}" for lead, name, base in product(LEADS, names, bases)]
+    assert_rows(rmse, expected, 0.2, 1.3)
+    crps = table(section(printed, "mean over variables and levels of CRPS"), NUMBER)
+    expected = [f"forecast {lead} {name} / climatology_distribution" for lead, name in product(LEADS, names)]
+    assert_rows(crps, expected, 0.2, 1.5)
+    for pair in ("model / climatology", "interpolation / climatology"):
+        assert_rises(rmse, f"masked {{}} {pair}", masks)
+    for name in names:
+        assert_rises(rmse, f"forecast {{}} {name} / climatology", LEADS)
+        assert_rises(crps, f"forecast {{}} {name} / climatology_distribution", LEADS)
+    worst = table(section(printed, "worst channel of the model"), WORST.removeprefix("worst "))
+    means = {row.replace(" model", ""): mean for row, mean in rmse.items() if " model" in row}
+    assert_rows(worst, list(means), 0.2, 1.3)
+    assert all(means[row] <= value for row, value in worst.items())
+    (folder,) = (out / "smoke").iterdir()
+    assert_runs(folder / "seed-0", ["pretrained", "forecast", "scratch"])
+    scores = folder / "seed-0" / "scores.json"
+    for name in names:
+        ratio = mean_ratio(scores, name, "persistence", task="forecast", lead_time_h=24.0)
+        assert rmse[f"forecast +24 h {name} / persistence"] == (round(ratio, 3),)
+    ratio = mean_ratio(scores, "model", "interpolation", task="masked 75%")
+    assert rmse["masked 75% model / interpolation"] == (round(ratio, 3),)
+
+
+def check_step(printed: str, out: Path) -> None:
+    heading, row = lines_of(printed)
+    assert heading == f"torch {torch.__version__}, 1 threads, 80% hidden, ensemble of 16"
+    size, figures = row.split(" ", 1)
+    found = json.loads(figures)
+    assert size == "quickstart" and found.pop("tokens") == 4 * 12 * 24
+    assert 1e5 < found.pop("parameters") < 1e7
+    bounds = {
+        "samples_per_s": (0.1, 1e3),
+        "s_per_step": (1e-3, 20),
+        "optimiser_s_per_step": (1e-4, found["s_per_step"]),
+        "gflop_per_sample": (1, found["peer_gflop_per_sample"] / 2),  # the encoder runs on one token in five
+        "share_of_peak": (0.01, 1.5),
+        "peak_gflop_per_s": (1, 1e4),
+        "peer_s_per_step": (1e-3, 40),
+        "peer_gflop_per_sample": (2, 100),
+        "speed_up": (0.2, 50),
+        "memory_mib": (10, 2000),
+    }
+    assert set(found) == set(bounds)
+    for name, (low, high) in bounds.items():
+        assert low < found[name] < high, name
+    assert found["samples_per_s"] * found["s_per_step"] == pytest.approx(2, rel=0.1)  # samples of a step
+    assert found["speed_up"] == pytest.approx(found["peer_s_per_step"] / found["s_per_step"], rel=0.1)
+
+
+def check_storm(printed: str, out: Path) -> None:
+    low, *maps = lines_of(printed)
+    said = rf"deepest low: {NUMBER} hPa from climatology at {NUMBER} N, {NUMBER} E on 2001-0[12]-\d\d \d\d:00:00"
+    match = re.fullmatch(said, low)
+    assert match, low
+    depth_hpa, lat, lon = map(float, match.groups())
+    assert -100 < depth_hpa < -20 and 35 <= abs(lat) <= 65 and -180 <= lon < 360
+    centres = rf"centre of the sensitivity at {NUMBER} N, ([+-]\d+\.\d+) degrees of longitude from the low"
+    found = table(maps, centres)
+    assert list(found) == ["30 h before:", "24 h before:"]
+    for centre_lat, apart in found.values():
+        assert abs(centre_lat - lat) < 25 and abs(apart) < 60
+    assert_picture(out / "storm_attention.png")
+    assert_picture(out / "storm_attention.gif", frames=2)
+
+
+def check_transfer(printed: str, out: Path) -> None:
+    arms, shares = ("pretrained", "scratch"), ("3%", "10%")
+    lines = lines_of(printed)
+    runs = table([row for row in lines if row.startswith("forecast-")], rf"{NUMBER} {NUMBER} {NUMBER} +{COUNT} s")
+    names = [f"forecast-{arm}-{part}-2-0.0035-0" for arm, part in product(arms, ("0.1", "0.03"))]
+    assert sorted(runs) == sorted([*names, "forecast-pretrained-0-0-0.001-0"])
+    rates = table([row for row in lines if row.startswith("learning rate")], NUMBER)
+    assert rates == {f"learning rate of forecast {arm} with 10% of the data:": (0.0035,) for arm in arms}
+
+    header, *rows = section(printed, "RMSE over the baseline's")
+    assert header.split()[-2:] == list(shares)
+    tuned = table([row for row in rows if "not fine-tuned" not in row], rf"{NUMBER} +{NUMBER}")
+    assert_rows(tuned, [f"forecast {lead} {arm}" for lead, arm in product(LEADS, arms)], 0.3, 3)
+    as_it_is = table([row for row in rows if "not fine-tuned" in row], NUMBER)
+    assert_rows(as_it_is, [f"forecast {lead} not fine-tuned" for lead in LEADS], 0.3, 1.2)
+    for lead in LEADS:
+        assert tuned[f"forecast {lead} pretrained"] < tuned[f"forecast {lead} scratch"]  # few data, few steps
+    for number, lead in enumerate(LEADS):
+        result = read_json(out / "smoke" / "runs" / "2-forecast-scratch-0.1-2-0.0035-0.json")[0]["held_out"]
+        ratio = np.mean(np.array(result["model"][number]) / result["baseline"][number])
+        assert tuned[f"forecast {lead} scratch"][1] == float(f"{ratio:.3f}")
+    assert len(list((out / "smoke" / "runs").glob("*.json"))) == 5
+
+    bound = r"(?:> |<= )?(\d+(?:\.\d+)?)"
+    needed = table(section(printed, "how many times the data"), rf"{bound} +\({bound}\)")
+    assert_rows(needed, [f"forecast {lead} scratch {share}" for lead, share in product(LEADS, shares)], 1, 4)
+    assert all(mean == own for mean, own in needed.values())  # of the one seed
+    steps = table(section(printed, "steps from scratch"), rf"2 steps: {NUMBER}; scratch takes {bound} times as many")
+    assert {row: value[0] for row, value in steps.items()} == {
+        f"forecast {lead}": tuned[f"forecast {lead} pretrained"][1] for lead in LEADS
+    }
+    assert all(factor >= 1 for _, factor in steps.values())
+    costs = table(section(printed, "CPU time, mean: pre-training"), rf"{COUNT} s \(2 steps\)")
+    assert_rows(costs, [f"forecast {arm}" for arm in arms], 0, 120)
+
+
+def check_upstream(printed: str, out: Path) -> None:
+    lines = lines_of(printed)
+    share = rf"{NUMBER} ± {NUMBER}, +{COUNT}% west"
+    for title, rows in (("trained", lines[:3]), ("as drawn", lines[3:])):
+        assert rows[0].startswith(f"{title}: offset of the sensitivity's centre")
+        found = table(rows[1:], rf"{COUNT} cases   all +{share}   without the point +{share}")
+        assert sorted(found) == ["z@500 north", "z@500 south"]
+        for cases, offset, error, west, elsewhere, error_elsewhere, west_elsewhere in found.values():
+            assert cases == 3 * 2 * 2  # latitudes, longitudes, starts
+            assert abs(offset) <= abs(elsewhere) < 90  # persistence sits at the point itself
+            assert 0 <= error < 90 and 0 <= error_elsewhere < 90
+            assert 0 <= west <= 100 and 0 <= west_elsewhere <= 100
+
+
+CHECKS: dict[str, Callable[[str, Path], None]] = {
+    name.removeprefix("check_"): check for name, check in globals().items() if name.startswith("check_")
+}
+
+
+# The runs
+
+
+def broken(printed: str) -> Iterator[str]:
+    """The output without one of the rows that hold decimals, and with the numbers of one out of all bounds."""
+    lines = printed.splitlines()
+    for number, line in enumerate(lines):
+        if re.search(r"\d\.\d", line) and "━" not in line:
+            absurd = re.sub(r"\d+\.(\d+)", lambda match: "99999." + "9" * len(match[1]), line)
+            yield "\n".join([*lines[:number], *lines[number + 1 :]])
+            yield "\n".join([*lines[:number], absurd, *lines[number + 1 :]])
+
+
+def test_every_script_has_a_check():
+    assert sorted(CHECKS) == SCRIPTS
+
 
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_it_runs(name, tmp_path, monkeypatch, capsys):
+def test_it_runs_and_its_check_would_notice_a_row_that_is_missing_or_absurd(name, tmp_path, monkeypatch, capsys):
     """In this process: a new one would take longer to import than many of them to run."""
-    text = (BENCHMARKS / f"{name}.py").read_text()
-    out = ["--out", str(tmp_path / "out")] if 'add_argument("--out"' in text else []
+    text, out = (BENCHMARKS / f"{name}.py").read_text(), tmp_path / "out"
+    options = ["--out", str(out)] if 'add_argument("--out"' in text else []
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(BENCHMARKS)
-    monkeypatch.setattr(sys, "argv", [name, "--smoke", *out, *OPTIONS.get(name, [])])
+    monkeypatch.setattr(sys, "argv", [name, "--smoke", *options, *OPTIONS.get(name, [])])
     threads = torch.get_num_threads()
     try:
         importlib.import_module(name).main()
     finally:
         torch.set_num_threads(threads)
     printed = capsys.readouterr().out
-    assert len(printed.splitlines()) > 1
-    assert "nan" not in printed.split()
+    CHECKS[name](printed, out)
     if name in SMOKE_APART:
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["smoke"]
-
-
-def test_runs_go_to_processes_of_their_own_and_come_back_in_order(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # it sets it, for good
-    import scaling
-    import transfer
-
-    assert transfer.in_parallel(partial(pow, 2), range(5), 2) == [1, 2, 4, 8, 16]
-    assert os.getpid() not in transfer.in_parallel(operator.call, [os.getpid] * 2, 2)
-    sweep, study = transfer.Sweep(tmp_path, 2, 2), scaling.small_study(tmp_path)
-    for work in (partial(transfer.result_of, sweep), partial(scaling.result_of, study)):
-        assert pickle.loads(pickle.dumps(work)).args == work.args
-
-
-def test_a_study_of_other_axes_and_seeds_leaves_the_runs_of_the_same_settings_in_the_file(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    from scaling import others_kept
-
-    def results(teraflop: float, *runs: tuple[str, int, float]) -> dict:
-        rows = [
-            {"seed": seed, "learning_rate": 1e-3, "size": size, "forecast": score, "cpu_s": 1.0}
-            for size, seed, score in runs
-        ]
-        return {"settings": {"teraflop": teraflop, "default": {"size": "M"}}, "runs": rows}
-
-    file = tmp_path / "scaling.json"
-    found = results(0.5, ("M", 0, 0.3), ("S", 1, 0.5))
-    assert others_kept(file, found) == []
-    file.write_text(json.dumps(results(0.5, ("M", 0, 0.2), ("S", 0, 0.4))))
-    assert [(row["size"], row["seed"], row["forecast"]) for row in others_kept(file, found)] == [("S", 0, 0.4)]
-    file.write_text(json.dumps(results(2.0, ("S", 0, 0.4))))
-    assert others_kept(file, found) == []
-
-
-def test_scores_of_another_store_patch_or_scale_lie_apart(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    from skill import folder_of
-
-    stores = [tmp_path / "a" / "era5.zarr", tmp_path / "b" / "era5.zarr"]
-    for store in stores:
-        store.mkdir(parents=True)
-    options = [("sample:atmosphere", 4, 1.0), ("sample:atmosphere", 3, 1.0), ("sample:atmosphere", 4, 0.5)]
-    options += [(str(store), 4, 1.0) for store in stores]
-    folders = [folder_of(*each, tmp_path) for each in options]
-    assert len(set(folders)) == len(options) and all(folder.parent == tmp_path for folder in folders)
-    monkeypatch.chdir(tmp_path)
-    assert folder_of("a/era5.zarr", 4, 1.0, tmp_path) == folders[3]
+        assert [path.name for path in out.iterdir()] == ["smoke"]
+    outputs = list(broken(printed))
+    assert outputs
+    for output in outputs:
+        with pytest.raises((AssertionError, ValueError)):
+            CHECKS[name](output, out)

@@ -24,7 +24,7 @@ def test_an_update_tells_both_periods_and_how_many_weights_may_change(runs, tmp_
     [
         (["--since", "soon"], "--since soon: expected a date such as 2001-01-01."),
         (["--since", "2000-02-06", "--replay", "1"], "--replay 1: expected a share of the windows"),
-        (["--since", "2000-02-06", "--store", "relief=x"], "a store is given for stream relief, which there isn't."),
+        (["--since", "2000-02-06", "--store", "relief=x"], "a store is given for the unknown stream relief."),
     ],
 )
 def test_a_mistake_in_an_update_names_its_option(runs, tmp_path, statecast, option, message):
@@ -68,7 +68,7 @@ def test_the_samples_of_a_step_are_those_that_the_run_drew(runs, tmp_path, state
         (["nano", "--params", "1e9"], "give a recipe, or --params and --tokens, not both."),
         (
             ["--params", "1e9", "--tokens", "1e9", "--device", "abacus"],
-            "device abacus: is not in the table. Those known:",
+            "device abacus: is not in the table. Known devices:",
         ),
         (["--params", "1e9", "--tokens", "1e9", "--region", "XX"], "region XX: expected WORLD or an ISO code"),
         (["--params", "1e9", "--tokens", "-1"], "tokens -1: expected a positive number."),

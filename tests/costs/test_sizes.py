@@ -55,7 +55,7 @@ def test_the_largest_recipe_has_the_window_of_atmorep_and_fits_where_it_should(f
     assert size.tokens_per_sample == 12 * 6 * 12 * (5 * 5 + 1)
     assert size.memory_gib(1, shards=False) > 16 * size.parameters / 2**30 > size.memory_gib(8, shards=True)
     assert size.memory_gib(64, shards=True) < size.memory_gib(8, shards=True) < size.memory_gib(8, shards=False)
-    assert "era5.zarr is not there" in size.assumed[0]
+    assert "era5.zarr does not exist" in size.assumed[0]
 
 
 def test_a_number_of_samples_that_cannot_be_is_refused(recipe, few_draws):
@@ -68,5 +68,5 @@ def test_a_number_of_samples_that_cannot_be_is_refused(recipe, few_draws):
 @pytest.mark.parametrize("name", ["forecast", "interpolate", "refine", "cosmo-rea6", "radklim"])
 def test_atmoreps_applications_have_a_cost_without_their_archives_and_fit_a_gpu(name, few_draws):
     size = size_of(read_recipe(f"atmorep-{name}", inherit=read_recipe("base")))
-    assert any("era5.zarr is not there" in assumption for assumption in size.assumed)
+    assert any("era5.zarr does not exist" in assumption for assumption in size.assumed)
     assert 1e8 < size.parameters < 2.5e8 and size.memory_gib(64, shards=False) < 40

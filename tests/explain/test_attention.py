@@ -23,8 +23,8 @@ def written_out(layer) -> torch.Tensor:
     maps = []
     for head in range(attention.heads):
         logits = query[:, head] @ key[:, head].T / math.sqrt(attention.content_size)
-        for spots in attention.spots:
-            at, there = layer.at.along[spots.axis], layer.where.along[spots.axis].metric[0]
+        for axis, spots in attention.spots.items():
+            at, there = layer.at.along[axis], layer.where.along[axis].metric[0]
             spot = at.metric[0]
             if at.frame is not None:
                 spot = spot + torch.einsum("s,nsk->nk", spots.reach * spots.shift[head], at.frame[0])

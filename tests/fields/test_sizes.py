@@ -30,5 +30,5 @@ def test_a_cost_needs_an_extent_where_there_is_no_store_and_a_patch_that_divides
 
 def test_a_store_that_is_there_and_broken_is_refused(tmp_path):
     (tmp_path / "broken.nc").write_text("nothing")
-    with pytest.raises(StoreError, match="that can be read"):
+    with pytest.raises(StoreError, match="cannot be read as"):
         sizes(read_recipe("small", [f"data.store={tmp_path / 'broken.nc'}"]))

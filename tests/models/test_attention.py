@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from statecast.axes import Axis, column_names, columns_of
-from statecast.models.attention import AxisSpots, GeometricAttention, Geometry, geometry_size
+from statecast.models.attention import GeometricAttention, Geometry, geometry_size
 
 WIDTH, HEADS = 96, 3
 RANGES = {
@@ -57,16 +57,11 @@ def attention() -> GeometricAttention:
     return seeded(SKY)
 
 
-def spots_along(attention: GeometricAttention, axis: str) -> AxisSpots:
-    (spots,) = [spots for spots in attention.spots if spots.axis == axis]
-    return spots
-
-
 def written_out_bias(attention: GeometricAttention, at: Geometry, where: Geometry) -> torch.Tensor:
     """sum over axes of -a |e(x_q) + s - e(x_k)|² / 2 as an array B H N M; 0 along an axis that query or key lacks."""
     total = 0.0
-    for spots in attention.spots:
-        query, key, biases = at.along[spots.axis], where.along[spots.axis], []
+    for axis, spots in attention.spots.items():
+        query, key, biases = at.along[axis], where.along[axis], []
         for head in range(attention.heads):
             spot = query.metric
             if query.frame is not None:
@@ -165,10 +160,10 @@ def looks_at(key_coords: list[dict[str, float]], **parameters: list[float]) -> t
         attention.to_query.weight.zero_()
         for matrix in (attention.to_value.weight, attention.output.weight):
             matrix.copy_(torch.eye(width))
-        spots_along(attention, "place").shift.zero_()
+        attention.spots["place"].shift.zero_()
         for name, value in parameters.items():
             axis, _, parameter = name.partition("_")
-            spots = spots_along(attention, "pressure_hpa" if axis == "pressure" else axis)
+            spots = attention.spots["pressure_hpa" if axis == "pressure" else axis]
             getattr(spots, parameter).copy_(torch.tensor(value))
         keys = torch.eye(width)[None, : len(key_coords)]
         at, where = Geometry.of(coords[:, :1], axes), Geometry.of(coords[:, 1:], axes)
@@ -241,8 +236,8 @@ def test_a_single_level_gives_the_width_in_height_no_gradient(attention):
     coords[..., columns_of(SKY, "pressure_hpa")] = 500.0
     at = Geometry.of(coords, SKY)
     attention(tokens, at, tokens, at).square().sum().backward()
-    assert spots_along(attention, "pressure_hpa").log_width.grad.abs().max() < 1e-12
-    assert spots_along(attention, "place").log_width.grad.abs().min() > 1e-6
+    assert attention.spots["pressure_hpa"].log_width.grad.abs().max() < 1e-12
+    assert attention.spots["place"].log_width.grad.abs().min() > 1e-6
 
 
 def test_places_survive_autocast_to_bfloat16():
@@ -271,14 +266,14 @@ def test_a_width_that_leaves_no_room_for_content_is_refused(width, heads):
 @pytest.mark.parametrize("axes", [SKY, IMAGE])
 def test_heads_start_straight_ahead_or_on_a_ring_of_one_reach(heads, axes):
     attention = GeometricAttention(16 * heads, heads, axes)
-    radius = attention.spots[0].shift.norm(dim=-1)
+    radius = attention.spots[axes[0].name].shift.norm(dim=-1)
     assert ((radius < 1e-6) | ((radius - 1).abs() < 1e-6)).all()
     assert (radius < 1e-6).sum() == max(1, heads // 4)
 
 
 def test_heads_along_ranks_start_straight_ahead_or_one_or_two_tokens_aside():
     attention = GeometricAttention(16 * 8, 8, IMAGE)
-    assert spots_along(attention, "rank").shift[:, 0].tolist() == [0, 0, -1, 1, -2, 2, -1, 1]
+    assert attention.spots["rank"].shift[:, 0].tolist() == [0, 0, -1, 1, -2, 2, -1, 1]
 
 
 def test_what_a_query_does_not_see_changes_nothing_and_one_that_sees_nothing_takes_nothing(attention):

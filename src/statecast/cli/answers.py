@@ -1,52 +1,58 @@
 """Commands that ask a trained model: how good its answers are, the answers, and where they come from."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from statecast.cli.options import (
     ArraysOut,
+    CommandError,
+    DataOfDomain,
     LastShown,
     Members,
     Out,
     Overwrite,
     OwnStores,
     Period,
+    PeriodOfDomain,
     Quiet,
     Store,
     by_stream,
+    given,
+    refuse_given,
 )
-from statecast.cli.printing import print_skill
+from statecast.cli.printing import print_sample_scores, print_skill
 
 
 def evaluate(
     run: str,
     *,
-    store: Store,
-    period: Period,
+    store: DataOfDomain = None,
+    period: PeriodOfDomain = None,
     out: Out,
     stores: OwnStores = None,
     against: Annotated[
-        str | None, typer.Option(help="Run or model to ask the same, by the question that it was trained for.")
+        str | None,
+        typer.Option(help="Another run or model that is asked the same, by the task that it was trained for."),
     ] = None,
-    every_h: Annotated[float, typer.Option(help="Hours between starts.", min=0.0)] = 12.0,
+    every_h: Annotated[
+        float | None, typer.Option(help="Fields: hours between starts, 12 if not given.", min=0.0)
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
-    from statecast.fields import verbs
+    from statecast import verbs
+    from statecast.evaluation.samples import SampleEvaluation
 
+    options = given(stores=by_stream(stores) or None, every_h=every_h)
     evaluation = verbs.evaluate(
-        run,
-        store,
-        period,
-        out,
-        stores=by_stream(stores),
-        against=against,
-        every_h=every_h,
-        overwrite=overwrite,
-        progress=not quiet,
+        run, store, period, out, against=against, overwrite=overwrite, progress=not quiet, **options
     )
+    if isinstance(evaluation, SampleEvaluation):
+        print_sample_scores(evaluation.verifications)
+        print(f"scores: {out / 'scores.json'}")
+        return
     print_skill(evaluation.verifications)
     print(f"report: {out / 'report.html'}")
 
@@ -91,12 +97,22 @@ def complete(
 def explain(
     run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
     *,
-    store: Store,
-    at: LastShown,
+    store: DataOfDomain = None,
+    at: Annotated[
+        str | None, typer.Option(help="Fields: last time that the model is shown, for example 2001-01-15T00.")
+    ] = None,
     query: Annotated[
-        tuple[float, float, str],
-        typer.Option(metavar="LAT LON VARIABLE[@LEVEL]", help="The point whose answer is explained; the level in hPa."),
-    ],
+        tuple[float, float, str] | None,
+        typer.Option(
+            metavar="LAT LON VARIABLE[@LEVEL]", help="Fields: the point whose answer is explained; the level in hPa."
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="STREAM[:NUMBER]", help="Any domain: the token of a sample whose answer is explained."),
+    ] = None,
+    sample: Annotated[int, typer.Option(help="With --token: number of the sample in the period.", min=0)] = 0,
+    period: PeriodOfDomain = None,
     stores: OwnStores = None,
     lead_time_h: Annotated[
         float | None, typer.Option(help="Hours from --at to the answer; 24 if not given, or what the model reaches.")
@@ -110,22 +126,47 @@ def explain(
     out: Out,
     overwrite: Overwrite = False,
 ) -> None:
-    """What an answer at one point comes from: attention maps, roll-out, sensitivities, and what it would be under another α."""
+    """What an answer comes from: attention maps, roll-out, sensitivities, and what it would be under another α."""
+    from statecast import verbs
     from statecast.explain.sensitivity import read_members
-    from statecast.fields import verbs
 
-    verbs.explain(
-        run,
-        store,
-        at,
-        query,
-        out,
-        stores=by_stream(stores),
-        overwrite=overwrite,
-        lead_time_h=lead_time_h,
-        members=read_members(members),
-        season=season,
-        hour_utc=hour,
-        chunk=chunk,
-    )
+    common: dict[str, Any] = {"members": read_members(members), "chunk": chunk, "overwrite": overwrite}
+    if token is not None:
+        from statecast.explain.tokens import explain_token
+
+        refuse_given("--token", {"--at": at, "--query": query, "--season": season, "--hour": hour})
+        explain_token(run, store, period, out, sample=sample, token=token, **common)
+        print(f"arrays: {out / 'explain.nc'}")
+        return
+    if verbs.domain_name(run) != "fields" or at is None or query is None or store is None:
+        raise CommandError(
+            "give --data, --at and --query for a point of a field, or --token for a token of any domain."
+        )
+    options = {"lead_time_h": lead_time_h, "season": season, "hour_utc": hour, "stores": by_stream(stores)}
+    verbs.explain(run, store, at, query, out, **options, **common)
     print(f"report: {out / 'report.html'}")
+
+
+def embed(
+    run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
+    *,
+    store: DataOfDomain = None,
+    period: PeriodOfDomain = None,
+    layer: Annotated[int, typer.Option(help="Block of the encoder: 0 is the embedding, -1 the last block.")] = -1,
+    pool: Annotated[
+        Literal["mean", "none"], typer.Option(help="mean: a vector for each window; none: for each token.")
+    ] = "mean",
+    streams: Annotated[
+        list[str] | None, typer.Option("--stream", help="Stream that is visible; repeat for several.")
+    ] = None,
+    out: ArraysOut,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write what the encoder makes of each window of a record: features for a model of your own."""
+    from statecast.representation import embed as run_embed
+
+    run_embed(
+        run, store, period, out, layer=layer, pool=pool, streams=streams or (), overwrite=overwrite, progress=not quiet
+    )
+    print(f"representations: {out}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from statecast.cli.answers import complete, evaluate, explain, predict
+from statecast.cli.answers import complete, embed, evaluate, explain, predict
 from statecast.cli.data import describe, simulate
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
@@ -23,6 +23,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     predict,
     complete,
     explain,
+    embed,
 )
 DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, simulate)
 

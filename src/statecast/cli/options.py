@@ -1,7 +1,8 @@
 """Options that several commands share, and what is read from their texts."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -33,6 +34,14 @@ Strategy = Annotated[
     Literal["ddp", "fsdp"], typer.Option("--strategy", help="How devices share the work: fsdp also shards the model.")
 ]
 Period = Annotated[tuple[str, str], typer.Option(help="First and last date, inclusive.")]
+DataOfDomain = Annotated[
+    str | None,
+    typer.Option("--data", help=f"{STORE_HELP} Of other domains: their own file; as in training if not given."),
+]
+PeriodOfDomain = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--period", help="First and last date, or sample, inclusive; the validation split if not given."),
+]
 LastShown = Annotated[str, typer.Option(help="Last time that the model is shown, for example 2001-01-15T00.")]
 Members = Annotated[int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")]
 ArraysOut = Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")]
@@ -40,6 +49,18 @@ ArraysOut = Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF fi
 
 class CommandError(ValueError):
     """Options that don't go together."""
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse_given(instead: str, options: Mapping[str, Any]) -> None:
+    """Raises CommandError for an option that does not go with another."""
+    for name, value in options.items():
+        if value is not None:
+            raise CommandError(f"{name} does not go with {instead}. Leave one of them out.")
 
 
 def by_stream(stores: list[str] | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a command tells when it is done: tables of skill, and where the result lies."""
+"""What a command prints when it is done: tables of skill, and where the result lies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from statecast.fields.evaluation import Verification
+    from statecast.evaluation import Verification
 
 
 def print_path(what: str, path: Path) -> None:
@@ -25,10 +25,20 @@ def print_skill(verifications: "Sequence[Verification]", *, before: str = "", le
 
     for task in dict.fromkeys(v.task for v in verifications):
         shown = [v for v in verifications if v.task == task]
-        leads, ahead = shown[0].lead_time_h[-1:], ""
+        leads, ahead = shown[0].labels("lead_time_h")[-1:], ""
         if lead_time_h is not None and leads != (None,):
             leads, ahead = (lead_time_h,), f" {lead_time_h:g} h ahead"
         print_table(f"{before}{task}, RMSE{ahead}", relative_table(shown, leads))
+
+
+def print_sample_scores(verifications: "Sequence[Verification]") -> None:
+    """A table of the scores of whole samples, each with its 95 % interval."""
+    rows = [["stream", "forecast", "metric", "value", "95 % interval", "samples"]]
+    for each in verifications:
+        for record in each.records():
+            numbers = (f"{record['value']:.4g}", f"{record['low']:.4g} to {record['high']:.4g}", str(record["n"]))
+            rows.append([record["stream"], record["forecast"], record["metric"], *numbers])
+    print_table(verifications[0].task if verifications else "nothing was asked", rows)
 
 
 def print_table(title: str, rows: list[list[str]]) -> None:

@@ -1,4 +1,4 @@
-"""What a training costs: its size, and from that time, energy, emissions and money."""
+"""The cost of training: model size, and from it time, energy, emissions and money."""
 
 from statecast.costs.estimate import Assumptions, CostError, Estimate, assume, estimate, training_flops
 from statecast.costs.report import cost_tables

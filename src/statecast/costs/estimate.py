@@ -1,4 +1,4 @@
-"""Time, energy, emissions and money of a training, from its operations. Every assumption is a number that the user may replace."""
+"""Time, energy, emissions and money of a training run, from its operations. The user may replace every assumption."""
 
 import math
 from collections.abc import Mapping
@@ -11,25 +11,25 @@ import yaml
 
 from statecast.training.footprint import carbon_intensity
 
-UTILISATION = 0.35  # of the peak; Chowdhery et al. 2022 (PaLM) list 0.21 to 0.46 for large models, small ones lie lower
+UTILISATION = 0.35  # of the peak; Chowdhery et al. 2022 (PaLM) list 0.21 to 0.46 for large models, less for small ones
 PUE = 1.2  # power usage effectiveness of an efficient centre; the mean of the industry is near 1.56 (Uptime Institute 2024)
-LARGEST = 1e30  # of any figure that is given: beyond it there is a slip of the keys
+LARGEST = 1e30  # of any given figure: a larger one is a typing error
 
 
 class CostError(ValueError):
-    """A device that is not known, or a figure that can't be."""
+    """An unknown device, or an impossible figure."""
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a cost is reckoned from. `sources` says where each figure comes from.
+    """The assumptions of a cost estimate. `sources` gives the source of each figure.
 
     peak_tflops          of one device, in the arithmetic of the training
-    utilisation          share of the peak that a training reaches
-    power_w              of one device while it trains
-    pue                  power of the whole centre over that of its computers
+    utilisation          share of the peak that training reaches
+    power_w              of one device during training
+    pue                  power of the whole centre divided by that of its computers
     intensity_g_per_kwh  CO2 equivalent of the electricity
-    price_per_hour       money for an hour of one device; None: no money is reckoned
+    price_per_hour       price of one device for one hour; None: money is not estimated
     """
 
     device: str
@@ -45,7 +45,7 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training takes. `device_hours` is `hours` times the devices."""
+    """The cost of a training run. `device_hours` is `hours` times the number of devices."""
 
     flops: float | None
     hours: float
@@ -68,14 +68,14 @@ def known_devices() -> dict[str, dict[str, Any]]:
 def assume(
     device: str, devices: int = 1, *, region: str = "WORLD", precision: str = "low", **given: float | None
 ) -> Assumptions:
-    """The table's figures for a device and a region, with those that are `given` in their place.
+    """The table's figures for a device and a region, replaced by those in `given`.
 
     precision  "low" for bf16 or fp16 autocast, "high" for fp32
     Raises CostError for an unknown device or an absurd figure, RegionError for an unknown region.
     """
     table = known_devices()
     if device not in table:
-        raise CostError(f"device {device}: is not in the table. Those known: {', '.join(table)}.")
+        raise CostError(f"device {device}: is not in the table. Known devices: {', '.join(table)}.")
     row = table[device]
     figures: dict[str, tuple[float | None, str]] = {
         "peak_tflops": (row[precision], row["source"]),
@@ -83,7 +83,7 @@ def assume(
         "power_w": (row["power_w"], f"rated power; {row['source']}"),
         "pue": (PUE, "assumed for an efficient centre; the industry's mean is near 1.56 (Uptime Institute 2024)"),
         "intensity_g_per_kwh": (None, ""),
-        "price_per_hour": (None, "not given: prices are yours to know"),
+        "price_per_hour": (None, "not given"),
     }
     if given.get("intensity_g_per_kwh") is None:
         figures["intensity_g_per_kwh"] = (carbon_intensity(region), f"codecarbon's table, {region}")
@@ -96,7 +96,7 @@ def assume(
 
 
 def require_sane(name: str, value: float | None) -> None:
-    """Raises CostError if a figure that is given can't be."""
+    """Raises CostError if a given figure is impossible."""
     if value is None:
         return
     low, high = {"utilisation": (0.0, 1.0), "pue": (1.0, 10.0), "devices": (1.0, 1e7)}.get(name, (0.0, LARGEST))
@@ -106,24 +106,24 @@ def require_sane(name: str, value: float | None) -> None:
 
 
 def training_flops(parameters: float, tokens: float) -> float:
-    """6 N D: two operations a parameter and token forward, four backward (Kaplan et al. 2020, eq. 2.2; without attention's own)."""
+    """6 N D: two operations per parameter and token forward, four backward (Kaplan et al. 2020, eq. 2.2; attention not included)."""
     for name, value in (("params", parameters), ("tokens", tokens)):
         require_sane(name, value)
     return 6 * parameters * tokens
 
 
 def estimate(assumptions: Assumptions, flops: float | None = None, device_hours: float | None = None) -> Estimate:
-    """Cost of a training of so many operations, or of so many device hours where these are known.
+    """Cost of a training run with a given number of operations, or of device hours if these are known.
 
         hours      = FLOPs / (devices · peak · utilisation)
         energy     = devices · hours · power · PUE                      Patterson et al. 2021, "Carbon emissions and large neural
         emissions  = energy · intensity                                 network training", section 2.5
         price      = devices · hours · price per device hour
 
-    Raises CostError unless exactly one of the two is given and it is sane.
+    Raises CostError unless exactly one of the two is given and its value is possible.
     """
     if (flops is None) == (device_hours is None):
-        raise CostError("give the operations of the training or its device hours, one of them.")
+        raise CostError("give either the operations of the training or its device hours.")
     require_sane("flops", flops)
     require_sane("device_hours", device_hours)
     a = assumptions

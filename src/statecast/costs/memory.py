@@ -1,8 +1,8 @@
-"""What a device has to hold while a step is taken. Axes: W width.
+"""Memory of a device during a training step. Axes: W width.
 
-Modelled: the tensors that stand when the backward pass begins, with all gradients, which is more than any moment holds. Not modelled:
-the device's context and libraries (some 1 GB on a GPU), buffers of the collective operations, fragmentation, the moving average of the
-weights, matrices that take an orthogonal step at once (some 1 GB where there are many).
+Modelled: the tensors alive at the start of the backward pass, plus all gradients, which together exceed the memory at any moment. Not
+modelled: the context and libraries of the device (about 1 GB on a GPU), buffers of collective operations, fragmentation, the moving average
+of the weights, and matrices that take an orthogonal step together (about 1 GB if there are many).
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,15 @@ from statecast.models import ModelOptions, StateModel
 from statecast.streams import Question, Tokens, TokenSpec
 
 GIB = 2**30
-FULL, HALF = 4, 2  # bytes of a number
+FULL, HALF = 4, 2  # bytes per number
 ADAM_MOMENTS = 2
-GATHERED_BLOCKS = 2  # FSDP holds the block that is computed and has fetched the next
-PASSING_ANSWERS = 2  # tensors as large as all members that the score has at once, beside those that it saves
+GATHERED_BLOCKS = 2  # FSDP holds the current block and prefetches the next
+PASSING_ANSWERS = 2  # temporaries of the score, each the size of all members, besides the tensors that it saves
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of shown and asked tokens of a sample, by stream."""
+    """Numbers of visible tokens (`shown`) and queries (`asked`) of a sample, by stream."""
 
     shown: Mapping[str, int]
     asked: Mapping[str, int]
@@ -34,7 +34,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Weights:
-    """Parameters of a model as FSDP shards it: all, those of its largest block, those outside of the blocks."""
+    """Numbers of parameters of a model, as needed for FSDP: all, those of its largest block, those outside the blocks."""
 
     all: int
     largest_block: int
@@ -46,11 +46,11 @@ class Weights:
         return cls(_count(model), max(blocks), _count(model) - sum(blocks))
 
     def held_bytes(self, devices: int, *, shards: bool, low_precision: bool) -> float:
-        """Of one device, for P parameters: weights 4 P, gradients 4 P, AdamW's moments 8 P, and under autocast copies of 2 P.
+        """Bytes on one device, for P parameters: weights 4 P, gradients 4 P, AdamW's moments 8 P, and copies of 2 P under autocast.
 
         Rajbhandari et al. 2020 (ZeRO), section 3.1. DDP on several devices adds buckets of 4 P in which gradients are summed. FSDP divides
-        weights, gradients and moments by the devices, and gathers whole: the weights of two blocks, the gradients of one, and both of
-        what is outside of the blocks. The copies are not sharded: autocast makes them from the gathered weights and keeps them.
+        weights, gradients and moments among the devices, and gathers in full: the weights of two blocks, the gradients of one, and weights
+        and gradients outside the blocks. The copies are not sharded: autocast makes them from the gathered weights and keeps them.
         """
         held = (2 + ADAM_MOMENTS) * FULL * self.all
         copies = HALF * self.all * low_precision
@@ -68,10 +68,10 @@ def _count(module: nn.Module) -> int:
 def activation_bytes(
     options: ModelOptions, specs: Mapping[str, TokenSpec], counts: Counts, *, low_precision: bool, recomputes: bool
 ) -> float:
-    """What one sample leaves for the way back and its score passes through, on torch's fake tensors: nothing is computed.
+    """Bytes that one sample keeps for the backward pass, plus temporaries, from torch's fake tensors: nothing is computed.
 
-    Blocks of a kind keep the same, so models of one and two of them say what any number keeps. `recomputes`: of each block its input. On
-    top comes what passes: the score's own tensors or, if that is more, the inside of a block that is computed again.
+    Blocks of the same kind keep the same amount, so models with one and two of them determine the amount for any number. With `recomputes`,
+    each block keeps only its input. The temporaries are those of the score or, if larger, the inside of a recomputed block.
     """
 
     def kept(encoder: int, decoder: int, *, recomputes: bool) -> float:
@@ -90,7 +90,7 @@ def activation_bytes(
     total = smallest + (options.encoder_layers - 1) * of_encoder + (options.decoder_layers - 1) * of_decoder
     asked = FULL * sum(n * specs[name].size for name, n in counts.asked.items())
     members = options.make_head().members
-    score = asked * (members + 1)  # which saves its gradient by each member, and the weight of each value
+    score = asked * (members + 1)  # it saves its gradient with respect to each member, and the weight of each value
     inside = max(blocks(recomputes=False)[1:]) if recomputes else 0.0
     return total + score + max(PASSING_ANSWERS * asked * members, inside)
 
@@ -114,9 +114,9 @@ def _saved_bytes(
 
 @contextmanager
 def saved_storages(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Bytes of each storage that autograd saves in the block; weights, and what is made of one alone, as its copy in 16 bits, apart."""
+    """Bytes of each storage that autograd saves within the context, except weights and tensors derived from one, such as 16-bit copies."""
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
-    kept, found = [], {}  # what is kept lives on, so that no identity is used twice
+    kept, found = [], {}  # kept storages stay alive, so that no identity is reused
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -130,7 +130,7 @@ def saved_storages(model: nn.Module) -> Iterator[dict[int, int]]:
 
 
 def _is_of_a_weight(tensor: Tensor) -> bool:
-    """True for what comes from one leaf and nothing else that has a gradient, by operations that take one tensor."""
+    """True for a tensor derived from a single leaf with a gradient, by operations on one tensor."""
     node = tensor.grad_fn
     while node is not None and len(node.next_functions) == 1:
         node = node.next_functions[0][0]

@@ -1,4 +1,4 @@
-"""A cost as tables for the terminal."""
+"""Tables of a cost estimate for the terminal."""
 
 from rich.console import Group
 from rich.table import Table
@@ -13,12 +13,12 @@ UNITS = {
     "power_w": "W",
     "pue": "",
     "intensity_g_per_kwh": "g CO2e/kWh",
-    "price_per_hour": "a device hour",
+    "price_per_hour": "per device hour",
 }
 
 
 def cost_tables(estimate: Estimate, size: ModelSize | None) -> Group:
-    """The estimate, what it rests on, and the sizes of the model if a recipe gave them."""
+    """The estimate, its assumptions, and the sizes of the model if they were computed from a recipe."""
     parts = [_estimate(estimate), _assumptions(estimate)]
     if size is not None:
         parts = [_size(size), _memory(size), *parts]
@@ -61,16 +61,16 @@ def _assumptions(estimate: Estimate) -> Table:
 def _size(size: ModelSize) -> Table:
     table = _table("model", "size", "")
     table.add_row("parameters", f"{size.parameters:,}")
-    table.add_row("tokens a sample", f"{size.tokens_per_sample:,}")
-    table.add_row("GFLOP a sample, forward and backward", f"{size.flops_per_sample / 1e9:,.4g}")
-    table.add_row("MiB of activations a sample, at most", f"{size.activation_bytes / 2**20:,.4g}")
-    table.add_row("samples of the recipe", f"{size.samples:,}")
+    table.add_row("tokens per sample", f"{size.tokens_per_sample:,}")
+    table.add_row("GFLOP per sample, forward and backward", f"{size.flops_per_sample / 1e9:,.4g}")
+    table.add_row("MiB of activations per sample, at most", f"{size.activation_bytes / 2**20:,.4g}")
+    table.add_row("samples in the recipe", f"{size.samples:,}")
     table.caption = "\n".join(size.assumed)
     return table
 
 
 def _memory(size: ModelSize) -> Table:
-    table = _table(f"GiB a device, {size.batch_size} samples a step", "devices", *map(str, DEVICES))
+    table = _table(f"GiB per device, {size.batch_size} samples per step", "devices", *map(str, DEVICES))
     for name, shards in (("DDP", False), ("FSDP", True)):
         table.add_row(name, *(f"{size.memory_gib(devices, shards=shards):,.3g}" for devices in DEVICES))
     return table

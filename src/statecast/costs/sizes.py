@@ -22,12 +22,12 @@ DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What a training of a recipe has to hold and to do.
+    """Memory and operations that training with a recipe requires.
 
-    flops_per_sample        of matrix products forward and backward, a mean over the task's questions
-    activation_bytes        that a sample keeps for the way back, of the question that keeps most
-    low_precision           matrix products in 16 bits, of copies of the weights
-    assumed                 what was assumed of data that is not there
+    flops_per_sample        of matrix products forward and backward, mean over the task's questions
+    activation_bytes        kept per sample for the backward pass, for the question that needs most
+    low_precision           matrix products use 16-bit copies of the weights
+    assumed                 assumptions about missing data
     """
 
     weights: Weights
@@ -45,7 +45,7 @@ class ModelSize:
         return self.weights.all
 
     def training_flops(self, samples: float | None = None) -> float:
-        """Of a whole training; of the recipe's number of samples if none is given. Raises CostError for one that can't be."""
+        """Operations of a whole training run; by default with the recipe's number of samples. Raises CostError for an impossible number."""
         require_sane("samples", samples)
         return self.flops_per_sample * (self.samples if samples is None else samples)
 
@@ -56,14 +56,14 @@ class ModelSize:
         return {"parameters": weights["all"], "largest_block": weights["largest_block"], **values}
 
     def memory_gib(self, devices: int, *, shards: bool) -> float:
-        """Of one device, with the samples that it takes at once; see `memory` for what is counted."""
+        """Memory of one device, with the samples that it processes at once; see `memory` for what is counted."""
         samples = max(1, math.ceil(self.batch_size / (devices * self.accumulate)))
         held = self.weights.held_bytes(devices, shards=shards, low_precision=self.low_precision)
         return (held + samples * self.activation_bytes) / GIB
 
 
 def size_of(recipe: Recipe) -> ModelSize:
-    """Builds the recipe's model on torch's `meta` device and asks it questions without values.
+    """Sizes of the recipe's model, built on torch's `meta` device and applied to questions without values.
 
     The domain says how many tokens a sample has. Raises RecipeError where it can't say without data that is not there, or for streams that
     the task can't be asked of.
@@ -106,7 +106,7 @@ def _asked(counts: Counts) -> int:
 
 
 def model_on_meta(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> StateModel:
-    """The recipe's model without memory for its weights."""
+    """The recipe's model, without allocating memory for its weights."""
     with torch.device("meta"):
         return StateModel(recipe.model, specs)
 

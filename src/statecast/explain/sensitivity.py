@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from statecast.models import StateModel
-from statecast.streams import Question, Tokens, stack_questions
+from statecast.streams import Question, Tokens
 from statecast.trained import ModelError
 
 Members = Literal["mean"] | int
@@ -22,8 +22,12 @@ Members = Literal["mean"] | int
 def as_batch(question: Question, model: StateModel) -> Question:
     """One sample as a batch, on the model's device and in its precision."""
     weight = next(model.parameters())
-    batch = stack_questions([question]).to(weight.device)
+    batch = question.each(_with_sample_axis).to(weight.device)  # without padding: one token is asked
     return batch.each(lambda tokens: _cast(tokens, weight.dtype))
+
+
+def _with_sample_axis(tokens: Tokens) -> Tokens:
+    return tokens.each(lambda part: part[None], lambda part: part[None])
 
 
 def _cast(tokens: Tokens, dtype: torch.dtype) -> Tokens:

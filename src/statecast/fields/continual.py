@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from statecast.config import RecipeError, read_recipe
-from statecast.fields.evaluation import Verification, write_scores
+from statecast.evaluation import Verification, write_scores
 from statecast.fields.evaluation.verify import verify
 from statecast.fields.held_out import model_stores, stream_stores
 from statecast.fields.recipe import FieldRecipe, Period
@@ -19,7 +19,7 @@ from statecast.runs import finetune
 from statecast.trained import TrainedModel, load
 from statecast.training import ONE_DEVICE, Devices, is_first_process
 
-HELD_OUT = 0.2  # of the new data, at their end: what skill on the new period is told from
+HELD_OUT = 0.2  # of the new data, at their end: from which skill on the new period is estimated
 GENTLE = (
     0.1  # of the learning rate that the model was trained at: the whole of it undoes more than a short update learns
 )
@@ -73,9 +73,9 @@ def update(
     verifications: dict[str, list[Verification]] = {}
     if is_first_process():
         verifications = _before_and_after(base, trained, recipe, opened, progress=progress)
-        for period, found in verifications.items():
+        for period, of_period in verifications.items():
             (Path(out) / "update" / period).mkdir(parents=True, exist_ok=True)
-            write_scores(found, Path(out) / "update" / period)
+            write_scores(of_period, Path(out) / "update" / period)
     return Update(trained, verifications)
 
 
@@ -122,13 +122,13 @@ def _before_and_after(
     models = {"model": TrainedModel(trained.model, trained.codecs, base.recipe), "before": base}
     dataset = next(iter(stores.values()))
     periods = dict(zip(PERIODS, (_old_validation(base, recipe, dataset), recipe.data.validate_on), strict=True))
-    found = {}
+    verifications = {}
     for name, period in periods.items():
         if period is not None:
             records = {n: Record.open(stores[n], t.stream, period) for n, t in base.codecs.items()}
             title = f"{name} period, before and after"
-            found[name] = verify(models, records, None, every_h=24.0, progress=progress, title=title)
-    return found
+            verifications[name] = verify(models, records, None, every_h=24.0, progress=progress, title=title)
+    return verifications
 
 
 def _old_validation(base: TrainedModel, recipe: FieldRecipe, dataset: xr.Dataset) -> Period | None:

@@ -6,13 +6,15 @@ from typing import Any
 
 from statecast.domain import Sizes, Source, Split
 from statecast.fields.forgetting import prepare_report
-from statecast.fields.recipe import FieldRecipe
+from statecast.fields.labels import LabelStream
+from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sizes import sizes
 from statecast.fields.source import open_source
 from statecast.fields.sources import Climatology
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.verbs import evaluate, explain
+from statecast.labels import LabelCodec
 
 
 class Fields:
@@ -27,21 +29,33 @@ class Fields:
         "forgetting": prepare_report,
     }
 
-    def open(self, recipe: FieldRecipe, split: Split, known: Mapping[str, FieldTokenizer]) -> Source | None:
+    def open(self, recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> Source | None:
         return open_source(recipe, split, known)
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, FieldTokenizer]:
-        return {
-            name: FieldTokenizer(Stream(**options), Climatology.load(directory / f"{name}.nc"))
-            for name, options in streams.items()
-        }
+    def with_data(self, recipe: FieldRecipe, data: str | None, period: Period | None) -> FieldRecipe:
+        changes: dict[str, Any] = {} if data is None else {"store": data}
+        if period is not None:
+            changes["validate_on"] = period
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
+
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        codecs: dict[str, Any] = {}
+        for name, options in streams.items():
+            if "labels" in options:
+                codecs[name] = LabelCodec.load(LabelStream(**options), directory, name)
+            else:
+                codecs[name] = FieldTokenizer(Stream(**options), Climatology.load(directory / f"{name}.nc"))
+        return codecs
 
     def sizes(self, recipe: FieldRecipe) -> Sizes:
         return sizes(recipe)
 
-    def card(self, codecs: Mapping[str, FieldTokenizer], recipe: FieldRecipe) -> str:
+    def card(self, codecs: Mapping[str, Any], recipe: FieldRecipe) -> str:
         rows = ["| stream | variables | levels hPa | token (time x lat x lon) | grid |", "|---|---|---|---|---|"]
         for name, codec in codecs.items():
+            if isinstance(codec, LabelCodec):
+                rows.append(f"| {name} | {', '.join(codec.classes) or 'a number'} | - | one a window | - |")
+                continue
             levels = ", ".join(f"{level:g}" for level in codec.stream.levels) or "-"
             patch = " x ".join(map(str, codec.stream.patch))
             grid = " x ".join(map(str, codec.climatology.grid.shape))

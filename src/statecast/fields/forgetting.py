@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from statecast.adaptation import transfer
-from statecast.fields.evaluation import Verification, write_scores
+from statecast.evaluation import Verification, write_scores
 from statecast.fields.evaluation.verify import verify
 from statecast.fields.recipe import FieldRecipe
 from statecast.fields.source import recipe_stores
@@ -35,8 +35,8 @@ def prepare_report(
         return None
 
     def write(directory: Path) -> Callable[[Path], None]:
-        found = report_forgetting(base, trained, recipe, directory, progress=progress)
-        return lambda run: print_forgetting(found, run)
+        verifications = report_forgetting(base, trained, recipe, directory, progress=progress)
+        return lambda run: print_forgetting(verifications, run)
 
     return write
 
@@ -47,7 +47,9 @@ def may_forget(base: TrainedModel, tokenizers: Tokenizers, recipe: FieldRecipe) 
 
 
 def _known(tokenizers: Tokenizers) -> dict[str, set[str]]:
-    return {name: {str(c) for c in t.climatology.channels} for name, t in tokenizers.items()}
+    """The channels of each stream of fields; labels beside them make no one forget."""
+    fields = {name: codec for name, codec in tokenizers.items() if isinstance(codec, FieldTokenizer)}
+    return {name: {str(channel) for channel in codec.climatology.channels} for name, codec in fields.items()}
 
 
 def why_no_report(base: TrainedModel, tokenizers: Tokenizers, recipe: FieldRecipe) -> str | None:
@@ -82,36 +84,38 @@ def report_forgetting(
     stores = recipe_stores(recipe)
     records = {n: Record.open(stores[n], t.stream, recipe.data.validate_on) for n, t in base.codecs.items()}
     models = {"model": as_before(trained, base), "before": base}
-    found = verify(models, records, None, every_h=24.0, progress=progress, title="old question, before and after")
+    title = "old question, before and after"
+    verifications = verify(models, records, None, every_h=24.0, progress=progress, title=title)
     (directory / "forgetting").mkdir(exist_ok=True)
-    write_scores(found, directory / "forgetting")
-    return found
+    write_scores(verifications, directory / "forgetting")
+    return verifications
 
 
 def print_no_report(reason: str) -> None:
     print(f"no forgetting report, because {reason}", file=sys.stderr)
 
 
-def print_forgetting(found: Sequence[Verification], run: Path) -> None:
+def print_forgetting(verifications: Sequence[Verification], run: Path) -> None:
     """A short table on standard error, and where the scores lie."""
     table = Table("old question", "RMSE after / before, mean", "worst channel", "its ratio", title="forgotten")
-    for task, mean, channel, worst in forgotten(found):
+    for task, mean, channel, worst in forgotten(verifications):
         table.add_row(task, f"{mean:.3f}", channel, f"{worst:.3f}")
     console = Console(stderr=True)
     console.print(table)
     console.print(f"forgetting: {run / 'forgetting' / 'scores.json'}", soft_wrap=True, highlight=False)
 
 
-def forgotten(found: Sequence[Verification]) -> list[tuple[str, float, str, float]]:
+def forgotten(verifications: Sequence[Verification]) -> list[tuple[str, float, str, float]]:
     """Of each task: RMSE after over before, its mean over channels and lead times; the channel that lost most, its mean over lead times."""
     rows = []
-    for task in dict.fromkeys(v.task for v in found):
-        of = {v.forecast: v for v in found if v.task == task}
+    for task in dict.fromkeys(v.task for v in verifications):
+        of = {v.forecast: v for v in verifications if v.task == task}
         after, before = of["model"].value("rmse"), of["before"].value("rmse")
         ratios = np.divide(after, before, out=np.full(before.shape, np.nan), where=before > 0)
         scored = np.flatnonzero(np.isfinite(ratios).all(axis=0))
         if len(scored):
             means = ratios[:, scored].mean(axis=0)
             worst = int(means.argmax())
-            rows.append((task, float(means.mean()), str(of["model"].channels[scored[worst]]), float(means[worst])))
+            channel = of["model"].labels("channel")[scored[worst]]
+            rows.append((task, float(means.mean()), channel, float(means[worst])))
     return rows

@@ -8,7 +8,6 @@ import xarray as xr
 from statecast.fields.source import overlaps
 from statecast.fields.sources import StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
-from statecast.tasks import Translate
 from statecast.trained import TrainedModel
 
 
@@ -24,12 +23,12 @@ def model_stores(
     Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given, but for variables that
     are those of another stream there.
     """
-    opened = open_stores(data, trained.codecs, stream_stores(trained, given, needs_asked=needs_asked))
+    opened = open_stores(data, trained.recipe.fields, stream_stores(trained, given, needs_asked=needs_asked))
     if not needs_asked:
         own = stream_stores(trained)
         for name in own.keys() - stream_stores(trained, given, needs_asked=False).keys():
-            others = [n for n in trained.codecs if n not in own]  # whose variables `data` holds
-            theirs = {v for n in others for v in trained.codecs[n].stream.variables}
+            others = [n for n in trained.recipe.fields if n not in own]  # whose variables `data` holds
+            theirs = {v for n in others for v in trained.recipe.fields[n].variables}
             opened[name] = opened[name].drop_vars(theirs, errors="ignore")
     return opened
 
@@ -38,10 +37,10 @@ def stream_stores(
     trained: TrainedModel, given: Mapping[str, str | xr.Dataset] | None = None, *, needs_asked: bool = True
 ) -> dict[str, str | xr.Dataset]:
     """The stores of streams that don't lie in the data that is given for all, see `model_stores`."""
-    own, task = dict(trained.recipe.data.stores), trained.recipe.task
-    if not needs_asked and isinstance(task, Translate):
-        own = {name: store for name, store in own.items() if name not in task.to}
-    return {name: store for name, store in own.items() if name in trained.codecs} | dict(given or {})
+    own = dict(trained.recipe.data.stores)
+    if not needs_asked:
+        own = {name: store for name, store in own.items() if name not in trained.recipe.task.hidden_streams}
+    return {name: store for name, store in own.items() if name in trained.recipe.fields} | dict(given or {})
 
 
 def require_unseen(
@@ -53,7 +52,7 @@ def require_unseen(
     """
     dataset = next(iter(opened.values()))
     asked = select_period(dataset, period).indexes["time"]
-    changing = [name for name, t in trained.codecs.items() if _changes(opened[name], t.stream.variables)]
+    changing = [name for name, s in trained.recipe.fields.items() if _changes(opened[name], s.variables)]
     for data in trained.learned:
         stores = (data.store, *data.stores.values())
         if not any(_is_same(named[name], store) for name in changing for store in stores):
@@ -77,4 +76,4 @@ def _is_same(given: str | Path | xr.Dataset, store: str) -> bool:
 
 def are_of_training(trained: TrainedModel, named: Mapping[str, str | xr.Dataset]) -> bool:
     data = trained.recipe.data
-    return all(_is_same(named[name], data.stores.get(name, data.store)) for name in trained.codecs)
+    return all(_is_same(named[name], data.stores.get(name, data.store)) for name in trained.recipe.fields)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from statecast.config import read_recipe
-from statecast.fields.evaluation import Verification, write_scores
+from statecast.evaluation import Verification, write_scores
+from statecast.evaluation.progress import progress_bar
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
 from statecast.fields.evaluation.report import RunFacts, write_report
-from statecast.fields.evaluation.verify import progress_bar, verify
+from statecast.fields.evaluation.verify import verify
 from statecast.fields.recipe import FieldRecipe
 from statecast.fields.sources import Record, open_fields
 from statecast.outputs import new_output
@@ -68,7 +69,7 @@ def quickstart(
         with watch.time("control from scratch"):
             scratch = pretrain(tuning, runs["scratch"], title="from scratch", progress=progress)
         dataset = open_fields(base.data.store)
-        record = Record.open(dataset, next(iter(base.streams.values())), period)
+        record = Record.open(dataset, next(iter(base.fields.values())), period)
         with watch.time("evaluation"):
             verifications = verify(
                 {"model": model, "scratch": scratch},
@@ -78,9 +79,9 @@ def quickstart(
                 progress=progress,
                 title="forecasts",
             )
-            with progress_bar("reconstruction", progress) as tell:
+            with progress_bar("reconstruction", progress) as show_progress:
                 verifications += verify_reconstruction(
-                    pretrained, record, hidden=(RECONSTRUCTED_SHARE,), every_h=72.0, progress=tell
+                    pretrained, record, hidden=(RECONSTRUCTED_SHARE,), every_h=72.0, progress=show_progress
                 )
         write_scores(verifications, directory)
         model.save(directory / "model")

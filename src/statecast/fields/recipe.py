@@ -1,13 +1,15 @@
 """The recipe of a run on fields: where the record lies, its streams, the window of a sample."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_serializer, field_validator, model_validator
 
 from statecast.config import DataOptions, Recipe, Strict
 from statecast.fields.fill import Fill
+from statecast.fields.labels import LabelStream
 from statecast.fields.streams import Stream
-from statecast.tasks import Next, Refine, Task
+from statecast.tasks import Task
 
 Period = tuple[str, str]
 FieldTask = Task | Fill
@@ -51,11 +53,24 @@ class FieldData(DataOptions):
         return (*self.replay, self.train)
 
 
+def _kind_of_stream(options: Any) -> str:
+    is_label = "labels" in options if isinstance(options, Mapping) else isinstance(options, LabelStream)
+    return "labels" if is_label else "fields"
+
+
+AnyStream = Annotated[
+    Annotated[Stream, Tag("fields")] | Annotated[LabelStream, Tag("labels")], Discriminator(_kind_of_stream)
+]
+
+
 class WindowOptions(Strict):
     """The part of the domain that one sample sees."""
 
     extent: tuple[int, int] | None = Field(
         None, description="rows × columns of grid points, at random places; none: the whole domain"
+    )
+    hide_calendar: bool = Field(
+        False, description="true: the model is not told the hour of the day and the season, only the order of the steps"
     )
 
 
@@ -63,14 +78,24 @@ class FieldRecipe(Recipe):
     """One run on fields."""
 
     data: FieldData
-    streams: dict[str, Stream] = Field(min_length=1, description="kinds of measurement, by name")  # type: ignore[assignment]
+    streams: dict[str, AnyStream] = Field(min_length=1, description="kinds of measurement, by name")  # type: ignore[assignment]
     window: WindowOptions = Field(default_factory=WindowOptions)
     task: Annotated[FieldTask, Field(discriminator="kind")]  # type: ignore[assignment]
 
     @property
+    def fields(self) -> dict[str, Stream]:
+        """The streams of fields."""
+        return {name: stream for name, stream in self.streams.items() if isinstance(stream, Stream)}
+
+    @property
+    def labels(self) -> dict[str, LabelStream]:
+        """The streams of labels."""
+        return {name: stream for name, stream in self.streams.items() if isinstance(stream, LabelStream)}
+
+    @property
     def slab_steps(self) -> int:
         """Time steps of a slab: the depth of the deepest tokens."""
-        return max(stream.patch[0] for stream in self.streams.values())
+        return max(stream.patch[0] for stream in self.fields.values())
 
     @property
     def window_steps(self) -> int:
@@ -78,34 +103,22 @@ class FieldRecipe(Recipe):
         return self.task.training_slabs * self.slab_steps
 
     @model_validator(mode="after")
-    def _a_slab_in_the_middle_of_the_window_lies_between_two_shown_steps(self) -> Self:
-        """Wherever the window begins: `complete` answers the middle slab of windows that begin at any step between two."""
-        if isinstance(self.task, Refine):
-            depth = self.slab_steps
-            aside = -(-(self.task.every - 1) // depth)  # slabs that hold a shown step for certain
-            if self.task.slabs < 2 * aside + 1:
-                raise ValueError(
-                    f"task.slabs: {self.task.slabs} slabs of {depth} steps don't always hold a visible step on both sides "
-                    f"of the middle, with task.every {self.task.every}. Take at least {2 * aside + 1}."
-                )
+    def _there_are_fields(self) -> Self:
+        if not self.fields:
+            raise ValueError("streams: all are labels, expected one of fields at least. Name its variables.")
         return self
 
     @model_validator(mode="after")
-    def _what_comes_next_has_one_depth(self) -> Self:
-        depths = {name: stream.patch[0] for name, stream in self.streams.items()}
-        if isinstance(self.task, Next) and len(set(depths.values())) > 1:
-            raise ValueError(
-                f"task.kind next: the tokens of the streams span different numbers of time steps ({depths}), so that one would see into "
-                "the future of another. Give all the same patch in time."
-            )
+    def _the_task_can_ask_tokens_of_this_depth(self) -> Self:
+        self.task.require_depths({name: stream.patch[0] for name, stream in self.fields.items()})
         return self
 
     @model_validator(mode="after")
     def _stores_and_first_guesses_are_of_streams_that_there_are(self) -> Self:
         if unknown := [name for name in self.data.stores if name not in self.streams]:
             raise ValueError(f"data.stores: there is no stream {unknown[0]}. Streams: {', '.join(self.streams)}.")
-        asked = self.task.to if self.task.kind == "translate" else ()
-        for name, stream in self.streams.items():
+        asked = self.task.hidden_streams
+        for name, stream in self.fields.items():
             if stream.first_guess and name not in asked:
                 raise ValueError(
                     f"streams.{name}.first_guess: is for a stream that is asked of others (task translate, to: [{name}]). Leave it out."

@@ -10,13 +10,16 @@ import xarray as xr
 from statecast.config import RecipeError
 from statecast.domain import Sizes
 from statecast.fields.anchors import FieldSpec, field_spec
+from statecast.fields.labels import LabelStream
 from statecast.fields.recipe import FieldRecipe
 from statecast.fields.sources import MissingStoreError, Record, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import Windows
-from statecast.streams import Tokens
+from statecast.labels import LabelCodec
+from statecast.streams import Tokens, TokenSpec
 
 DEFAULT_STEP_H = 6.0
+ASSUMED_CLASSES = ("a", "b", "c")
 DEFAULT_TOKEN_DEG = 15.0  # where no grid says how large a token is: no cost depends on it
 
 
@@ -26,21 +29,36 @@ def sizes(recipe: FieldRecipe) -> Sizes:
     If it is not there, each variable of a stream with levels is taken to have them all, and the window needs an extent. Raises RecipeError
     if it has none, StoreError if the store can't be read.
     """
-    stores = {name: recipe.data.stores.get(name, recipe.data.store) for name in recipe.streams}
+    stores = {name: recipe.data.stores.get(name, recipe.data.store) for name in recipe.fields}
     datasets, assumed = _datasets(recipe, stores)
     records = {
-        name: Record.open(dataset, recipe.streams[name])
+        name: Record.open(dataset, recipe.fields[name])
         for name, store in stores.items()
         if (dataset := datasets[store]) is not None
     }
     shapes = _window_shapes(recipe, records)
-    specs, window = {}, {}
-    for name, stream in recipe.streams.items():
+    specs: dict[str, TokenSpec] = {}
+    window = {}
+    for name, stream in recipe.fields.items():
         record = records.get(name)
         channels = len(record.channels) if record else len(stream.variables) * max(1, len(stream.levels))
-        specs[name] = _spec(stream, channels)
-        window[name] = blank_tokens(name, stream, specs[name], (recipe.window_steps, *shapes[name]))
+        spec = _spec(stream, channels)
+        specs[name] = spec
+        window[name] = blank_tokens(name, stream, spec, (recipe.window_steps, *shapes[name]))
+    for name, label in recipe.labels.items():
+        codec = _assumed_label(label)
+        specs[name], window[name] = codec.spec, codec.tokens(None)
+        assumed.append(
+            f"stream {name} is assumed to have {len(codec.classes)} classes"
+            if codec.classes
+            else f"stream {name} is assumed to be a number"
+        )
     return Sizes(specs, window, tuple(assumed))
+
+
+def _assumed_label(stream: LabelStream) -> LabelCodec:
+    """A label of a few classes, or a number: no cost depends on how many."""
+    return LabelCodec(stream, ASSUMED_CLASSES if stream.target == "class" else ())
 
 
 def _datasets(recipe: FieldRecipe, stores: Mapping[str, str]) -> tuple[dict[str, xr.Dataset | None], list[str]]:
@@ -52,21 +70,21 @@ def _datasets(recipe: FieldRecipe, stores: Mapping[str, str]) -> tuple[dict[str,
             datasets[store] = open_fields(store)
         except MissingStoreError:
             datasets[store] = None
-            assumed.append(f"store {store} is not there: every variable has all levels of its stream")
+            assumed.append(f"store {store} does not exist: every variable is assumed to have all levels of its stream")
             if store in recipe.data.stores.values():
-                assumed.append(f"a window has as many tokens of {store} as of {recipe.data.store}")
+                assumed.append(f"a window is assumed to have as many tokens of {store} as of {recipe.data.store}")
     return datasets, assumed
 
 
 def _window_shapes(recipe: FieldRecipe, records: Mapping[str, Record]) -> dict[str, tuple[int, int]]:
     """Rows and columns of each stream's window. Of a stream whose own store is not there as many tokens as of the first."""
-    first, patches = next(iter(recipe.streams)), {name: stream.patch for name, stream in recipe.streams.items()}
+    first, patches = next(iter(recipe.fields)), {name: stream.patch for name, stream in recipe.fields.items()}
     extent = recipe.window.extent or (records[first].grid.shape if first in records else None)
     if extent is None:
-        raise RecipeError(f"window.extent: is needed for a cost where store {recipe.data.store} is not there.")
-    shapes = dict.fromkeys(recipe.streams, extent)
+        raise RecipeError(f"window.extent: is needed to estimate a cost if store {recipe.data.store} does not exist.")
+    shapes = dict.fromkeys(recipe.fields, extent)
     if first in records:  # its grid says how many degrees a window covers
-        grids = {name: records[name].grid for name in recipe.streams if name in records}
+        grids = {name: records[name].grid for name in recipe.fields if name in records}
         shapes |= Windows.of(recipe.window.extent, grids, patches).shapes
     for name in recipe.data.stores:
         if name not in records:

@@ -1,13 +1,19 @@
 """The record of a recipe: the store of each stream, its statistics, and the windows that a training draws from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
+from jaxtyping import Float
 
+from statecast.axes import column_names
 from statecast.config import RecipeError
 from statecast.domain import Split
+from statecast.fields.inference.forecast import check_record
+from statecast.fields.labels import LabelSeries, read_labels
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
@@ -16,8 +22,11 @@ from statecast.fields.tokenizers import FieldTokenizer, Place, Windows, WindowSa
 from statecast.fields.tokenizers.first_guess import guessed_channels, reference_of, require_covered
 from statecast.fields.tokenizers.patches import check_patch
 from statecast.fields.tokenizers.windows import largest_domain, smallest_domain
-from statecast.streams import Window
+from statecast.labels import LabelCodec, LabelError
+from statecast.streams import Tokens, Window
 from statecast.trained import ModelError
+
+CALENDAR = ("hour_utc", "solar_time_rad", "year_fraction")
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,16 @@ class FieldSource:
     streams: Mapping[str, StreamSource]
     windows: Windows
     sampler: WindowSampler
+    labels: Mapping[str, LabelSeries] = field(default_factory=dict)
+    hide_calendar: bool = False
 
     @property
-    def codecs(self) -> dict[str, FieldTokenizer]:
+    def codecs(self) -> dict[str, Any]:
+        """Of fields, then of labels."""
+        return self.tokenizers | {name: series.codec for name, series in self.labels.items()}
+
+    @property
+    def tokenizers(self) -> dict[str, FieldTokenizer]:
         return {name: source.tokenizer for name, source in self.streams.items()}
 
     @property
@@ -45,18 +61,73 @@ class FieldSource:
         return {name: source.record for name, source in self.streams.items()}
 
     def draw(self, sample: np.random.Generator) -> Window:
-        return read_window(self.codecs, self.records, self.windows.around(self.sampler.draw(sample)))
+        place = self.sampler.draw(sample)
+        return self.read(place, self.windows.around(place))
+
+    def read(self, place: Place, places: Mapping[str, Place]) -> Window:
+        """The tokens of the fields at their places, and the labels of the window."""
+        window = read_window(self.tokenizers, self.records, places)
+        if self.hide_calendar:
+            window = {name: without_calendar(tokens) for name, tokens in window.items()}
+        return window | {name: series.tokens(place) for name, series in self.labels.items()}
 
     def place(self, sample: np.random.Generator) -> Place:
         """Where and when the window lies that `draw` would draw."""
         return self.sampler.draw(sample)
 
     def describe(self, sample: np.random.Generator) -> str:
-        times = next(iter(self.streams.values())).record.dataset.indexes["time"]
-        return str(times[self.place(sample).start])
+        return str(self.times[self.place(sample).start])
+
+    @property
+    def times(self) -> xr.Index:
+        return next(iter(self.streams.values())).record.dataset.indexes["time"]
+
+    def cases(self) -> "FieldCases":
+        return FieldCases(self)
 
 
-def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, FieldTokenizer]) -> FieldSource | None:
+@dataclass(frozen=True)
+class FieldCases:
+    """The windows that begin at each possible start, by the time of their first step."""
+
+    source: FieldSource
+
+    @property
+    def labels(self) -> Sequence[Any]:
+        times = self.source.times
+        return [times[start] for start in self._starts]
+
+    @property
+    def positions(self) -> Float[np.ndarray, " S"]:
+        """Hours of the first steps."""
+        return self._record.hours[self._starts]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, number: int) -> Window:
+        source, start = self.source, int(self._starts[number])
+        places = source.windows.drawn(start, source.sampler.steps)
+        return source.read(places[source.windows.drawn_on], places)
+
+    @property
+    def _starts(self) -> np.ndarray:
+        return self.source.sampler.starts
+
+    @property
+    def _record(self) -> Record:
+        return self.source.streams[self.source.windows.drawn_on].record
+
+
+def without_calendar(tokens: Tokens) -> Tokens:
+    """The same tokens without the hour of the day and the season; the offset in the window stays."""
+    coords = tokens.coords.clone()
+    for column in CALENDAR:
+        coords[..., column_names(tokens.spec.axes).index(column)] = torch.nan
+    return replace(tokens, coords=coords, partial=("time",))
+
+
+def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> FieldSource | None:
     """The record of a split of a recipe; None where it has no validation period.
 
     Statistics come from the training period, unless the stream is known already. Raises RecipeError and StoreError in one line.
@@ -64,25 +135,57 @@ def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, FieldToke
     if split == "validate" and recipe.data.validate_on is None:
         return None
     stores = recipe_stores(recipe)
-    require_apart(recipe, stores)
+    tokenizers = {name: codec for name, codec in known.items() if isinstance(codec, FieldTokenizer)}
     if split == "train":
-        return field_source(recipe, stream_sources(recipe, stores, known))
-    held_out = {
-        name: StreamSource(Record.open(stores[name], tokenizer.stream, recipe.data.validate_on), tokenizer)
-        for name, tokenizer in known.items()
-    }
-    return field_source(recipe, held_out, is_held_out=True)
+        require_apart(recipe, stores)
+        return field_source(recipe, stream_sources(recipe, stores, tokenizers), known)
+    held_out = {}
+    for name, tokenizer in tokenizers.items():
+        record = Record.open(stores[name], tokenizer.stream, recipe.data.validate_on)
+        check_record(tokenizer, record)
+        held_out[name] = StreamSource(record, tokenizer)
+    return field_source(recipe, held_out, known, is_held_out=True)
 
 
-def field_source(recipe: FieldRecipe, streams: Mapping[str, StreamSource], *, is_held_out: bool = False) -> FieldSource:
+def field_source(
+    recipe: FieldRecipe,
+    streams: Mapping[str, StreamSource],
+    known: Mapping[str, Any] | None = None,
+    *,
+    is_held_out: bool = False,
+) -> FieldSource:
     """Windows of the training, or of a held-out period, which is never replayed. Raises RecipeError for a window that exceeds the grid."""
     windows = windows_of(recipe, streams)
     record, steps = streams[windows.drawn_on].record, recipe.window_steps
     starts = record.starts(steps) if is_held_out else _starts(recipe, record, steps)
+    labels = label_series(recipe, record, known or {})
+    for name in recipe.task.asked_streams(recipe.streams):
+        if name in labels:
+            starts = _labelled_starts(name, labels[name], starts, steps)
     try:
-        return FieldSource(streams, windows, windows.sampler(starts, steps))
+        return FieldSource(streams, windows, windows.sampler(starts, steps), labels, recipe.window.hide_calendar)
     except ValueError as error:
         raise RecipeError(f"window.extent: {error}") from None
+
+
+def label_series(recipe: FieldRecipe, record: Record, known: Mapping[str, Any]) -> dict[str, LabelSeries]:
+    """The labels of the times of a record; of a stream that is known the classes, or mean and spread, that the model learned."""
+    series = {}
+    for name, stream in recipe.labels.items():
+        values = read_labels(stream, record.dataset.indexes["time"])
+        codec = known.get(name) or LabelCodec.fit(stream, values, is_class=stream.target == "class")
+        series[name] = LabelSeries(replace(codec, stream=stream), values)
+    return series
+
+
+def _labelled_starts(name: str, series: LabelSeries, starts: np.ndarray, steps: int) -> np.ndarray:
+    """The windows that have a label. Raises LabelError if none has."""
+    labelled = starts[series.is_known(starts, steps)]
+    if len(labelled) == 0:
+        raise LabelError(
+            f"stream {name}: no window of {steps} time steps has a label at its {series.stream.at} step. Give labels of more times."
+        )
+    return labelled
 
 
 def windows_of(recipe: FieldRecipe, streams: Mapping[str, StreamSource]) -> Windows:
@@ -118,14 +221,14 @@ def overlaps(dataset: xr.Dataset, period: Sequence[str], asked: xr.Index) -> boo
 
 def recipe_stores(recipe: FieldRecipe) -> dict[str, xr.Dataset]:
     """The store of each stream."""
-    return open_stores(recipe.data.store, recipe.streams, recipe.data.stores)
+    return open_stores(recipe.data.store, recipe.fields, recipe.data.stores)
 
 
 def stream_sources(recipe: FieldRecipe, stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, StreamSource]:
     """The training record of each stream with its tokenizer; statistics from the training period, unless the stream is known already."""
-    records = {name: Record.open(learned_from(stores[name], recipe), stream) for name, stream in recipe.streams.items()}
+    records = {name: Record.open(learned_from(stores[name], recipe), stream) for name, stream in recipe.fields.items()}
     tokenizers = {
-        name: _tokenizer(name, stream, records[name], known.get(name)) for name, stream in recipe.streams.items()
+        name: _tokenizer(name, stream, records[name], known.get(name)) for name, stream in recipe.fields.items()
     }
     _require_overlap(recipe, {name: record.grid for name, record in records.items()})
     for name in tokenizers:

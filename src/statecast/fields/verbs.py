@@ -8,9 +8,12 @@ from typing import Any
 
 import xarray as xr
 
-from statecast.fields.evaluation import Verification, write_scores
+from statecast.evaluation import Verification, write_scores
+from statecast.evaluation.progress import progress_bar
+from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
 from statecast.fields.evaluation.report import RunFacts, write_report
-from statecast.fields.evaluation.verify import asked_like, progress_bar, verify
+from statecast.fields.evaluation.verification import DECORRELATION_H
+from statecast.fields.evaluation.verify import asked_like, verify
 from statecast.fields.explain import explain as explain_point
 from statecast.fields.explain.report import write_explanation
 from statecast.fields.held_out import are_of_training, model_stores, require_unseen, stream_stores
@@ -18,7 +21,7 @@ from statecast.fields.inference import complete as fill_in
 from statecast.fields.inference import forecast, write_forecast
 from statecast.fields.sources import Record
 from statecast.outputs import new_output
-from statecast.trained import TrainedModel, load
+from statecast.trained import ModelError, TrainedModel, load
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def evaluate(
     every_h: float = 12.0,
     overwrite: bool = False,
     progress: bool = True,
-) -> Evaluation:
+) -> Evaluation | SampleEvaluation:
     """Verify a model on a period that its training did not see; write `scores.json`, `scores.nc` and `report.html` into `out`.
 
     The model is asked what it was trained for: a pre-trained one to fill in what is hidden, one fine-tuned to forecast, to forecast.
@@ -50,6 +53,8 @@ def evaluate(
     from, or holds no data.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
+    if set(trained.recipe.labels) & set(trained.recipe.task.asked_streams(trained.recipe.streams)):
+        return _evaluate_labels(trained, data, period, out, against=against, overwrite=overwrite, progress=progress)
     models = {"model": trained}
     if against is not None:
         before = against if isinstance(against, TrainedModel) else load(against)
@@ -73,6 +78,36 @@ def evaluate(
     return Evaluation(Path(out), verifications)
 
 
+def _evaluate_labels(
+    trained: TrainedModel,
+    data: str | xr.Dataset,
+    period: tuple[str, str],
+    out: str | Path,
+    *,
+    against: str | Path | TrainedModel | None,
+    overwrite: bool,
+    progress: bool,
+) -> SampleEvaluation:
+    """The answers of a model that was tuned to labels: each window of the period that has one."""
+    if not isinstance(data, str):
+        raise ModelError(
+            "a model of labels is evaluated on a store with a path, got a dataset. Write it to a Zarr store first."
+        )
+    opened = model_stores(trained, data)
+    named = dict.fromkeys(trained.recipe.fields, data) | stream_stores(trained)
+    require_unseen(trained, named, opened, period)
+    return evaluate_samples(
+        trained,
+        data,
+        period,
+        out,
+        against=against,
+        decorrelation=DECORRELATION_H,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
 def predict(
     run: str | Path | TrainedModel,
     data: str | xr.Dataset,
@@ -89,7 +124,7 @@ def predict(
     `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
     See `inference.forecast` for what comes back and what is raised; OutputError if `out` exists.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = _load_without_labels(run)
     members = trained.model.head.members if members is None else members
     fields = forecast(trained, model_stores(trained, data, stores), init, steps, members)
     if out is not None:
@@ -113,11 +148,11 @@ def complete(
 
     See `inference.complete` for what comes back and what is raised; OutputError if `out` exists.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = _load_without_labels(run)
     members = trained.model.head.members if members is None else members
-    with progress_bar("filling", progress) as tell:
+    with progress_bar("filling", progress) as show_progress:
         fields = fill_in(
-            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=tell
+            trained, model_stores(trained, data, stores, needs_asked=False), period, members, progress=show_progress
         )
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:
@@ -138,9 +173,10 @@ def explain(
 ) -> xr.Dataset:
     """What an answer at one point comes from; write `explain.nc`, `report.html` and its figures into the directory `out` if given.
 
-    See `explain.explain` for the options, what comes back and what is raised; OutputError if `out` exists.
+    See `explain.explain` for the options, what comes back and what is raised; OutputError if `out` exists. What the answer about a label
+    comes from says `explain.tokens.explain_token`.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = _load_without_labels(run)
     explained = explain_point(trained, model_stores(trained, data, stores, needs_asked=False), at, query, **options)
     if out is not None:
         with new_output(out, overwrite=overwrite) as directory:
@@ -149,6 +185,17 @@ def explain(
                 explained, str(run) if not isinstance(run, TrainedModel) else "given", str(data), directory
             )
     return explained
+
+
+def _load_without_labels(run: str | Path | TrainedModel) -> TrainedModel:
+    """Raises ModelError for a model of label streams, which have no place on a grid."""
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    if trained.recipe.labels:
+        raise ModelError(
+            f"the model has the label stream {next(iter(trained.recipe.labels))}, which has no place on the grid. Use `statecast "
+            "evaluate`, or `statecast explain --token`, or fine-tune a model of its streams of fields alone."
+        )
+    return trained
 
 
 def run_directories(run: str | Path | TrainedModel) -> dict[str, Path]:

@@ -26,9 +26,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from statecast.axes import Axis, columns_of
+from statecast.streams import PADDING
 
 MULTIPLE = 8  # geometry is padded to a multiple of it, so that the sizes of heads stay multiples of 8
 SMALLEST_GEOMETRY = MULTIPLE
@@ -106,7 +107,6 @@ class AxisSpots(nn.Module):
 
     def __init__(self, axis: Axis, heads: int) -> None:
         super().__init__()
-        self.axis = axis.name
         self.on_unit_sphere = axis.of_kind.on_unit_sphere
         self.reach = axis.of_kind.reach(axis.spacing)
         shift, log_width = starting_spots(axis, heads)
@@ -158,7 +158,7 @@ class GeometricAttention(nn.Module):
         self.heads, self.head_size = heads, width // heads
         self.content_size = self.head_size - self.geometry_size
         measured = [axis for axis in axes if axis.of_kind.metric is not None]
-        self.spots = nn.ModuleList(AxisSpots(axis, heads) for axis in measured)
+        self.spots = nn.ModuleDict({axis.name: AxisSpots(axis, heads) for axis in measured})
         self.to_query = nn.Linear(width, heads * self.content_size, bias=False)
         self.to_key = nn.Linear(width, heads * self.content_size, bias=False)
         self.to_value = nn.Linear(width, width, bias=False)
@@ -188,9 +188,7 @@ class GeometricAttention(nn.Module):
             if visible is None:
                 mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
             else:
-                sees = visible.any(dim=-1, keepdim=True)[:, None]
-                mask = visible[:, None] | ~sees  # a softmax over nothing is not a number
-                mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0) * sees
+                mixed = _masked_attention(query, key, value, visible)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def project(
@@ -203,10 +201,9 @@ class GeometricAttention(nn.Module):
 
     def project_queries(self, queries: Float[Tensor, "B N W"], at: Geometry) -> Float[Tensor, "B H N D"]:
         content = self._split(self.to_query(queries)) / math.sqrt(self.content_size)
-        geometry = [spot.query(at.along[axis]) for axis, spot in self._named_spots()]
-        spots = dict(self._named_spots())
+        geometry = [self._spot(axis).query(at.along[axis]) for axis in self.spots]
         for group in at.partly:
-            constants = [spots[axis].constant(at.along[axis]) for axis in group]
+            constants = [self._spot(axis).constant(at.along[axis]) for axis in group]
             geometry.append(torch.stack(constants).sum(dim=0))
         return torch.cat([content, *self._padded(geometry)], dim=-1)
 
@@ -216,7 +213,7 @@ class GeometricAttention(nn.Module):
         """Key and value of each head."""
         content = self._split(self.to_key(context))
         geometry = []
-        for axis, _ in self._named_spots():
+        for axis in self.spots:
             along = where.along[axis]
             geometry.append(along.metric)
             if along.square is not None:
@@ -225,8 +222,10 @@ class GeometricAttention(nn.Module):
         of_heads = [part[:, None].expand(-1, self.heads, -1, -1) for part in self._padded(geometry)]
         return torch.cat([content, *of_heads], dim=-1), self._split(self.to_value(context))
 
-    def _named_spots(self) -> list[tuple[str, AxisSpots]]:
-        return [(spot.axis, spot) for spot in self.spots if isinstance(spot, AxisSpots)]
+    def _spot(self, axis: str) -> AxisSpots:
+        spot = self.spots[axis]
+        assert isinstance(spot, AxisSpots)
+        return spot
 
     def _split(self, tokens: Float[Tensor, "B N HD"]) -> Float[Tensor, "B H N D"]:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -240,6 +239,25 @@ class GeometricAttention(nn.Module):
                 "streams lack axes in more ways than the model has room for. Give the streams the same axes, or train a new model."
             )
         return [*parts, parts[0].new_zeros((*parts[0].shape[:-1], spare))] if parts and spare else list(parts)
+
+
+def _masked_attention(
+    query: Float[Tensor, "B H N D"],
+    key: Float[Tensor, "B H M D"],
+    value: Float[Tensor, "B H M D"],
+    visible: Bool[Tensor, "B #N M"],
+) -> Float[Tensor, "B H N D"]:
+    """Attention to visible keys alone; 0 for a query that sees nothing.
+
+    Keys are padded to a multiple of `streams.PADDING`, so that sums over them are made in the same order whatever the padding is.
+    """
+    missing = -visible.shape[-1] % PADDING
+    if missing:
+        key, value = pad(key, (0, 0, 0, missing)), pad(value, (0, 0, 0, missing))
+        visible = pad(visible, (0, missing))
+    sees = visible.any(dim=-1, keepdim=True)[:, None]
+    mask = visible[:, None] | ~sees  # a softmax over nothing is not a number
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0) * sees
 
 
 def starting_spots(axis: Axis, heads: int) -> tuple[Tensor | None, Tensor]:

@@ -51,6 +51,10 @@ class Head(Protocol):
         """The loss of each value."""
         ...
 
+    def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
+        """One value drawn for each, independent of one another."""
+        ...
+
 
 @dataclass(frozen=True)
 class PointHead:
@@ -61,6 +65,10 @@ class PointHead:
 
     def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
         return (members.squeeze(-2) - truth) ** 2
+
+    def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
+        """The value itself: it has no distribution."""
+        return members.squeeze(-2)
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,16 @@ class EnsembleHead:
 
     def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
         return almost_fair_crps(members, truth, self.fairness)
+
+    def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
+        """The quantile u of the members, u uniform, linear between them: member i stands for the quantile (i - 1/2) / E."""
+        size = members.shape[-2]
+        uniform = torch.rand(members[..., :1, :].shape, generator=generator, device=members.device)
+        at = (uniform * size - 0.5).clamp(0, size - 1)
+        below = at.floor().long().clamp(max=size - 2)
+        ordered = members.sort(dim=-2).values
+        low, high = ordered.gather(-2, below), ordered.gather(-2, below + 1)
+        return torch.lerp(low, high, at - below).squeeze(-2)
 
 
 def almost_fair_crps(

@@ -149,21 +149,26 @@ class StateModel(nn.Module):
         """`forward` of a question."""
         return self(question.context, question.queries, question.asks, question.causal)
 
-    def encode(self, context: Window, *, causal: bool = False) -> Encoded:
-        """The visible tokens of all streams, after the encoder, and where they are. Raises ValueError if nothing is visible."""
+    def encode(self, context: Window, *, causal: bool = False, blocks: int | None = None) -> Encoded:
+        """The visible tokens of all streams, after the encoder, and where they are. Raises ValueError if nothing is visible.
+
+        `blocks`: after so many blocks, without the norm; None: after all of them and the norm.
+        """
         if not context:
             raise ValueError("the question shows nothing, expected a visible stream.")
-        lacking = frozenset().union(*(self._lacking(tokens) for tokens in context.values()))
-        partly = self._partly(context)
+        lacking = frozenset().union(*(self.lacking(tokens) for tokens in context.values()))
+        partly = self.partly_present(context)
         coords = torch.cat([self.in_space(tokens) for tokens in context.values()], dim=1)
         embedded = torch.cat([self.embed(name, tokens) for name, tokens in context.items()], dim=1)
         tokens = (embedded + self.coordinates(coords, is_partial=bool(lacking))).to(coords.dtype)  # autocast or not
         where = Geometry.of(coords, self.axes, lacking=lacking, partly=partly)
         present, rank = _present(context), _ranks(context) if causal else None
-        visible = _visible(present, rank, rank, is_encoder=True)
-        for block in self.encoder:
+        visible = visible_keys(present, rank, rank, is_encoder=True)
+        for block in list(self.encoder)[:blocks]:
             tokens = self._run(block, tokens, where, visible)
-        return Encoded(self.encoder_norm(tokens), where, _spans(context), present, rank)
+        if blocks is None:
+            tokens = self.encoder_norm(tokens)
+        return Encoded(tokens, where, _spans(context), present, rank)
 
     def embed(self, name: str, tokens: Tokens) -> Float[Tensor, "B N W"]:
         """What is in the tokens of a stream, without where they are."""
@@ -182,35 +187,48 @@ class StateModel(nn.Module):
         return in_space(tokens.coords, tokens.spec.axes, self.axes)
 
     def _answer(self, name: str, asked: Tokens, shown: Tokens | None, encoded: Encoded, asks: Asks) -> Prediction:
-        lacking = self._lacking(asked)
+        lacking, is_causal = self.lacking(asked), encoded.rank is not None
         coords = self.in_space(asked)
         at = Geometry.of(coords, self.axes, lacking=lacking, partly=encoded.where.partly)
-        tokens = self.coordinates(coords, is_partial=bool(lacking)) + self.asked[name]
-        anchored = self._anchored(name, asked, shown, encoded, asks)
-        if anchored.neighbour is not None:
-            tokens = tokens + self.anchor(anchored.neighbour)
-        if anchored.hint is not None:
-            tokens = tokens + anchored.hint
-        tokens = tokens.to(coords.dtype)  # what blocks add to stays in full precision
-        condition = self.lead(anchored.lead) if self.lead_features else None
-        rank = None if encoded.rank is None else _rank(asked)
-        visible = _visible(encoded.present, rank, encoded.rank, is_encoder=False)
+        if asks == "tokens":
+            features = encoded.tokens[:, encoded.spans[name]] if name in encoded.spans else None
+            anchored = self.anchored(name, asked, shown, features, causal=is_causal)
+        else:
+            anchored = neutral(asked, self.lead_features)
+        tokens, condition = self.query(name, coords, anchored, is_partial=bool(lacking))
+        rank = rank_of(asked) if is_causal else None
+        visible = visible_keys(encoded.present, rank, encoded.rank, is_encoder=False)
         for block in self.decoder:
             tokens = self._run(block, tokens, at, condition, encoded.tokens, encoded.where, visible)
         decoded = self.decoder_norm(tokens, condition)
         if asks == "tokens":
-            return self._of_tokens(name, decoded, anchored, coords.dtype)
+            return self.of_tokens(name, decoded, anchored, coords.dtype)
         return self._of_match(name, decoded, asked, encoded, asks)
 
-    def _anchored(self, name: str, asked: Tokens, shown: Tokens | None, encoded: Encoded, asks: Asks) -> Anchored:
-        if name not in self.anchors or asks != "tokens":
+    def anchored(
+        self, name: str, asked: Tokens, shown: Tokens | None, features: Float[Tensor, "B N W"] | None, *, causal: bool
+    ) -> Anchored:
+        """What the answers about a stream start from; `features` are those of its visible tokens."""
+        if name not in self.anchors:
             return neutral(asked, self.lead_features)
-        features = encoded.tokens[:, encoded.spans[name]] if name in encoded.spans else None
-        return self.anchors[name](asked, shown, features, causal=encoded.rank is not None)
+        return self.anchors[name](asked, shown, features, causal=causal)
 
-    def _of_tokens(
+    def query(
+        self, name: str, coords: Float[Tensor, "B Q C"], anchored: Anchored, *, is_partial: bool
+    ) -> tuple[Float[Tensor, "B Q W"], Float[Tensor, "B Q F"] | None]:
+        """Asked tokens as they enter the decoder, and the condition of its norms."""
+        tokens = self.coordinates(coords, is_partial=is_partial) + self.asked[name]
+        if anchored.neighbour is not None:
+            tokens = tokens + self.anchor(anchored.neighbour)
+        if anchored.hint is not None:
+            tokens = tokens + anchored.hint
+        condition = self.lead(anchored.lead) if self.lead_features else None
+        return tokens.to(coords.dtype), condition  # what blocks add to stays in full precision
+
+    def of_tokens(
         self, name: str, decoded: Float[Tensor, "B Q W"], anchored: Anchored, dtype: torch.dtype
     ) -> Prediction:
+        """What is said of the content of asked tokens, from what the decoder made of them."""
         logits = self.code_heads[name](decoded).to(dtype) if name in self.code_heads else None
         if name not in self.heads:
             return Prediction(logits=logits)
@@ -239,12 +257,12 @@ class StateModel(nn.Module):
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
-    def _lacking(self, tokens: Tokens) -> frozenset[str]:
+    def lacking(self, tokens: Tokens) -> frozenset[str]:
         """The axes of the model that some of the tokens lack."""
         own = {axis.name for axis in tokens.spec.axes}
         return frozenset(axis.name for axis in self.axes if axis.name not in own or axis.name in tokens.partial)
 
-    def _partly(self, context: Window) -> tuple[tuple[str, ...], ...]:
+    def partly_present(self, context: Window) -> tuple[tuple[str, ...], ...]:
         """The axes that some visible tokens have and others lack, those together that the same streams lack."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for axis in self.axes:
@@ -288,16 +306,16 @@ def _present(context: Window) -> Bool[Tensor, "B N"] | None:
 
 
 def _ranks(context: Window) -> Float[Tensor, "B N"]:
-    return torch.cat([_rank(tokens) for tokens in context.values()], dim=1)
+    return torch.cat([rank_of(tokens) for tokens in context.values()], dim=1)
 
 
-def _rank(tokens: Tokens) -> Float[Tensor, "B N"]:
+def rank_of(tokens: Tokens) -> Float[Tensor, "B N"]:
     """Position along the order axis; what has none comes before everything."""
     order = tokens.order()
     return tokens.values.new_full(tokens.observed.shape[:-1], -torch.inf) if order is None else order
 
 
-def _visible(
+def visible_keys(
     present: Bool[Tensor, "B M"] | None,
     of_query: Float[Tensor, "B N"] | None,
     of_key: Float[Tensor, "B M"] | None,

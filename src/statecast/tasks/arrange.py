@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ class Arrange(TaskOptions):
 
     Jigsaw puzzles: Noroozi & Favaro 2016. The answer is one of the visible tokens of the stream, so no table of permutations is needed.
     """
+
+    asks_content: ClassVar[bool] = False
+    asks_hidden: ClassVar[bool] = False
 
     kind: Literal["arrange"] = "arrange"
     slabs: Slabs = Field(1, description="token slabs of the window")

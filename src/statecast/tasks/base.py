@@ -1,6 +1,6 @@
 """What all tasks have in common: a task is a pure function from a window of one sample to a question about hidden tokens of it.
 
-Axes: N token, T step of the window.
+Axes: N token, S step of a token, T step of the window.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,14 +27,22 @@ class TaskError(ValueError):
 class TaskOptions(BaseModel):
     """A task of a recipe.
 
-    A *slab* is one position along the order axis of a stream: a step of time, a rank. Where streams have tokens of different depth it is
-    the depth of the deepest.
+    A *slab* is one position of the tokens along the order axis; where streams have tokens of different depth, one of the deepest. It has
+    one or several *steps*, the positions of the values in a token: times, ranks.
+
+    needs_order  a stream with an order axis
+    asks_content values and codes are asked; False where it asks about visible tokens, which no head answers
+    asks_hidden  what it asks is not visible; False where the context holds the asked tokens, corrupted, scattered or behind a causal mask
+    asks_ahead   all that it asks comes after all that is visible on the order axis
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     needs_order: ClassVar[bool] = False
+    asks_content: ClassVar[bool] = True
+    asks_hidden: ClassVar[bool] = True
+    asks_ahead: ClassVar[bool] = False
 
     @property
     def window_slabs(self) -> int:
@@ -51,9 +59,36 @@ class TaskOptions(BaseModel):
         """Answers that a training sample takes one after the other: more than 1 for a roll-out."""
         return 1
 
+    @property
+    def hidden_streams(self) -> tuple[str, ...]:
+        """The streams that are asked wholly and never visible."""
+        return ()
+
     def asked_streams(self, streams: Collection[str]) -> tuple[str, ...]:
         """The streams that may be asked, of those that there are."""
-        return tuple(streams)
+        return self.hidden_streams or tuple(streams)
+
+    def visible_steps(self, steps: int) -> Bool[np.ndarray, " T"]:
+        """True for the steps of a window of `steps` at which all is visible, in evaluation."""
+        return np.zeros(steps, dtype=bool)
+
+    def asked_steps(self, steps: int) -> Bool[np.ndarray, " T"]:
+        """True for the steps of a window of `steps` at which something may be asked, in evaluation."""
+        return ~self.visible_steps(steps)
+
+    def gaps(self, steps: int) -> list[range]:
+        """Asked steps that follow one another, from a visible one on; none for a task that shows no step wholly."""
+        is_asked, gaps = self.asked_steps(steps), []
+        for first in np.flatnonzero(is_asked[1:] & self.visible_steps(steps)[:-1]) + 1:
+            later = np.flatnonzero(~is_asked[first:])
+            gaps.append(range(int(first), int(first + later[0]) if len(later) else steps))
+        return gaps
+
+    def require_streams(self, streams: Collection[str]) -> None:
+        """Raises TaskError if the recipe's streams lack one that the task names."""
+
+    def require_depths(self, depths: Mapping[str, int]) -> None:
+        """Raises TaskError for tokens that span so many steps, by stream, where the task can't ask them."""
 
     def require(self, specs: Mapping[str, TokenSpec]) -> None:
         """Raises TaskError in one line for streams that lack what the task needs."""
@@ -77,6 +112,19 @@ def slab_of(tokens: Tokens) -> Int[np.ndarray, " N"]:
     order = tokens.order()
     assert order is not None, "TaskOptions.require has passed a stream without an order axis"
     return np.unique(order.numpy(), return_inverse=True)[1]
+
+
+def slab_of_steps(steps: int, slabs: int) -> Int[np.ndarray, " T"]:
+    """The slab of each step of a window."""
+    return np.arange(steps) * slabs // steps
+
+
+def at_steps(tokens: Tokens, steps: Bool[np.ndarray, " T"]) -> Tokens:
+    """The tokens of one sample that have some of these steps of the window, with nothing observed at others."""
+    depth = tokens.spec.dimensions[1]
+    of_tokens = torch.from_numpy(steps.reshape(-1, depth))[torch.from_numpy(slab_of(tokens))]  # N S
+    here = of_tokens.any(dim=-1).nonzero()[:, 0]
+    return tokens[here].only(of_tokens[here])
 
 
 def is_within(tokens: Tokens, first: int, slabs: int) -> Bool[np.ndarray, " N"]:

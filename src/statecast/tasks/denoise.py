@@ -1,7 +1,7 @@
 """Denoising: all tokens are visible but corrupted, the clean ones are asked."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ class Denoise(TaskOptions):
 
     Denoising autoencoders: Vincent et al. 2008; for codes the corruption of BERT (Devlin et al. 2019).
     """
+
+    asks_hidden: ClassVar[bool] = False
 
     kind: Literal["denoise"] = "denoise"
     slabs: Slabs = Field(1, description="token slabs of the window")

@@ -1,7 +1,7 @@
 """Replaced-token detection: some visible tokens hold the content of others, and each is asked whether it was replaced."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ class Detect(TaskOptions):
 
     A token that is replaced by one with the same content counts as replaced: nothing can tell.
     """
+
+    asks_content: ClassVar[bool] = False
+    asks_hidden: ClassVar[bool] = False
 
     kind: Literal["detect"] = "detect"
     slabs: Slabs = Field(1, description="token slabs of the window")

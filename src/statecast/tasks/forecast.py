@@ -3,16 +3,28 @@
 from typing import ClassVar, Literal, Self
 
 import numpy as np
+from jaxtyping import Bool
 from pydantic import Field, model_validator
 
 from statecast.streams import Question, Window
-from statecast.tasks.base import ASKED, Share, Slabs, TaskOptions, is_within, random_share, slab_of, split
+from statecast.tasks.base import (
+    ASKED,
+    Share,
+    Slabs,
+    TaskOptions,
+    is_within,
+    random_share,
+    slab_of,
+    slab_of_steps,
+    split,
+)
 
 
 class Forecast(TaskOptions):
     """Ask what comes next on the order axis: the future, given the past. Streams without an order axis are visible throughout."""
 
     needs_order: ClassVar[bool] = True
+    asks_ahead: ClassVar[bool] = True
 
     kind: Literal["forecast"] = "forecast"
     history: Slabs = Field(2, description="token slabs that are visible")
@@ -50,6 +62,9 @@ class Forecast(TaskOptions):
     @property
     def rollout_blocks(self) -> int:
         return self.rollout
+
+    def visible_steps(self, steps: int) -> Bool[np.ndarray, " T"]:
+        return slab_of_steps(steps, self.window_slabs) < self.history
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
         """A question about all blocks of a roll-out."""

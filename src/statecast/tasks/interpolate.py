@@ -3,10 +3,11 @@
 from typing import ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Bool
 from pydantic import Field
 
 from statecast.streams import Question, Tokens, Window
-from statecast.tasks.base import ASKED, Share, Slabs, TaskOptions, ask_a_share, is_within, split
+from statecast.tasks.base import ASKED, Share, Slabs, TaskOptions, ask_a_share, is_within, slab_of_steps, split
 
 
 class Interpolate(TaskOptions):
@@ -23,6 +24,10 @@ class Interpolate(TaskOptions):
     @property
     def window_slabs(self) -> int:
         return self.before + self.between + self.after
+
+    def visible_steps(self, steps: int) -> Bool[np.ndarray, " T"]:
+        slab = slab_of_steps(steps, self.window_slabs)
+        return (slab < self.before) | (slab >= self.before + self.between)
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
         return ask_a_share(self.complete(window), self.asked, sample)

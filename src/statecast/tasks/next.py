@@ -1,12 +1,13 @@
 """Next: each token is asked given only what comes before it on the order axis, all positions in one pass."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from statecast.streams import Question, Window
-from statecast.tasks.base import Slabs, TaskOptions
+from statecast.tasks.base import Slabs, TaskError, TaskOptions
 
 
 class Next(TaskOptions):
@@ -20,9 +21,19 @@ class Next(TaskOptions):
     """
 
     needs_order: ClassVar[bool] = True
+    asks_hidden: ClassVar[bool] = False
+    asks_ahead: ClassVar[bool] = True
 
     kind: Literal["next"] = "next"
     slabs: Slabs = Field(8, description="token slabs of the window")
+
+    def require_depths(self, depths: Mapping[str, int]) -> None:
+        """Raises TaskError for tokens of different depth: one would see into the future of another."""
+        if len(set(depths.values())) > 1:
+            raise TaskError(
+                f"task.kind next: the tokens of the streams span different numbers of steps ({depths}), so that one would see into the "
+                "future of another. Give all the same depth, such as the same patch in time."
+            )
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
         return self.complete(window)

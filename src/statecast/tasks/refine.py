@@ -1,17 +1,17 @@
 """Refinement along the order axis: every n-th step is visible, those between are asked, as of a six-hourly record that is to be hourly.
 
-Axes: N token, S step of a token, T step of the window.
+Axes: T step of the window.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool
 from pydantic import Field
 
 from statecast.streams import Question, Tokens, Window
-from statecast.tasks.base import ASKED, Share, Slabs, TaskOptions, ask_a_share, slab_of
+from statecast.tasks.base import ASKED, Share, Slabs, TaskError, TaskOptions, ask_a_share, at_steps, slab_of
 
 
 class Refine(TaskOptions):
@@ -37,16 +37,26 @@ class Refine(TaskOptions):
         """All that lies between asked, the first step of the window visible."""
         return self._split(window, 0)
 
-    def shown_steps(self, steps: int, first: int = 0) -> Bool[np.ndarray, " T"]:
-        """True for the visible steps of a window."""
+    def visible_steps(self, steps: int, first: int = 0) -> Bool[np.ndarray, " T"]:
+        """True for every n-th step of a window, of which `first` is the first."""
         return (np.arange(steps) - first) % self.every == 0
 
     def asked_steps(self, steps: int, first: int = 0) -> Bool[np.ndarray, " T"]:
         """True for those that lie between two visible ones."""
-        shown = np.flatnonzero(self.shown_steps(steps, first))
+        visible = np.flatnonzero(self.visible_steps(steps, first))
         between = np.zeros(steps, dtype=bool)
-        between[shown[0] : shown[-1]] = True
-        return between & ~self.shown_steps(steps, first)
+        between[visible[0] : visible[-1]] = True
+        return between & ~self.visible_steps(steps, first)
+
+    def require_depths(self, depths: Mapping[str, int]) -> None:
+        """Raises TaskError unless the middle slab of any window lies between two visible steps: so a record is refined slab by slab."""
+        depth = max(depths.values())
+        aside = -(-(self.every - 1) // depth)  # slabs that hold a visible step for certain
+        if self.slabs < 2 * aside + 1:
+            raise TaskError(
+                f"task.slabs: {self.slabs} slabs of {depth} steps don't always hold a visible step on both sides of the middle, with "
+                f"task.every {self.every}. Take at least {2 * aside + 1}."
+            )
 
     def _split(self, window: Window, first: int) -> Question:
         context, queries = {}, {}
@@ -56,17 +66,9 @@ class Refine(TaskOptions):
                 context[name] = tokens
                 continue
             steps = _steps(tokens)
-            context[name] = at_steps(tokens, self.shown_steps(steps, first))
+            context[name] = at_steps(tokens, self.visible_steps(steps, first))
             queries[name] = at_steps(tokens, self.asked_steps(steps, first))
         return Question(context, queries)
-
-
-def at_steps(tokens: Tokens, steps: Bool[np.ndarray, " T"]) -> Tokens:
-    """The tokens of one sample that have some of these steps of the window, with nothing observed at others."""
-    depth = tokens.spec.dimensions[1]
-    of_tokens = torch.from_numpy(steps.reshape(-1, depth))[torch.from_numpy(slab_of(tokens))]  # N S
-    here = of_tokens.any(dim=-1).nonzero()[:, 0]
-    return tokens[here].only(of_tokens[here])
 
 
 def _steps(tokens: Tokens) -> int:

@@ -29,7 +29,8 @@ class Translate(TaskOptions):
             {name: window[name] for name in self.to},
         )
 
-    def asked_streams(self, streams: Collection[str]) -> tuple[str, ...]:
+    @property
+    def hidden_streams(self) -> tuple[str, ...]:
         return self.to
 
     def require(self, specs: Mapping[str, TokenSpec]) -> None:

@@ -89,7 +89,7 @@ def fit(
             max_epochs=1,
             devices=devices.devices,
             num_nodes=devices.nodes,
-            strategy=make_strategy(devices, streams=len(model.specs)),
+            strategy=make_strategy(devices, leaves_out=len(model.specs) > 1 or not questions.task.asks_content),
             use_distributed_sampler=False,
             accumulate_grad_batches=options.accumulate,
             precision=options.precision,
@@ -115,12 +115,12 @@ def fit(
     return time.monotonic() - began
 
 
-def make_strategy(devices: Devices, streams: int) -> Strategy | str:
+def make_strategy(devices: Devices, *, leaves_out: bool) -> Strategy | str:
     """How processes share the work: "auto" for one. Of several streams a question may leave one out, whose weights then go unused."""
     if devices.processes == 1:
         return "auto"
     if not devices.shards:
-        return DDPStrategy(find_unused_parameters=streams > 1)
+        return DDPStrategy(find_unused_parameters=leaves_out)
     return ModelParallelStrategy(
         data_parallel_size=devices.processes, tensor_parallel_size=1, save_distributed_checkpoint=False
     )

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
+from statecast.evaluation import ensemble_scores
 from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, interpolate_shown, persistence
-from statecast.fields.evaluation.scores import score, statistics
+from statecast.fields.evaluation.scores import statistics
 
 
 def test_persistence_forecast_of_a_constant_field_has_zero_error():
     truth = np.full((4, 2, 6, 8), 3.5)
     means = statistics(persistence(truth[0], 4), truth, np.zeros_like(truth), np.ones((6, 8)))
-    np.testing.assert_array_equal(score("rmse", means, 1), 0)
+    np.testing.assert_array_equal(ensemble_scores(means, 1)["rmse"], 0)
 
 
 def test_the_climatological_ensemble_draws_from_the_right_month_and_hour(training):

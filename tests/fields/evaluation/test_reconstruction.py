@@ -6,19 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from statecast.config import read_recipe
-from statecast.fields.evaluation import verify_reconstruction, write_scores
+from statecast.evaluation import write_scores
+from statecast.fields.evaluation import verify_reconstruction
 from statecast.fields.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
+from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Record
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import ModelError, TrainedModel, build
-
-
-def in_windows(trained: TrainedModel, extent: list[int]) -> TrainedModel:
-    recipe = read_recipe(trained.recipe.as_dict() | {"window": {"extent": extent}})
-    return TrainedModel(trained.model, trained.codecs, recipe)
 
 
 def test_each_share_is_verified_beside_climatology_and_interpolation(make_trained, held_out, tmp_path):
@@ -88,15 +84,20 @@ def test_of_several_streams_each_is_hidden_and_scored(make_trained, training, he
     both = TrainedModel(build(one.model.options, tokenizers, 0), tokenizers, one.recipe)
     records = {n: Record.open(held_out.dataset, stream) for n, stream in streams.items()}
     found = verify_reconstruction(both, records, hidden=(0.75,), every_h=1000, interpolation=False)
-    assert [(v.forecast, v.task, len(v.channels)) for v in found] == [
+    assert [(v.forecast, v.task, len(v.labels("channel"))) for v in found] == [
         (name, f"masked 75% {stream}", 1) for stream in ("air", "sea") for name in ("model", "climatology")
     ]
     cases = reconstruct(both, records, 0, plain_mask(0.75, 3))
     assert all(case.hidden.mean() == pytest.approx(0.75, abs=0.05) for case in cases.values())
 
 
+def with_extent(trained: TrainedModel, extent: tuple[int, int]) -> TrainedModel:
+    recipe = trained.recipe.model_copy(update={"window": WindowOptions(extent=extent)})
+    return TrainedModel(trained.model, trained.codecs, recipe)
+
+
 def on_neighbourhoods(trained: TrainedModel) -> TrainedModel:
-    return in_windows(trained, [6, 12])
+    return with_extent(trained, (6, 12))
 
 
 def test_a_model_of_neighbourhoods_is_verified_on_one_at_each_start(make_trained, held_out):
@@ -117,13 +118,13 @@ def test_scores_of_a_neighbourhood_are_weighted_by_the_areas_of_its_own_cells(ma
     weight = (
         scored * np.cos(np.deg2rad(held_out.grid.lat[case.place.rows]))[:, None]
     )  # equal rows: area goes as cos(lat)
-    squared = np.where(scored, (case.usual[:, 0] - case.truth[:, 0]) ** 2, 0.0)
+    squared = np.where(scored, (case.climatology[:, 0] - case.truth[:, 0]) ** 2, 0.0)
     expected = np.sqrt((weight * squared).sum() / weight.sum())
     assert found[1].value("rmse")[0, 0] == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_extent_of_the_whole_grid_is_verified_as_the_whole_to_the_bit(make_trained, held_out):
     trained = make_trained(kind="masked")
-    wide = in_windows(trained, [12, 24])
+    wide = with_extent(trained, (12, 24))
     one, other = (reconstruct(t, {"air": held_out}, 3, plain_mask(0.5, 3))["air"] for t in (trained, wide))
     np.testing.assert_array_equal(one.members, other.members)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from statecast.fields.evaluation import Verification
+from statecast.evaluation import Verification, ensemble_scores
+from statecast.fields.evaluation.labels import channel_axis, lead_time_axis
 from statecast.fields.evaluation.tasks import _by_season
 from statecast.fields.streams import Channel
 
@@ -15,7 +16,8 @@ def found(name: str = "model", squared: np.ndarray = SQUARED) -> Verification:
     of_starts = squared[:, None, None]
     statistics = dict.fromkeys(("squared_error", "absolute_error", "error", "crps", "acc", "variance"), of_starts)
     starts_h = 1440.0 * np.arange(len(squared))
-    return Verification(name, "fill", (Channel("t", None),), ("K",), (None,), 1, starts_h, statistics)
+    axes = (lead_time_axis((None,)), channel_axis((Channel("t", None),), ("K",)))
+    return Verification(name, "fill", axes, statistics, starts_h, scores=ensemble_scores)
 
 
 def test_the_scores_of_a_season_are_those_of_its_starts():
@@ -24,7 +26,7 @@ def test_the_scores_of_a_season_are_those_of_its_starts():
     assert list(seasons) == ["fill DJF", "fill JJA", "fill SON"]
     rmse = {task: v.value("rmse")[0, 0] for task, v in seasons.items()}
     assert rmse == pytest.approx({"fill DJF": np.sqrt((1 + 4 + 25) / 3), "fill JJA": 3.0, "fill SON": 4.0})
-    np.testing.assert_array_equal(seasons["fill DJF"].starts_h, [0.0, 1440.0, 5760.0])
+    np.testing.assert_array_equal(seasons["fill DJF"].positions, [0.0, 1440.0, 5760.0])
     assert {(r["task"], r["n"]) for r in seasons["fill DJF"].records()} == {("fill DJF", 3)}
 
 

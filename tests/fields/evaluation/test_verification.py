@@ -7,7 +7,9 @@ import pytest
 import torch
 import xarray as xr
 
-from statecast.fields.evaluation import Verification, verify_forecast, write_scores
+from statecast.evaluation import Verification, ensemble_scores, write_scores
+from statecast.fields.evaluation import verify_forecast
+from statecast.fields.evaluation.labels import channel_axis, lead_time_axis
 from statecast.fields.evaluation.verification import every
 from statecast.fields.sources import Record
 from statecast.fields.streams import Channel, Stream
@@ -58,7 +60,7 @@ def test_without_the_training_record_the_distribution_is_left_out(make_trained, 
     trained = make_trained(kind="forecast", history=1, leads=1)
     found = verify_forecast({"model": trained}, held_out, every_h=24, progress=told.append)
     assert [v.forecast for v in found] == ["model", "persistence", "climatology"]
-    assert told[-1] == 1.0 and len(told) == len(found[0].starts_h) and (np.diff(found[0].starts_h) >= 24).all()
+    assert told[-1] == 1.0 and len(told) == len(found[0].positions) and (np.diff(found[0].positions) >= 24).all()
 
 
 def test_a_place_that_training_never_saw_does_not_spoil_the_scores(make_trained, held_out):
@@ -73,7 +75,8 @@ def scored(values) -> Verification:
     squared = np.array(values, dtype=float)[:, None, None]
     statistics = dict.fromkeys(("squared_error", "absolute_error", "error", "crps", "acc", "variance"), squared)
     starts = 24.0 * np.arange(len(values))
-    return Verification("model", "forecast", (Channel("t", None),), ("K",), (6.0,), 1, starts, statistics)
+    axes = (lead_time_axis((6.0,)), channel_axis((Channel("t", None),), ("K",)))
+    return Verification("model", "forecast", axes, statistics, starts, scores=ensemble_scores)
 
 
 def test_starts_without_observations_count_neither_in_a_value_nor_in_its_interval():
@@ -134,7 +137,7 @@ def test_every_stream_of_a_model_is_verified_by_answers_that_saw_all_of_them(mak
         v.forecast for v in found if v.task == "forecast air"
     }
     sea = next(v for v in found if v.task == "forecast sea" and v.forecast == "model")
-    assert [str(c) for c in sea.channels] == ["msl"] and sea.lead_time_h == (6.0, 12.0)
+    assert sea.labels("channel") == ("msl",) and sea.labels("lead_time_h") == (6.0, 12.0)
     without_air = {"air": Record.open(held_out.dataset * np.nan, streams["air"]), "sea": records["sea"]}
     blind = next(
         v for v in verify_forecast({"model": both}, without_air) if v.task == "forecast sea" and v.forecast == "model"

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from statecast.config import read_recipe
 from statecast.fields.inference import forecast, write_forecast
 from statecast.fields.sources import Record, StoreError, open_fields
-from statecast.trained import ModelError, TrainedModel
+from statecast.tasks import Masked
+from statecast.trained import ModelError
 
 INIT = "2001-02-05T06"
 
@@ -115,8 +115,8 @@ def test_what_cannot_be_forecast_is_refused_in_one_line(make_trained, global_sto
         with pytest.raises(ModelError, match=message):
             forecast(trained, global_store, INIT, steps, members)
     with pytest.raises(ModelError, match="trained for the task 'masked', expected forecast"):
-        masked = read_recipe(trained.recipe.as_dict() | {"task": {"kind": "masked"}})
-        forecast(TrainedModel(trained.model, trained.codecs, masked), global_store, INIT, 1, 1)
+        masked = trained.recipe.model_copy(update={"task": Masked()})
+        forecast(type(trained)(trained.model, trained.codecs, masked), global_store, INIT, 1, 1)
     with pytest.raises(ModelError, match="the model's grid is 12 x 24, the store's is 6 x 9"):
         forecast(trained, regional_store, str(regional_store.time.values[-1]), 1, 1)
     with pytest.raises(StoreError, match="no variable 'u'"):

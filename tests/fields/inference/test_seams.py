@@ -1,14 +1,14 @@
 """Seams of a network whose answers differ from tile to tile. Axes: E head, T time, V channel, H row, W column."""
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
 
 from statecast.config import read_recipe
 from statecast.fields.evaluation.spectra import zonal_power
-from statecast.fields.inference.forecast import forecast_block, forecast_task
+from statecast.fields.inference import blocks
+from statecast.fields.inference.blocks import forecast_block
+from statecast.fields.inference.forecast import forecast_task
 from statecast.fields.sources import Grid, Record, fit_climatology, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
@@ -60,7 +60,7 @@ def far_sighted(record):
 
 def last_wins(parts, shape):
     """In place of `blend`: tiles laid one over the other, with hard borders."""
-    whole = np.full((4, 2, 1, *shape), np.nan)
+    whole = np.full((1, 4, 2, 1, *shape), np.nan)
     for tile, fields in parts:
         whole[..., tile.rows, tile.columns] = fields
     return whole
@@ -82,7 +82,7 @@ def test_tiles_that_answer_differently_are_put_together_without_seams(far_sighte
     """Along both axes and in the spectrum. With hard borders each of the bounds is broken, which is checked here too."""
     question = forecast_task(far_sighted(None)), {"air": record}, 4
     whole, blended = (forecast_block(far_sighted(extent), *question)["air"] for extent in (None, EXTENT))
-    monkeypatch.setattr(importlib.import_module("statecast.fields.inference.forecast"), "blend", last_wins)
+    monkeypatch.setattr(blocks, "blend", last_wins)
     hard = forecast_block(far_sighted(EXTENT), *question)["air"]
     for axis in (-2, -1):
         assert at_borders(blended, axis) <= 1.2 < 3 < at_borders(hard, axis)

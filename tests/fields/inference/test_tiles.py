@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from statecast.config import read_recipe
 from statecast.fields.inference import forecast
 from statecast.fields.inference.tiles import blend, tiles
+from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Grid
 from statecast.trained import TrainedModel
 
@@ -86,8 +86,9 @@ def test_there_are_no_seams_in_the_spectrum_nor_at_the_borders():
 
 
 def on_neighbourhoods(trained: TrainedModel, extent) -> TrainedModel:
-    recipe = read_recipe(trained.recipe.as_dict() | {"window": {"extent": extent}})
-    return TrainedModel(trained.model, trained.codecs, recipe)
+    return TrainedModel(
+        trained.model, trained.codecs, trained.recipe.model_copy(update={"window": WindowOptions(extent=extent)})
+    )
 
 
 def test_a_model_whose_answers_are_local_forecasts_the_same_by_tiles_as_at_once(persistent, global_store):

@@ -169,12 +169,12 @@ def test_an_unknown_sample_is_refused():
 
 
 def test_a_directory_that_is_no_store_is_refused(tmp_path):
-    assert str(tmp_path) in refused(tmp_path, "is no Zarr store that can be read")
+    assert str(tmp_path) in refused(tmp_path, "cannot be read as a Zarr store")
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no field\nat all")
-    refused(tmp_path / "notes.txt", "is no NetCDF file that can be read")
+    refused(tmp_path / "notes.txt", "cannot be read as a NetCDF file")
 
 
 def test_curvilinear_latitudes_are_refused(make_store):
@@ -196,7 +196,7 @@ def test_a_missing_coordinate_is_refused(make_store, axis):
 
 
 def test_numbers_are_no_times(make_store):
-    refused(make_store(steps=2).assign_coords(time=[0, 6]), "time holds int64 and no times, expected units")
+    refused(make_store(steps=2).assign_coords(time=[0, 6]), "time holds int64 instead of times, expected units")
 
 
 def test_metres_are_no_latitudes(make_store):
@@ -213,12 +213,12 @@ def test_levels_that_are_no_pressure_are_refused(make_store):
 def test_coordinates_that_occur_twice_are_refused(make_store, axis):
     store = make_store(steps=3)
     twice = store.isel({axis: [0, 1, 1, 2]})
-    message = refused(twice, f"{axis} has .* twice, expected each value once")
+    message = refused(twice, f"{axis} contains .* twice, expected each value once")
     assert re.search("Remove the duplicates", message)
 
 
 def test_a_column_that_is_both_0_and_360_degrees_is_refused(make_store):
-    refused(make_store(steps=2, lon=np.linspace(0, 360, 25)), "lon has 0.0 twice")
+    refused(make_store(steps=2, lon=np.linspace(0, 360, 25)), "lon contains 0.0 twice")
 
 
 def test_a_store_without_any_time_is_refused(make_store):

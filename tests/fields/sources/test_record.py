@@ -107,13 +107,13 @@ def test_windows_never_cross_a_gap_in_time(make_store):
             expected = np.allclose(np.diff(gappy.hours[start : start + steps]), 6.0)
             assert (start in starts) == expected
     assert gappy.starts(6).tolist() == [5, 11]
-    refused(r"17 time steps of 6 h and no 7 of them without a gap", gappy.starts, 7)
+    refused(r"17 time steps of 6 h, but no 7 consecutive ones without a gap", gappy.starts, 7)
 
 
 def test_a_record_without_gaps_starts_anywhere_that_a_window_fits(global_record):
     assert global_record.starts(1).tolist() == list(range(40))
     assert global_record.starts(40).tolist() == [0]
-    refused("no 41 of them without a gap.*Name a longer period", global_record.starts, 41)
+    refused("no 41 consecutive ones without a gap.*Name a longer period", global_record.starts, 41)
 
 
 def test_a_step_of_another_length_is_a_gap_too(make_store):
@@ -125,7 +125,7 @@ def test_a_step_of_another_length_is_a_gap_too(make_store):
 
 def test_one_time_step_has_no_step(make_store):
     single = Record.open(open_fields(make_store(steps=1)), MSL)
-    with pytest.raises(StoreError, match=r"one time step, expected at least two\. Name a longer period"):
+    with pytest.raises(StoreError, match=r"only one time step, expected at least two\. Name a longer period"):
         _ = single.step_h
 
 
@@ -139,7 +139,7 @@ def test_a_level_that_the_store_lacks_is_refused(global_store):
 
 
 def test_levels_must_be_named(global_store):
-    refused("has levels and the stream names none. Levels: 500", Record.open, global_store, Stream(variables=("t",)))
+    refused("has levels, but the stream names none. Levels: 500", Record.open, global_store, Stream(variables=("t",)))
 
 
 def test_a_static_variable_is_the_same_at_each_step(global_store):
@@ -171,7 +171,7 @@ def test_a_surface_variable_cannot_have_a_token_for_each_level(global_store):
 @pytest.mark.parametrize("period", [("1999-01-01", "1999-12-31"), ("2001-02-05", "2001-02-01")])
 def test_an_empty_period_is_refused(global_store, period):
     refused(
-        f"period {period[0]} to {period[1]}: holds no data. The store has 2001-01-30",
+        f"period {period[0]} to {period[1]}: contains no data. The store covers 2001-01-30",
         record.select_period,
         global_store,
         period,

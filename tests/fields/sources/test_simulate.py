@@ -191,7 +191,7 @@ def test_a_finished_run_says_so_and_does_nothing(fake, tmp_path, capsys):
     store = simulation.simulate(tmp_path / "run.zarr", **SHORT)
     before, fake.killed_after = contents(store), 0
     assert simulation.simulate(store, **SHORT | {"progress": True}) == store
-    assert "is finished already" in capsys.readouterr().err and contents(store) == before
+    assert "is already finished" in capsys.readouterr().err and contents(store) == before
 
 
 def test_overwrite_starts_anew(fake, tmp_path):
@@ -224,7 +224,7 @@ def test_other_options_are_refused_and_named(fake, tmp_path, finished):
     with pytest.raises(SimulationError) as refusal:
         simulation.simulate(tmp_path / "run.zarr", seed=7, **SHORT | {"days": 3})
     message = str(refusal.value)
-    assert "days 2.0 (asked: 3.0)" in message and "seed 0 (asked: 7)" in message
+    assert "days 2.0 (requested: 3.0)" in message and "seed 0 (requested: 7)" in message
     assert "truncation" not in message and "\n" not in message
 
 
@@ -233,7 +233,7 @@ def test_an_unfinished_run_is_not_continued_by_another_version_of_the_model(fake
     with pytest.raises(KeyboardInterrupt):
         simulation.simulate(tmp_path / "run.zarr", **SHORT)
     monkeypatch.setattr(fake, "version", "newer")
-    with pytest.raises(SimulationError, match=r"jcm fake \(asked: newer\)"):
+    with pytest.raises(SimulationError, match=r"jcm fake \(requested: newer\)"):
         simulation.simulate(tmp_path / "run.zarr", **SHORT)
 
 
@@ -242,14 +242,14 @@ def test_what_is_no_simulated_record_is_never_overwritten(fake, tmp_path):
     xr.Dataset({"x": ("time", [1.0])}).to_zarr(tmp_path / "other.zarr", consolidated=False)
     (tmp_path / "file.nc").write_bytes(b"CDF")
     for name in ("thesis", "other.zarr", "file.nc"):
-        with pytest.raises(SimulationError, match="is no simulated record"):
+        with pytest.raises(SimulationError, match="is not a simulated record"):
             simulation.simulate(tmp_path / name, overwrite=True, **SHORT)
         assert (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize(
     ("physics", "remedy"),
-    [({}, r"Take another seed\."), ({"growth": 3.8}, r"Take values nearer to jcm's own, or another seed\.")],
+    [({}, r"Use another seed\."), ({"growth": 3.8}, r"Use values closer to jcm's own, or another seed\.")],
 )
 def test_a_model_that_leaves_plausible_weather_stops_the_run(fake, tmp_path, monkeypatch, physics, remedy):
     fields = fake.fields
@@ -365,7 +365,7 @@ def test_a_lost_or_broken_state_is_refused(t21, tmp_path):
 
 
 def test_a_parameter_that_there_is_not_is_refused_with_those_there_are(t21):
-    with pytest.raises(SimulationError, match=r"convection\.depth: is no parameter of SPEEDY.*convection\.trcnv"):
+    with pytest.raises(SimulationError, match=r"convection\.depth: is not a parameter of SPEEDY.*convection\.trcnv"):
         simulation.Atmosphere(replace(T21_OPTIONS, physics={"convection.depth": 1.0}))
 
 

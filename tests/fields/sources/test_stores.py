@@ -22,7 +22,7 @@ def test_times_that_one_store_lacks_are_left_out_of_all(make_store):
 
 
 def test_a_store_of_a_stream_that_there_is_not_is_refused(global_store):
-    with pytest.raises(StoreError, match=r"given for stream snow, which there isn't. Streams: air, rain"):
+    with pytest.raises(StoreError, match=r"given for the unknown stream snow\. Streams: air, rain"):
         open_stores(global_store, ("air", "rain"), {"snow": global_store})
 
 

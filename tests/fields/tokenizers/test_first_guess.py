@@ -47,7 +47,7 @@ def test_beyond_the_outermost_rows_the_nearest_is_taken():
 def test_grids_that_do_not_overlap_are_refused(target):
     with pytest.raises(
         StoreError,
-        match=r"covers .*, expected a part of the grid that it is guessed from, which covers 31 to 59 N, -20 to 22 E",
+        match=r"covers .*, expected a part of the grid of its first guess, which covers 31 to 59 N, -20 to 22 E",
     ):
         bilinear(np.zeros(REGION.shape), REGION, target)
 

@@ -61,7 +61,7 @@ def test_a_patch_that_does_not_divide_the_field_is_refused(patch, message):
 
 
 def test_groups_that_do_not_divide_the_channels_are_refused():
-    with pytest.raises(ValueError, match="4 tokens a place cannot share 6 channels evenly"):
+    with pytest.raises(ValueError, match="4 tokens per place cannot share 6 channels evenly"):
         split_patches(fields(), (1, 1, 1), groups=4)
 
 

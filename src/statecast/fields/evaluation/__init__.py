@@ -1,7 +1,7 @@
-"""Evaluation: scores beside baselines, and the report."""
+"""Evaluation of fields: scores beside baselines, and the report."""
 
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
-from statecast.fields.evaluation.scores import area_mean, crps
-from statecast.fields.evaluation.verification import Verification, verify_forecast, write_scores
+from statecast.fields.evaluation.scores import area_mean
+from statecast.fields.evaluation.verification import verify_forecast
 
-__all__ = ["Verification", "area_mean", "crps", "verify_forecast", "verify_reconstruction", "write_scores"]
+__all__ = ["area_mean", "verify_forecast", "verify_reconstruction"]

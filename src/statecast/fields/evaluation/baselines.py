@@ -59,7 +59,7 @@ def interpolate_shown(
     """Linear interpolation in time and space from the grid points that are shown (Delaunay), nearest neighbour outside their hull.
 
     One time step counts as far as one grid point. A periodic domain is continued by a quarter on either side. An axis along which
-    all shown points agree, such as a single time, plays no part. Where nothing is shown at all, as usual: 0.
+    all shown points agree, such as a single time, plays no part. Where nothing is shown at all, climatology: 0.
     """
     if not shown.any():
         return np.zeros_like(anomalies)
@@ -71,12 +71,12 @@ def interpolate_shown(
     values = wrapped[shown[..., around % columns]]
     t, h, w = np.nonzero(~shown)
     wanted = np.stack([t, h, w + margin], axis=-1).astype(float)
-    found = _linear(points, values, wanted)
-    outside = ~np.isfinite(found).all(axis=-1)
+    interpolated = _linear(points, values, wanted)
+    outside = ~np.isfinite(interpolated).all(axis=-1)
     if outside.any():
-        found[outside] = NearestNDInterpolator(points, values)(wanted[outside])
+        interpolated[outside] = NearestNDInterpolator(points, values)(wanted[outside])
     filled = np.moveaxis(anomalies, 1, -1).copy()
-    filled[t, h, w] = found
+    filled[t, h, w] = interpolated
     return np.moveaxis(filled, -1, 1)
 
 

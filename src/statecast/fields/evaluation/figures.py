@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from statecast.fields.evaluation.verification import Verification
+from statecast.evaluation import Verification
 from statecast.fields.sources import Grid
 from statecast.fields.streams import Channel
-from statecast.training.logs import read_metrics
 
 STYLE = {  # colour and line of each forecast; unknown names take the model's
     "model": ("#1f5fbf", "-"),
@@ -41,26 +39,29 @@ def coastlines() -> list[Float[np.ndarray, "N 2"]]:
 
 def skill_by_lead_time(verifications: Sequence[Verification], metric: str = "rmse") -> Figure:
     """One panel a channel: the score of each forecast against lead time, with its 95 % interval."""
-    shown = [
-        v
-        for v in verifications
-        if v.lead_time_h[0] is not None and not (metric == "rmse" and v.forecast == "climatology_distribution")
-    ]
-    channels = shown[0].channels
+    shown = [v for v in verifications if _has_curve(v, metric)]
+    channels, units = shown[0].labels("channel"), shown[0].labels("units")
     columns = min(5, len(channels))
     rows = -(-len(channels) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.2 * rows + 0.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True)).ravel()
     curves = [(v, v.value(metric), *v.interval(metric)) for v in shown if metric in v.metrics]
-    for v, axis in enumerate(axes):
-        axis.set_visible(v < len(channels))
-        if v < len(channels):
+    for number, axis in enumerate(axes):
+        axis.set_visible(number < len(channels))
+        if number < len(channels):
             for verification, *lines in curves:
-                _draw_curve(axis, verification, *(line[:, v] for line in lines))
-            _finish_panel(axis, f"{channels[v]} ({shown[0].units[v]})")
+                _draw_curve(axis, verification, *(line[:, number] for line in lines))
+            _finish_panel(axis, f"{channels[number]} ({units[number]})")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=8, frameon=False)
     figure.supxlabel("lead time (h)", fontsize=9)
     return figure
+
+
+def _has_curve(verification: Verification, metric: str) -> bool:
+    """The mean of climatology's distribution is the climatology, which has a curve of its own."""
+    if verification.labels("lead_time_h")[0] is None:
+        return False
+    return not (metric == "rmse" and verification.forecast == "climatology_distribution")
 
 
 def _draw_curve(
@@ -71,7 +72,7 @@ def _draw_curve(
     high: Float[np.ndarray, " L"],
 ) -> None:
     colour, line = STYLE.get(verification.forecast, STYLE["model"])
-    leads = np.array(verification.lead_time_h, dtype=float)
+    leads = np.array(verification.labels("lead_time_h"), dtype=float)
     axis.plot(leads, value, line, color=colour, marker=".", label=verification.forecast.replace("_", " "))
     axis.fill_between(leads, low, high, color=colour, alpha=0.15, linewidth=0)
 
@@ -91,14 +92,15 @@ def reliability(verification: Verification) -> Figure:
     left, right = figure.subplots(1, 2)
     counts = verification.ranks.sum(axis=1)
     shares = counts / counts.sum(axis=-1, keepdims=True)
-    for lead, share in zip(verification.lead_time_h, shares, strict=True):
+    lead_times = verification.labels("lead_time_h")
+    for lead, share in zip(lead_times, shares, strict=True):
         left.plot(np.arange(len(share)), share * len(share), drawstyle="steps-mid", label=f"+{lead:g} h", linewidth=1)
     left.axhline(1, color="k", linewidth=0.6)
     left.set(xlabel="rank of the truth among the members", ylabel="frequency / flat", title="Rank histogram")
     left.legend(fontsize=7, frameon=False)
     ratio = verification.value("spread_skill")
-    for v, channel in enumerate(verification.channels):
-        right.plot(verification.lead_time_h, ratio[:, v], marker=".", linewidth=1, label=str(channel))
+    for v, channel in enumerate(verification.labels("channel")):
+        right.plot(lead_times, ratio[:, v], marker=".", linewidth=1, label=channel)
     right.axhline(1, color="k", linewidth=0.6)
     right.set(xlabel="lead time (h)", ylabel="spread / RMSE", title="Spread over skill (1 is reliable)")
     right.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -156,26 +158,6 @@ def reconstruction_maps(
         draw_map(panels[2], grid, truth[step], SEQUENTIAL, low, high)
         draw_map(panels[3], grid, np.where(hidden[step], mean[step] - truth[step], np.nan), DIVERGING, -worst, worst)
     return figure
-
-
-def training_curves(runs: Mapping[str, Path]) -> Figure | None:
-    """Loss against steps of each run directory that kept a CSV log; None if none did."""
-    figure = Figure(figsize=(4.0 * max(1, len(runs)), 2.8), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, max(1, len(runs)), sharey=True))
-    drawn = 0
-    for axis, (name, run) in zip(axes, runs.items(), strict=False):
-        rows = read_metrics(run)
-        if not rows:
-            continue
-        for key, colour, width, marker in (("loss", "#9db8e0", 0.8, ""), ("validation_loss", "#1f5fbf", 1.8, "o")):
-            points = [(r["step"], r[key]) for r in rows if key in r]
-            if points:  # a marker, as a short run is validated once
-                style = {"color": colour, "linewidth": width, "marker": marker, "markersize": 3}
-                axis.plot(*zip(*points, strict=True), label=key.replace("_", " "), **style)
-        axis.set(title=name, xlabel="step", ylabel="loss" if drawn == 0 else "")
-        axis.legend(fontsize=7, frameon=False)
-        drawn += 1
-    return figure if drawn else None
 
 
 def map_panels(

@@ -1,6 +1,6 @@
 """Verification of masked reconstruction beside climatology and interpolation. Axes: S start, V channel, N token, P value, T H W window."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +8,15 @@ import torch
 from jaxtyping import Bool, Float
 
 from statecast.answer import answer
+from statecast.evaluation import Scored, Verification
+from statecast.evaluation.loop import Progress, unseen
 from statecast.fields.evaluation.baselines import interpolate_shown
+from statecast.fields.evaluation.labels import field_axes
 from statecast.fields.evaluation.references import area_of, read_place
 from statecast.fields.evaluation.scores import statistics
-from statecast.fields.evaluation.verification import Verification, by_stream, every, stack_starts
-from statecast.fields.inference.forecast import check_record, slab_depth
-from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
+from statecast.fields.evaluation.verification import by_stream, every, verify_windows
+from statecast.fields.inference.forecast import check_record
+from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
 from statecast.fields.tokenizers.first_guess import part_of
@@ -36,11 +39,11 @@ def masked_task(trained: TrainedModel) -> Masked:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One window: the truth, what is usual, what was hidden, and the answer (the truth where it was shown). Physical units."""
+    """One window: the truth, the climatology, what was hidden, and the answer (the truth where it was shown). Physical units."""
 
     place: Place
     truth: Float[np.ndarray, "T V H W"]
-    usual: Float[np.ndarray, "T V H W"]
+    climatology: Float[np.ndarray, "T V H W"]
     hidden: Bool[np.ndarray, "T V H W"]
     members: Float[np.ndarray, "E T V H W"]
 
@@ -56,14 +59,14 @@ def reconstruct(
     places = {name: places_of[name] for name in records}
     window = read_window({name: trained.codecs[name] for name in records}, records, places)
     question = task.complete(window, seed=start)
-    found, answers = {}, answer(trained, question)
+    cases, answers = {}, answer(trained, question)
     for name, queries in question.queries.items():
         tokenizer, place = trained.codecs[name], places[name]
         anomalies, hidden = on_grid(tokenizer, window[name], queries, answers[name], place)
-        truth, usual = read_place(records[name], place), tokenizer.usual(records[name], place)
-        members = np.where(hidden, tokenizer.to_fields(anomalies, usual), truth)
-        found[name] = Reconstruction(place, truth, usual, hidden, members)
-    return found
+        truth, climatology = read_place(records[name], place), tokenizer.usual(records[name], place)
+        members = np.where(hidden, tokenizer.to_fields(anomalies, climatology), truth)
+        cases[name] = Reconstruction(place, truth, climatology, hidden, members)
+    return cases
 
 
 def plain_mask(share: float, slabs: int) -> Masked:
@@ -79,14 +82,15 @@ def fold_time(fields: Float[np.ndarray, "*B T V H W"]) -> Float[np.ndarray, "*B 
 
 def _interpolated(record: Record, case: Reconstruction) -> Float[np.ndarray, "T V H W"]:
     """Channels that are hidden at the same places are interpolated together."""
-    anomalies = np.nan_to_num(case.truth - case.usual)
-    _, group = np.unique(np.moveaxis(case.hidden, 1, 0).reshape(case.hidden.shape[1], -1), axis=0, return_inverse=True)
+    anomalies = np.nan_to_num(case.truth - case.climatology)
+    hidden_of_channels = np.moveaxis(case.hidden, 1, 0).reshape(case.hidden.shape[1], -1)
+    _, group = np.unique(hidden_of_channels, axis=0, return_inverse=True)
     filled, periodic = np.empty_like(anomalies), part_of(record.grid, case.place).is_periodic
     for number in range(group.max() + 1):
         channels = np.flatnonzero(group == number)
         shown = ~case.hidden[:, channels[0]]
         filled[:, channels] = interpolate_shown(anomalies[:, channels], shown, periodic=periodic)
-    return filled + case.usual
+    return filled + case.climatology
 
 
 def verify_reconstruction(
@@ -96,7 +100,7 @@ def verify_reconstruction(
     hidden: Sequence[float] = SHARES,
     every_h: float = 48.0,
     interpolation: bool = True,
-    progress: Callable[[float], None] = lambda done: None,
+    progress: Progress = unseen,
 ) -> list[Verification]:
     """Hide a share of single tokens at random, fully, and score what the model makes of them, for each share of `hidden`.
 
@@ -109,42 +113,41 @@ def verify_reconstruction(
     for name, record in of_streams.items():
         check_record(trained.codecs[name], record)
     slabs, leading = masked_task(trained).window_slabs, next(iter(of_streams.values()))
-    steps = slabs * slab_depth(trained)
-    starts = every(leading, leading.starts(steps), every_h)
-    verifications = []
-    for number, share in enumerate(hidden):
-        collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
-        sizes: dict[tuple[str, str], int] = {}
-        for done, start in enumerate(starts):
-            for name, case in reconstruct(trained, of_streams, int(start), plain_mask(share, slabs)).items():
-                forecasts = {"model": case.members, "climatology": case.usual[None]}
-                if interpolation:
-                    forecasts["interpolation"] = _interpolated(of_streams[name], case)[None]
-                for key, values in forecasts.items():
-                    sizes[name, key] = len(values)
-                    collected.setdefault((name, key), []).append(_score(case, values, of_streams[name]))
-            progress((number + (done + 1) / len(starts)) / len(hidden))
-        verifications += [
-            Verification(
-                key,
-                f"masked {share:.0%}" + ("" if len(of_streams) == 1 else f" {name}"),
-                of_streams[name].channels,
-                of_streams[name].units,
-                (None,),
-                sizes[name, key],
-                leading.hours[starts],
-                stack_starts(parts),
-            )
-            for (name, key), parts in collected.items()
-        ]
-    return verifications
+    starts = every(leading, leading.starts(slabs * slab_depth(trained)), every_h)
+    cases = [(share, start) for share in hidden for start in starts.tolist()]
+    hours = np.tile(leading.hours[starts], len(hidden))
+    return verify_windows(cases, hours, _ReconstructionScores(trained, of_streams, interpolation), progress)
 
 
-def _score(case: Reconstruction, values: Float[np.ndarray, "E T V H W"], record: Record) -> dict[str, np.ndarray]:
-    """Over all times as one, where it was hidden; where nothing is usual nothing can be said."""
-    truth = np.where(case.hidden & np.isfinite(case.usual), case.truth, np.nan)
+@dataclass(frozen=True)
+class _ReconstructionScores:
+    """Scores every answer about the window that begins at a start and of which a share is hidden, of each stream."""
+
+    trained: TrainedModel
+    records: Mapping[str, Record]
+    interpolation: bool
+
+    def __call__(self, share_and_start: tuple[float, int]) -> Iterator[Scored]:
+        share, start = share_and_start
+        mask = plain_mask(share, masked_task(self.trained).window_slabs)
+        for name, case in reconstruct(self.trained, self.records, start, mask).items():
+            record = self.records[name]
+            forecasts = {"model": case.members, "climatology": case.climatology[None]}
+            if self.interpolation:
+                forecasts["interpolation"] = _interpolated(record, case)[None]
+            task = f"masked {share:.0%}" + ("" if len(self.records) == 1 else f" {name}")
+            for forecast, members in forecasts.items():
+                axes = field_axes(record, [None])
+                yield Scored(task, forecast, axes, _statistics(case, members, record), len(members))
+
+
+def _statistics(
+    case: Reconstruction, members: Float[np.ndarray, "E T V H W"], record: Record
+) -> dict[str, Float[np.ndarray, "1 V"]]:
+    """Over all times as one, where it was hidden; where there is no climatology nothing is scored."""
+    truth = np.where(case.hidden & np.isfinite(case.climatology), case.truth, np.nan)
     area = np.tile(area_of(record.grid, case.place), (len(truth), 1))
-    means = statistics(fold_time(values), fold_time(truth), fold_time(case.usual), area)
+    means = statistics(fold_time(members), fold_time(truth), fold_time(case.climatology), area)
     return {name: mean[None] for name, mean in means.items()}
 
 

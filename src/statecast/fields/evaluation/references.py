@@ -17,7 +17,7 @@ from statecast.fields.tokenizers.windows import whole_domain
 RIDGE = 1e-3  # of the mean variance of what is shown, so that channels that repeat one another don't blow weights up
 WINDOWS = 400  # of the training period that a baseline is fitted to
 QUANTILES = np.linspace(0.0, 1.0, 51)
-FEWEST = 100  # values of a season that quantiles are told from; with fewer, those of all seasons
+FEWEST = 100  # values of a season that quantiles are estimated from; with fewer, those of all seasons
 
 Places = Mapping[str, Place]
 
@@ -141,7 +141,8 @@ def map_quantiles(
 ) -> Float[np.ndarray, " *G"]:
     """Each value as the observed quantile of its rank among the guessed ones, see `QuantileMapping`."""
     below = (guessed <= values).sum(axis=0).clip(1, len(guessed) - 1)[None]
-    x0, x1, y0, y1 = (np.take_along_axis(q, k, axis=0)[0] for q in (guessed, observed) for k in (below - 1, below))
+    x0, x1 = (np.take_along_axis(guessed, index, axis=0)[0] for index in (below - 1, below))
+    y0, y1 = (np.take_along_axis(observed, index, axis=0)[0] for index in (below - 1, below))
     share = np.divide(values - x0, x1 - x0, out=(values >= x1).astype(values.dtype), where=x1 > x0).clip(0, 1)
     beyond = np.maximum(values - guessed[-1], 0) + np.minimum(values - guessed[0], 0)
     mapped = y0 + share * (y1 - y0) + beyond
@@ -149,20 +150,28 @@ def map_quantiles(
 
 
 def _of_seasons(values: Float[np.ndarray, "T V H W"], season: Int[np.ndarray, " T"]) -> Float[np.ndarray, "S Q V H W"]:
-    chosen = [season == s if np.sum(season == s) >= FEWEST else np.ones(len(season), bool) for s in range(4)]
-    found = {mask.tobytes(): _quantiles(values[mask]) for mask in {m.tobytes(): m for m in chosen}.values()}
-    return np.stack([found[mask.tobytes()] for mask in chosen])
+    """Seasons with too few values share the quantiles of all."""
+    of_seasons: list[np.ndarray] = []
+    of_all: np.ndarray | None = None
+    for number in range(4):
+        is_season = season == number
+        if is_season.sum() >= FEWEST:
+            of_seasons.append(_quantiles(values[is_season]))
+        else:
+            of_all = _quantiles(values) if of_all is None else of_all
+            of_seasons.append(of_all)
+    return np.stack(of_seasons)
 
 
 def _quantiles(values: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "Q V H W"]:
     known = np.isfinite(values)
     always = known.all(axis=0)
     sometimes = known.any(axis=0) & ~always
-    found = np.full((len(QUANTILES), *values.shape[1:]), np.nan)
-    found[:, always] = np.quantile(values[:, always], QUANTILES, axis=0)
+    quantiles = np.full((len(QUANTILES), *values.shape[1:]), np.nan)
+    quantiles[:, always] = np.quantile(values[:, always], QUANTILES, axis=0)
     if sometimes.any():  # where there are gaps numpy goes from point to point
-        found[:, sometimes] = np.nanquantile(values[:, sometimes], QUANTILES, axis=0)
-    return found
+        quantiles[:, sometimes] = np.nanquantile(values[:, sometimes], QUANTILES, axis=0)
+    return quantiles
 
 
 def spread_starts(training: Mapping[str, Record], steps: int, most: int) -> Int[np.ndarray, " S"]:

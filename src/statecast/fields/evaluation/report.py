@@ -1,31 +1,30 @@
 """The report: one self-contained HTML file. Axes: T time, V channel, H row, W column, K wavenumber."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
+from statecast.evaluation import Verification
+from statecast.evaluation.figures import training_curves
+from statecast.evaluation.report import section, write_page
 from statecast.fields.evaluation import figures
+from statecast.fields.evaluation.cases import TASKS, Case, ask, scored_streams, task_of, window_steps
 from statecast.fields.evaluation.reconstruction import masked_task, plain_mask, reconstruct
 from statecast.fields.evaluation.spectra import zonal_power
-from statecast.fields.evaluation.tasks import TASKS, Case, ask, scored_streams, task_of
-from statecast.fields.evaluation.verification import Verification, forecast_case
-from statecast.fields.inference.forecast import forecast_block, forecast_task, slab_depth
+from statecast.fields.evaluation.verification import forecast_case
+from statecast.fields.inference.blocks import forecast_block
+from statecast.fields.inference.forecast import forecast_task
 from statecast.fields.inference.members import draw_member
-from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
+from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Grid, Record
+from statecast.fields.tokenizers import Place
 from statecast.fields.tokenizers.first_guess import first_guess, part_of
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.tasks import Refine
 from statecast.trained import TrainedModel
 
 TABLE_LEADS_H = (6.0, 24.0, 72.0)
@@ -35,6 +34,7 @@ HEADS_ARE_SCORED = (
     "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
     "`statecast complete` write are drawn from them along smooth fields, and are not scored here."
 )
+REFERENCES = ("persistence", "climatology", "linear", "interpolation", "bilinear", "regression", "quantile_mapping")
 MAPPED = 3  # variables on the maps: more would make the report large
 
 
@@ -65,7 +65,7 @@ def write_report(
         sections += _masked_sections(facts.pretrained or facts.trained, records, masked)
     if others := [v for v in verifications if v.task.split()[0] in TASKS]:
         sections += _task_sections(facts.trained, records, others)
-    curves = figures.training_curves(facts.runs)
+    curves = training_curves(facts.runs)
     if curves is not None:
         sections.append(
             section(
@@ -75,31 +75,22 @@ def write_report(
     write_page(facts.title, _facts(facts, record), sections, out)
 
 
-def write_page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Mapping[str, Any]], out: Path) -> None:
-    """Write a self-contained page to the file `out`: a table of facts, then sections as `section` makes them."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(files("statecast.fields.evaluation"))), autoescape=True
-    )
-    page = environment.get_template("report.html.j2").render(
-        facts=facts, sections=sections, title=title, version=version("statecast")
-    )
-    out.write_text(page, encoding="utf-8")
-
-
 def relative_table(verifications: Sequence[Verification], leads: Sequence[float | None]) -> list[list[str]]:
     """Rows of a table: each channel's RMSE by forecast and lead time, and the mean over channels of RMSE over that of each baseline."""
     first = verifications[0]
-    wanted = [i for i, lead in enumerate(first.lead_time_h) if lead in leads]
-    shown = [v for v in verifications if v.forecast != "climatology_distribution"]
-    header = ["RMSE", "units"] + [f"{v.forecast}{_lead(first.lead_time_h[i])}" for i in wanted for v in shown]
-    rows = [header]
-    for c, channel in enumerate(first.channels):
-        rows.append([str(channel), first.units[c]] + [f"{v.value('rmse')[i, c]:.4g}" for i in wanted for v in shown])
-    for base in ("persistence", "climatology", "linear", "interpolation", "bilinear", "regression", "quantile_mapping"):
-        reference = next((v for v in verifications if v.forecast == base), None)
+    lead_times = first.labels("lead_time_h")
+    columns = []  # lead time by its number, and forecast
+    for i, lead in enumerate(lead_times):
+        if lead in leads:
+            columns += [(i, v) for v in verifications if v.forecast != "climatology_distribution"]
+    rows = [["RMSE", "units", *(f"{v.forecast}{_lead(lead_times[i])}" for i, v in columns)]]
+    for c, (channel, units) in enumerate(zip(first.labels("channel"), first.labels("units"), strict=True)):
+        rows.append([channel, units, *(f"{v.value('rmse')[i, c]:.4g}" for i, v in columns)])
+    for name in REFERENCES:
+        reference = next((v for v in verifications if v.forecast == name), None)
         if reference is not None:
-            ratios = [f"{mean_ratio(v, reference)[i]:.3f}" for i in wanted for v in shown]
-            rows.append([f"mean RMSE / {base}", "1", *ratios])
+            ratios = [f"{mean_ratio(v, reference)[i]:.3f}" for i, v in columns]
+            rows.append([f"mean RMSE / {name}", "1", *ratios])
     return rows
 
 
@@ -116,9 +107,9 @@ def _forecast_sections(
     facts: RunFacts, records: Mapping[str, Record], name: str, forecasts: Sequence[Verification]
 ) -> list[dict[str, Any]]:
     of = forecasts[0].task.removeprefix("forecast")
-    leads: list[float | None] = [lead for lead in forecasts[0].lead_time_h if lead in TABLE_LEADS_H]
-    leads = leads or [forecasts[0].lead_time_h[-1]]
-    starts = len(forecasts[0].starts_h)
+    lead_times = forecasts[0].labels("lead_time_h")
+    leads = [lead for lead in lead_times if lead in TABLE_LEADS_H] or [lead_times[-1]]
+    starts = len(forecasts[0].positions)
     text = f"Area-weighted scores over {starts} starts; bands are 95 % intervals from resampling the starts in blocks of five days."
     sections = [
         section(
@@ -135,7 +126,7 @@ def _forecast_sections(
         ),
     ]
     drawn = power_figures(forecast_power(facts.trained, records, name), records[name])
-    spectrum = [section(f"Spectrum{of}", _spectrum_text(forecasts[0].lead_time_h[-1]), drawn)] if drawn else []
+    spectrum = [section(f"Spectrum{of}", _spectrum_text(lead_times[-1]), drawn)] if drawn else []
     return [*sections, *spectrum, _forecast_maps(facts.trained, records, name)]
 
 
@@ -159,17 +150,17 @@ def forecast_power(
     """
     task, tokenizer, record = forecast_task(trained), trained.codecs[name], records[name]
     history, steps = (slabs * slab_depth(trained) for slabs in (task.history, task.window_slabs))
-    found = []
+    powers = []
     for start in _some(record.starts(steps)):
         case = forecast_case(tokenizer, record, whole_domain(record.grid, start, steps), history)
         heads = forecast_block(trained, task, records, start)[name]
-        heads, usual, truth = heads[:, -1:], case.usual[-1:], case.truth[-1:]
+        heads, climatology, truth = heads[:, -1:], case.climatology[-1:], case.truth[-1:]
         member = draw_member(heads, 0, record.grid, record.hours[start + steps - 1 : start + steps])
-        told = {MEAN: tokenizer.to_fields(heads, usual).mean(axis=0)}
-        told[MEMBER] = tokenizer.to_fields(member[None], usual)[0]
-        fields = {key: np.where(np.isnan(truth), np.nan, values) for key, values in told.items()}
-        found.append(_power({"truth": truth} | fields, record.grid))
-    return _mean(found)
+        forecasts = {MEAN: tokenizer.to_fields(heads, climatology).mean(axis=0)}
+        forecasts[MEMBER] = tokenizer.to_fields(member[None], climatology)[0]
+        fields = {key: np.where(np.isnan(truth), np.nan, values) for key, values in forecasts.items()}
+        powers.append(_power({"truth": truth} | fields, record.grid))
+    return _mean(powers)
 
 
 def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: str) -> dict[str, Any]:
@@ -180,7 +171,7 @@ def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: s
     place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
     case = forecast_case(tokenizer, record, place, task.history * depth)
     block = forecast_block(trained, task, records, place.start)
-    members = tokenizer.to_fields(block[name], case.usual)
+    members = tokenizer.to_fields(block[name], case.climatology)
     rows = [
         (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)
     ]
@@ -225,7 +216,7 @@ def _task_sections(
     trained: TrainedModel, records: Mapping[str, Record], verifications: Sequence[Verification]
 ) -> list[dict[str, Any]]:
     """A section for each stream that was asked: scores, and one window as it was shown, answered and true."""
-    record, steps = next(iter(records.values())), task_of(trained).window_slabs * slab_depth(trained)
+    record, steps = next(iter(records.values())), window_steps(trained)
     starts = record.starts(steps)
     places = drawn_places(model_windows(trained), int(starts[len(starts) // 2]), steps)
     cases, answers = ask({"model": trained}, records, places)
@@ -233,37 +224,52 @@ def _task_sections(
     for name, task in zip(scored_streams(trained, records), dict.fromkeys(v.task for v in verifications), strict=False):
         case = cases[name]
         scored = [v for v in verifications if v.task == task]
-        times = _mapped_times(trained, case)
-        drawn = [figures.skill_by_lead_time(scored)] if len(scored[0].lead_time_h) > 1 else []
-        mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
+        lead_times = scored[0].labels("lead_time_h")
+        drawn = [figures.skill_by_lead_time(scored)] if len(lead_times) > 1 else []
         guess = None
         if trained.codecs[name].stream.first_guess:
-            guess = first_guess(name, trained.codecs, records, places)[0][times]
+            guess = first_guess(name, trained.codecs, records, places)[0]
             drawn += _spectra(trained, records, name, starts, steps)
-        for c in mapped_channels(records[name])[: 1 if guess is None else None]:
-            drawn.append(
-                figures.reconstruction_maps(
-                    part_of(records[name].grid, places[name]),
-                    records[name].channels[c],
-                    records[name].units[c],
-                    case.truth[times][:, c],
-                    case.asked[times][:, c],
-                    mean[times][:, c],
-                    None if guess is None else guess[:, c],
-                )
-            )
-        text = f"Area-weighted scores over {len(scored[0].starts_h)} windows where it was asked; the maps show one of them."
-        text += _heads_are_scored(trained)
-        table = relative_table(scored, scored[0].lead_time_h)
-        sections.append(section(f"Task: {task}", text, drawn, table=table))
+        mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
+        drawn += _task_maps(records[name], places[name], case, mean, guess, _mapped_times(trained, case))
+        text = f"Area-weighted scores over {len(scored[0].positions)} windows where it was asked; the maps show one of them."
+        table = relative_table(scored, lead_times)
+        sections.append(section(f"Task: {task}", text + _heads_are_scored(trained), drawn, table=table))
     return sections
+
+
+def _task_maps(
+    record: Record,
+    place: Place,
+    case: Case,
+    mean: Float[np.ndarray, "T V H W"],
+    guess: Float[np.ndarray, "T V H W"] | None,
+    times: Bool[np.ndarray, " T"],
+) -> list[Figure]:
+    """The mapped channels of a stream with a first guess, or the first of them."""
+    maps = []
+    for c in mapped_channels(record)[: 1 if guess is None else None]:
+        maps.append(
+            figures.reconstruction_maps(
+                part_of(record.grid, place),
+                record.channels[c],
+                record.units[c],
+                case.truth[times][:, c],
+                case.asked[times][:, c],
+                mean[times][:, c],
+                None if guess is None else guess[times][:, c],
+            )
+        )
+    return maps
 
 
 def _mapped_times(trained: TrainedModel, case: Case) -> Bool[np.ndarray, " T"]:
     """True for the times of a window that are drawn: those asked or, between single steps that are shown, from one to the next."""
-    task = task_of(trained)
-    if isinstance(task, Refine):
-        return np.arange(len(case.asked)) <= task.every
+    task, times = task_of(trained), np.arange(len(case.asked))
+    is_visible = task.visible_steps(len(times))
+    if is_visible.any() and not (is_visible[1:] & is_visible[:-1]).any():
+        first_gap = task.gaps(len(times))[0]
+        return (times >= first_gap.start - 1) & (times <= first_gap.stop)
     return np.asarray(case.asked.any(axis=(1, 2, 3)))
 
 
@@ -271,15 +277,15 @@ def _spectra(
     trained: TrainedModel, records: Mapping[str, Record], name: str, starts: np.ndarray, steps: int
 ) -> list[Figure]:
     """Of the truth, the model's mean, one of its heads and the first guess, a mean over some windows; none where gaps are in every row."""
-    found = []
+    powers = []
     for start in _some(starts):
         places = drawn_places(model_windows(trained), start, steps)
         cases, answers = ask({"model": trained}, records, places)
         members = answers[name]["model"]
         fields = {"truth": cases[name].truth, MEAN: members.mean(axis=0), HEAD: members[len(members) // 2]}
         fields["first guess"] = first_guess(name, trained.codecs, records, places)[0]
-        found.append(_power(fields, part_of(records[name].grid, places[name])))
-    return power_figures(_mean(found), records[name])
+        powers.append(_power(fields, part_of(records[name].grid, places[name])))
+    return power_figures(_mean(powers), records[name])
 
 
 def _some(starts: np.ndarray) -> list[int]:
@@ -292,16 +298,20 @@ def _power(fields: Mapping[str, Float[np.ndarray, "T V H W"]], grid: Grid) -> di
 
 
 def _mean(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.mean([power[name] for power in windows], axis=0) for name in windows[0]}
+    means = {}
+    for name in windows[0]:
+        means[name] = np.mean([power[name] for power in windows], axis=0)
+    return means
 
 
 def power_figures(power: Mapping[str, Float[np.ndarray, "V K"]], record: Record) -> list[Figure]:
     """One for each mapped channel; none for a channel whose truth has gaps in every row."""
-    return [
-        figures.spectra({k: v[c] for k, v in power.items()}, record.channels[c], record.units[c])
-        for c in mapped_channels(record)
-        if np.isfinite(power["truth"][c]).all()
-    ]
+    drawn = []
+    for c in mapped_channels(record):
+        of_channel = {name: values[c] for name, values in power.items()}
+        if np.isfinite(of_channel["truth"]).all():
+            drawn.append(figures.spectra(of_channel, record.channels[c], record.units[c]))
+    return drawn
 
 
 def mapped_channels(record: Record) -> list[int]:
@@ -310,24 +320,6 @@ def mapped_channels(record: Record) -> list[int]:
     preferred = [firsts[v] for v in ("z", "t2m", "tprate") if v in firsts]
     others = [i for v, i in sorted(firsts.items(), key=lambda item: item[1]) if i not in preferred]
     return (preferred + others)[:MAPPED]
-
-
-def section(
-    title: str, text: str, shown: Sequence[Figure], table: Any = None, tables: Sequence[Any] = ()
-) -> dict[str, Any]:
-    """One section of a page: a heading, a sentence or two, tables and figures."""
-    return {
-        "title": title,
-        "text": text,
-        "figures": [_as_data_url(f) for f in shown],
-        "tables": [*([table] if table else []), *tables],
-    }
-
-
-def _as_data_url(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _facts(facts: RunFacts, record: Record) -> list[tuple[str, str]]:

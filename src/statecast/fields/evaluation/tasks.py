@@ -1,74 +1,36 @@
 """Verification of what a task other than forecasting asks: the middle of a window, another stream, what lies between swaths.
 
-Axes: E member, S start, L asked time, T time of a window, V channel, H row, W column, K threshold.
+Axes: E member, S start, L lead time, G gap, T time of a window, V channel, H row, W column.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from statecast.answer import answer
+from statecast.evaluation import Scored, Verification
+from statecast.evaluation.loop import Progress, unseen
 from statecast.fields.evaluation.baselines import interpolate_in_time, interpolate_shown
-from statecast.fields.evaluation.reconstruction import fold_time, on_grid
-from statecast.fields.evaluation.references import (
-    Guess,
-    Places,
-    QuantileMapping,
-    Regression,
-    area_of,
-    read_place,
-    spread_starts,
-)
-from statecast.fields.evaluation.scores import contingency, statistics
-from statecast.fields.evaluation.verification import Verification, every, stack_starts
-from statecast.fields.fill import Fill
+from statecast.fields.evaluation.cases import Case, ask, scored_streams, task_of, window_steps
+from statecast.fields.evaluation.events import Events
+from statecast.fields.evaluation.labels import field_axes
+from statecast.fields.evaluation.reconstruction import fold_time
+from statecast.fields.evaluation.references import Guess, Places, QuantileMapping, Regression, area_of
+from statecast.fields.evaluation.scores import statistics
+from statecast.fields.evaluation.verification import every, verify_windows
 from statecast.fields.inference.forecast import check_record
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
-from statecast.fields.sources import Record
-from statecast.fields.tokenizers import Windows, read_window
+from statecast.fields.recipe import FieldTask
+from statecast.fields.sources import Grid, Record
+from statecast.fields.tokenizers import Place, Windows
 from statecast.fields.tokenizers.first_guess import part_of
-from statecast.tasks import Interpolate, Refine, Translate
 from statecast.trained import ModelError, TrainedModel
 
-Asked = Interpolate | Refine | Translate | Fill
-TASKS: Mapping[str, type[Asked]] = {
-    "interpolate": Interpolate,
-    "refine": Refine,
-    "translate": Translate,
-    "fill": Fill,
-}
-EVENTS = (0.9, 0.99)  # quantiles of the training period above which a value is an event: often, and extreme
-EVENT_WINDOWS = 60  # of the training period, that thresholds are told from
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 
-
-@dataclass(frozen=True)
-class Case:
-    """One window of one asked stream: what came true, what is usual, where it was asked. Physical units."""
-
-    truth: Float[np.ndarray, "T V H W"]
-    usual: Float[np.ndarray, "T V H W"]
-    asked: Bool[np.ndarray, "T V H W"]
-
-
 Baseline = Callable[[Case, Places], Float[np.ndarray, "T V H W"]]
-"""A deterministic answer to a case, in physical units; it may look at what was shown at these places."""
-
-
-def task_of(trained: TrainedModel) -> Asked:
-    """The task that the model was fine-tuned for. Raises ModelError for one that is verified elsewhere."""
-    task = trained.recipe.task
-    if not isinstance(task, Asked):
-        raise ModelError(f"the model was trained for the task '{task.kind}', expected one of {', '.join(TASKS)}.")
-    return task
-
-
-def scored_streams(trained: TrainedModel, records: Mapping[str, Record]) -> tuple[str, ...]:
-    """The streams that the model's task asks and that change in time: what never does is no question."""
-    task = task_of(trained)
-    return task.to if isinstance(task, Translate) else tuple(n for n in trained.codecs if records[n].changes)
+"""A deterministic answer to a case, in physical units; it may use what was shown at these places."""
 
 
 def verify_task(
@@ -77,7 +39,7 @@ def verify_task(
     training: Mapping[str, Record] | None = None,
     *,
     every_h: float = 24.0,
-    progress: Callable[[float], None] = lambda done: None,
+    progress: Progress = unseen,
 ) -> list[Verification]:
     """Verify models that answer the same question, beside climatology and what a specialist would try first.
 
@@ -88,52 +50,79 @@ def verify_task(
                  interpolation and quantile mapping. Both are fitted to `training`, from which the thresholds of events come too
 
     records   each stream of the models over the period to verify on, each on its grid, at the same times
-    Models that were trained on neighbourhoods are verified on one of them at each start (`neighbourhoods.drawn_places`), and so are baselines;
-    what these learn they learn of the whole domain.
+    Models that were trained on neighbourhoods are verified on one of them at each start (`neighbourhoods.drawn_places`), and so are
+    baselines; what these learn they learn from the whole domain.
     Raises ModelError if a model was trained for another task, grid or extent, StoreError if the period has no window without a gap.
     """
+    _require_same_questions(models)
     first = next(iter(models.values()))
-    task = task_of(first)
-    if any(task_of(model) != task for model in models.values()):
-        raise ModelError("the models were trained for different questions. Verify them one by one.")
-    windows = model_windows(first)
-    for key, model in models.items():
-        _require_same_windows(key, model_windows(model), windows)
     for name, tokenizer in first.codecs.items():
         check_record(tokenizer, records[name])
-    steps = task.window_slabs * max(t.stream.patch[0] for t in first.codecs.values())
-    record = next(iter(records.values()))
-    starts = every(record, record.starts(steps), every_h)
-    asked_streams = scored_streams(first, records)
-    baselines = {name: _baselines(task, first, name, records, training) for name in asked_streams}
-    learned = training if isinstance(task, Translate) else None
-    events = {name: None if learned is None else Events.of(models, learned, name, steps) for name in asked_streams}
-    collected: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
-    members: dict[str, int] = {}
-    for done, start in enumerate(starts):
-        places = drawn_places(windows, int(start), steps)
-        cases, answers = ask(models, records, places)
-        for name, case in ((name, cases[name]) for name in asked_streams):
-            forecasts = answers[name] | {k: made(case, places)[None] for k, made in baselines[name].items()}
+    score = _TaskScores.of(models, records, training)
+    leading = next(iter(records.values()))
+    starts = every(leading, leading.starts(score.steps), every_h)
+    verifications = verify_windows(starts.tolist(), leading.hours[starts], score, progress)
+    return [*verifications, *_by_season(verifications, leading.month[starts])]
+
+
+@dataclass(frozen=True)
+class _TaskScores:
+    """Scores every answer about the window that begins at a start, of each asked stream.
+
+    baselines  of each asked stream
+    events     of the streams that have some
+    """
+
+    models: Mapping[str, TrainedModel]
+    records: Mapping[str, Record]
+    windows: Windows
+    steps: int
+    baselines: Mapping[str, Mapping[str, Baseline]]
+    events: Mapping[str, Events]
+
+    @classmethod
+    def of(
+        cls, models: Mapping[str, TrainedModel], records: Mapping[str, Record], training: Mapping[str, Record] | None
+    ) -> "_TaskScores":
+        """Baselines that learn, and events, are fitted to `training`."""
+        first = next(iter(models.values()))
+        steps = window_steps(first)
+        baselines: dict[str, Mapping[str, Baseline]] = {}
+        events: dict[str, Events] = {}
+        for name in scored_streams(first, records):
+            baselines[name] = _baselines(first, name, records, training)
+            if training is not None and name in task_of(first).hidden_streams:
+                events[name] = Events.of(models, training, name, steps)
+        return cls(models, records, model_windows(first), steps, baselines, events)
+
+    def __call__(self, start: int) -> Iterator[Scored]:
+        places = drawn_places(self.windows, start, self.steps)
+        cases, answers = ask(self.models, self.records, places)
+        for name, baselines in self.baselines.items():
+            forecasts = dict(answers[name])
+            for key, baseline in baselines.items():
+                forecasts[key] = baseline(cases[name], places)[None]
             for key, fields in forecasts.items():
-                members[key] = len(fields)
-                area = area_of(records[name].grid, places[name])
-                collected.setdefault((name, key), []).append(_score(case, fields, key, area, events[name], task))
-        progress((done + 1) / len(starts))
-    found = [
-        Verification(
-            key,
-            task.kind if len(asked_streams) == 1 else f"{task.kind} {name}",
-            records[name].channels,
-            records[name].units,
-            _lead_times(task, steps, record.step_h),
-            members[key],
-            record.hours[starts],
-            stack_starts(parts),
-        )
-        for (name, key), parts in collected.items()
-    ]
-    return [*found, *_by_season(found, record.month[starts])]
+                yield self._scored(name, key, cases[name], fields, places[name])
+
+    def _scored(
+        self, name: str, forecast: str, case: Case, fields: Float[np.ndarray, "E T V H W"], place: Place
+    ) -> Scored:
+        task, record = task_of(next(iter(self.models.values()))), self.records[name]
+        area = area_of(record.grid, place)
+        means = _statistics(case, fields, forecast, area, self.events.get(name), task)
+        axes = field_axes(record, _lead_times(task, self.steps, record.step_h))
+        label = task.kind if len(self.baselines) == 1 else f"{task.kind} {name}"
+        return Scored(label, forecast, axes, means, len(fields))
+
+
+def _require_same_questions(models: Mapping[str, TrainedModel]) -> None:
+    """Raises ModelError for a model of another task or extent than the first one."""
+    first = next(iter(models.values()))
+    if any(task_of(model) != task_of(first) for model in models.values()):
+        raise ModelError("the models were trained for different questions. Verify them one by one.")
+    for key, model in models.items():
+        _require_same_windows(key, model_windows(model), model_windows(first))
 
 
 def _require_same_windows(key: str, mine: Windows, first: Windows) -> None:
@@ -145,139 +134,45 @@ def _require_same_windows(key: str, mine: Windows, first: Windows) -> None:
             )
 
 
-def _by_season(found: list[Verification], months: Int[np.ndarray, " S"]) -> list[Verification]:
+def _by_season(verifications: Sequence[Verification], months: Int[np.ndarray, " S"]) -> list[Verification]:
     """The same for the starts of each season, where there are several."""
     season = months % 12 // 3
-    if len(np.unique(season)) == 1:
+    present = np.unique(season)
+    if len(present) == 1:
         return []
-    return [
-        replace(
-            v,
-            task=f"{v.task} {SEASONS[number]}",
-            starts_h=v.starts_h[season == number],
-            statistics={name: values[season == number] for name, values in v.statistics.items()},
-        )
-        for number in np.unique(season)
-        for v in found
-    ]
+    of_seasons = []
+    for number in present:
+        for verification in verifications:
+            chosen = verification.of_cases(season == number)
+            of_seasons.append(replace(chosen, task=f"{verification.task} {SEASONS[number]}"))
+    return of_seasons
 
 
-@dataclass(frozen=True)
-class Events:
-    """Values that are rare in the training period, and when an ensemble is taken to forecast one.
-
-    thresholds  quantiles `EVENTS` of each channel
-    least       for each model the share of its members above the threshold from which it says so: the one with which it did so as often
-                as it came about in the training period. One that forecasts a single value says so if that is above
-    """
-
-    thresholds: Float[np.ndarray, "K V"]
-    least: Mapping[str, Float[np.ndarray, "K V"]]
-
-    @classmethod
-    def of(cls, models: Mapping[str, TrainedModel], training: Mapping[str, Record], name: str, steps: int) -> "Events":
-        """Told from windows that are spread evenly over the training period."""
-        truths, answers = [], []
-        windows = model_windows(next(iter(models.values())))
-        for start in spread_starts(training, steps, EVENT_WINDOWS):
-            cases, found = ask(models, training, drawn_places(windows, int(start), steps))
-            truths.append(cases[name].truth)
-            answers.append(found[name])
-        truth = np.moveaxis(np.concatenate(truths), 1, -1)  # T H W V
-        observed = np.isfinite(truth)
-        thresholds = np.nanquantile(truth.reshape(-1, truth.shape[-1]), EVENTS, axis=0)
-        least = {}
-        for key in models:
-            members = np.moveaxis(np.concatenate([a[key] for a in answers], axis=1), 2, -1)  # E T H W V
-            least[key] = np.stack([_least(members > limit, truth > limit, observed) for limit in thresholds])
-        return cls(thresholds, least)
-
-    def tables(
-        self,
-        key: str,
-        members: Float[np.ndarray, "E V H W"],
-        truth: Float[np.ndarray, "V H W"],
-        area: Float[np.ndarray, "H W"],
-    ) -> dict[str, Float[np.ndarray, " V"]]:
-        """Contingency tables of all events, see `scores.contingency`."""
-        found: dict[str, np.ndarray] = {}
-        for k, quantile in enumerate(EVENTS):
-            least = self.least[key][k] if key in self.least else 0.5
-            found |= contingency(members, truth, self.thresholds[k], area, f"q{100 * quantile:g}", least)
-        return found
+def _lead_times(task: FieldTask, steps: int, step_h: float) -> tuple[float | None, ...]:
+    """Hours after the last step that is shown before a gap; None where all times count as one."""
+    gaps = task.gaps(steps)
+    if not gaps:
+        return (None,)
+    return tuple(step_h * k for k in range(1, len(gaps[0]) + 1))
 
 
-def _least(
-    above: Bool[np.ndarray, "E T H W V"], true: Bool[np.ndarray, "T H W V"], observed: Bool[np.ndarray, "T H W V"]
-) -> Float[np.ndarray, " V"]:
-    """The share of members with which an event is forecast as often as it is true, or as nearly as can be."""
-    places = (0, 1, 2)
-    share = above.mean(axis=0)
-    shares = np.arange(1, len(above) + 1) / len(above)
-    often = np.stack([((share >= s - 1e-6) & observed).sum(axis=places) for s in shares])
-    return shares[np.abs(often - (true & observed).sum(axis=places)).argmin(axis=0)]
-
-
-def ask(
-    models: Mapping[str, TrainedModel], records: Mapping[str, Record], places: Places
-) -> tuple[dict[str, Case], dict[str, dict[str, Float[np.ndarray, "E T V H W"]]]]:
-    """Put the models' question about the window at `places`: for each asked stream the case and each model's members."""
-    first = next(iter(models.values()))
-    window = read_window(first.codecs, records, {name: places[name] for name in first.codecs})
-    question = task_of(first).complete(window, seed=next(iter(places.values())).start)
-    values = {key: answer(model, question) for key, model in models.items()}
-    cases, answers = {}, {}
-    for name, queries in question.queries.items():
-        tokenizer, place = first.codecs[name], places[name]
-        usual = tokenizer.usual(records[name], place)
-        on_grids = {k: on_grid(tokenizer, window[name], queries, v[name], place) for k, v in values.items()}
-        answers[name] = {key: tokenizer.to_fields(anomalies, usual) for key, (anomalies, _) in on_grids.items()}
-        truth = read_place(records[name], place)
-        asked = next(iter(on_grids.values()))[1]
-        if isinstance(task := task_of(first), Refine):  # steps of a token that are shown are not asked
-            asked = asked & task.asked_steps(place.steps)[:, None, None, None]
-        cases[name] = Case(np.where(np.isfinite(usual), truth, np.nan), usual, asked)
-    return cases, answers
-
-
-def _lead_times(task: Asked, steps: int, step_h: float) -> tuple[float | None, ...]:
-    """Hours after the last step that is shown before the gap; None where all times are one."""
-    match task:
-        case Interpolate():
-            between = task.between * steps // task.window_slabs
-        case Refine():
-            between = task.every - 1
-        case _:
-            return (None,)
-    return tuple(step_h * k for k in range(1, between + 1))
-
-
-def _gap(task: Interpolate | Refine, steps: int) -> Bool[np.ndarray, " T"]:
-    """True for the steps of a window that are not shown."""
-    if isinstance(task, Refine):
-        return ~task.shown_steps(steps)
-    slab = np.arange(steps) * task.window_slabs // steps
-    return (slab >= task.before) & (slab < task.before + task.between)
-
-
-def _score(
+def _statistics(
     case: Case,
     fields: Float[np.ndarray, "E T V H W"],
     key: str,
     area: Float[np.ndarray, "H W"],
-    events: "Events | None",
-    task: Asked,
+    events: Events | None,
+    task: FieldTask,
 ) -> dict[str, np.ndarray]:
     """Statistics where it was asked: of each lead time, a mean over the gaps of a window, or of all times as one."""
     truth = np.where(case.asked, case.truth, np.nan)
-    if isinstance(task, Interpolate | Refine):
-        steps = len(truth)
-        times = task.asked_steps(steps) if isinstance(task, Refine) else _gap(task, steps)
-        of_times = statistics(fields[:, times], truth[times], case.usual[times], area)
-        leads = len(_lead_times(task, steps, 1.0))
-        return {name: _mean_of_known(mean.reshape(-1, leads, mean.shape[-1])) for name, mean in of_times.items()}
+    if gaps := task.gaps(len(truth)):
+        times = task.asked_steps(len(truth))
+        of_times = statistics(fields[:, times], truth[times], case.climatology[times], area)
+        shape = (len(gaps), len(gaps[0]), -1)
+        return {name: _mean_of_known(mean.reshape(shape)) for name, mean in of_times.items()}
     area = np.tile(area, (len(truth), 1))
-    means = statistics(fold_time(fields), fold_time(truth), fold_time(case.usual), area)
+    means = statistics(fold_time(fields), fold_time(truth), fold_time(case.climatology), area)
     if events is not None:
         means |= events.tables(key, fold_time(fields), fold_time(truth), area)
     return {name: mean[None] for name, mean in means.items()}
@@ -291,41 +186,51 @@ def _mean_of_known(values: Float[np.ndarray, "G L V"]) -> Float[np.ndarray, "L V
 
 
 def _baselines(
-    task: Asked,
-    trained: TrainedModel,
-    name: str,
-    records: Mapping[str, Record],
-    training: Mapping[str, Record] | None,
+    trained: TrainedModel, name: str, records: Mapping[str, Record], training: Mapping[str, Record] | None
 ) -> dict[str, Baseline]:
-    made: dict[str, Baseline] = {"climatology": lambda case, places: case.usual}
-    if isinstance(task, Interpolate | Refine):
-        made["linear"] = lambda case, places: (
-            interpolate_in_time(_shown_anomalies(case), _gap(task, len(case.truth))) + case.usual
-        )
-        return made
-    if isinstance(task, Fill):
-        grid = trained.codecs[name].climatology.grid
-        made["interpolation"] = lambda case, places: (
-            interpolate_shown(
-                _shown_anomalies(case), ~case.asked[:, 0], periodic=part_of(grid, places[name]).is_periodic
-            )
-            + case.usual
-        )
-        return made
+    """Of one asked stream, by their names."""
+    task = task_of(trained)
+    baselines: dict[str, Baseline] = {"climatology": lambda case, places: case.climatology}
+    if name in task.hidden_streams:
+        return baselines | _baselines_from_others(trained, name, records, training)
+    if task.gaps(window_steps(trained)):
+        baselines["linear"] = lambda case, places: _linear_in_time(case, task)
+        return baselines
+    grid = trained.codecs[name].climatology.grid
+    baselines["interpolation"] = lambda case, places: _interpolated(case, part_of(grid, places[name]))
+    return baselines
+
+
+def _linear_in_time(case: Case, task: FieldTask) -> Float[np.ndarray, "T V H W"]:
+    """Between the steps that are shown."""
+    is_hidden = ~task.visible_steps(len(case.truth))
+    return interpolate_in_time(_shown_anomalies(case), is_hidden) + case.climatology
+
+
+def _interpolated(case: Case, grid: Grid) -> Float[np.ndarray, "T V H W"]:
+    """Between the points at which the first channel is shown."""
+    shown = ~case.asked[:, 0]
+    return interpolate_shown(_shown_anomalies(case), shown, periodic=grid.is_periodic) + case.climatology
+
+
+def _baselines_from_others(
+    trained: TrainedModel, name: str, records: Mapping[str, Record], training: Mapping[str, Record] | None
+) -> dict[str, Baseline]:
+    """Of a stream that is never visible: what the streams that are say of it."""
+    baselines: dict[str, Baseline] = {}
     guess = Guess(trained.codecs, name)
     if guess.is_whole:
-        made["bilinear"] = lambda case, places: guess(records, places)
+        baselines["bilinear"] = lambda case, places: guess(records, places)
     if training is not None:
-        shown = tuple(n for n in trained.codecs if n not in task.to)
-        steps = task.window_slabs * max(t.stream.patch[0] for t in trained.codecs.values())
-        regression = Regression.fit(trained.codecs, shown, name, training, steps)
-        made["regression"] = lambda case, places: regression(records, places) + case.usual
+        visible = tuple(other for other in trained.codecs if other not in task_of(trained).hidden_streams)
+        regression = Regression.fit(trained.codecs, visible, name, training, window_steps(trained))
+        baselines["regression"] = lambda case, places: regression(records, places) + case.climatology
         if guess.is_whole:
-            mapping = QuantileMapping.fit(guess, training, steps)
-            made["quantile_mapping"] = lambda case, places: mapping(records, places)
-    return made
+            mapping = QuantileMapping.fit(guess, training, window_steps(trained))
+            baselines["quantile_mapping"] = lambda case, places: mapping(records, places)
+    return baselines
 
 
 def _shown_anomalies(case: Case) -> Float[np.ndarray, "T V H W"]:
     """0 where nothing was observed or it was asked: a baseline can't peep."""
-    return np.nan_to_num(np.where(case.asked, 0.0, case.truth - case.usual))
+    return np.nan_to_num(np.where(case.asked, 0.0, case.truth - case.climatology))

@@ -1,14 +1,14 @@
 """Verification of models by what they were trained for, and of one model by the question of another."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from statecast.evaluation import Verification
+from statecast.evaluation.loop import Progress
+from statecast.evaluation.progress import progress_bar
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
-from statecast.fields.evaluation.tasks import TASKS, verify_task
-from statecast.fields.evaluation.verification import Verification, verify_forecast
+from statecast.fields.evaluation.tasks import verify_task
+from statecast.fields.evaluation.verification import verify_forecast
 from statecast.fields.sources import Record, Stores
 from statecast.trained import ModelError, TrainedModel
 
@@ -24,17 +24,22 @@ def verify(
 ) -> list[Verification]:
     """Verify models of one task by what their task asks; `stores` hold their training period, for baselines that learn from it."""
     first = next(iter(models.values()))
-    kind = first.recipe.task.kind
-    with progress_bar(title, progress) as tell:
-        if kind == "masked":
-            found = [
-                verify_reconstruction(m, records, every_h=max(every_h, 48.0), progress=tell) for m in models.values()
-            ]
-            return _named(dict(zip(models, found, strict=True)))
-        training = _training_records(first, stores) if stores is not None else None
-        if kind in TASKS:
-            return verify_task(models, records, training, every_h=every_h, progress=tell)
-        return verify_forecast(models, records, training=training, every_h=every_h, progress=tell)
+    with progress_bar(title, progress) as show_progress:
+        if first.recipe.task.kind == "masked":
+            return _verify_masked(models, records, every_h, show_progress)
+        training = None if stores is None else _training_records(first, stores)
+        verify_models = verify_forecast if first.recipe.task.asks_ahead else verify_task
+        return verify_models(models, records, training=training, every_h=every_h, progress=show_progress)
+
+
+def _verify_masked(
+    models: Mapping[str, TrainedModel], records: Mapping[str, Record], every_h: float, progress: Progress
+) -> list[Verification]:
+    """Each model by itself: its own mask decides how long a window is."""
+    verifications = {}
+    for name, model in models.items():
+        verifications[name] = verify_reconstruction(model, records, every_h=max(every_h, 48.0), progress=progress)
+    return _named(verifications)
 
 
 def _training_records(trained: TrainedModel, stores: Stores) -> dict[str, Record]:
@@ -42,31 +47,18 @@ def _training_records(trained: TrainedModel, stores: Stores) -> dict[str, Record
     return {name: Record.open(stores[name], t.stream, period) for name, t in trained.codecs.items()}
 
 
-@contextlib.contextmanager
-def progress_bar(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
-    """A bar that is told the share that is done."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        disable=not shown,
-    ) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def _named(found: Mapping[str, list[Verification]]) -> list[Verification]:
+def _named(of_models: Mapping[str, list[Verification]]) -> list[Verification]:
     """Verifications of several models, each one's own under its name, and their baselines once, task by task."""
-    first = next(iter(found))
-    named = [
-        replace(v, forecast=name) if v.forecast == "model" else v
-        for name, verifications in found.items()
-        for v in verifications
-        if v.forecast == "model" or name == first
-    ]
-    return sorted(named, key=lambda v: [*dict.fromkeys(v.task for v in named)].index(v.task))
+    first = next(iter(of_models))
+    named = []
+    for name, verifications in of_models.items():
+        for verification in verifications:
+            if verification.forecast == "model":
+                named.append(replace(verification, forecast=name))
+            elif name == first:
+                named.append(verification)
+    tasks = list(dict.fromkeys(verification.task for verification in named))
+    return sorted(named, key=lambda verification: tasks.index(verification.task))
 
 
 def asked_like(trained: TrainedModel, other: TrainedModel) -> TrainedModel:

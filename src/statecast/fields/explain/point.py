@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
-from statecast.fields.fill import Fill
 from statecast.fields.inference.complete import record_at
-from statecast.fields.inference.forecast import slab_depth
+from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import select_period
@@ -23,7 +22,7 @@ from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, Place, read_window, split_patches
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.streams import Question, Tokens, Window
-from statecast.tasks import Forecast, Interpolate, Masked, Refine, Translate
+from statecast.tasks.base import at_steps
 from statecast.trained import ModelError, TrainedModel
 
 USUAL_LEAD_H = 24.0
@@ -106,23 +105,22 @@ def ask_point(
     ModelError for another grid, or a task that asks about no point.
     """
     task: FieldTask = trained.recipe.task
-    depth, step_h = slab_depth(trained), next(iter(trained.codecs.values())).climatology.step_h
-    known, reach = _known_steps(task, depth)
+    steps, step_h = task.window_slabs * slab_depth(trained), next(iter(trained.codecs.values())).climatology.step_h
+    known, reach = _known_steps(task, steps)
     ahead = _steps_ahead(lead_time_h, reach, step_h)
     stream, channel = find_channel(trained, task, query[2])
     stores = dict.fromkeys(trained.codecs, data) if isinstance(data, xr.Dataset) else data
-    answered = task.to if isinstance(task, Translate) else ()
-    start = _time_of(next(stores[n] for n in trained.codecs if n not in answered), at)
-    times = [start + timedelta(hours=step_h) * k for k in range(1 - known, task.window_slabs * depth - known + 1)]
-    records = {n: record_at(stores[n], t, times, is_asked=n in answered) for n, t in trained.codecs.items()}
+    start = _time_of(next(stores[n] for n in trained.codecs if n not in task.hidden_streams), at)
+    times = [start + timedelta(hours=step_h) * k for k in range(1 - known, steps - known + 1)]
+    records = {n: record_at(stores[n], t, times, is_asked=n in task.hidden_streams) for n, t in trained.codecs.items()}
     row, column = find_point(records[stream].grid, *query[:2])
-    places = {n: whole_domain(record.grid, 0, len(times)) for n, record in records.items()}
+    places = {n: whole_domain(record.grid, 0, steps) for n, record in records.items()}
     window = read_window(trained.codecs, records, places)
-    layouts = {n: layout(trained.codecs[n], len(times)) for n in records}
+    layouts = {n: layout(trained.codecs[n], steps) for n in records}
     index = (known - 1 + ahead, channel, row, column)
     token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]
     whole = _leave_out(task, window, stream, token)
-    token = _as_asked(task, window[stream], stream, token)
+    token = _as_asked(window[stream], task.asked_steps(steps), token)
     _require_shown(whole, times, at)
     return PointQuestion(
         replace(whole, queries={stream: token}),
@@ -154,18 +152,25 @@ def find_channel(trained: TrainedModel, task: FieldTask, name: str) -> tuple[str
 
     Raises QueryError for one that isn't asked, lies on several levels or in several streams, naming those that are.
     """
-    streams = task.to if isinstance(task, Translate) else tuple(trained.codecs)
-    channels = {n: trained.codecs[n].climatology.channels for n in streams}
-    each = [(n, i) for n, known in channels.items() for i in range(len(known))]
-    full = {(n, i): f"{n}.{channels[n][i]}" for n, i in each}
-    exact = [key for key in each if name in (full[key], str(channels[key[0]][key[1]]))]
-    found = exact or [key for key in each if name in (v := channels[key[0]][key[1]].variable, f"{key[0]}.{v}")]
-    if len(found) == 1:
-        return found[0]
-    if len({n for n, _ in found}) > 1:
-        raise QueryError(f"query {name}: is in several streams. Name one of {', '.join(full[key] for key in found)}.")
-    names = dict.fromkeys(str(c) for known in channels.values() for c in known)
-    problem = "lies on several levels" if found else "is nothing that the model answers"
+    exact: list[tuple[str, int]] = []
+    of_variable: list[tuple[str, int]] = []
+    full_names: dict[tuple[str, int], str] = {}
+    for stream in task.asked_streams(tuple(trained.codecs)):
+        for number, channel in enumerate(trained.codecs[stream].climatology.channels):
+            full_names[stream, number] = f"{stream}.{channel}"
+            if name in (str(channel), f"{stream}.{channel}"):
+                exact.append((stream, number))
+            if name in (channel.variable, f"{stream}.{channel.variable}"):
+                of_variable.append((stream, number))
+    matches = exact or of_variable
+    if len(matches) == 1:
+        return matches[0]
+    if len({stream for stream, _ in matches}) > 1:
+        raise QueryError(
+            f"query {name}: is in several streams. Name one of {', '.join(full_names[match] for match in matches)}."
+        )
+    names = dict.fromkeys(full.split(".", 1)[1] for full in full_names.values())
+    problem = "lies on several levels" if matches else "is nothing that the model answers"
     raise QueryError(f"query {name}: {problem}. It answers {', '.join(names)}. Name one of these.")
 
 
@@ -188,19 +193,18 @@ def find_point(grid: Grid, lat_deg: float, lon_deg: float) -> tuple[int, int]:
     return row, column
 
 
-def _known_steps(task: FieldTask, depth: int) -> tuple[int, int]:
-    """Steps of the window up to the last one that is shown (before the gap), and how many are asked after it."""
-    match task:
-        case Forecast():
-            return task.history * depth, task.leads * depth
-        case Interpolate():
-            return task.before * depth, task.between * depth
-        case Refine():
-            last = (task.window_slabs * depth - 1) // task.every  # of the steps that are shown
-            return (last - 1) // 2 * task.every + 1, task.every - 1
-        case Translate() | Fill() | Masked():
-            return task.window_slabs * depth, 0
-    raise ModelError(f"the model was trained for the task '{task.kind}', which asks about no point of a field.")
+def _known_steps(task: FieldTask, steps: int) -> tuple[int, int]:
+    """Steps of the window up to the last one that is shown before the gap that is asked, the middle one of several; steps of that gap.
+
+    All of them and 0 for a task that asks nothing later than what it shows.
+    """
+    if not task.asks_hidden:
+        raise ModelError(f"the model was trained for the task '{task.kind}', which asks about no point of a field.")
+    gaps = task.gaps(steps)
+    if not gaps:
+        return steps, 0
+    middle = gaps[(len(gaps) - 1) // 2]
+    return middle.start, len(middle)
 
 
 def _steps_ahead(lead_time_h: float | None, reach: int, step_h: float) -> int:
@@ -249,12 +253,10 @@ def _leave_out(task: FieldTask, window: Window, stream: str, token: Tokens) -> Q
     )
 
 
-def _as_asked(task: FieldTask, tokens: Tokens, stream: str, token: Tokens) -> Tokens:
-    """The token with the steps that the task asks of it as observed, whether the store has them or not."""
-    known = replace(tokens, observed=torch.ones_like(tokens.observed))
-    if isinstance(task, Refine):
-        known = task.complete({stream: known}).queries[stream]
-    return known[torch.from_numpy(np.flatnonzero(np.isin(numbers(known), numbers(token))))]
+def _as_asked(tokens: Tokens, steps: Bool[np.ndarray, " T"], token: Tokens) -> Tokens:
+    """The token with the asked ones of its steps as observed, whether the store has them or not."""
+    asked = at_steps(replace(tokens, observed=torch.ones_like(tokens.observed)), steps)
+    return asked[torch.from_numpy(np.flatnonzero(np.isin(numbers(asked), numbers(token))))]
 
 
 def _require_shown(question: Question, times: Sequence[Any], at: str) -> None:

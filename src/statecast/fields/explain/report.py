@@ -5,7 +5,7 @@ from pathlib import Path
 import xarray as xr
 from matplotlib.figure import Figure
 
-from statecast.fields.evaluation.report import section, write_page
+from statecast.evaluation.report import section, write_page
 from statecast.fields.explain import figures
 
 SENSITIVITY = (

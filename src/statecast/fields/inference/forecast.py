@@ -1,8 +1,7 @@
-"""Forecasts of a trained model as CF datasets. Axes: E member, T time, V channel, H row, W column; B member as batch, N token, P value."""
+"""Forecasts of a trained model as CF datasets. Axes: E member, T time, V channel, H row, W column."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -12,19 +11,17 @@ from warnings import catch_warnings, filterwarnings
 import cftime
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from jaxtyping import Float
 
-from statecast.answer import answer
-from statecast.fields.inference.members import check_members, draw_member
-from statecast.fields.inference.tiles import blend, tiles
+from statecast.fields.inference.members import check_members
+from statecast.fields.inference.neighbourhoods import slab_depth
+from statecast.fields.inference.rollout import rolled_out
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import stream_channels, variables_of
 from statecast.fields.streams import Channel
-from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
+from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.streams import Question, Window
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
 
@@ -38,7 +35,6 @@ AXIS_ATTRIBUTES = {
     "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
 """No axis T in a forecast: CF keeps the attribute for axes of one dimension, and its times are `valid_time`, on two."""
-APART_H = 240.0  # of the members' fields of two blocks that start a step apart: ten times as long as these are alike
 
 
 def forecast_task(trained: TrainedModel) -> Forecast:
@@ -69,23 +65,29 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
         raise ModelError(f"steps is {steps}, expected at least 1.")
     check_members(trained, members)
     depth, step_h = slab_depth(trained), next(iter(trained.codecs.values())).climatology.step_h
-    history = task.history * depth
-    needed = -(-steps // (task.leads * depth)) * task.leads * depth
+    history, leads = task.history * depth, task.leads * depth
+    blocks = -(-steps // leads)
     if isinstance(stores, xr.Dataset):
         stores = dict.fromkeys(trained.codecs, stores)
-    times = _times_around(next(iter(stores.values())), init, history, needed, step_h)
-    records = {name: _record_at(stores[name], t, times, history) for name, t in trained.codecs.items()}
+    times = _times_around(next(iter(stores.values())), init, history, blocks * leads, step_h)
+    records = {name: _record_at(stores[name], codec, times, history) for name, codec in trained.codecs.items()}
+    changing = _changing(records)
+    anomalies = rolled_out(trained, task, records, blocks, members)
+    parts = []
+    for name in changing:
+        codec, place = trained.codecs[name], whole_domain(records[name].grid, history, steps)
+        fields = codec.to_fields(anomalies[name][:, :steps], codec.usual(records[name], place))
+        parts.append(labelled(codec, records[name], fields, "lead_time"))
+    return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
+
+
+def _changing(records: Mapping[str, Record]) -> list[str]:
+    """The streams that a forecast returns. Raises ModelError if there is none, or if they lie on several grids."""
     changing = [name for name, record in records.items() if record.changes]
     if not changing:
         raise ModelError("the model's streams never change, expected one that does. Fine-tune it to forecast one.")
     _require_one_grid({name: records[name].grid for name in changing})
-    anomalies = _roll_out(trained, task, records, needed, members)
-    parts = []
-    for name in changing:
-        tokenizer, place = trained.codecs[name], whole_domain(records[name].grid, history, steps)
-        fields = tokenizer.to_fields(anomalies[name][:, :steps], tokenizer.usual(records[name], place))
-        parts.append(labelled(tokenizer, records[name], fields, "lead_time"))
-    return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
+    return changing
 
 
 def _require_one_grid(grids: Mapping[str, Grid]) -> None:
@@ -95,11 +97,6 @@ def _require_one_grid(grids: Mapping[str, Grid]) -> None:
             f"the model forecasts streams on different grids ({first} and {apart[0]}), which one forecast can't hold, expected one grid. "
             "Fine-tune it to forecast the streams of one grid."
         )
-
-
-def slab_depth(trained: TrainedModel) -> int:
-    """Time steps of a slab: the depth of the deepest tokens."""
-    return max(tokenizer.stream.patch[0] for tokenizer in trained.codecs.values())
 
 
 def _times_around(dataset: xr.Dataset, init: str, history: int, ahead: int, step_h: float) -> list[Any]:
@@ -153,125 +150,6 @@ def check_record(tokenizer: Any, record: Record) -> None:
         raise ModelError(
             f"variable '{channel}' is in '{units}' in the store, the model learned it in '{learned}'. Convert it."
         )
-
-
-def _roll_out(
-    trained: TrainedModel, task: Forecast, records: Mapping[str, Record], needed: int, members: int
-) -> dict[str, np.ndarray]:
-    """Anomalies (E T V H W) of all the steps after the history, in the units of the channels."""
-    depth = slab_depth(trained)
-    history, leads = task.history * depth, task.leads * depth
-    known = {name: _observed_anomalies(trained, name, record, history, members) for name, record in records.items()}
-    for first in range(0, needed, leads):
-        shown = {name: fields[:, first:] for name, fields in known.items()} if first else None
-        for name, answers in forecast_block(trained, task, records, first, members, shown).items():
-            known[name] = np.concatenate([known[name], answers], axis=1)
-    return {name: fields[:, history:] for name, fields in known.items()}
-
-
-def forecast_block(
-    trained: TrainedModel,
-    task: Forecast,
-    records: Mapping[str, Record],
-    first: int,
-    members: int | None = None,
-    shown: Mapping[str, Float[np.ndarray, "E T V H W"]] | None = None,
-) -> dict[str, Float[np.ndarray, "E T V H W"]]:
-    """Anomalies of the steps that are asked of the window that begins at step `first`, on the whole grid.
-
-    As many `members` as are asked for, see `members.draw_member`, or the answers of all heads. A model that was trained on neighbourhoods
-    is asked tile by tile, see `tiles`. What is `shown` (each member's own history, as anomalies) stands in for what the records hold. NaN
-    where nothing is usual. Raises ModelError for tiles of streams on different grids.
-    """
-    depth, first_name = slab_depth(trained), next(iter(records))
-    history, leads = task.history * depth, task.leads * depth
-    grid, extent = records[first_name].grid, trained.recipe.window.extent
-    if extent is not None and not all(record.grid.is_like(grid) for record in records.values()):
-        raise ModelError(
-            "the model was trained on neighbourhoods of streams on different grids, which can't be put together to a whole. "
-            "Train one with window.extent null, or forecast one stream."
-        )
-    placed = tiles(grid, extent and tuple(extent))
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
-    for tile in placed:
-        whole = len(placed) == 1
-        places = {
-            name: whole_domain(record.grid, first, history + leads) if whole else tile.place(first, history + leads)
-            for name, record in records.items()
-        }
-        window = read_window({name: trained.codecs[name] for name in records}, records, places)
-        question = task.complete(window)
-        if members is None or shown is None:
-            heads = _ahead(trained, records, places, answer(trained, question), history)
-            found = heads if members is None else _drawn(heads, records, places, history, range(members))
-        else:
-            found = {name: np.empty((0, leads)) for name in records}
-            for member in range(members):
-                here = {name: _cut(fields[member], places[name]) for name, fields in shown.items()}
-                asked = Question(_as_context(trained, question, here), question.queries)
-                heads = _ahead(trained, records, places, answer(trained, asked), history)
-                for name, own in _drawn(heads, records, places, history, [member]).items():
-                    found[name] = np.concatenate([found[name], own]) if len(found[name]) else own
-        for name, fields in found.items():
-            parts[name].append(fields)
-    if len(placed) == 1:
-        return {name: fields for name, (fields,) in parts.items()}  # each on its own grid
-    return {name: blend(zip(placed, found, strict=True), grid.shape) for name, found in parts.items()}
-
-
-def _ahead(
-    trained: TrainedModel,
-    records: Mapping[str, Record],
-    places: Mapping[str, Place],
-    answers: Mapping[str, torch.Tensor],
-    history: int,
-) -> dict[str, Float[np.ndarray, "E T V I J"]]:
-    """The heads' answers as anomalies; NaN where nothing is usual."""
-    found = {}
-    for name, values in answers.items():
-        tokenizer, place = trained.codecs[name], places[name]
-        ahead = Place(place.start + history, place.steps - history, place.rows, place.columns)
-        has_usual = np.isfinite(tokenizer.usual(records[name], ahead))
-        found[name] = np.where(has_usual, tokenizer.to_anomalies(values, ahead), np.nan)
-    return found
-
-
-def _drawn(
-    heads: Mapping[str, Float[np.ndarray, "K T V I J"]],
-    records: Mapping[str, Record],
-    places: Mapping[str, Place],
-    history: int,
-    members: Iterable[int],
-) -> dict[str, Float[np.ndarray, "E T V I J"]]:
-    found = {}
-    for name, fields in heads.items():
-        record, place = records[name], places[name]
-        # a block starts from the member's own past, which holds what was drawn for it: what it adds is new
-        hours = record.hours[place.start + history : place.start + place.steps] + APART_H * place.start
-        grid = Grid(record.grid.lat[place.rows], record.grid.lon[place.columns])
-        found[name] = np.stack([draw_member(fields, member, grid, hours) for member in members])
-    return found
-
-
-def _as_context(trained: TrainedModel, question: Question, shown: Mapping[str, Float[np.ndarray, "T V I J"]]) -> Window:
-    """The context of a question with these anomalies in place of what was observed."""
-    context: Window = {}
-    for name, tokens in question.context.items():
-        values = trained.codecs[name].from_anomalies(shown[name])
-        context[name] = replace(tokens, values=values.nan_to_num(), observed=values.isfinite())
-    return context
-
-
-def _cut(fields: Float[np.ndarray, "T V H W"], place: Place) -> Float[np.ndarray, "T V I J"]:
-    return fields[..., place.rows, :][..., place.columns]
-
-
-def _observed_anomalies(
-    trained: TrainedModel, name: str, record: Record, history: int, members: int
-) -> Float[np.ndarray, "E T V H W"]:
-    """The history as every member sees it, NaN where nothing was observed."""
-    anomalies = trained.codecs[name].anomalies(record, whole_domain(record.grid, 0, history))
-    return np.broadcast_to(anomalies, (members, *anomalies.shape))
 
 
 def labelled(

@@ -1,12 +1,13 @@
 """Where a model is asked: of windows like those that it was trained on, the whole domain or neighbourhoods."""
 
-import numpy as np
-
 from statecast.fields.inference.tiles import tiles
 from statecast.fields.tokenizers import Place, Windows
 from statecast.trained import TrainedModel
 
-SEED = 0  # of the places where neighbourhoods are verified: the same in every run
+
+def slab_depth(trained: TrainedModel) -> int:
+    """Time steps of a slab: the depth of the deepest tokens."""
+    return max(codec.stream.patch[0] for codec in trained.codecs.values())
 
 
 def model_windows(trained: TrainedModel) -> Windows:
@@ -18,10 +19,7 @@ def model_windows(trained: TrainedModel) -> Windows:
 
 def drawn_places(windows: Windows, start: int, steps: int) -> dict[str, Place]:
     """The whole domain of each stream, or a neighbourhood drawn as in training: a function of `start` alone."""
-    if windows.is_whole:
-        return windows.whole(start, steps)
-    sampler = windows.sampler(np.array([start]), steps)
-    return windows.around(sampler.draw(np.random.default_rng([SEED, start])))
+    return windows.drawn(start, steps)
 
 
 def tiled_places(windows: Windows, start: int, steps: int) -> list[dict[str, Place]]:

@@ -1,4 +1,4 @@
-"""Sources: files and stores, opened as labelled arrays in the words of statecast."""
+"""Sources: files and stores, opened as labelled arrays with the standard names of statecast."""
 
 from statecast.fields.sources.anomalies import fit_anomalies
 from statecast.fields.sources.climatology import Climatology, fit_climatology

@@ -1,4 +1,4 @@
-"""Statistics of anomalies, in a pass that holds no more than a chunk of a record: how far they stray, and how long they last.
+"""Standard deviation and autocorrelation of anomalies, in one pass that holds at most one chunk of a record in memory.
 
 Axes: T time, V channel, H row, W column, K lag in time steps.
 """
@@ -13,16 +13,16 @@ from jaxtyping import Float
 from statecast.fields.sources.record import Record
 
 STEPS_PER_CHUNK = 64  # 0.3 GB for ten channels on a grid of 1 degree
-LONGEST_LAG = 64  # steps: longer than any window that a laptop trains on
-CORRELATED_POINTS = 512  # of the grid, evenly spread; the mean over more would hardly differ
+LONGEST_LAG = 64  # steps: longer than any window used for training on a laptop
+CORRELATED_POINTS = 512  # of the grid, evenly spaced; a mean over more points would hardly differ
 
 
 @dataclass(frozen=True)
 class AnomalyStatistics:
-    """Of each channel.
+    """Statistics of each channel.
 
-    std          root mean square over all times and, by cell area, all points
-    correlation  of anomalies at the same point with those so many steps before, 1 at lag 0
+    std          root mean square over all times and, with area weights, all points
+    correlation  of anomalies at the same point with those K steps earlier, 1 at lag 0
     """
 
     std: Float[np.ndarray, " V"]
@@ -30,17 +30,18 @@ class AnomalyStatistics:
 
 
 def chunks(record: Record) -> list[slice]:
-    """The steps of `record`, so many at a time as are read together."""
+    """The steps of `record`, divided into chunks that are read together."""
     return [slice(t, min(t + STEPS_PER_CHUNK, len(record))) for t in range(0, len(record), STEPS_PER_CHUNK)]
 
 
 def fit_anomalies(record: Record, anomalies: Callable[[slice], Float[np.ndarray, "T V H W"]]) -> AnomalyStatistics:
-    """Statistics of what `anomalies` gives for a slice of the steps of `record`; NaN is left out.
+    """Statistics of the anomalies that `anomalies` returns for a slice of the steps of `record`; NaN is ignored.
 
         r_k = (1 - k / T) <x_t x_(t-k)> / <x_t²>
 
-    with means over all pairs that were both observed. The first factor, with T the steps of the record, shrinks what few pairs tell:
-    without gaps it makes r a correlation that some process has (a positive definite one), which a bare mean of pairs need not be.
+    with means over all pairs in which both values were observed. The first factor, where T is the number of steps of the record, shrinks
+    estimates from few pairs: without gaps it makes r positive definite, and so a valid autocorrelation, which a plain mean over pairs
+    need not be.
     """
     area = record.grid.cell_area
     thin = (slice(None), slice(None), *[slice(None, None, _stride(record))] * 2)
@@ -65,14 +66,14 @@ def fit_anomalies(record: Record, anomalies: Callable[[slice], Float[np.ndarray,
 
 
 def _stride(record: Record) -> int:
-    """Between the rows, and the columns, that the correlation is told from."""
+    """Distance between the rows, and the columns, from which the correlation is estimated."""
     return ceil((np.prod(record.grid.shape) / CORRELATED_POINTS) ** 0.5)
 
 
 def _add_pairs(
     products: np.ndarray, pairs: np.ndarray, known: np.ndarray, hours: np.ndarray, new: int, step_h: float
 ) -> None:
-    """Of the last `new` of the known steps with all before them, so many steps apart; not across a gap in time."""
+    """Add products and counts of pairs of each of the last `new` known steps with earlier ones, by lag; not across a gap in time."""
     steps = known.shape[1]
     for lag in range(min(LONGEST_LAG, steps - 1) + 1):
         later = np.arange(max(steps - new, lag), steps)

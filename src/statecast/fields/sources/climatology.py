@@ -1,4 +1,4 @@
-"""Climatology of a record and the spread and correlation of what departs from it, in two passes that hold no more than a chunk of it.
+"""Climatology of a record, and spread and correlation of the anomalies, in two passes that hold at most one chunk in memory.
 
 Axes: T time, M month, D hour of the day, V channel, H row, W column, K lag in time steps.
 """
@@ -17,20 +17,20 @@ from statecast.fields.sources.grid import Grid
 from statecast.fields.sources.record import UNKNOWN_UNITS, Record
 from statecast.fields.streams import Channel
 
-ENOUGH = 15.0  # values, by weight, that tell the mean of an hour of a month, whatever other months have
-OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # what has the axis V first
-SMALLEST_SPREAD = 1e-7  # of the largest mean: what is less is float32's rounding
+ENOUGH = 15.0  # total weight that suffices for the mean of an hour of a month, whatever other months have
+OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # arrays whose first axis is V
+SMALLEST_SPREAD = 1e-7  # relative to the largest mean: anything smaller is float32 rounding
 
 
 @dataclass(frozen=True)
 class Climatology:
-    """What is usual at each grid point, and how far each channel strays from it.
+    """Climatological mean at each grid point, and the spread of the anomalies of each channel.
 
-    mean         mean about the middle of each month, per hour of the day, channel and grid point, in the channel's units; NaN: never
-                 observed. In between `at` interpolates
-    anomaly_std  standard deviation of the departures from `mean`: one number a channel, averaged by cell area
-    correlation  of these departures with those K time steps before, at the same point
-    hours_utc    the hours of the day that `mean` knows, ascending
+    mean         mean around the middle of each month, per hour of the day, channel and grid point, in the channel's units; NaN: never
+                 observed. `at` interpolates between the months
+    anomaly_std  standard deviation of the departures from `mean`: one number per channel, averaged with area weights
+    correlation  of these departures with those K time steps earlier, at the same point
+    hours_utc    the hours of the day in `mean`, ascending
     lowest       smallest value of each channel
     """
 
@@ -51,35 +51,35 @@ class Climatology:
         rows: slice = slice(None),
         columns: np.ndarray | None = None,
     ) -> Float[np.ndarray, "T V H W"]:
-        """What is usual at each step of a window: the mean, linear in time from the middle of a month to that of the next.
+        """The climatological mean at each step of a window, linear in time from the middle of one month to that of the next.
 
-        A mean that jumped at the end of a month would make all anomalies jump there. The nearest hour of the day that is known serves,
-        as a rule the same.
+        A mean that jumped at the end of a month would make all anomalies jump there. The nearest available hour of the day is used,
+        which is usually the same hour.
         """
         hour = self.nearest_hour(hour_utc)
         before, after, share = _between(months_passed)
-        of_rows = self.mean[:, :, :, rows]  # a view, not a copy of globes
+        of_rows = self.mean[:, :, :, rows]  # a view: the global fields are not copied
         earlier, later = of_rows[before, hour], of_rows[after, hour]
         if columns is not None:
             earlier, later = earlier[..., columns], later[..., columns]
         return earlier + share.astype(np.float32)[:, None, None, None] * (later - earlier)
 
     def nearest_hour(self, hour_utc: Float[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
-        """Index of the hour of the day that `mean` knows and that lies nearest to each of these."""
+        """Index of the hour of the day in `mean` that is nearest to each of these."""
         return np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12).argmin(axis=1)
 
     def other_units(self, record: Record) -> Iterator[tuple[Channel, str, str]]:
-        """What `record` has in other units: the channel, its units there and here. Unknown ones are like any."""
+        """Channels with different units in `record`: the channel, its units there and here. Unknown units match any."""
         learned = dict(zip(self.channels, self.units, strict=True))
         for channel, units in zip(record.channels, record.units, strict=True):
             if len({units, learned.get(channel, units), UNKNOWN_UNITS} - {UNKNOWN_UNITS}) > 1:
                 yield channel, units, learned[channel]
 
     def with_known(self, known: "Climatology") -> "Climatology":
-        """The same with the statistics of `known` for each channel that it has, if it lies on the same grid and hours of the day."""
+        """A copy with the statistics of `known` for each of its channels. Raises StoreError if the grid or the hours of the day differ."""
         if not np.array_equal(known.hours_utc, self.hours_utc) or known.grid.shape != self.grid.shape:
             raise StoreError(
-                "the data has other hours of the day or another grid than what is known of it. Prepare it alike."
+                "the data and the known climatology have different hours of the day or grids. Prepare the data as before."
             )
         mean, of_channels = self.mean.copy(), {name: getattr(self, name).copy() for name in OF_CHANNELS}
         for new, channel in enumerate(self.channels):
@@ -91,7 +91,7 @@ class Climatology:
         return replace(self, mean=mean, **of_channels)
 
     def save(self, path: Path) -> None:
-        """Write as CF NetCDF, from which `load` makes an equal one."""
+        """Write as CF NetCDF; `load` is the inverse."""
         dataset = xr.Dataset(
             {
                 "mean": (("month", "hour_utc", "channel", "lat", "lon"), self.mean),
@@ -123,7 +123,7 @@ class Climatology:
 
     @classmethod
     def load(cls, path: Path) -> "Climatology":
-        """Read what `save` wrote."""
+        """Read a file written by `save`."""
         with xr.open_dataset(path) as dataset:
             pressures = dataset.pressure.values
             channels = tuple(
@@ -145,11 +145,11 @@ class Climatology:
 
 @dataclass(frozen=True)
 class Reference:
-    """Fields that a record follows, at its points and times, in its channels and units, and their own climatology, which is known better.
+    """Reference fields for the climatology of a record, at its points and times, in its channels and units, with a known climatology.
 
-    fields  of some steps of the record; NaN where nothing is known
+    fields  of the given steps of the record; NaN where nothing is known
     mean    as `Climatology.mean`, for the hours of the day of the record
-    lowest  as `Climatology.lowest`; infinite for a channel that follows nothing
+    lowest  as `Climatology.lowest`; infinite for a channel without a reference
     """
 
     fields: Callable[[slice], Float[np.ndarray, "T V H W"]]
@@ -158,18 +158,19 @@ class Reference:
 
 
 def fit_climatology(record: Record, reference: Reference | None = None) -> Climatology:
-    """Climatology of the whole of `record`: give it the training period only.
+    """Climatology of the whole `record`, which should cover the training period only.
 
-    With a `reference` it is the reference's own and the mean difference of the two (the delta method of downscaling): a short record tells
-    how it differs, not what is usual. Where the two were never observed together it is the record's own. What is never negative, in the
-    record and in what is known of the reference, has no negative climatology.
+    With a `reference`, it is the climatology of the reference plus the mean difference between the two (the delta method of downscaling):
+    a short record determines the difference, but not the climatology itself. Where the two were never observed together, the record's own
+    climatology is used. A channel that is never negative, in the record and in the known values of the reference, has no negative
+    climatology.
 
-    The mean of a month is that of all values from the middle of the month before to that of the month after, with weights that fall
-    linearly to 0 there, two months in all (WeatherBench 2, Rasp et al. 2024, takes as many). A month (or hour of a month) with fewer than
-    `ENOUGH` values and less than half of what the best one has takes the mean of the nearest one that has more. Sums are kept in float64
-    as departures from the first step. What never changes, such as the orography, has its area mean as its
-    climatology and a spread in space. Raises StoreError for a channel without any value, for one that never departs from its
-    climatology, and for a record too short to have one.
+    The mean of a month covers all values from the middle of the previous month to the middle of the next, with weights that fall
+    linearly to 0 there, two months in total (as in WeatherBench 2, Rasp et al. 2024). A month (or hour of a month) with fewer than
+    `ENOUGH` values and less than half of the largest number takes the mean of the nearest one with more. Sums are kept in float64
+    as departures from the first step. The climatology of a constant field, such as the orography, is its area mean, and its spread is
+    spatial. Raises StoreError for a channel without any value, for a channel that never departs from its climatology, and for a record
+    that is too short.
     """
     hours = np.unique(record.hour_utc)
     hour = np.searchsorted(hours, record.hour_utc)
@@ -224,7 +225,7 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
 
 
 def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:
-    """The months, 0 to 11, whose middles come before and after each time, and the share of the way between them."""
+    """The months, 0 to 11, whose middles precede and follow each time, and the relative position between them, 0 to 1."""
     from_first = months_passed - 0.5
     before = np.floor(from_first).astype(int)
     return before % 12, (before + 1) % 12, from_first - before
@@ -243,13 +244,13 @@ def _require_spread(record: Record, spread: np.ndarray, magnitude: np.ndarray) -
     for channel, std, size in zip(record.channels, spread, magnitude, strict=True):
         if not std > SMALLEST_SPREAD * size:
             raise StoreError(
-                f"variable '{channel}' never departs from what is usual at the time of the year and day in the training period, "
+                f"variable '{channel}' never departs from its climatology in the training period, "
                 "expected it to vary. Leave it out or name a longer period."
             )
 
 
 def _fill_months(mean: np.ndarray) -> np.ndarray:
-    """Where a month and hour has no value: the same hour of the nearest month; the mean of two that are as near."""
+    """Fill months and hours without a value from the same hour of the nearest month, or the mean of two equally near."""
     filled = mean.copy()
     for distance in range(1, 7):
         neighbours = np.stack([np.roll(mean, distance, axis=0), np.roll(mean, -distance, axis=0)])

@@ -1,4 +1,4 @@
-"""What a store holds, in the words of statecast. Axes: H row, W column."""
+"""Summary of the contents of a store. Axes: H row, W column."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from scipy.special import roots_legendre
 from statecast.fields.sources.grid import Grid
 from statecast.fields.sources.record import Record
 
-SAMPLE_STEPS = 8  # times that are looked at, evenly spread
-SAMPLE_VALUES = 2_000_000  # values of a variable that are looked at, 16 MB in float64
+SAMPLE_STEPS = 8  # times that are inspected, evenly spaced
+SAMPLE_VALUES = 2_000_000  # values of a variable that are inspected, 16 MB in float64
 LISTED_GAPS = 10
-EQUAL_SPACING = 1e-3  # of the spacing: float32 coordinates differ by about 1e-5
+EQUAL_SPACING = 1e-3  # relative to the spacing: float32 coordinates differ by about 1e-5
 
 
 @dataclass(frozen=True)
 class VariableSummary:
-    """One variable. The numbers are of a sample of at most `SAMPLE_STEPS` times; the mean is weighted by cos(latitude).
+    """One variable. The numbers are computed from a sample of at most `SAMPLE_STEPS` times; the mean is weighted by cos(latitude).
 
-    missing      share of the sampled values that are NaN; None, like the others, if the variable holds no numbers
+    missing      share of sampled values that are NaN; None, like the others, if the variable is not numeric
     """
 
     name: str
@@ -42,7 +42,7 @@ class VariableSummary:
 
 @dataclass(frozen=True)
 class TimeSummary:
-    """The time axis. A gap is (last time before, first after) where a step is not `step_h` (None for one time)."""
+    """The time axis. A gap is (last time before, first time after) where a step differs from `step_h` (None for a single time)."""
 
     first: str
     last: str
@@ -54,7 +54,7 @@ class TimeSummary:
 
 @dataclass(frozen=True)
 class Description:
-    """What a store holds; rich prints it as a table, `str` gives the same as plain text."""
+    """The contents of a store; rich prints them as a table, `str` returns the same as plain text."""
 
     variables: tuple[VariableSummary, ...]
     grid: str
@@ -75,9 +75,9 @@ class Description:
 
 
 def describe(dataset: xr.Dataset) -> Description:
-    """Describe `dataset` (as `open_fields` gives it): variables, grid, times and gaps, size.
+    """Describe `dataset` (as returned by `open_fields`): variables, grid, times and gaps, size.
 
-    Reads a bounded sample (see `VariableSummary`) a time step at a time, so a store may be larger than memory.
+    Reads a sample of limited size (see `VariableSummary`), one time step at a time, so a store may be larger than memory.
     """
     record = Record(dataset, channels=(), units=())
     variables = tuple(_variable(array) for array in dataset.data_vars.values())
@@ -97,7 +97,7 @@ def _variable(array: xr.DataArray) -> VariableSummary:
 
 
 def _statistics(array: xr.DataArray) -> tuple[float | None, float | None, float | None, float | None]:
-    """Missing share, lowest, mean and highest value of a sample."""
+    """Share of missing values, and lowest, mean and highest value of a sample."""
     if array.dtype.kind not in "fiub" or array.size == 0:
         return None, None, None, None
     looked_at, seen, weight, total = 0, 0, 0.0, 0.0
@@ -116,7 +116,7 @@ def _statistics(array: xr.DataArray) -> tuple[float | None, float | None, float 
 
 
 def _row_weights(part: xr.DataArray) -> np.ndarray | float:
-    """cos(latitude) of each value, 1 without latitude."""
+    """cos(latitude) of each value; 1 without a latitude axis."""
     if "lat" not in part.dims:
         return 1.0
     weights = xr.DataArray(np.cos(np.deg2rad(part["lat"].values)), dims="lat")
@@ -124,7 +124,7 @@ def _row_weights(part: xr.DataArray) -> np.ndarray | float:
 
 
 def _sample(array: xr.DataArray) -> Iterator[xr.DataArray]:
-    """Evenly spread time steps, thinned in rows and columns (and in what other dimensions there are) if still large."""
+    """Evenly spaced time steps, thinned in rows and columns (and in any other dimensions) if still too large."""
     steps = np.unique(np.linspace(0, array.sizes.get("time", 1) - 1, SAMPLE_STEPS).round().astype(int))
     others = {d: n for d, n in array.sizes.items() if d != "time"}
     thinned = [d for d in others if d != "level"]

@@ -1,8 +1,8 @@
 """Zarr and NetCDF stores of gridded fields, opened under standard names.
 
-Whatever the store calls them, the result has the dimensions `time`, `level` (hPa, ascending), `lat` (degrees north,
-ascending) and `lon` (degrees east, ascending, 0 to 360; from below 0 for a region across Greenwich). Coordinates are
-found by CF attributes first, then by usual names.
+Whatever their names in the store, the result has the dimensions `time`, `level` (hPa, ascending), `lat` (degrees north,
+ascending) and `lon` (degrees east, ascending, 0 to 360; starting below 0 for a region across Greenwich). Coordinates are
+identified by CF attributes first, then by common names.
 """
 
 from pathlib import Path
@@ -32,24 +32,24 @@ HPA_PER_UNIT = {
     "pascal": 0.01,
     "kpa": 10.0,
 }
-LARGEST_PRESSURE_HPA = 1100.0  # levels without units that exceed it can only be Pa
+LARGEST_PRESSURE_HPA = 1100.0  # levels without units that exceed this must be in Pa
 
 
 class StoreError(ValueError):
-    """A store, or something asked of it, that can't be understood: what, expected, got, remedy."""
+    """A store or a request that cannot be interpreted; the message states the problem, what was expected and found, and the remedy."""
 
 
 class MissingStoreError(StoreError):
-    """A store that is not there."""
+    """A store that does not exist."""
 
 
 def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
-    """Open a Zarr or NetCDF store or a sample (`sample:atmosphere`, `sample:storm1996`), or take a Dataset.
+    """Open a Zarr or NetCDF store or a sample (`sample:atmosphere`, `sample:storm1996`), or accept a Dataset.
 
-    Returns a lazy Dataset under standard names: dimensions time, lat [degrees_north], lon [degrees_east] and, if there
+    Returns a lazy Dataset with standard names: dimensions time, lat [degrees_north], lon [degrees_east] and, if there
     are levels, level [hPa], each ascending.
-    Raises MissingStoreError if it does not exist, StoreError if it is no store, or has no latitude, longitude or time on one
-    dimension each.
+    Raises MissingStoreError if the store does not exist, StoreError if it is not a readable store or lacks a one-dimensional
+    latitude, longitude or time.
     """
     name = "dataset" if isinstance(store, xr.Dataset) else str(store)
     dataset = store if isinstance(store, xr.Dataset) else _open(name)
@@ -81,12 +81,12 @@ def _open(store: str) -> xr.Dataset:
         kind = "NetCDF file" if is_netcdf else "Zarr store"
         reason = str(error).strip().split("\n")[0]
         raise StoreError(
-            f"store {store}: is no {kind} that can be read ({reason}). Give a Zarr store or a NetCDF file."
+            f"store {store}: cannot be read as a {kind} ({reason}). Give a Zarr store or a NetCDF file."
         ) from error
 
 
 def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) -> str | None:
-    """The coordinate that is `axis`: one that spans a dimension of its own before any other."""
+    """The coordinate for `axis`; a coordinate with its own dimension takes precedence."""
     by_attributes = list(map(str, dataset.cf.coordinates.get(CF_KEYS[axis], [])))
     if axis == "time":
         by_attributes += map(str, dataset.cf.axes.get("T", []))
@@ -123,7 +123,7 @@ def _require_times(dataset: xr.Dataset, store: str) -> None:
     values = dataset["time"].values
     if values.size and not (values.dtype.kind == "M" or isinstance(values[0], cftime.datetime)):
         raise StoreError(
-            f"store {store}: time holds {values.dtype} and no times, expected units such as 'hours since 2000-01-01'. "
+            f"store {store}: time holds {values.dtype} instead of times, expected units such as 'hours since 2000-01-01'. "
             "Give it that attribute."
         )
 
@@ -160,13 +160,13 @@ def _with_degrees(dataset: xr.Dataset, store: str) -> xr.Dataset:
 
 
 def _unbroken(lon: np.ndarray) -> np.ndarray:
-    """Longitudes 0 to 360 of a region across Greenwich, counted on from below 0, so that neighbours stay neighbours."""
+    """Longitudes from 0 to 360; for a region across Greenwich starting below 0, so that neighbours stay neighbours."""
     ascending = np.sort(lon)
     gaps = np.diff(ascending, append=ascending[:1] + 360.0)
     widest = int(gaps.argmax()) if len(lon) else 0
     is_broken = (
         len(lon) > 1 and gaps[widest] > 1.5 * gaps[-1]
-    )  # 1.5: the gaps of a global grid are equal but for rounding
+    )  # 1.5: the gaps of a global grid are equal up to rounding
     return np.where(lon > ascending[widest], lon - 360.0, lon) if is_broken else lon
 
 
@@ -180,7 +180,7 @@ def _in_standard_order(dataset: xr.Dataset, store: str) -> xr.Dataset:
         if not index.is_unique:
             twice = index[index.duplicated()][0]
             raise StoreError(
-                f"store {store}: {axis} has {twice} twice, expected each value once. Remove the duplicates."
+                f"store {store}: {axis} contains {twice} twice, expected each value once. Remove the duplicates."
             )
         if index.is_monotonic_decreasing and len(index) > 1:
             dataset = dataset.isel({axis: slice(None, None, -1)})  # a slice is one contiguous read, an index array many

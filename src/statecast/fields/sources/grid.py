@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class Grid:
-    """Centres of the cells, both ascending; the latitudes need not be equally spaced (Gaussian grids)."""
+    """Coordinates of the cell centres, both ascending; latitudes need not be equally spaced (Gaussian grids)."""
 
     lat: Float[np.ndarray, " H"]
     lon: Float[np.ndarray, " W"]
@@ -19,25 +19,25 @@ class Grid:
         return len(self.lat), len(self.lon)
 
     def is_like(self, other: "Grid") -> bool:
-        """True if both have the same points, to a thousandth of a degree."""
+        """True if both grids have the same points, within a thousandth of a degree."""
         return self.shape == other.shape and all(
             np.allclose(mine, theirs, atol=1e-3) for mine, theirs in ((self.lat, other.lat), (self.lon, other.lon))
         )
 
     @property
     def spacing_deg(self) -> float:
-        """Mean distance of neighbouring rows in degrees; of columns, if there is one row."""
+        """Mean distance between neighbouring rows in degrees; between columns if there is only one row."""
         axis = self.lat if len(self.lat) > 1 else self.lon
         return float(np.diff(axis).mean()) if len(axis) > 1 else 1.0
 
     @property
     def column_spacing_deg(self) -> float:
-        """Mean distance of neighbouring columns in degrees; of rows, if there is one column."""
+        """Mean distance between neighbouring columns in degrees; between rows if there is only one column."""
         return float(np.diff(self.lon).mean()) if len(self.lon) > 1 else self.spacing_deg
 
     @cached_property
     def is_periodic(self) -> bool:
-        """True if the columns go round the globe: the gap across the date line is the gap between columns."""
+        """True if the columns span the globe: the gap across the date line equals the gap between columns."""
         if len(self.lon) < 2:
             return False
         gap = self.lon[0] + 360.0 - self.lon[-1]
@@ -45,11 +45,11 @@ class Grid:
 
     @property
     def box(self) -> str:
-        """Where its outermost points lie, in words."""
+        """The range of its points, as text."""
         return f"{self.lat[0]:g} to {self.lat[-1]:g} N, {self.lon[0]:g} to {self.lon[-1]:g} E"
 
     def overlaps(self, other: "Grid") -> bool:
-        """True if some place lies within cells of both, whatever turn their longitudes are counted from."""
+        """True if some place lies within cells of both grids, regardless of the origin of their longitudes."""
         (south, north), (their_south, their_north) = (_edges(g.lat, -90.0, 90.0)[[0, -1]] for g in (self, other))
         if max(south, their_south) >= min(north, their_north):
             return False
@@ -61,8 +61,8 @@ class Grid:
     def cell_area(self) -> Float[np.ndarray, "H W"]:
         """Area of each cell as a share of the sphere: Δsin(lat) Δlon / 4π. The areas of a global grid sum to 1.
 
-        Rows meet halfway between their centres. The first and last row reach the pole if it is less than a row away,
-        and else as far outwards as inwards; so do the first and last column of a regional grid.
+        Rows meet halfway between their centres. The first and last row reach the pole if it is less than one row away,
+        and otherwise extend as far outwards as inwards, as do the first and last column of a regional grid.
         """
         rows = np.diff(np.sin(np.deg2rad(np.clip(_edges(self.lat, -90.0, 90.0), -90.0, 90.0))))
         if self.is_periodic:

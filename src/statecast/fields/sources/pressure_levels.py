@@ -1,4 +1,4 @@
-"""From the layers of a model to pressure levels and the sea. Axes: L model layer (top first), P pressure level, H row, W column."""
+"""From model layers to pressure levels and mean sea level. Axes: L model layer (top first), P pressure level, H row, W column."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,14 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-# m s-2, J kg-1 K-1, R_vapour / R_dry - 1, all as in jcm
+# m s-2, J kg-1 K-1, R_vapour / R_dry - 1; all as in jcm
 GRAVITY, GAS_CONSTANT, VAPOUR = 9.81, 287.04, 0.6078
-# of T ∝ p^x where temperature falls by 6.5 K per km, as in the standard atmosphere
+# x in T ∝ p^x if temperature falls by 6.5 K per km, as in the standard atmosphere
 LAPSE_EXPONENT = 0.0065 * GAS_CONSTANT / GRAVITY
 
 
 class Column(NamedTuple):
-    """State of the model's layers at pressure `p` [Pa]; `ps` [Pa] and `phis` [m2 s-2] are those of the ground."""
+    """State of the model layers at pressure `p` [Pa]; `ps` [Pa] and `phis` [m2 s-2] are the values at the ground."""
 
     p: Float[np.ndarray, "L H W"]
     t: Float[np.ndarray, "L H W"]
@@ -26,17 +26,17 @@ class Column(NamedTuple):
 
     @property
     def t_ground(self) -> Float[np.ndarray, "H W"]:
-        """Air temperature at the ground [K], 6.5 K per km from the lowest layer; Trenberth takes its first order."""
+        """Air temperature at the ground [K], extrapolated by 6.5 K per km from the lowest layer; Trenberth uses the first-order form."""
         return self.t[-1] * (self.ps / self.p[-1]) ** LAPSE_EXPONENT
 
 
 def on_pressure_levels(column: Column, levels_hpa: Sequence[float]) -> dict[str, Float[np.ndarray, "P H W"]]:
     """t [K], u, v [m s-1], q [kg kg-1] and z [m2 s-2] on pressure levels.
 
-    Between layers linear in log pressure; z as the hydrostatic integral of that temperature, so quadratic: linear +
-    R ΔTv h w (1 - w) / 2 with h the distance of the layers in log pressure. Below the lowest layer u, v, q are held;
-    below the ground t rises by 6.5 K per km, T = T* (p / ps)^x, and z follows from it (Trenberth et al. 1993,
-    NCAR/TN-396, without their cases for ground above 2000 m).
+    Between layers, interpolation is linear in log pressure; z is the hydrostatic integral of that temperature and therefore
+    quadratic: linear + R ΔTv h w (1 - w) / 2, where h is the distance between the layers in log pressure. Below the lowest
+    layer u, v and q are constant; below the ground t increases by 6.5 K per km, T = T* (p / ps)^x, and z follows from it
+    (Trenberth et al. 1993, NCAR/TN-396, without their cases for ground above 2000 m).
     """
     t_ground = column.t_ground
     below = {"p": column.ps, "t": t_ground, "u": column.u[-1], "v": column.v[-1], "q": column.q[-1], "z": column.phis}
@@ -62,7 +62,7 @@ def _around(layers: np.ndarray, lower: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def sea_level_pressure(column: Column) -> Float[np.ndarray, "H W"]:
-    """Mean sea-level pressure [Pa]: the ground's, continued down at 6.5 K per km, less so where the air is hot or cold.
+    """Mean sea-level pressure [Pa]: surface pressure reduced at 6.5 K per km, at a smaller rate where the air is hot or cold.
 
     ps exp[ Φs / (R T*) (1 - y / 2 + y² / 3) ],  y = x Φs / (R T*)      Trenberth et al. 1993, NCAR/TN-396
     """

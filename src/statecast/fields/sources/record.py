@@ -1,4 +1,4 @@
-"""The record of one stream: its channels over a period, read a window at a time.
+"""The record of one stream: its channels over a period, read one window at a time.
 
 Axes: T time, V channel, H row, W column.
 """
@@ -17,14 +17,14 @@ from statecast.fields.streams import Channel, Stream
 
 KNOWN_DIMENSIONS = ("time", "level", "lat", "lon")
 UNKNOWN_UNITS = "unknown"
-IN_MEMORY_GIB = 2.0  # a record up to this size is read once and kept; a larger one is read window by window
+IN_MEMORY_GIB = 2.0  # a record up to this size is read once and kept in memory; a larger one is read window by window
 
 
 @dataclass(frozen=True)
 class Record:
-    """Channels of a stream along the time of a store. Make one with `Record.open`.
+    """Channels of a stream over the times of a store, created by `Record.open`.
 
-    Variables without time, such as the orography, are the same at each step; `static` names them.
+    Variables without a time dimension, such as the orography, are the same at each step; `static` lists them.
     """
 
     dataset: xr.Dataset
@@ -35,9 +35,9 @@ class Record:
 
     @classmethod
     def open(cls, dataset: xr.Dataset, stream: Stream, period: tuple[str, str] | None = None) -> "Record":
-        """The stream's channels in `dataset` (as `open_fields` gives it), in `period` (see `select_period`).
+        """The stream's channels in `dataset` (as returned by `open_fields`), in `period` (see `select_period`).
 
-        Raises StoreError for a variable or level that the store lacks and for a period without data.
+        Raises StoreError for a variable or level missing from the store and for a period without data.
         """
         channels = stream_channels(dataset, stream)
         static = tuple(name for name in stream.variables if "time" not in dataset[name].dims)
@@ -56,7 +56,7 @@ class Record:
 
     @property
     def changes(self) -> bool:
-        """Whether any of its variables has a time; a stream of an orography alone has none."""
+        """True if any variable depends on time; false, for example, for a stream of orography alone."""
         return any(channel.variable not in self.static for channel in self.channels)
 
     @cached_property
@@ -65,7 +65,7 @@ class Record:
 
     @cached_property
     def hours(self) -> Float[np.ndarray, " T"]:
-        """Hours since the first step, in the record's own calendar."""
+        """Hours since the first step, in the calendar of the record."""
         times = self.dataset["time"].values
         return np.array(
             [
@@ -89,28 +89,28 @@ class Record:
 
     @cached_property
     def months_passed(self) -> Float[np.ndarray, " T"]:
-        """Months of the year that have passed at each step, 0 to 12: 0.5 is the middle of January, in any calendar."""
+        """Months elapsed since the start of the year at each step, 0 to 12: 0.5 is the middle of January, in any calendar."""
         time = self.dataset["time"].dt
         return (time.month - 1 + (time.day - 1 + self.hour_utc / 24) / time.days_in_month).values
 
     @cached_property
     def year_fraction(self) -> Float[np.ndarray, " T"]:
-        """Share of the year that has passed, 0 to 1, in the record's own calendar (360-day years too)."""
+        """Elapsed fraction of the year, 0 to 1, in the calendar of the record (including 360-day years)."""
         time = self.dataset["time"].dt
         return ((time.dayofyear - 1 + self.hour_utc / 24) / time.days_in_year).values
 
     @cached_property
     def step_h(self) -> float:
-        """Hours between steps: the most frequent distance. Raises StoreError if there is one step only."""
+        """Hours between steps: the most frequent interval. Raises StoreError if there is only one step."""
         if len(self) < 2:
-            raise StoreError("the period holds one time step, expected at least two. Name a longer period.")
+            raise StoreError("the period has only one time step, expected at least two. Name a longer period.")
         distances, counts = np.unique(np.diff(self.hours).round(6), return_counts=True)
         return float(distances[counts.argmax()])
 
     def starts(self, steps: int) -> np.ndarray:
-        """Indices where `steps` time steps follow one another without a gap.
+        """Indices at which `steps` consecutive time steps without a gap begin.
 
-        Raises StoreError if there is none.
+        Raises StoreError if there are none.
         """
         gaps = np.abs(np.diff(self.hours) - self.step_h) > 1e-3
         gaps_before = np.concatenate([[0], np.cumsum(gaps)])
@@ -118,15 +118,15 @@ class Record:
         starts = first[gaps_before[first + steps - 1] == gaps_before[first]]
         if len(starts) == 0:
             raise StoreError(
-                f"the period has {len(self)} time steps of {self.step_h:g} h and no {steps} of them without a gap, "
-                "as one window needs. Name a longer period or a shorter window."
+                f"the period has {len(self)} time steps of {self.step_h:g} h, but no {steps} consecutive ones without a gap, "
+                "which a window needs. Name a longer period or a shorter window."
             )
         return starts
 
     def read(
         self, steps: slice, rows: slice = slice(None), columns: np.ndarray | None = None
     ) -> Float[np.ndarray, "T V H W"]:
-        """Values in the units of the store, float32, NaN where missing; `columns` may run across the date line."""
+        """Values in the units of the store, float32, NaN where missing; `columns` may cross the date line."""
         columns = np.arange(self.grid.shape[1]) if columns is None else columns
         if self.in_memory is not None:
             return self.in_memory[steps, :, rows][..., columns]
@@ -149,9 +149,9 @@ def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.n
 
 
 def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
-    """The channels of `stream` in a store: a variable with levels has one for each level of the stream.
+    """The channels of `stream` in a store: a variable with levels has one channel per level of the stream.
 
-    Raises StoreError for what the store lacks, naming what it has.
+    Raises StoreError for a variable or level missing from the store, listing those it has.
     """
     channels: list[Channel] = []
     for variable in stream.variables:
@@ -189,7 +189,7 @@ def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]
     known = ", ".join(f"{p:g}" for p in have)
     if not stream.levels:
         raise StoreError(
-            f"variable '{variable}' has levels and the stream names none. Levels: {known}. Name the ones you want."
+            f"variable '{variable}' has levels, but the stream names none. Levels: {known}. Name the ones you want."
         )
     for level in stream.levels:
         if level not in have:
@@ -201,14 +201,14 @@ def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]
 
 
 def variables_of(dataset: xr.Dataset, stream: Stream) -> xr.Dataset:
-    """The stream's variables, with the times of the dataset also where none of them has time."""
+    """The stream's variables, with the times of the dataset even if none of the variables has a time dimension."""
     return dataset[list(stream.variables)].assign_coords(time=dataset["time"])
 
 
 def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
     """Times from the first to the last of `period`, both inclusive; a date means the whole day, a year the whole year.
 
-    Raises StoreError if the period is empty or can't be read as times.
+    Raises StoreError if the period is empty or cannot be parsed as times.
     """
     first, last = (str(t) for t in period)
     times = dataset.indexes["time"]
@@ -220,7 +220,7 @@ def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
         ) from error
     if selected.sizes["time"] == 0:
         raise StoreError(
-            f"period {first} to {last}: holds no data. The store has {times[0]} to {times[-1]}. "
+            f"period {first} to {last}: contains no data. The store covers {times[0]} to {times[-1]}. "
             "Name a period inside it."
         )
     return selected

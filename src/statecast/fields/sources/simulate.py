@@ -1,7 +1,7 @@
 """A simulated global atmosphere, written as it runs. Axes: L model layer (top first), P pressure level, H row, W column.
 
-The model is that of `simulator`. After each chunk its state is saved beside the store, so a run that was killed goes on where it was and
-ends as if nothing had happened.
+The model is that of `simulator`. After each chunk its state is saved next to the store, so a killed run resumes at that point and
+gives the same result as an uninterrupted one.
 """
 
 import json
@@ -30,11 +30,11 @@ from statecast.fields.sources.simulator import (
 
 CHUNK_FRAMES = 56
 FILL = -32768
-WITHOUT_CHANGES: dict[str, Any] = {"physics": {}, "restart_days": 0.0}  # what records of before do not tell
+WITHOUT_CHANGES: dict[str, Any] = {"physics": {}, "restart_days": 0.0}  # options that older records do not contain
 
 
 class Packing(NamedTuple):
-    """How a variable is stored: 16-bit codes over a fixed range, so that all chunks agree, wider than weather can be."""
+    """How a variable is stored: 16-bit codes over a fixed range that is the same for all chunks and wider than any weather."""
 
     standard_name: str
     long_name: str
@@ -55,7 +55,7 @@ class Packing(NamedTuple):
 
     @property
     def offset(self) -> float:
-        return self.lowest + 32767 * self.scale  # in this form the code of a lowest value of 0 decodes to exactly 0
+        return self.lowest + 32767 * self.scale  # in this form, the code for a lowest value of 0 decodes to exactly 0
 
 
 PACKING = {
@@ -86,33 +86,33 @@ def simulate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Simulate `days` of global weather from `start` (UTC) into a CF Zarr v3 store at `out`, and return its path.
+    """Simulate `days` of global weather from `start` (UTC), write it to a CF Zarr v3 store at `out`, and return its path.
 
-    The first frame is at `start`, then one each `interval_h`; the model starts `spin_up_days` before, from an
-    isothermal atmosphere at rest, so the season is right; after two months the winds are not yet. `seed` (below
-    2**31) places the disturbance of that rest: other seeds are other weather in the same climate. `truncation` T21, T31 or
-    T42 has 32 x 64, 48 x 96 or 64 x 128 points (Gaussian latitudes). Orography, land and the mean year of sea surface,
-    ice, snow and soil are jcm's T30 climatology, interpolated. `levels_hpa` lie within 30 to 1050. As in jcm the air
-    weighs 1000 hPa in the mean, 15 hPa more than the Earth's, so sea-level pressure is higher by that.
+    The first frame is at `start`, followed by one every `interval_h` hours. The model starts `spin_up_days` earlier from an
+    isothermal atmosphere at rest, so that the season is right; after two months the winds are not yet in equilibrium. `seed` (below
+    2**31) places the initial disturbance: different seeds give different weather in the same climate. `truncation` T21, T31 or
+    T42 has 32 x 64, 48 x 96 or 64 x 128 points (Gaussian latitudes). Orography, land and the mean annual cycle of sea surface,
+    ice, snow and soil are interpolated from jcm's T30 climatology. `levels_hpa` must be within 30 to 1050. As in jcm, the mean
+    surface pressure is 1000 hPa, 15 hPa more than the Earth's, so sea-level pressure is higher by the same amount.
 
-    `physics` are parameters of SPEEDY that differ from jcm's, by scheme and name (`convection.trcnv`: 12): another model of the same
-    world. With `restart_days` that model starts again every so many days, the first time one interval before `start`, from the state of
-    the run that has all other options but jcm's own physics, which runs beside it: what it then does wrong is the error of a forecast by an
-    imperfect model, and the first frame is one of `interval_h` hours.
-    The store tells how many hours since by `forecast_period`. Restarts meet the other run only if both are made on the same machine:
-    weather amplifies the rounding of another one.
+    `physics` changes parameters of SPEEDY from jcm's values, by scheme and name (`convection.trcnv`: 12), which gives a different model of
+    the same world. With `restart_days`, this model restarts at that interval, first one `interval_h` before `start`, from the state of a
+    reference run alongside it, with jcm's own physics and otherwise the same options. The difference between the two is then the error
+    of a forecast by an imperfect model, and the first frame is a forecast of `interval_h` hours. `forecast_period` in the store gives the
+    hours since the last restart. Restarts reproduce a separate reference run only if both are made on the same machine: weather amplifies
+    differences in rounding.
 
-    Dimensions time, level [hPa], lat, lon, all ascending. On levels: t [K], u, v [m s-1], q [kg kg-1], z [m2 s-2].
-    Without: t2m [K] (the near-surface temperature of SPEEDY), msl [Pa], tprate [kg m-2 s-1], both of the last model
-    step; static: orog [m], lsm [1] as the model sees them. Values are instantaneous, packed to int16 with the fixed
-    ranges of `PACKING`; a value outside stops the run. What lies below the ground is extrapolated: see
+    Dimensions: time, level [hPa], lat, lon, all ascending. On levels: t [K], u, v [m s-1], q [kg kg-1], z [m2 s-2].
+    Without levels: t2m [K] (the near-surface temperature of SPEEDY), msl [Pa], tprate [kg m-2 s-1], both of the last model
+    step. Static: orog [m], lsm [1], as used by the model. Values are instantaneous, packed to int16 with the fixed
+    ranges of `PACKING`; a value outside its range stops the run. Values below the ground are extrapolated: see
     `on_pressure_levels` and `sea_level_pressure`.
 
-    A run that was killed and is called again with the same options goes on from the last full chunk of `chunk_frames`
-    frames (56, or the next that ends at a restart). If the store is finished, nothing is done. `overwrite` starts anew.
+    A killed run that is called again with the same options resumes from the last complete chunk of `chunk_frames` frames
+    (by default 56, or the next number that ends at a restart). A finished store is left unchanged. `overwrite` starts again.
 
-    Raises SimulationError: for an option out of range, if jcm is not installed, if `out` holds something else or a run
-    with other options, if the state of an unfinished run is missing, and if the model leaves the range of plausible
+    Raises SimulationError for an option out of range, if jcm is not installed, if `out` holds something else or a run
+    with other options, if the state of an unfinished run is missing, or if the model leaves the range of plausible
     weather.
     """
     store, levels = Path(out), tuple(sorted(float(level) for level in levels_hpa))
@@ -134,14 +134,14 @@ def simulate(
     if recorded is not None and not overwrite:
         _refuse_other_options(store, recorded, asdict(options))
         if _is_finished(store, state, options):
-            console.print(f"store {store}: is finished already, nothing to do.", soft_wrap=True, highlight=False)
+            console.print(f"store {store}: is already finished, nothing to do.", soft_wrap=True, highlight=False)
             return store
     atmosphere = _simulator(options)
     if recorded is None or overwrite:
         _start(store, state, options, atmosphere)
     else:
         _refuse_other_options(store, recorded, {"jcm": atmosphere.version})
-    # also what was just saved: so a run that goes on executes the very program that one in its first go does
+    # load even a state that was just saved, so that a resumed run executes the same program as a new one
     atmosphere.load(state)
     _run(store, state, options, atmosphere, console)
     state.unlink()
@@ -149,7 +149,7 @@ def simulate(
 
 
 def _whole_restarts(restart_days: float, interval_h: int) -> int:
-    """Frames of a chunk: the usual number, made longer to end at a restart."""
+    """Frames per chunk: the default number, rounded up to end at a restart."""
     apart = round(restart_days * 24 / interval_h) if 0 < restart_days < math.inf and interval_h > 0 else 1
     return -(-CHUNK_FRAMES // max(1, apart)) * max(1, apart)
 
@@ -162,21 +162,21 @@ def _simulator(options: SimulationOptions) -> Simulator:
 
 
 def _start(store: Path, state: Path, options: SimulationOptions, atmosphere: Simulator) -> None:
-    # a removal that is cut short must not leave half a store under its name; what it left aside goes now
+    # an interrupted removal must not leave half a store under its name; its remains are removed now
     aside = store.with_name(f".{store.name}.overwritten")
     if aside.exists():
         shutil.rmtree(aside)
     if store.exists():
         store.replace(aside)
         shutil.rmtree(aside)
-    atmosphere.save(state)  # first: a store with all its frames and no state beside it is finished
+    atmosphere.save(state)  # first: a store with all its frames and no saved state counts as finished
     _create(store, options, atmosphere)
 
 
 def _run(store: Path, state: Path, options: SimulationOptions, atmosphere: Simulator, console: Console) -> None:
     group = zarr.open_group(store, mode="r+")
     done, total, days_per_interval = atmosphere.intervals, options.spin_up + options.frames, options.interval_h / 24
-    for array in _arrays_in_time(group):  # drop frames that were written after the state was last saved
+    for array in _arrays_in_time(group):  # drop frames written after the state was last saved
         array.resize((max(0, done - options.spin_up), *array.shape[1:]))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("simulated days,")
     with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=console, disable=console.quiet) as bar:
@@ -201,7 +201,7 @@ def _run(store: Path, state: Path, options: SimulationOptions, atmosphere: Simul
 def pack(values: Float[np.ndarray, "*grid"], packing: Packing) -> Int[np.ndarray, "*grid"]:
     """16-bit codes, -32767 to 32767; `code * scale + offset` is within half a `scale` of the value.
 
-    Raises SimulationError for a value outside of the range or not a number: nothing is clipped.
+    Raises SimulationError for a value outside the range or NaN: nothing is clipped.
     """
     low, high = np.min(values), np.max(values)
     if not (packing.lowest <= low and high <= packing.highest):
@@ -216,7 +216,7 @@ def _packed_frame(
     try:
         return {name: pack(fields[name], packing) for name, packing in PACKING.items()}
     except SimulationError as error:
-        remedy = "Take values nearer to jcm's own, or another seed." if options.physics else "Take another seed."
+        remedy = "Use values closer to jcm's own, or another seed." if options.physics else "Use another seed."
         message = f"store {store}: the model became unstable on day {day:g}: {error}. {remedy}"
         raise SimulationError(message) from None
 
@@ -273,7 +273,7 @@ def _provenance(options: SimulationOptions, version: str) -> dict[str, Any]:
 
 
 def _arrays_in_time(group: zarr.Group) -> list[zarr.Array]:
-    # time last: a frame counts when it has one
+    # time last: a frame is complete once it has a time
     period = ["forecast_period"] if "forecast_period" in group else []
     return [cast(zarr.Array, group[name]) for name in (*PACKING, *period, "time")]
 
@@ -294,16 +294,16 @@ def _recorded_options(store: Path) -> dict[str, Any]:
     try:
         return WITHOUT_CHANGES | json.loads(str(zarr.open_group(store, mode="r").attrs["simulation"]))
     except (OSError, KeyError, ValueError):
-        raise SimulationError(f"store {store}: exists and is no simulated record. Give another path.") from None
+        raise SimulationError(f"store {store}: exists but is not a simulated record. Give another path.") from None
 
 
 def _refuse_other_options(store: Path, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     asked = json.loads(json.dumps(asked))
     differ = [name for name, value in asked.items() if recorded.get(name) != value]
     if differ:
-        options = ", ".join(f"{name} {recorded.get(name)} (asked: {asked[name]})" for name in differ)
+        options = ", ".join(f"{name} {recorded.get(name)} (requested: {asked[name]})" for name in differ)
         raise SimulationError(
-            f"store {store}: was made with {options}. Ask for these, give another path, or overwrite."
+            f"store {store}: was made with {options}. Request these options, give another path, or overwrite."
         )
 
 

@@ -1,4 +1,4 @@
-"""The simulated atmosphere: jcm's model, what makes a run of it the one that it is, and runs that start again from another's states.
+"""The simulated atmosphere: jcm's model, the options that define a run, and runs that restart from the states of another.
 
 The model is jcm (optional extra `sim`): SPEEDY physics on the spectral core dinosaur, in JAX. It needs no download.
 Axes: H row, W column.
@@ -23,20 +23,20 @@ from statecast.fields.sources.pressure_levels import (
     sea_level_pressure,
 )
 
-# the atmosphere at rest that a run starts from, and its mean surface pressure, both jcm's own
+# temperature and mean surface pressure of the initial atmosphere at rest, both jcm's own
 REST_K, REST_PA = 288.0, 1e5
-# truncation: step of the model; 30 min is jcm's own, a finer grid needs less
+# model time step by truncation; 30 min is jcm's own, a finer grid needs a shorter one
 TIME_STEP_MIN = {21: 30, 31: 30, 42: 20}
 LEVELS_HPA = 30.0, 1050.0  # the middle of the model's top layer is at 25 hPa
 
 
 class SimulationError(ValueError):
-    """A simulation that can't be made, continued or written as asked; the message says why and what to do."""
+    """A simulation that cannot be run, resumed or written as requested; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """What makes a simulated record the one that it is; `simulate` says what each means."""
+    """The options that define a simulated record; see `simulate` for their meaning."""
 
     truncation: int
     days: float
@@ -60,18 +60,22 @@ class SimulationOptions:
             ("truncation", self.truncation in TIME_STEP_MIN, f"one of {', '.join(map(str, TIME_STEP_MIN))}"),
             ("interval_h", self.interval_h > 0 and 24 % self.interval_h == 0, "whole hours that divide 24"),
             ("days", frames >= 1 and frames % 1 == 0, f"a positive {whole[2:]}"),
-            ("seed", 0 <= self.seed < 2**31, "of 0 to 2147483647"),
+            ("seed", 0 <= self.seed < 2**31, "0 to 2147483647"),
             ("spin_up_days", self.spin_up_days >= 0, "0 or more"),
             ("chunk_frames", self.chunk_frames > 0, "1 or more"),
             ("restart_days", apart >= 0 and apart % 1 == 0, f"0, or {whole}"),
             ("physics", all(map(math.isfinite, self.physics.values())), "finite numbers"),
-            ("physics", bool(self.physics) or not apart, "a parameter that is changed: restarts alone change nothing"),
+            (
+                "physics",
+                bool(self.physics) or not apart,
+                "at least one changed parameter: restarts alone have no effect",
+            ),
             (
                 "chunk_frames",
                 not apart or self.chunk_frames % apart == 0,
-                f"a multiple of the {apart:g} between restarts",
+                f"a multiple of the {apart:g} frames between restarts",
             ),
-            ("levels_hpa", levels_fit, f"one or more different levels of {low:g} to {high:g} hPa"),
+            ("levels_hpa", levels_fit, f"one or more distinct levels from {low:g} to {high:g} hPa"),
         )
         for name, holds, expected in rules:
             if not holds:
@@ -92,13 +96,13 @@ class SimulationOptions:
 
     @property
     def model_start(self) -> str:
-        """One interval before the first frame less the spin-up: each frame is the end of an interval."""
+        """One interval and the spin-up before the first frame: each frame is the end of an interval."""
         before = timedelta(days=self.spin_up_days, hours=self.interval_h)
         return (datetime.fromisoformat(self.start) - before).isoformat()
 
 
 class Simulator(Protocol):
-    """A simulated world and its clock: `intervals` have passed since it started."""
+    """A simulated world and its clock: `intervals` counts the intervals since it started."""
 
     version: str
     lat: np.ndarray
@@ -119,10 +123,10 @@ class Simulator(Protocol):
 
 
 class Atmosphere:
-    """jcm's model and its clock: `intervals` of `interval_h` have passed since it started."""
+    """jcm's model and its clock: `intervals` counts the intervals of `interval_h` since it started."""
 
     def __init__(self, options: SimulationOptions) -> None:
-        """Builds the model at rest. Raises SimulationError if jcm is not installed, or has no such parameter of its physics."""
+        """Build the model at rest. Raises SimulationError if jcm is not installed, or if its physics has no such parameter."""
         try:
             import jcm
             from jcm.forcing import ForcingData
@@ -135,7 +139,7 @@ class Atmosphere:
             raise SimulationError(message) from None
         climatology = resources.files("jcm") / "data" / "bc" / "t30" / "clim"
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"jcm\.")  # of xarray and pandas, about how jcm calls them
+            warnings.filterwarnings("ignore", module=r"jcm\.")  # from xarray and pandas, about the way jcm calls them
             coords = get_speedy_coords(spectral_truncation=options.truncation)
             terrain = TerrainData.from_file(climatology / "terrain.nc", coords)
             self._forcing = ForcingData.from_file(climatology / "forcing.nc", coords=coords, align_mode="wrap_year")
@@ -154,12 +158,12 @@ class Atmosphere:
         self._sigma = np.asarray(coords.vertical.centers, float)[:, None, None]
 
     def _phis(self) -> np.ndarray:
-        """Geopotential of the dynamics' ground [m2 s-2], lon first; `terrain.phis0` is truncated otherwise: 1 km off."""
+        """Surface geopotential of the dynamics [m2 s-2], lon first; `terrain.phis0` is truncated differently and is 1 km off."""
         orography = self._model.coords.horizontal.to_nodal(self._model.dycore.primitive.orography)
         return np.asarray(orography, float) * GRAVITY
 
     def _at_rest(self, seed: int) -> Any:
-        """jcm's isothermal state and mass of air (`REST_PA`), but balanced over the orography, so without a shock."""
+        """jcm's isothermal state and mass of air (`REST_PA`), but balanced over the orography to avoid an initial shock."""
         state, grid = self._model.initial_state(random_seed=seed), self._model.coords.horizontal
         height = self._phis() / (GAS_CONSTANT * REST_K)
         weight = np.cos(np.asarray(grid.latitudes, float))
@@ -167,19 +171,19 @@ class Atmosphere:
         return state.replace(log_surface_pressure=state.log_surface_pressure - grid.to_modal((height + surplus)[None]))
 
     def advance(self) -> None:
-        """One interval on."""
+        """Advance by one interval."""
         interval = f"{self.interval_h} hours"
         self._last = self._model.resume(forcing=self._forcing, save_interval=interval, total_time=interval)
         self.intervals += 1
 
     def go_on_from(self, other: "Atmosphere") -> None:
-        """Take over the state and the clock of another, which keeps them."""
+        """Copy the state and the clock of another model, which is unchanged."""
         state = other._model.run_state
         self._model.restore_state(state.dynamics, state.physics, time=state.time, step=state.step)
         self.intervals = other.intervals
 
     def fields(self, levels_hpa: Sequence[float]) -> dict[str, np.ndarray]:
-        """The variables of `simulate.PACKING` now, on levels `P H W` or `H W`, in their units."""
+        """The current variables of `simulate.PACKING`, with axes `P H W` on levels and `H W` otherwise, in their units."""
         dynamics, physics = self._last.dynamics, self._last.physics
         ps = _rows_first(dynamics.normalized_surface_pressure[0]) * REST_PA
         names = ("temperature", "u_wind", "v_wind", "specific_humidity", "geopotential")
@@ -190,16 +194,16 @@ class Atmosphere:
         return {**on_pressure_levels(column, levels_hpa), **surface, "msl": sea_level_pressure(column)}
 
     def save(self, path: Path) -> None:
-        """Writes the state aside and renames it to `path`."""
+        """Write the state to a temporary file and rename it to `path`."""
         from jcm.checkpoint import save_checkpoint
 
         save_checkpoint(self._model, path)
 
     def load(self, path: Path) -> None:
-        """Continues from a saved state. Raises SimulationError if it is missing or can't be read."""
+        """Continue from a saved state. Raises SimulationError if it is missing or unreadable."""
         from jcm.checkpoint import load_checkpoint
 
-        remedy = "The run can't go on without: put it back, or start anew with overwrite."
+        remedy = "The run cannot resume without it: restore it, or start again with overwrite."
         if not path.exists():
             raise SimulationError(f"state {path}: is missing. {remedy}")
         try:
@@ -209,9 +213,9 @@ class Atmosphere:
 
 
 class Restarted:
-    """A model that starts again every few days from the state of another, which runs beside it.
+    """A model that restarts every few days from the state of another model running alongside it.
 
-    The other's state alone is kept: runs are stopped and continued at restarts (`SimulationOptions.chunk_frames`).
+    Only the other model's state is saved: runs are stopped and resumed at restarts (`SimulationOptions.chunk_frames`).
     """
 
     def __init__(self, model: Atmosphere, other: Atmosphere, options: SimulationOptions) -> None:
@@ -226,7 +230,7 @@ class Restarted:
         return self._other.intervals
 
     def advance(self) -> None:
-        """One interval on: in the spin-up the other alone."""
+        """Advance by one interval; during the spin-up, only the other model."""
         frame = self.intervals - self._options.spin_up
         if frame >= 0:
             if frame % self._options.restart == 0:
@@ -236,7 +240,7 @@ class Restarted:
 
 
 def _changed(parameters: Any, changes: Mapping[str, float]) -> Any:
-    """Parameters of SPEEDY, some of them changed. Raises SimulationError for one that there isn't, with those there are."""
+    """Parameters of SPEEDY, some of them changed. Raises SimulationError for an unknown parameter, listing the known ones."""
     import jax.numpy as jnp
 
     known = {
@@ -246,7 +250,9 @@ def _changed(parameters: Any, changes: Mapping[str, float]) -> Any:
         if jnp.issubdtype(jnp.result_type(getattr(getattr(parameters, scheme.name), parameter.name)), jnp.floating)
     }
     if unknown := sorted(set(changes) - known):
-        raise SimulationError(f"physics {unknown[0]}: is no parameter of SPEEDY. It has: {', '.join(sorted(known))}.")
+        raise SimulationError(
+            f"physics {unknown[0]}: is not a parameter of SPEEDY. Known parameters: {', '.join(sorted(known))}."
+        )
     for name, value in changes.items():
         scheme, parameter = name.split(".")
         changed = replace(getattr(parameters, scheme), **{parameter: jnp.array(float(value))})
@@ -259,7 +265,7 @@ def _rows_first(field: Any) -> np.ndarray:
 
 
 def read_date(text: str) -> str:
-    """A date as ISO 8601. Raises SimulationError if it is none, or has a time zone."""
+    """A date in ISO 8601 format. Raises SimulationError if it is not a date, or has a time zone."""
     try:
         date = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The store of each stream: one for all, or some with a store of their own, at the times that all of them have."""
+"""The store of each stream: a common store, or separate stores for some streams, at the times common to all."""
 
 from collections.abc import Collection, Mapping
 from functools import reduce
@@ -10,18 +10,18 @@ import xarray as xr
 from statecast.fields.sources.fields import StoreError, open_fields
 
 Stores = Mapping[str, xr.Dataset]
-"""Fields by stream, as `open_fields` gives them, all with the same times."""
+"""Fields by stream, as returned by `open_fields`, all with the same times."""
 
 
 def open_stores(
     data: str | Path | xr.Dataset, streams: Collection[str], own: Mapping[str, str | xr.Dataset]
 ) -> dict[str, xr.Dataset]:
-    """Open the store of each stream: its `own`, or `data`. Times that one of them lacks are left out of all.
+    """Open the store of each stream: its `own`, or `data`. Times missing in one store are dropped from all.
 
-    Raises StoreError as `open_fields` does, for a store of a stream that there isn't, and for stores that share no time.
+    Raises StoreError as `open_fields` does, for a store of an unknown stream, and for stores without common times.
     """
     if unknown := [name for name in own if name not in streams]:
-        raise StoreError(f"a store is given for stream {unknown[0]}, which there isn't. Streams: {', '.join(streams)}.")
+        raise StoreError(f"a store is given for the unknown stream {unknown[0]}. Streams: {', '.join(streams)}.")
     opened = {name: open_fields(store) for name, store in own.items()}
     if missing := [name for name in streams if name not in own]:
         opened |= dict.fromkeys(missing, open_fields(data))
@@ -37,7 +37,7 @@ def open_stores(
 
 
 def _at(dataset: xr.Dataset, times: object) -> xr.Dataset:
-    """The dataset at some of its times: one contiguous read where they follow one another."""
+    """The dataset at some of its times; one contiguous read if they are consecutive."""
     index = dataset.indexes["time"].get_indexer(times)
     if np.array_equal(index, np.arange(index[0], index[-1] + 1)):
         return dataset.isel(time=slice(index[0], index[-1] + 1))

@@ -1,6 +1,6 @@
 """Gridded fields as tokens: anomalies in units of their standard deviation, with coordinates.
 
-Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, G value in it and around it, C coordinate, B any leading axes.
+Axes: T time, V channel, H row, W column, K lag, N token, P value in a token, G value in a token and margin, C coordinate, B leading axes.
 """
 
 import math
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import nn
 
 from statecast.axes import SURFACE_PRESSURE_HPA, column_names
@@ -22,16 +22,16 @@ from statecast.fields.tokenizers.patches import check_patch, join_patches, split
 from statecast.fields.tokenizers.windows import Place, whole_domain
 from statecast.streams import Tokens
 
-LARGEST_LOG = 20.0  # e^20 scales: what an untrained model may answer stays a number
+LARGEST_LOG = 20.0  # e^20 scales: keeps the answers of an untrained model finite
 
 
 @dataclass(frozen=True)
 class FieldTokenizer:
-    """Reads windows of a record as tokens, and writes tokens as fields.
+    """Converts windows of a record to tokens, and tokens to fields.
 
     value = (f(field) - f(climatology(time of the year, hour, place))) / std of such anomalies in the training period
 
-    with f(x) = x, or log(1 + x / scale) for what has a `log_scale`, whose anomalies are then differences of logarithms, without a unit.
+    where f(x) = x, or log(1 + x / scale) for variables with a `log_scale`, whose anomalies are dimensionless differences of logarithms.
     """
 
     stream: Stream
@@ -39,7 +39,7 @@ class FieldTokenizer:
 
     @classmethod
     def fit(cls, stream: Stream, record: Record, reference: Reference | None = None) -> "FieldTokenizer":
-        """With the statistics of a record: give it the training period only. `reference` and errors as of `fit_climatology`."""
+        """Fit the statistics to a record of the training period only. For `reference` and errors, see `fit_climatology`."""
         tokenizer = cls(stream, fit_climatology(record, reference))
         if not stream.log_scale:
             return tokenizer
@@ -62,7 +62,7 @@ class FieldTokenizer:
 
     @property
     def groups(self) -> int:
-        """Tokens at each place and time: 1, or one a level."""
+        """Tokens at each place and time: 1, or one per level."""
         return 1 if self.stream.levels_share_token else len(self.stream.levels)
 
     @cached_property
@@ -109,11 +109,11 @@ class FieldTokenizer:
         return len(self.climatology.channels) // self.groups, steps, rows * columns
 
     def correlation(self) -> Float[np.ndarray, "V K"]:
-        """Of anomalies with those K steps before, for each channel of a token; the mean over levels if each has its own tokens."""
+        """Correlation of anomalies with those K steps earlier, for each channel of a token; mean over levels if each has its own tokens."""
         return self.climatology.correlation.reshape(-1, self.groups, self.climatology.correlation.shape[1]).mean(axis=1)
 
     def channel_order(self) -> np.ndarray:
-        """Order of the channels along V of a token array: by level first if each level has its own tokens."""
+        """Order of the channels along V in a token array: by level first if each level has its own tokens."""
         channels = np.arange(len(self.climatology.channels))
         return channels if self.groups == 1 else channels.reshape(-1, self.groups).T.reshape(-1)
 
@@ -141,7 +141,7 @@ class FieldTokenizer:
         return np.where(self.is_logarithmic, logs, plain)
 
     def slope(self, fields: Float[np.ndarray, "*B V H W"]) -> Float[np.ndarray, "*B V H W"]:
-        """Change of fields for one unit of their token values: ∂field / ∂value."""
+        """Change of the fields per unit of their token values: ∂field / ∂value."""
         return self._scale() * np.where(self.is_logarithmic, np.maximum(fields, 0) + self._log_scale, 1.0)
 
     def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
@@ -161,11 +161,11 @@ class FieldTokenizer:
     def to_fields(
         self, anomalies: Float[np.ndarray, "E T V H W"], usual: Float[np.ndarray, "T V H W"]
     ) -> Float[np.ndarray, "E T V H W"]:
-        """Members' anomalies added to what is usual; no member of what was never negative in training is negative."""
+        """Anomalies of the members added to the climatology; channels that were never negative in training stay non-negative."""
         fields = anomalies + usual
         if self.stream.log_scale:
             logs = np.minimum(anomalies + np.log1p(np.maximum(usual, 0) / self._log_scale), LARGEST_LOG)
-            with np.errstate(invalid="ignore"):  # inf * 0, where it is not taken
+            with np.errstate(invalid="ignore"):  # inf * 0, where the result is not used
                 fields = np.where(self.is_logarithmic, self._log_scale * np.expm1(logs), fields)
         for channel in np.flatnonzero(self.climatology.lowest >= 0):
             if (fields[:, :, channel] < 0).any():
@@ -174,16 +174,19 @@ class FieldTokenizer:
 
     def from_anomalies(self, fields: Float[np.ndarray, "T V H W"]) -> Float[torch.Tensor, "N P"]:
         """The inverse of `to_anomalies`: anomalies in the units of the channels as token values."""
-        return torch.from_numpy(split_patches(self._scaled(fields), self.stream.patch, self.groups))
+        return self.cut(self._scaled(fields))
+
+    def cut(self, fields: Shaped[np.ndarray, "T V H W"]) -> Shaped[torch.Tensor, "N P"]:
+        """Fields over a window as values of tokens, in units of their own."""
+        return torch.from_numpy(split_patches(fields[:, self.channel_order()], self.stream.patch, self.groups))
 
     def with_margin(self, fields: Float[np.ndarray, "T V H W"], *, periodic: bool) -> Float[torch.Tensor, "N G"]:
-        """As `from_anomalies`, with what lies around each token, see `split_with_margin`."""
-        return torch.from_numpy(
-            split_with_margin(self._scaled(fields), self.stream.patch, self.groups, periodic=periodic)
-        )
+        """As `from_anomalies`, with a margin around each token, see `split_with_margin`."""
+        ordered = self._scaled(fields)[:, self.channel_order()]
+        return torch.from_numpy(split_with_margin(ordered, self.stream.patch, self.groups, periodic=periodic))
 
     def _scaled(self, fields: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "T V H W"]:
-        return (fields / self._scale())[:, self.channel_order()].astype(np.float32)
+        return (fields / self._scale()).astype(np.float32)
 
     def coordinates(self, record: Record, place: Place) -> Float[torch.Tensor, "N C"]:
         """The centre of each token along `field_axes`; the offset counts from the first step of the window."""
@@ -238,9 +241,9 @@ def solar_time_rad(
 
 
 def non_negative(members: Float[np.ndarray, "E *grid"], iterations: int = 6) -> Float[np.ndarray, "E *grid"]:
-    """Members max(x - s, 0), with s such that their mean stays what it was (or 0, if that was negative).
+    """Members max(x - s, 0), where s preserves their mean (or gives 0 if the mean was negative).
 
-    Cutting negative rain off alone would make every ensemble mean too wet. Newton's method: the mean is piecewise linear in s.
+    Only truncating negative rain would make every ensemble mean too wet. Newton's method is used: the mean is piecewise linear in s.
     """
     target = np.maximum(members.mean(axis=0), 0.0)
     shift = np.zeros_like(target)

@@ -1,6 +1,6 @@
-"""What a stream that is asked of others starts from: their anomalies, interpolated to its points.
+"""First guess of a stream that is estimated from others: their anomalies, interpolated to its points.
 
-Axes: T time, V channel, H row, W column, I, J those of a target, N token, P value, M month, D hour of the day.
+Axes: T time, V channel, H row, W column, I, J row and column of a target, N token, P value, M month, D hour of the day.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from statecast.fields.tokenizers.fields import FieldTokenizer
 from statecast.fields.tokenizers.windows import Place
 from statecast.streams import Window
 
-SIGNED = 0.01  # of an anomaly: rain of -1e-9 mm is rounding, and rain is still never negative
+SIGNED = 0.01  # of the anomalies' standard deviation: rain of -1e-9 mm is rounding and does not count as negative
 
 
 def read_window(
     tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
 ) -> Window:
-    """The tokens of every stream at its place, with the first guess of those that have one."""
+    """The tokens of every stream at its place, with the first guess for streams that have one."""
     window = {name: tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
     for name in window:
         if tokenizers[name].stream.first_guess:
@@ -39,12 +39,12 @@ def read_window(
 def first_guess(
     name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
 ) -> tuple[Float[np.ndarray, "T V H W"], Float[np.ndarray, "T V H W"]]:
-    """The guessed fields of a stream at its place and what is usual there, in its units.
+    """The first guess of a stream at its place, and its climatology there, in its units.
 
     guess = climatology there + bilinear interpolation of (field - climatology) of the other stream
 
-    so that a difference between the two climatologies, as mountains make it, is no error of the guess. Where nothing was observed, and for
-    channels without a first guess, the climatology.
+    so that a difference between the two climatologies, for example over mountains, is not an error of the guess. Where nothing was
+    observed, and for channels without a first guess, the guess is the climatology.
     """
     tokenizer, place = tokenizers[name], places[name]
     usual = tokenizer.usual(records[name], place)
@@ -66,9 +66,9 @@ def guess_gradient(
     places: Mapping[str, Place],
     gradient: Float[np.ndarray, "T V H W"],
 ) -> dict[str, Float[np.ndarray, "T V H W"]]:
-    """What a gradient for the guess of a stream is for the streams that it comes from, all in normalised units: `first_guess` transposed.
+    """Gradient for the source streams from one for a stream's first guess, in normalised units: the transpose of `first_guess`.
 
-    0 for what was not observed, and where the guess is cut off at 0 or there is none.
+    The gradient is 0 for unobserved values, where the guess is truncated at 0, and where there is no guess.
     """
     tokenizer = tokenizers[name]
     guess, _ = first_guess(name, tokenizers, records, places)
@@ -89,15 +89,15 @@ def guess_gradient(
 
 
 def _window(record: Record, place: Place) -> tuple[Float[np.ndarray, "T V H W"], Grid]:
-    """What a record has at a place, and its grid there."""
+    """The values of a record at a place, and its grid there."""
     steps = slice(place.start, place.start + place.steps)
     return record.read(steps, place.rows, place.columns), part_of(record.grid, place)
 
 
 def reference_of(name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record]) -> Reference:
-    """The streams that a stream is guessed from, at its points, as a reference of its climatology: see `fit_climatology`.
+    """The source streams of a first guess, at the points of the stream, as a reference for its climatology: see `fit_climatology`.
 
-    The records have the same times. 0 for channels without a first guess.
+    All records must have the same times. Channels without a first guess are 0.
     """
     grid, channels = records[name].grid, records[name].channels
     pairs = [(source, *np.array(p).T) for source, p in guessed_channels(name, tokenizers).items()]
@@ -120,9 +120,9 @@ def reference_of(name: str, tokenizers: Mapping[str, FieldTokenizer], records: M
 
 
 def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dict[str, list[tuple[int, int]]]:
-    """For each stream that a first guess comes from: pairs of a channel of stream `name` and one of the other's.
+    """For each source stream of a first guess: pairs of a channel of stream `name` and a channel of the source.
 
-    Raises StoreError for a stream, variable or level that is guessed from and isn't there, and for other units.
+    Raises StoreError if the source stream, variable or level does not exist, or if the units differ.
     """
     climatology = tokenizers[name].climatology
     pairs: dict[str, list[tuple[int, int]]] = {}
@@ -150,22 +150,22 @@ def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dic
 
 
 def part_of(grid: Grid, place: Place) -> Grid:
-    """The grid of a window; longitudes go on rising where it crosses the date line."""
+    """The grid of a window; longitudes keep increasing across the date line."""
     lon = grid.lon[place.columns]
     return Grid(grid.lat[place.rows], np.unwrap(lon, period=360.0) if len(lon) else lon)
 
 
 def bilinear(fields: Float[np.ndarray, "*B H W"], grid: Grid, target: Grid) -> Float[np.ndarray, "*B I J"]:
-    """Fields at the points of another grid, linear in latitude and longitude; beyond the outermost rows and columns the nearest.
+    """Fields at the points of another grid, linear in latitude and longitude; beyond the outermost rows and columns the nearest point.
 
-    Raises StoreError for a target that lies outside of the grid by more than the distance of two points.
+    Raises StoreError for a target that extends beyond the grid by more than two grid spacings.
     """
     found = interpolation(grid, target) @ fields.reshape(-1, np.prod(grid.shape)).T
     return found.T.reshape(*fields.shape[:-2], *target.shape).astype(fields.dtype)
 
 
 def interpolation(grid: Grid, target: Grid) -> sparse.csr_array:
-    """The matrix (I J, H W) of `bilinear`: the weights of the four points around each one of the target. Raises as it does."""
+    """The matrix (I J, H W) of `bilinear`: weights of the four points around each target point. Raises the same errors."""
     require_covered(target, grid)
     lon = np.append(grid.lon, grid.lon[0] + 360.0) if grid.is_periodic else grid.lon
     rows, columns = _linear(grid.lat, target.lat), _linear(lon, _longitudes_near(grid, target))
@@ -177,7 +177,7 @@ def interpolation(grid: Grid, target: Grid) -> sparse.csr_array:
 
 
 def _linear(axis: Float[np.ndarray, " H"], points: Float[np.ndarray, " I"]) -> sparse.csr_array:
-    """Weights (I, H) of linear interpolation along an axis; beyond its ends the nearest."""
+    """Weights (I, H) of linear interpolation along an axis; beyond its ends the nearest point."""
     if len(axis) == 1:
         return sparse.csr_array(np.ones((len(points), 1)))
     knots = np.concatenate([axis[:1], axis, axis[-1:]])
@@ -185,7 +185,7 @@ def _linear(axis: Float[np.ndarray, " H"], points: Float[np.ndarray, " I"]) -> s
 
 
 def _longitudes_near(grid: Grid, target: Grid) -> Float[np.ndarray, " J"]:
-    """Those of the target, of the turn that the grid counts from; of a region those beyond its nearer edge."""
+    """Longitudes of the target in the 360° range of the grid; for a regional grid, continued beyond the nearer edge."""
     wanted = grid.lon[0] + (target.lon - grid.lon[0]) % 360.0
     if grid.is_periodic:
         return wanted
@@ -193,7 +193,7 @@ def _longitudes_near(grid: Grid, target: Grid) -> Float[np.ndarray, " J"]:
 
 
 def require_covered(target: Grid, grid: Grid) -> None:
-    """Raises StoreError for a target that lies outside of the grid by more than the distance of two points."""
+    """Raises StoreError for a target that extends beyond the grid by more than two grid spacings."""
     wanted = _longitudes_near(grid, target)
     rows, columns = (float(np.diff(axis).max()) if len(axis) > 1 else 1.0 for axis in (grid.lat, grid.lon))
     south, north = target.lat[0] < grid.lat[0] - 2 * rows, target.lat[-1] > grid.lat[-1] + 2 * rows
@@ -202,6 +202,6 @@ def require_covered(target: Grid, grid: Grid) -> None:
     )
     if south or north or outside:
         raise StoreError(
-            f"covers {target.box}, expected a part of the grid that it is guessed from, which covers {grid.box}. "
+            f"covers {target.box}, expected a part of the grid of its first guess, which covers {grid.box}. "
             "Give stores of the same region, or cut the finer one."
         )

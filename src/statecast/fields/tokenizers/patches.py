@@ -1,7 +1,7 @@
-"""Fields cut into space-time patches and joined again, to the bit.
+"""Fields cut into space-time patches and joined again without loss.
 
 Axes: T time, V channel, H row, W column of the field; N token = (group, time, row, column) of the patch grid; P value
-inside a token = (channel, time, row, column); G the same inside a token and a margin of its own size on each side.
+inside a token = (channel, time, row, column); G the same inside a token with a margin of the same size on each side.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ Patch = tuple[int, int, int]
 
 
 def split_patches(fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: int = 1) -> Shaped[np.ndarray, "N P"]:
-    """Cut into tokens; with `groups` > 1 the channels are split among that many tokens at each place.
+    """Cut into tokens; with `groups` > 1, the channels are divided among that many tokens at each place.
 
     Raises ValueError if the patch does not divide the field or the groups do not divide the channels.
     """
@@ -27,9 +27,9 @@ def split_patches(fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: i
 def split_with_margin(
     fields: Shaped[np.ndarray, "T V H W"], patch: Patch, groups: int = 1, *, periodic: bool
 ) -> Shaped[np.ndarray, "N G"]:
-    """Cut as `split_patches` does, but with the rows and columns around each token, as many on each side as it has: SIDES times its extent.
+    """As `split_patches`, but with a margin of the token's own rows and columns on each side, so SIDES times its extent.
 
-    Beyond the borders of the field the nearest point serves, or what is on the other side of a `periodic` one.
+    Beyond the borders of the field, the nearest point is used, or the opposite side of a `periodic` field.
     """
     check_patch(fields.shape, patch, groups)
     t, h, w = patch
@@ -44,7 +44,7 @@ def split_with_margin(
 def margin_index(
     shape: tuple[int, int, int, int], patch: Patch, groups: int, token: int, *, periodic: bool
 ) -> Int[np.ndarray, " G"]:
-    """Where the values that `split_with_margin` gives a token lie in a flattened field of `shape`."""
+    """Positions, in a flattened field of `shape`, of the values that `split_with_margin` gives to a token."""
     t, h, w = patch
     steps, channels, rows, columns = shape
     in_group = channels // groups
@@ -63,7 +63,7 @@ def margin_index(
 def join_patches(
     tokens: Shaped[np.ndarray, "N P"], patch: Patch, shape: tuple[int, int, int, int], groups: int = 1
 ) -> Shaped[np.ndarray, "T V H W"]:
-    """The inverse of `split_patches`: fields of `shape` (T, V, H, W). Raises ValueError as it does."""
+    """The inverse of `split_patches`: fields of `shape` (T, V, H, W). Raises ValueError under the same conditions."""
     check_patch(shape, patch, groups)
     t, h, w = patch
     steps, channels, rows, columns = shape
@@ -83,6 +83,6 @@ def check_patch(shape: tuple[int, ...], patch: Patch, groups: int = 1) -> None:
             )
     if channels % groups:
         raise ValueError(
-            f"{groups} tokens a place cannot share {channels} channels evenly, expected a multiple of {groups}. "
+            f"{groups} tokens per place cannot share {channels} channels evenly, expected a multiple of {groups}. "
             "Give each variable every level."
         )

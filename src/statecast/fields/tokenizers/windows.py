@@ -1,4 +1,4 @@
-"""Where a window lies: the whole domain, or a random neighbourhood whose centre is uniform on the sphere."""
+"""Positions of windows: the whole domain, or a random neighbourhood whose centre is uniform on the sphere."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +10,12 @@ from jaxtyping import Float
 from statecast.fields.sources import Grid
 from statecast.fields.tokenizers.patches import Patch
 
+SEED = 0  # of the places where neighbourhoods are verified: the same in every run
+
 
 @dataclass(frozen=True)
 class Place:
-    """A window: its first time step, number of steps, rows, and columns (which may run across the date line)."""
+    """A window: its first time step, number of steps, rows, and columns (which may cross the date line)."""
 
     start: int
     steps: int
@@ -27,9 +29,9 @@ def whole_domain(grid: Grid, start: int, steps: int) -> Place:
 
 
 def window_around(place: Place, of: Grid, grid: Grid, shape: tuple[int, int]) -> Place:
-    """The window of another grid of `shape` (rows, columns) around the centre of `place`, a window of the grid `of`.
+    """The window of `shape` (rows, columns) on another grid around the centre of `place`, a window of the grid `of`.
 
-    Where it would cross an edge it ends there.
+    A window that would cross an edge of the grid is shifted to end there.
     """
     if shape == grid.shape:
         return whole_domain(grid, place.start, place.steps)
@@ -38,7 +40,7 @@ def window_around(place: Place, of: Grid, grid: Grid, shape: tuple[int, int]) ->
     lon = np.unwrap(of.lon[place.columns], period=360.0).mean()
     centres = np.convolve(grid.lat, np.full(rows, 1 / rows), mode="valid")
     first_row = int(np.abs(centres - lat).argmin())
-    middle = grid.lon[0] + (columns - 1) / 2 * grid.column_spacing_deg  # of a window that begins at the first column
+    middle = grid.lon[0] + (columns - 1) / 2 * grid.column_spacing_deg  # of a window that starts at the first column
     turn = lon - middle
     turn = turn % 360.0 if grid.is_periodic else (turn + 180.0) % 360.0 - 180.0
     first_column = round(turn / grid.column_spacing_deg)
@@ -49,7 +51,7 @@ def window_around(place: Place, of: Grid, grid: Grid, shape: tuple[int, int]) ->
 
 
 def same_size(extent: tuple[int, int], of: Grid, grid: Grid, patch: Patch) -> tuple[int, int]:
-    """Rows and columns of `grid` that cover as many degrees as `extent` does on the grid `of`: whole tokens, at least one."""
+    """Rows and columns of `grid` that cover the same number of degrees as `extent` on the grid `of`: whole tokens, at least one."""
     rows = extent[0] * of.spacing_deg / grid.spacing_deg
     columns = extent[1] * of.column_spacing_deg / grid.column_spacing_deg
     return _whole_tokens(rows, patch[1], grid.shape[0]), _whole_tokens(columns, patch[2], grid.shape[1])
@@ -60,12 +62,12 @@ def _whole_tokens(points: float, size: int, most: int) -> int:
 
 
 def smallest_domain(grids: Mapping[str, Grid]) -> str:
-    """The stream on whose grid windows are drawn: the one that covers the least of the sphere, the first of several."""
+    """The stream on whose grid windows are drawn: the one with the smallest area on the sphere; the first if several are equal."""
     return min(grids, key=lambda name: _covered(grids[name]))
 
 
 def largest_domain(grids: Mapping[str, Grid]) -> str:
-    """The stream whose grid covers the most of the sphere, the first of several."""
+    """The stream whose grid has the largest area on the sphere; the first if several are equal."""
     return max(grids, key=lambda name: _covered(grids[name]))
 
 
@@ -77,10 +79,10 @@ def _covered(grid: Grid) -> float:
 class WindowSampler:
     """Draws windows of `steps` time steps and `extent` (rows, columns); the whole domain if `extent` is None.
 
-    The centre of a neighbourhood is uniform on the part of the sphere that the cells of the grid cover. A centre closer
-    to an edge than half the extent gets the window that ends at the edge: windows don't cross the poles, so points near
-    one are seen by fewer distinct windows, none is seen twice in one. Columns are periodic if the grid goes round the
-    globe.
+    The centre of a neighbourhood is uniform on the part of the sphere covered by the cells of the grid. A centre closer
+    to an edge than half the extent gets the window that ends at the edge: windows do not cross the poles, so points near
+    a pole occur in fewer distinct windows, but never twice in the same window. Columns are periodic if the grid spans
+    the globe.
 
     Raises ValueError if the extent exceeds the grid.
     """
@@ -99,12 +101,12 @@ class WindowSampler:
 
     @cached_property
     def _area_up_to_row(self) -> Float[np.ndarray, " H"]:
-        """Share of the domain's area in each row and those before it; the last is 1."""
+        """Cumulative share of the domain's area up to each row; the last value is 1."""
         area = self.grid.cell_area.sum(axis=1).cumsum()
         return area / area[-1]
 
     def draw(self, generator: np.random.Generator) -> Place:
-        """A window; two or three numbers are drawn from `generator`."""
+        """Draw a window, using one to three random numbers from `generator`."""
         start = int(generator.choice(self.starts))
         if self.extent is None:
             return whole_domain(self.grid, start, self.steps)
@@ -174,3 +176,10 @@ class Windows:
     def whole(self, start: int, steps: int) -> dict[str, Place]:
         """The whole domain of each stream."""
         return {name: whole_domain(grid, start, steps) for name, grid in self.grids.items()}
+
+    def drawn(self, start: int, steps: int) -> dict[str, Place]:
+        """The whole domain of each stream, or a neighbourhood drawn as in training: a function of `start` alone."""
+        if self.is_whole:
+            return self.whole(start, steps)
+        place = self.sampler(np.array([start]), steps).draw(np.random.default_rng([SEED, start]))
+        return self.around(place)

@@ -1,4 +1,4 @@
-"""The records that ship with statecast; their licence and provenance stand in README.md beside them."""
+"""The records that ship with statecast; their licence and provenance are in the README.md next to them."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -12,5 +12,5 @@ SAMPLES = {
 
 
 def sample_path(name: str) -> Path:
-    """Where the sample `name` lies (one of `SAMPLES`). Raises KeyError for another name."""
+    """Path of the sample `name` (one of `SAMPLES`). Raises KeyError for any other name."""
     return Path(str(files(__name__).joinpath(SAMPLES[name])))

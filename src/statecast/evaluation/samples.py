@@ -1,0 +1,204 @@
+"""Verification of any model on whole samples: how well it answers the question of its task, token by token.
+
+Axes: S sample, N asked token, V category, E member of the head, P value in a token.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+
+from statecast.answer import predict_question
+from statecast.domain import Cases
+from statecast.evaluation.loop import Scored, verify_cases
+from statecast.evaluation.progress import progress_bar
+from statecast.evaluation.scores import Means, ensemble_scores
+from statecast.evaluation.verification import LabelAxis, Verification, write_scores
+from statecast.labels import LabelCodec
+from statecast.models import Prediction
+from statecast.models.heads import almost_fair_crps
+from statecast.outputs import new_output
+from statecast.streams import UNKNOWN, Asks, Question, Tokens, Window
+from statecast.trained import ModelError, TrainedModel, load
+
+TRAINING_CASES = 500  # that the baseline is estimated from, spread evenly
+
+
+@dataclass(frozen=True)
+class SampleEvaluation:
+    """What an evaluation leaves: its directory, what was verified, and the answers about labels."""
+
+    out: Path
+    verifications: Sequence[Verification]
+    answers: xr.Dataset
+
+
+def evaluate_samples(
+    run: str | Path | TrainedModel,
+    data: str | None = None,
+    period: tuple[str, str] | None = None,
+    out: str | Path = "evaluation",
+    *,
+    against: str | Path | TrainedModel | None = None,
+    decorrelation: float = 0.0,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> SampleEvaluation:
+    """Verify a model on samples that its training did not see; write `scores.json` and `answers.nc` into `out`.
+
+    data, period  the record and the part of it, in the words of the domain; None: the validation split of the model's recipe
+    against       another model that is asked the same
+    decorrelation  how far apart samples have to lie to be independent, in the units of `Cases.positions`; 0: all are independent
+
+    log_score  mean of -log p(code), in nats: 0 is perfect, and what is not below that of the baseline has learned nothing
+    accuracy   share of the codes that the most probable category has right
+    rmse       of the mean of the head's members
+    crps       of the head's members, which stand for quantiles
+
+    Labels are scored in their own units, other values in units of the codec's normalisation. The baseline `marginal` gives every token the
+    same answer: the frequency of each code, or the distribution of the values, in the training split. `answers.nc` holds for each label
+    stream what the model says of each sample. Raises ModelError where there is no split to verify on.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    models = {"model": trained}
+    if against is not None:
+        models["against"] = against if isinstance(against, TrainedModel) else load(against)
+    source = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)
+    if source is None or len(source.cases()) == 0:
+        raise ModelError("there is no sample to verify on. Name a period that holds some.")
+    answers: dict[str, list[np.ndarray]] = {}
+    cases, marginals = source.cases(), _marginals(trained)
+    with progress_bar("evaluation", progress) as show_progress:
+        verifications = verify_cases(
+            range(len(cases)),
+            lambda number: _scored(models, marginals, number, cases[number], answers),
+            positions=cases.positions if decorrelation else None,
+            decorrelation=decorrelation,
+            scores=sample_scores,
+            progress=show_progress,
+        )
+    labelled = _labelled(cases, answers, trained.codecs)
+    with new_output(out, overwrite=overwrite) as directory:
+        directory.mkdir()
+        write_scores(verifications, directory)
+        labelled.to_netcdf(directory / "answers.nc")
+    return SampleEvaluation(Path(out), verifications, labelled)
+
+
+def sample_scores(means: Means, members: int) -> dict[str, Float[np.ndarray, "*A"]]:
+    """Log score and accuracy of codes, RMSE and CRPS of values: those that the statistics allow."""
+    of_codes = {name: means[name] for name in ("log_score", "accuracy") if name in means}
+    return of_codes | ensemble_scores(means, members)
+
+
+def _scored(
+    models: Mapping[str, TrainedModel],
+    marginals: Mapping[str, Prediction],
+    number: int,
+    window: Window,
+    answers: dict[str, list[np.ndarray]],
+) -> Iterator[Scored]:
+    """The scores of each forecast of one sample; what the model says of labels is appended to `answers`."""
+    first = next(iter(models.values()))
+    question = first.recipe.task.complete(window, number)
+    said = {key: predict_question(model, question) for key, model in models.items()}
+    for name, asked in question.queries.items():
+        codec = first.codecs[name]
+        forecasts = {key: predictions[name] for key, predictions in said.items()}
+        if question.asks == "tokens":
+            forecasts["marginal"] = marginals[name]
+        task = question_name(first, question, name)
+        for key, prediction in forecasts.items():
+            statistics = token_scores(prediction, asked, question.asks, codec)
+            arrays = {metric: np.array([value]) for metric, value in statistics.items()}
+            members = 1 if prediction.members is None else prediction.members.shape[-2]
+            yield Scored(task, key, (LabelAxis("stream", {"stream": (name,)}),), arrays, members)
+        if isinstance(codec, LabelCodec):
+            answers.setdefault(name, []).append(_answer(said["model"][name], codec))
+
+
+def question_name(trained: TrainedModel, question: Question, name: str) -> str:
+    """The kind of the task, and the stream where several are asked."""
+    kind = str(trained.recipe.task.kind)
+    return kind if len(question.queries) == 1 else f"{kind} {name}"
+
+
+def token_scores(said: Prediction, asked: Tokens, asks: Asks, codec: Any) -> dict[str, float]:
+    """Means over the asked tokens of one sample, weighted by `Tokens.weight`."""
+    weight = torch.ones(len(asked)) if asked.weight is None else asked.weight
+    found: dict[str, float] = {}
+    if said.logits is not None and asked.codes is not None:
+        logits = said.logits[0, : len(asked)].expand(len(asked), -1).cpu()
+        if asks == "replaced":  # one logit: for having been replaced
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=-1)
+        known = (asked.codes != UNKNOWN) * weight
+        right = (logits.argmax(dim=-1) == asked.codes).float()
+        nats = -logits.log_softmax(dim=-1).gather(-1, asked.codes.clamp(min=0)[:, None])[:, 0]
+        found |= {"log_score": _mean(nats, known), "accuracy": _mean(right, known)}
+    if said.members is not None:
+        scale = codec.std if isinstance(codec, LabelCodec) else 1.0
+        members = said.members[0, : len(asked)].expand(len(asked), -1, -1).cpu() * scale
+        truth, known = asked.values * scale, asked.observed * weight[:, None]
+        found["squared_error"] = _mean((members.mean(dim=-2) - truth) ** 2, known)
+        if members.shape[-2] > 1:
+            found["crps"] = _mean(almost_fair_crps(members, truth, fairness=0.0), known)
+    return found
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor) -> float:
+    total = weight.sum().item()
+    return (values * weight).sum().item() / total if total > 0 else float("nan")
+
+
+def _marginals(trained: TrainedModel) -> dict[str, Prediction]:
+    """For each stream the same answer about every token: frequencies of the codes and quantiles of the values of the training split."""
+    source = trained.domain.open(trained.recipe, "train", trained.codecs)
+    assert source is not None
+    cases = source.cases()
+    chosen = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), TRAINING_CASES)).round().astype(int))
+    windows = [cases[int(number)] for number in chosen]
+    found = {}
+    for name in trained.recipe.task.asked_streams(trained.codecs):
+        tokens = [window[name] for window in windows]
+        found[name] = _marginal(tokens, trained.model.head.members)
+    return found
+
+
+def _marginal(samples: Sequence[Tokens], members: int) -> Prediction:
+    spec = samples[0].spec
+    logits = quantiles = None
+    if spec.vocabulary:
+        codes = torch.cat([tokens.codes for tokens in samples if tokens.codes is not None])
+        counts = torch.bincount(codes[codes != UNKNOWN], minlength=spec.vocabulary) + 1.0  # Laplace: none is impossible
+        logits = counts.log()[None, None]
+    if spec.size:
+        values = torch.cat([torch.where(tokens.observed, tokens.values, torch.nan) for tokens in samples])
+        at = (torch.arange(members) + 0.5) / members
+        quantiles = torch.nanquantile(values, at, dim=0)[None, None]
+    return Prediction(quantiles, None, logits)
+
+
+def _answer(said: Prediction, codec: LabelCodec) -> np.ndarray:
+    """Probability of each class, or the members of a number in its unit."""
+    if said.logits is not None:
+        return said.logits[0, 0].softmax(dim=-1).cpu().numpy()
+    assert said.members is not None
+    return codec.numbers(said.members[0, 0, :, 0].cpu().numpy())
+
+
+def _labelled(cases: Cases, answers: Mapping[str, Sequence[np.ndarray]], codecs: Mapping[str, Any]) -> xr.Dataset:
+    coords: dict[str, Any] = {"sample": list(cases.labels)}
+    variables: dict[str, Any] = {}
+    for name, values in answers.items():
+        codec = codecs[name]
+        if codec.classes:
+            coords[f"{name}_class"] = list(codec.classes)
+            variables[f"{name}_probability"] = (("sample", f"{name}_class"), np.stack(values), {"units": "1"})
+        else:
+            variables[name] = (("sample", "number"), np.stack(values), {"units": codec.units})
+    return xr.Dataset(variables, coords)

@@ -1,0 +1,133 @@
+"""Labels of a record of fields: a class or a number for each time, from a table.
+
+Axes: T time of the record.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cftime
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import Field
+
+from statecast.fields.tokenizers import Place
+from statecast.labels import LabelCodec, LabelError
+from statecast.streams import StreamOptions, Tokens
+
+READERS = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+
+
+class LabelStream(StreamOptions):
+    """A class or a number of each window, asked as a stream of one token."""
+
+    labels: str = Field(description="table of labels: a CSV, Parquet or NetCDF file with a time for each label")
+    column: str = Field(description="column, or variable, that holds the labels")
+    time: str = Field("time", description="column, or coordinate, that holds their times")
+    target: Literal["class", "number"] = Field(
+        "class", description="class: the labels are names; number: they are measured"
+    )
+    at: Literal["first", "middle", "last"] = Field("last", description="step of a window whose time its label has")
+
+
+@dataclass(frozen=True)
+class LabelSeries:
+    """The label of each time of a record, None where the table has none."""
+
+    codec: LabelCodec
+    values: Sequence[Any]
+
+    @property
+    def stream(self) -> LabelStream:
+        assert isinstance(self.codec.stream, LabelStream)
+        return self.codec.stream
+
+    def of(self, place: Place) -> Any:
+        """The label of a window."""
+        return self.values[self._step(place.start, place.steps)]
+
+    def tokens(self, place: Place) -> Tokens:
+        return self.codec.tokens(self.of(place))
+
+    def is_known(self, starts: np.ndarray, steps: int) -> np.ndarray:
+        """Which windows have a label."""
+        return np.array([self.values[self._step(int(start), steps)] is not None for start in starts], dtype=bool)
+
+    def _step(self, start: int, steps: int) -> int:
+        return start + {"first": 0, "middle": steps // 2, "last": steps - 1}[self.stream.at]
+
+
+def read_labels(stream: LabelStream, times: Any) -> list[Any]:
+    """The label of each of `times`, an index of a record in its own calendar; None where the table has none.
+
+    Raises LabelError for a table that can't be read, a column that it lacks, a time that is there twice, or a table that shares no time
+    with the record.
+    """
+    path = Path(stream.labels)
+    if not path.is_file():
+        raise LabelError(f"labels {path}: there is no such file. Give a CSV, Parquet or NetCDF file.")
+    known = _read_netcdf(stream, path) if path.suffix in (".nc", ".nc4") else _read_table(stream, path)
+    keys = _in_calendar(known[stream.time], times, path)
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise LabelError(f"labels {path}: the time {twice} has several labels, expected one. Keep one of them.")
+    values = {key: None if pd.isna(value) else value for key, value in zip(keys, known[stream.column], strict=True)}
+    found = [values.get(time) for time in times]
+    if all(value is None for value in found):
+        raise LabelError(
+            f"labels {path}: none of its times, {keys[0]} to {keys[-1]}, is a time of the record, which has {times[0]} to {times[-1]}. "
+            "Give each label a time that the record has."
+        )
+    return found
+
+
+def _read_table(stream: LabelStream, path: Path) -> Mapping[str, Sequence[Any]]:
+    if path.suffix not in READERS:
+        raise LabelError(f"labels {path}: ends in '{path.suffix}', expected .csv, .parquet or .nc.")
+    try:
+        table = READERS[path.suffix](path)
+    except (OSError, ValueError, ImportError) as error:
+        raise LabelError(f"labels {path}: can't be read ({str(error).splitlines()[0]}).") from error
+    for column in (stream.time, stream.column):
+        if column not in table.columns:
+            raise LabelError(
+                f"labels {path}: has no column '{column}'. Columns: {', '.join(map(str, table.columns))}. Name one."
+            )
+    return {column: table[column].tolist() for column in (stream.time, stream.column)}
+
+
+def _read_netcdf(stream: LabelStream, path: Path) -> Mapping[str, Sequence[Any]]:
+    try:
+        with xr.open_dataset(path) as dataset:
+            for name in (stream.time, stream.column):
+                if name not in dataset.variables:
+                    raise LabelError(
+                        f"labels {path}: has no variable '{name}'. Variables: {', '.join(map(str, dataset.variables))}. Name one."
+                    )
+            values = dataset[stream.column]
+            if values.dims != (stream.time,):
+                raise LabelError(f"labels {path}: '{stream.column}' is on {values.dims}, expected ('{stream.time}',).")
+            return {stream.time: dataset[stream.time].values.tolist(), stream.column: values.values.tolist()}
+    except OSError as error:
+        raise LabelError(f"labels {path}: can't be read ({str(error).splitlines()[0]}).") from error
+
+
+def _in_calendar(texts: Sequence[Any], times: Any, path: Path) -> list[Any]:
+    """Times of a table in the calendar of the record."""
+    try:
+        if isinstance(times, pd.DatetimeIndex):
+            return list(pd.DatetimeIndex(pd.to_datetime(pd.Series(texts))).as_unit(times.unit))
+        return [time if isinstance(time, cftime.datetime) else _cftime(str(time), times.calendar) for time in texts]
+    except (ValueError, TypeError) as error:
+        raise LabelError(
+            f"labels {path}: its times can't be read ({str(error).splitlines()[0]}). Write 2001-02-03T06:00."
+        ) from error
+
+
+def _cftime(text: str, calendar: str) -> cftime.datetime:
+    date, _, clock = text.replace("T", " ").partition(" ")
+    clock = (clock or "00:00:00") + ("" if clock.count(":") == 2 or not clock else ":00")
+    return cftime.datetime.strptime(f"{date} {clock}", "%Y-%m-%d %H:%M:%S", calendar=calendar)

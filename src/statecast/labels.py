@@ -1,0 +1,103 @@
+"""Labels: a class or a number of each sample, as a stream of one token. Fine-tuning to a label is a task that asks for this stream.
+
+Axes: N token (1), P value (1 for a number, none for a class).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from statecast.streams import UNKNOWN, StreamOptions, Tokens, TokenSpec
+
+LARGEST_CLASSES = 1000  # distinct texts beyond it are no classes
+
+
+class LabelError(ValueError):
+    """Labels that can't be learned from, or that the model does not know."""
+
+
+@dataclass(frozen=True)
+class LabelCodec:
+    """Classes as codes, or numbers in units of their standard deviation about their mean, both of the training split.
+
+    classes  names in the order of the codes; none for a number
+    """
+
+    stream: StreamOptions
+    classes: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+    units: str = "1"
+
+    @classmethod
+    def fit(cls, stream: StreamOptions, values: Sequence[Any], *, is_class: bool, units: str = "1") -> "LabelCodec":
+        """From the labels of the training split, None where a sample has none. Raises LabelError for labels that are all alike."""
+        known = [value for value in values if not _is_missing(value)]
+        distinct = sorted({str(value) for value in known})
+        if len(distinct) < 2:
+            raise LabelError(
+                f"the training split has the label {distinct[0] if distinct else 'of no sample'} alone, expected two different ones at "
+                "least. Name a longer training split or another column."
+            )
+        if not is_class:
+            numbers = np.array(known, float)
+            return cls(stream, (), float(numbers.mean()), float(numbers.std()), units)
+        if len(distinct) > LARGEST_CLASSES:
+            raise LabelError(
+                f"the column has {len(distinct)} different texts, expected at most {LARGEST_CLASSES} classes. Name another column."
+            )
+        return cls(stream, tuple(distinct))
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(vocabulary=len(self.classes)) if self.classes else TokenSpec(size=1)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return () if self.classes else ("value",)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return self.classes
+
+    def tokens(self, value: Any) -> Tokens:
+        """The one token of a sample. Raises LabelError for a class that training did not know."""
+        spec = self.spec
+        missing = _is_missing(value)
+        codes = None
+        if self.classes:
+            if not missing and str(value) not in self.classes:
+                raise LabelError(
+                    f"label {value}: the model learned the classes {', '.join(self.classes)}. Use one of them."
+                )
+            codes = torch.tensor([UNKNOWN if missing else self.classes.index(str(value))])
+        number = 0.0 if missing or self.classes else (float(value) - self.mean) / self.std
+        values = torch.full((1, spec.size), number)
+        observed = torch.full((1, spec.size), not missing)
+        return Tokens(values, torch.zeros(1, 0), observed, spec, codes=codes).numbered()
+
+    def numbers(self, values: np.ndarray) -> np.ndarray:
+        """Normalised values in the unit of the label."""
+        return values * self.std + self.mean
+
+    def save(self, directory: Path, name: str) -> None:
+        facts = {"classes": self.classes, "mean": self.mean, "std": self.std, "units": self.units}
+        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+
+    @classmethod
+    def load(cls, stream: StreamOptions, directory: Path, name: str) -> "LabelCodec":
+        facts: Mapping[str, Any] = json.loads((directory / f"{name}.json").read_text())
+        return cls(stream, tuple(facts["classes"]), facts["mean"], facts["std"], facts["units"])
+
+    def calibrate(self, anchor: nn.Module | None) -> None:
+        """A label has no statistics beside its own."""
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and np.isnan(value))

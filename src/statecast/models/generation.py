@@ -1,0 +1,180 @@
+"""Generation one token after the other, with a cache of keys and values.
+
+Axes: B sample, N token, M visible token, L position, P value in a token, V category, W width, H head, D value inside a head.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from statecast.models.attention import GeometricAttention, Geometry
+from statecast.models.blocks import DecoderBlock, EncoderBlock
+from statecast.models.heads import Prediction
+from statecast.models.state_model import StateModel, rank_of, visible_keys
+from statecast.streams import Tokens, Window, concatenate
+
+
+@dataclass
+class KeysAndValues:
+    """What one attention keeps of the tokens so far; None before the first."""
+
+    key: Float[Tensor, "B H M D"] | None = None
+    value: Float[Tensor, "B H M D"] | None = None
+
+    def append(self, key: Float[Tensor, "B H N D"], value: Float[Tensor, "B H N D"]) -> None:
+        self.key = key if self.key is None else torch.cat([self.key, key], dim=2)
+        self.value = value if self.value is None else torch.cat([self.value, value], dim=2)
+
+
+@dataclass
+class CausalState:
+    """The tokens so far of a causal question, encoded: what is appended is encoded once and never again.
+
+    streams  every stream that will be visible, with at least no tokens: the geometry depends on which axes they have
+    """
+
+    model: StateModel
+    streams: Window
+    visible: Window = field(default_factory=dict)
+    encoded: dict[str, Float[Tensor, "B M W"]] = field(default_factory=dict)
+    rank: Float[Tensor, "B M"] | None = None
+    present: Bool[Tensor, "B M"] | None = None
+
+    def __post_init__(self) -> None:
+        self.partly = self.model.partly_present(self.streams)
+        self.of_encoder = [KeysAndValues() for _ in self.model.encoder]
+        self.of_decoder = [KeysAndValues() for _ in self.model.decoder]
+
+    def append(self, name: str, tokens: Tokens) -> None:
+        """Make tokens visible. They see what was appended before them and, if they don't come later, one another."""
+        model = self.model
+        coords, at = self._geometry(tokens)
+        own_rank = rank_of(tokens)
+        own_present = torch.ones_like(own_rank, dtype=torch.bool) if tokens.present is None else tokens.present
+        self.rank = own_rank if self.rank is None else torch.cat([self.rank, own_rank], dim=1)
+        self.present = own_present if self.present is None else torch.cat([self.present, own_present], dim=1)
+        visible = visible_keys(self.present, own_rank, self.rank, is_encoder=True)
+        is_partial = bool(model.lacking(tokens))
+        features = (model.embed(name, tokens) + model.coordinates(coords, is_partial=is_partial)).to(coords.dtype)
+        for block, kept in zip(model.encoder, self.of_encoder, strict=True):
+            assert isinstance(block, EncoderBlock)
+            normed = block.norm(features)
+            features = features + self._attend(block.attention, normed, at, kept, visible, own=normed)
+            features = features + block.mlp(block.mlp_norm(features))
+        encoded = model.encoder_norm(features)
+        for block, kept in zip(model.decoder, self.of_decoder, strict=True):
+            assert isinstance(block, DecoderBlock)
+            kept.append(*block.attention.project_keys(block.context_norm(encoded), at))
+        known = name in self.visible
+        self.visible[name] = concatenate([self.visible[name], tokens]) if known else tokens
+        self.encoded[name] = torch.cat([self.encoded[name], encoded], dim=1) if known else encoded
+
+    def ask(self, name: str, asked: Tokens) -> Prediction:
+        """The answer to tokens that come after what they may see."""
+        model = self.model
+        coords, at = self._geometry(asked)
+        shown = self.visible.get(name)
+        anchored = model.anchored(name, asked, shown, self.encoded.get(name), causal=True)
+        tokens, condition = model.query(name, coords, anchored, is_partial=bool(model.lacking(asked)))
+        visible = None
+        if self.rank is not None:
+            visible = visible_keys(self.present, rank_of(asked), self.rank, is_encoder=False)
+        for block, kept in zip(model.decoder, self.of_decoder, strict=True):
+            assert isinstance(block, DecoderBlock)
+            if kept.key is not None:
+                normed = block.norm(tokens, condition)
+                tokens = tokens + self._attend(block.attention, normed, at, kept, visible)
+            tokens = tokens + block.mlp(block.mlp_norm(tokens, condition))
+        return model.of_tokens(name, model.decoder_norm(tokens, condition), anchored, coords.dtype)
+
+    def _geometry(self, tokens: Tokens) -> tuple[Float[Tensor, "B N C"], Geometry]:
+        coords = self.model.in_space(tokens)
+        lacking = self.model.lacking(tokens)
+        return coords, Geometry.of(coords, self.model.axes, lacking=lacking, partly=self.partly)
+
+    def _attend(
+        self,
+        attention: GeometricAttention,
+        normed: Float[Tensor, "B N W"],
+        at: Geometry,
+        kept: KeysAndValues,
+        visible: Bool[Tensor, "B #N M"] | None,
+        own: Float[Tensor, "B N W"] | None = None,
+    ) -> Float[Tensor, "B N W"]:
+        if own is not None:
+            kept.append(*attention.project_keys(own, at))
+        query = attention.project_queries(normed, at)
+        assert kept.key is not None and kept.value is not None
+        return attention.mix(query, kept.key, kept.value.to(query.dtype), visible)
+
+
+@torch.no_grad()
+def generate(
+    model: StateModel,
+    condition: Window,
+    name: str,
+    places: Tokens,
+    generator: torch.Generator,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    stop: int | None = None,
+    is_cached: bool = True,
+) -> Tokens:
+    """Draw the tokens of a stream one after the other, each given the condition and those before it.
+
+    condition  visible from the start: streams without an order axis, or a beginning of the stream itself
+    places     coordinates of the tokens to draw, in their order, with B samples; their content is not read
+    stop       a code after which a sample ends: what follows is padding (`present` False)
+    is_cached  False: everything is encoded again at each step, for comparison
+
+    Codes are drawn by `CategoricalHead.sample`, values by the head's quantiles (`EnsembleHead.sample`). Returns the drawn tokens.
+    """
+    state = _started(model, condition, name, places)
+    drawn: list[Tokens] = []
+    running = torch.ones(len(places.coords), dtype=torch.bool, device=places.coords.device)
+    for position in range(len(places)):
+        asked = places[position : position + 1]
+        if not is_cached:
+            state = _started(model, condition, name, places)
+            for token in drawn:
+                state.append(name, token)
+        token = draw_token(model, state.ask(name, asked), asked, generator, temperature=temperature, top_k=top_k)
+        token = replace(token, present=running[:, None])
+        state.append(name, token)
+        drawn.append(token)
+        if stop is not None and token.codes is not None:
+            running = running & (token.codes[:, 0] != stop)
+            if not running.any():
+                break
+    return concatenate(drawn)
+
+
+def draw_token(
+    model: StateModel,
+    said: Prediction,
+    asked: Tokens,
+    generator: torch.Generator,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+) -> Tokens:
+    """The asked tokens with content drawn from what was said of them."""
+    drawn = replace(asked, observed=torch.ones_like(asked.observed), weight=None)
+    if said.members is not None:
+        drawn = replace(drawn, values=model.head.sample(said.members, generator))
+    if said.logits is not None:
+        codes = model.categorical.sample(said.logits, generator, temperature=temperature, top_k=top_k)
+        drawn = replace(drawn, codes=codes)
+    return drawn
+
+
+def _started(model: StateModel, condition: Window, name: str, places: Tokens) -> CausalState:
+    streams: Mapping[str, Tokens] = {**condition, name: condition.get(name, places[:0])}
+    state = CausalState(model, dict(streams))
+    for stream, tokens in condition.items():
+        state.append(stream, tokens)
+    return state

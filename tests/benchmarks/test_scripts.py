@@ -1,0 +1,137 @@
+"""Parts of the benchmarks that their smoke runs don't show, and how the scripts hang together."""
+
+import ast
+import json
+import operator
+import os
+import pickle
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+LIBRARIES = {"shared", "unet"}
+FILES = sorted(BENCHMARKS.glob("*.py"))
+
+
+def imported_by(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_script_is_imported_and_libraries_are_no_scripts(path):
+    scripts = {file.stem for file in FILES} - LIBRARIES
+    assert not imported_by(path) & scripts
+    assert ("__main__" in path.read_text()) == (path.stem in scripts)
+
+
+def test_libraries_are_imported():
+    everything = set().union(*map(imported_by, FILES))
+    assert everything >= LIBRARIES
+
+
+def test_runs_go_to_processes_of_their_own_and_come_back_in_order(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # it sets it, for good
+    import scaling
+    import shared
+    import transfer
+
+    assert shared.in_parallel(partial(pow, 2), range(5), 2) == [1, 2, 4, 8, 16]
+    assert os.getpid() not in shared.in_parallel(operator.call, [os.getpid] * 2, 2)
+    sweep, study = transfer.Sweep(tmp_path, 2, 2), scaling.small_study(tmp_path)
+    for work in (partial(transfer.result_of, sweep), partial(scaling.result_of, study)):
+        assert pickle.loads(pickle.dumps(work)).args == work.args
+
+
+def test_a_study_of_other_axes_and_seeds_leaves_the_runs_of_the_same_settings_in_the_file(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from scaling import others_kept
+
+    def results(teraflop: float, *runs: tuple[str, int, float]) -> dict:
+        rows = [
+            {"seed": seed, "learning_rate": 1e-3, "size": size, "forecast": score, "cpu_s": 1.0}
+            for size, seed, score in runs
+        ]
+        return {"settings": {"teraflop": teraflop, "default": {"size": "M"}}, "runs": rows}
+
+    file = tmp_path / "scaling.json"
+    found = results(0.5, ("M", 0, 0.3), ("S", 1, 0.5))
+    assert others_kept(file, found) == []
+    file.write_text(json.dumps(results(0.5, ("M", 0, 0.2), ("S", 0, 0.4))))
+    assert [(row["size"], row["seed"], row["forecast"]) for row in others_kept(file, found)] == [("S", 0, 0.4)]
+    file.write_text(json.dumps(results(2.0, ("S", 0, 0.4))))
+    assert others_kept(file, found) == []
+
+
+def test_scores_of_another_store_patch_or_scale_lie_apart(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from skill import folder_of
+
+    stores = [tmp_path / "a" / "era5.zarr", tmp_path / "b" / "era5.zarr"]
+    for store in stores:
+        store.mkdir(parents=True)
+    options = [("sample:atmosphere", 4, 1.0), ("sample:atmosphere", 3, 1.0), ("sample:atmosphere", 4, 0.5)]
+    options += [(str(store), 4, 1.0) for store in stores]
+    folders = [folder_of(*each, tmp_path) for each in options]
+    assert len(set(folders)) == len(options) and all(folder.parent == tmp_path for folder in folders)
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("a/era5.zarr", 4, 1.0, tmp_path) == folders[3]
+
+
+def row(forecast: str, value: float, variable: str = "t2m", lead: float | None = 24.0) -> dict:
+    return {
+        "task": "forecast",
+        "forecast": forecast,
+        "lead_time_h": lead,
+        "variable": variable,
+        "level_hpa": None,
+        "metric": "rmse",
+        "value": value,
+    }
+
+
+def test_ratios_are_means_over_channels_of_a_score_over_that_of_each_baseline(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from shared import mean_ratios, worst_ratio
+
+    rows = [row("model", 1.0), row("persistence", 2.0), row("model", 3.0, "msl"), row("persistence", 4.0, "msl")]
+    rows += [row("model", 9.0, "tp"), row("persistence", 0.0, "tp"), row("model", 5.0, lead=6.0)]
+    rows += [row("model", 7.0) | {"metric": "crps"}]
+    found = mean_ratios(rows, "rmse")
+    assert found["forecast", "model", 24.0, "persistence"] == (1 / 2 + 3 / 4) / 2
+    assert found["forecast", "persistence", 24.0, "persistence"] == 1
+    assert not [key for key in found if key[2] == 6.0]
+    assert worst_ratio(rows[:4], "forecast", 24.0, "persistence") == (0.75, "msl@None")
+
+
+def test_a_result_that_is_kept_is_not_made_again_and_a_failed_one_is_not_kept(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from shared import kept
+
+    path = tmp_path / "a" / "found.json"
+    with pytest.raises(ZeroDivisionError):
+        kept(path, lambda: 1 / 0)
+    assert not path.exists()
+    assert kept(path, lambda: [{"x": 1}]) == [{"x": 1}]
+    assert kept(path, lambda: 1 / 0) == [{"x": 1}]
+    assert [file.name for file in path.parent.iterdir()] == ["found.json"]
+
+
+@pytest.mark.parametrize(("lon", "offset"), [(170.0, 20.0), (-170.0, 0.0), (0.0, -170.0)])
+def test_the_centre_of_a_weight_is_told_from_a_point_the_short_way_round(monkeypatch, lon, offset):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import xarray as xr
+
+    from shared import centre_offset_deg
+
+    weight = xr.DataArray([[0.0, 0.0, 3.0]], {"lat": [0.0], "lon": [0.0, 90.0, 190.0]}, ("lat", "lon"))
+    assert centre_offset_deg(weight, lon) == pytest.approx(offset)
