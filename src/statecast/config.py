@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -176,12 +176,28 @@ def task_kinds(recipe: type[Recipe]) -> dict[str, type[BaseModel]]:
     return {kind.model_fields["kind"].default: kind for kind in kinds}
 
 
+def stream_kinds(recipe: type[Recipe]) -> dict[str, type[BaseModel]]:
+    """The kinds of streams of a recipe type by their tag; none if all are of one kind."""
+    options = get_args(recipe.model_fields["streams"].annotation)[1]
+    kinds = get_args(get_args(options)[0]) if get_origin(options) is Annotated else ()
+    return {tag.tag: kind for kind, tag in map(get_args, kinds)}
+
+
+def _as_written(path: list[str], recipe: type[Recipe]) -> str:
+    """The key as a recipe has it: without the kind that pydantic names where there are several."""
+    if path[:1] == ["task"] and path[1:2] and path[1] in task_kinds(recipe):
+        path = [path[0], *path[2:]]
+    elif path[:1] == ["streams"] and path[2:3] and path[2] in stream_kinds(recipe):
+        path = [*path[:2], *path[3:]]
+    return ".".join(path)
+
+
 def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
     errors = error.errors()
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a typo is why another is missing
     kinds = task_kinds(recipe)
     path = [str(part) for part in first["loc"]]
-    where = ".".join(p for i, p in enumerate(path) if not (i == 1 and path[0] == "task" and p in kinds))
+    where = _as_written(path, recipe)
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, where, recipe)
     if first["type"] == "missing":
@@ -206,7 +222,9 @@ def _unknown_key(path: list[str], where: str, recipe: type[Recipe]) -> str:
         elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             section, of = field.annotation, part
         elif path[0] == "streams":
-            section, of = get_args(recipe.model_fields["streams"].annotation)[1], "a stream"
+            kinds = stream_kinds(recipe)
+            options = get_args(recipe.model_fields["streams"].annotation)[1]
+            section, of = (kinds[path[2]] if kinds else options), "a stream"
         else:
             of = part
     options = sorted(field.alias or name for name, field in section.model_fields.items())
