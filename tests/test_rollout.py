@@ -125,7 +125,7 @@ def test_a_run_through_a_roll_out_trains_verifies_and_goes_on_as_if_it_had_not_b
     found = statecast.evaluate(
         tmp_path / "again", runs.store, runs.held_out, tmp_path / "s", every_h=96, progress=False
     )
-    assert found.verifications[0].lead_time_h == (6.0, 12.0)  # of one block
+    assert found.verifications[0].labels("lead_time_h") == (6.0, 12.0)  # of one block
 
 
 def test_a_roll_out_needs_all_of_an_answer():

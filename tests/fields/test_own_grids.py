@@ -207,7 +207,7 @@ def test_the_cost_of_a_recipe_knows_each_streams_own_grid(runs, fine_store):
     gone = recipe_of(runs, fine_store, data={"stores": {"relief": fine_store, "fine": "gone.nc"}})
     size = size_of(statecast.read_recipe(gone, inherit=inherit))
     assert size.tokens_per_sample == 2 * (4 * 8 + 3 * 4 + 4 * 8)
-    assert "a window has as many tokens of gone.nc as of" in size.assumed[1]
+    assert "a window is assumed to have as many tokens of gone.nc as of" in size.assumed[1]
 
 
 @pytest.mark.parametrize("guess", [{"t": "fields.t"}, {}])

@@ -51,5 +51,5 @@ def test_a_validation_period_inside_the_training_period_is_refused(runs, tmp_pat
 
 def test_an_empty_period_is_refused(runs, tmp_path):
     data = runs.recipe["data"] | {"train": ["1990-01-01", "1990-02-01"]}
-    with pytest.raises(StoreError, match="holds no data"):
+    with pytest.raises(StoreError, match="contains no data"):
         statecast.pretrain(runs.recipe | {"data": data}, tmp_path / "run", progress=False)

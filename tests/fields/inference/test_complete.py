@@ -157,7 +157,7 @@ def test_a_model_that_forecasts_is_sent_to_the_right_command(runs, gappy):
     [
         (PERIOD, 0, ModelError, "members is 0, expected at least 1"),
         (("2000-02-10T00", "2000-02-10T06"), 2, StoreError, "has 2 time steps, expected at least the 4 of a window"),
-        (("2010-01-01", "2010-02-01"), 2, StoreError, "holds no data"),
+        (("2010-01-01", "2010-02-01"), 2, StoreError, "contains no data"),
     ],
 )
 def test_what_cannot_be_filled_is_refused(tuned, gappy, period, members, error, message):
