@@ -24,7 +24,8 @@ from statecast.domain import Domain, find_domain
 from statecast.models import ModelOptions, StateModel
 
 FORMAT = 5
-"""1: answers not in units of their spread; 2: a climatology that jumped between months; 3: norms not modulated; 4: coordinates by number."""
+"""Of a model directory. 1: answers not in units of their spread; 2: a climatology that jumped between months; 3: norms not modulated;
+4: coordinates by number."""
 LONGEST_REASON = 200  # letters of another library's message that are passed on
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, yaml.YAMLError, SafetensorError)
 """What reading a file that was cut off, changed or written by another version can raise."""
