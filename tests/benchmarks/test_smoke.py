@@ -29,7 +29,7 @@ LEFT_OUT = {
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
 SMOKE_APART = {"finer", "model_error", "questions", "skill"}  # what lies at --out is used again by real runs
 OPTIONS = {name: ["--jobs", "1"] for name in ("scaling", "transfer")}
-OPTIONS |= {"step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
+OPTIONS |= {"predict": ["--threads", "1"], "step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
 
 NUMBER, COUNT = r"(-?\d+\.\d+)", r"(\d+)"
 WORST = rf"worst {NUMBER} \((?:z@500\.0|t2m@None|tprate@None)\)"
@@ -215,6 +215,19 @@ def check_peers(printed: str, out: Path) -> None:
     assert_picture(Path("peers.png"))
     kept = read_json(out / "smoke" / "seed-0" / "unet-0.5s.json")[0]["ratios"]["rmse / persistence"]
     assert forecasts["forecast U-Net rmse / persistence"] == tuple(round(value, 3) for value in kept)
+
+
+def check_predict(printed: str, out: Path) -> None:
+    heading, *rows, ratio, apart = lines_of(printed)
+    assert heading == "2 blocks, 3 members, 1 threads"
+    seconds = table(rows, rf"{NUMBER} s CPU {NUMBER} s wall clock")
+    assert_rows(seconds, ["peer", "ours"], 1e-3, 60)
+    ratios = table([ratio], rf"{NUMBER} CPU {NUMBER} wall clock")
+    for number, found in enumerate(ratios["peer / ours"]):
+        assert found == pytest.approx(seconds["peer"][number] / seconds["ours"][number], rel=0.05)
+        assert 0.3 < found < 30
+    (difference,) = table([apart], rf"{NUMBER} standard deviations")["largest difference"]
+    assert difference < 1e-4  # the same members
 
 
 def check_questions(printed: str, out: Path) -> None:

@@ -12,6 +12,7 @@ from statecast.trained import TrainedModel, build
 
 STREAMS = {
     "air": Stream(variables=("t", "u"), levels=(500, 850), patch=(2, 6, 6)),
+    "by_level": Stream(variables=("t", "u"), levels=(850, 500), patch=(2, 6, 6), levels_share_token=False),
     "surface": Stream(variables=("msl",), patch=(1, 6, 6)),
 }
 

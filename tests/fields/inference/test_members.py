@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from statecast.fields.inference.members import EARTH_KM, REACH_H, REACH_KM, check_members, draw_members, smooth_normal
+from statecast.fields.inference.members import (
+    EARTH_KM,
+    REACH_H,
+    REACH_KM,
+    check_members,
+    draw_members,
+    smooth_normal,
+    smooth_normals,
+)
 from statecast.fields.sources import Grid
 from statecast.models import ModelOptions
 from statecast.trained import ModelError, TrainedModel, build
@@ -53,6 +61,12 @@ def test_a_field_depends_on_place_and_time_alone_and_pairs_are_opposite():
     np.testing.assert_allclose(part, whole[1:, :, 3:7][..., [35, 0, 1]], atol=1e-9)
     np.testing.assert_array_equal(smooth_normal(5, GRID, hours, 2), -whole)
     assert np.abs(np.corrcoef(whole[0, 0].ravel(), whole[0, 1].ravel())[0, 1]) < 0.4  # channels on their own
+
+
+def test_fields_of_several_members_are_those_of_each():
+    hours = np.array([0.0, 6.0])
+    together = smooth_normals(range(1, 4), GRID, hours, 2)
+    np.testing.assert_array_equal(together, [smooth_normal(member, GRID, hours, 2) for member in (1, 2, 3)])
 
 
 def test_one_head_is_every_member():

@@ -27,7 +27,7 @@ from statecast.tasks import Forecast
 from statecast.trained import TrainedModel
 
 APART_H = 240.0  # of the members' fields of two blocks that start a step apart: ten times as long as these are alike
-VALUES_AT_ONCE = 2**25  # of a block, of all heads and of the members that are answered as a batch: 128 MiB
+VALUES_AT_ONCE = 2**23  # of a block, of all heads and of the members that are answered as a batch: 32 MiB
 
 Codecs = Mapping[str, FieldTokenizer]
 
@@ -47,7 +47,7 @@ def rolled_out(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
     for first in range(0, members, at_once):
         some = range(first, min(first + at_once, members))
-        normal = normal_tokens(trained, codecs, task, records, some)
+        normal = normal_tokens(trained, codecs, task, records, blocks, some)
         for name, fields in _drawn(codecs, answer, question, task, blocks, normal).items():
             parts[name].append(fields)
     return {name: np.concatenate(fields) for name, fields in parts.items()}
@@ -99,7 +99,7 @@ def with_usual_observed(question: Question, codecs: Codecs, records: Records, pl
 
 
 def normal_tokens(
-    trained: TrainedModel, codecs: Codecs, task: Forecast, records: Records, members: range
+    trained: TrainedModel, codecs: Codecs, task: Forecast, records: Records, blocks: int, members: range
 ) -> dict[str, Float[Tensor, "E N P"]]:
     """The smooth field of each member at the values of the tokens of the whole window.
 
@@ -108,9 +108,10 @@ def normal_tokens(
     """
     depth, found = slab_depth(trained), {}
     history, leads = task.history * depth, task.leads * depth
+    step = np.arange(history + leads * blocks)
+    block = (step - history) // leads
     for name, record in records.items():
-        block = (np.arange(len(record)) - history) // leads
-        hours = record.hours + APART_H * leads * block
+        hours = record.hours[step] + APART_H * leads * block
         fields = smooth_normals(members, record.grid, hours, len(record.channels)).astype(np.float32)
         found[name] = torch.stack([codecs[name].cut(field) for field in fields]).to(device_of(trained))
     return found
