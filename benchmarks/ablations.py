@@ -19,17 +19,18 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from shared import EVERY_H, HELD_OUT, PLAIN, step_seconds, with_steps
 from statecast import pretrain, read_recipe
 from statecast.config import Recipe
+from statecast.fields.anchors import FieldAnchor
 from statecast.fields.evaluation import verify_forecast
 from statecast.fields.sources import Record, open_fields
-from statecast.models.attention import GeometricAttention
-from statecast.models.state_model import StateModel
+from statecast.models.anchors import Anchored
+from statecast.models.attention import AxisSpots
 from statecast.streams import Question, Window
-from statecast.tasks.forecast import Forecast, slab_of
+from statecast.tasks import Forecast
+from statecast.tasks.base import slab_of
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,21 @@ class Effort:
 @contextlib.contextmanager
 def without_geometry() -> Iterator[None]:
     """Attention by content alone."""
-    geometry = GeometricAttention._query_geometry
-    with patch.object(GeometricAttention, "_query_geometry", lambda self, at: 0 * geometry(self, at)):
+    geometry = AxisSpots.query
+    with patch.object(AxisSpots, "query", lambda self, at: 0 * geometry(self, at)):
         yield
 
 
 @contextlib.contextmanager
 def without_anchor() -> Iterator[None]:
     """Answers as departures from climatology only, counted in units of what anchors would leave."""
-    anchor = StateModel._anchor
+    anchor = FieldAnchor.forward
 
-    def without(self: StateModel, *inputs: Any) -> tuple[Tensor, Tensor]:
-        base, spread = anchor(self, *inputs)
-        return 0 * base, spread
+    def without(self: FieldAnchor, *inputs: Any, **options: Any) -> Anchored:
+        anchored = anchor(self, *inputs, **options)
+        return anchored._replace(base=0 * anchored.base)
 
-    with patch.object(StateModel, "_anchor", without):
+    with patch.object(FieldAnchor, "forward", without):
         yield
 
 
@@ -99,7 +100,7 @@ VARIANTS: dict[str, tuple[list[str], Callable[[], AbstractContextManager[None]]]
 
 def recipe_of(overrides: list[str], seed: int) -> Recipe:
     """The quickstart's forecast without its pre-training; the variants that override keys can't say are said here."""
-    values = read_recipe("quickstart-forecast", inherit=read_recipe("quickstart").as_dict()).as_dict()
+    values = read_recipe("quickstart-forecast", inherit=read_recipe("quickstart")).as_dict()
     values["data"] = values["data"] | {"validate": None}
     values["training"] = values["training"] | PLAIN
     if "@levels" in overrides:
@@ -133,7 +134,7 @@ def run(variant: str, effort: Effort, seed: int) -> None:
     steps = steps_in_the_same_time(variant, effort, seed)
     with tempfile.TemporaryDirectory() as folder, change():
         model = pretrain(with_steps(recipe, steps), Path(folder) / "run", progress=False)
-        stream = next(iter(model.tokenizers.values())).stream
+        stream = next(iter(model.codecs.values())).stream
         record = Record.open(open_fields(recipe.data.store), stream, HELD_OUT)
         verifications = {v.forecast: v for v in verify_forecast({"model": model}, record, every_h=effort.every_h)}
     ours, persistence = verifications["model"], verifications["persistence"]

@@ -62,7 +62,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, trained: TrainedModel, asked: str, record: Record, every_h: float) -> "HeldOut":
-        steps = trained.recipe["task"]["slabs"] * max(t.stream.patch[0] for t in trained.codecs.values())
+        steps = trained.recipe.window_steps
         starts = every(record, record.starts(steps), every_h)
         times = (starts[:, None] + np.arange(steps)).reshape(-1)
         truth = np.stack([record.read(slice(t, t + 1))[0] for t in times])
@@ -94,7 +94,7 @@ class HeldOut:
 def scores_of_unet(run: Path, asked: str, seconds: float, seed: int, effort: Effort) -> dict[str, Found]:
     """On the held-out period: of a U-Net that was trained for that time, and of the mean of the heads of our run."""
     trained = load(run)
-    learned = records_of(trained, tuple(trained.recipe["data"]["train"]))
+    learned = records_of(trained, trained.recipe.data.train)
     question, fine = question_of(trained, asked, learned)
     times = np.flatnonzero(np.isfinite(fine.values).any(axis=(1, 2, 3)))
     model, took = trained_peer(PEER, question, fine, times, seed, seconds)

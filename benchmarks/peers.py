@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 from torch import nn
 
 from shared import (
@@ -44,6 +43,7 @@ from shared import (
     recipes,
     spread,
     step_seconds,
+    training_questions,
     with_steps,
 )
 from statecast import finetune, pretrain, read_recipe
@@ -128,7 +128,7 @@ def our_recipes(data: Data, seed: int) -> tuple[Recipe, Recipe]:
     base["training"] |= PLAIN
     tuned["training"] |= PLAIN
     pretraining = read_recipe(base | {"seed": seed})
-    return pretraining, read_recipe(tuned, inherit=pretraining.as_dict())
+    return pretraining, read_recipe(tuned, inherit=pretraining)
 
 
 def guessed_or_timed(recipe: Recipe, probe: tuple[int, ...] | None) -> float:
@@ -152,9 +152,7 @@ def trained_for(
 
 def our_flops(trained: TrainedModel, recipe: Recipe, samples: int = 4) -> int:
     """Operations of a training sample's forward and backward pass, mean over some: what is hidden differs."""
-    questions = make_questions(
-        recipe, stream_sources(recipe, recipe_stores(recipe), trained.codecs), samples, recipe.seed
-    )
+    questions = training_questions(recipe, samples, trained.codecs)
     total = sum(count_flops(trained.model, stack_questions([questions[i]])) for i in range(samples))
     return total // samples
 
@@ -370,7 +368,8 @@ def run_masked(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, A
 @torch.inference_mode()
 def verify_masked(name: str, model: Departure, question: FillQuestion, data: Data) -> dict[str, Verification]:
     record, tokenizer, steps = data.held_out, data.tokenizer, question.steps
-    starts, task = every(record, record.starts(steps), masked_every(data)), plain_mask(HIDDEN, data.recipe.task.window_slabs)
+    starts = every(record, record.starts(steps), masked_every(data))
+    task = plain_mask(HIDDEN, data.recipe.task.window_slabs)
     collected: dict[str, list[dict[str, np.ndarray]]] = {name: [], "climatology": []}
     area = np.tile(record.grid.cell_area, (steps, 1))
     for start in starts:

@@ -57,7 +57,7 @@ def run_cases(trained: TrainedModel, store: str, days: int, starts: int, members
     name, tokenizer = next(iter(trained.codecs.items()))
     record = Record.open(open_fields(store), tokenizer.stream, HELD_OUT)
     steps = round(days * 24 / record.step_h)
-    first = trained.recipe["task"]["history"] * tokenizer.stream.patch[0] - 1
+    first = trained.recipe.task.history * tokenizer.stream.patch[0] - 1
     lasts = np.linspace(first, len(record) - steps - 1, starts).astype(int)
     cases = [run_case(trained, record, name, int(last), steps, members) for last in lasts]
     assert all(np.isfinite(case.members).all() for case in cases)

@@ -40,9 +40,11 @@ from matplotlib.figure import Figure
 from shared import PLAIN, SAMPLE, edge_note, in_parallel, kept, records_of, spread, with_steps
 from statecast import finetune, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
-from statecast.costs.sizes import Layout, draw_counts
+from statecast.costs.sizes import draw_counts
+from statecast.fields.anchors import field_spec
 from statecast.fields.evaluation import Verification, verify_forecast
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
+from statecast.fields.sizes import DEFAULT_STEP_H, DEFAULT_TOKEN_DEG, blank_tokens
 from statecast.fields.sources.record import stream_channels
 from statecast.fields.sources.simulate import simulate
 from statecast.models.operations import sample_flops
@@ -168,24 +170,21 @@ def recipes_of(study: Study, point: Point) -> tuple[Recipe, Recipe]:
         values["task"] |= {"hidden": [point.hidden, point.hidden], "later_slabs": 0.0}
     values["training"] |= PLAIN | {"learning_rate": point.learning_rate}
     pretraining = read_recipe(values | {"seed": point.seed})
-    tuned = {
-        "task": read_recipe("quickstart-forecast", inherit=values).as_dict()["task"],
-        "training": values["training"],
-    }
-    return pretraining, read_recipe(tuned, inherit=pretraining.as_dict())
+    task = read_recipe("quickstart-forecast", inherit=pretraining).as_dict()["task"]
+    return pretraining, read_recipe({"task": task, "training": values["training"]}, inherit=pretraining)
 
 
 def flops_of(recipe: Recipe) -> float:
-    """Operations of a training sample, a mean over masks; told from the layout of the store without reading it."""
+    """Operations of a training sample, a mean over masks; from the dimensions of the store, whose values are not read."""
     fields = open_fields(recipe.data.store)
-    layouts = {}
+    shape = (recipe.window_steps, fields.sizes["lat"], fields.sizes["lon"])
+    specs, window = {}, {}
     for name, stream in recipe.streams.items():
         channels = len(stream_channels(fields, stream))
         groups = 1 if stream.levels_share_token else len(stream.levels)
-        grid = (recipe.task.window_slabs, fields.sizes["lat"] // stream.patch[1], fields.sizes["lon"] // stream.patch[2])
-        layouts[name] = Layout(channels // groups, groups, grid, stream.patch)
-    specs = {name: layout.spec for name, layout in layouts.items()}
-    counts = draw_counts(recipe, layouts)
+        specs[name] = field_spec(channels // groups, stream.patch, DEFAULT_STEP_H, DEFAULT_TOKEN_DEG)
+        window[name] = blank_tokens(name, stream, specs[name], shape)
+    counts = draw_counts(recipe, window)
     return float(np.mean([sample_flops(recipe.model, specs, c.shown, c.asked) for c in counts]))
 
 

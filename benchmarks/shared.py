@@ -9,7 +9,7 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,9 @@ from statecast.config import Recipe
 from statecast.fields.sources import Record
 from statecast.fields.sources.stores import open_stores
 from statecast.outputs import new_output
+from statecast.runs import open_training
 from statecast.trained import TrainedModel, load
+from statecast.training import QuestionDataset
 
 Rows = list[dict[str, Any]]
 """Scores as `scores.json` holds them: forecast, task, variable, level_hpa, lead_time_h, metric, value."""
@@ -100,9 +102,9 @@ SMOKE = Effort(SMALL, 96.0, FEW_STEPS)
 
 def records_of(trained: TrainedModel, period: tuple[str, str]) -> dict[str, Record]:
     """The record of each stream of a model, from the stores that it learned from."""
-    data = trained.recipe["data"]
-    stores = open_stores(data["store"], trained.tokenizers, data["stores"])
-    return {name: Record.open(stores[name], t.stream, period) for name, t in trained.tokenizers.items()}
+    data = trained.recipe.data
+    stores = open_stores(data.store, trained.codecs, data.stores)
+    return {name: Record.open(stores[name], codec.stream, period) for name, codec in trained.codecs.items()}
 
 
 # Recipes
@@ -180,6 +182,12 @@ def run_questions(seed: int, out: Path, questions: Sequence[str], effort: Effort
         found = evaluated_once(folder / f"{question}-scores", once(run, tune), SAMPLE, effort)
         rows += [row | {"task": f"{question} {row['task']}"} for row in found]
     return rows
+
+
+def training_questions(recipe: Recipe, samples: int, known: Mapping[str, Any] | None = None) -> QuestionDataset:
+    """The first questions of a training; streams that are `known` keep their codec."""
+    source = open_training(recipe, known or {})
+    return QuestionDataset(source, recipe.task, recipe.seed, recipe.training.batch_size, samples)
 
 
 def step_seconds(recipe: Recipe, probe: Sequence[int]) -> float:

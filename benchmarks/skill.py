@@ -55,7 +55,7 @@ def run_seed(seed: int, store: str, patch: int, scale: float, out: Path, extent:
         return rows_in(folder)
     base, tuned = recipes(store, patch, scale, extent)
     base = read_recipe(base | {"seed": seed})
-    tuning = read_recipe(tuned, inherit=base.as_dict())
+    tuning = read_recipe(tuned, inherit=base)
     pretrained = once(folder / "pretrained", partial(pretrain, base, folder / "pretrained"))
     model = once(folder / "forecast", partial(finetune, tuning, pretrained, folder / "forecast"))
     scratch = once(folder / "scratch", partial(pretrain, tuning, folder / "scratch", title="from scratch"))

@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from shared import training_questions
 from statecast.config import Recipe, read_recipe
-from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
 
 FEW, MANY = 40, 160
 PLAIN = ["data.validate=null", "training.footprint=false", "training.loggers=[]"]
@@ -24,7 +24,7 @@ PLAIN = ["data.validate=null", "training.footprint=false", "training.loggers=[]"
 
 def loader_seconds(recipe: Recipe, samples: int) -> float:
     """Mean time of reading, normalising and splitting a sample."""
-    questions = make_questions(recipe, stream_sources(recipe, recipe_stores(recipe), {}), samples, recipe.seed)
+    questions = training_questions(recipe, samples)
     began = time.perf_counter()
     for sample in range(samples):
         questions[sample]

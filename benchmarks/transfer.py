@@ -66,7 +66,7 @@ from shared import (
 from statecast import finetune, load, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.fields.evaluation.verify import verify
-from statecast.fields.preparation import recipe_stores, stream_sources
+from statecast.fields.source import recipe_stores, stream_sources
 from statecast.fields.sources.record import select_period
 from statecast.trained import TrainedModel, build
 
@@ -185,7 +185,7 @@ def recipe_of(sweep: Sweep, run: Run) -> Recipe:
     data = {"train": json.dumps(train), "validate": json.dumps(sweep.extent.validate)}
     overrides = [f"training.{k}={v}" for k, v in training.items()] + [f"data.{k}={v}" for k, v in data.items()]
     overrides += [*target.overrides, *(["adaptation.change=heads"] if run.arm == "heads" else [])]
-    return read_recipe(f"quickstart-{run.question}", overrides, inherit=base_recipe(sweep, run.seed).as_dict())
+    return read_recipe(f"quickstart-{run.question}", overrides, inherit=base_recipe(sweep, run.seed))
 
 
 def start_of(sweep: Sweep, run: Run, recipe: Recipe) -> TrainedModel:
@@ -193,21 +193,21 @@ def start_of(sweep: Sweep, run: Run, recipe: Recipe) -> TrainedModel:
     start = load(pretrained_path(sweep, run.seed))
     if run.arm == "refit":
         sources = stream_sources(recipe, recipe_stores(recipe), known={})
-        return replace(start, tokenizers={name: sources[name].tokenizer for name in start.tokenizers})
+        return replace(start, codecs={name: sources[name].tokenizer for name in start.codecs})
     if run.arm == "statistics":
-        return replace(start, model=build(start.model.options, start.tokenizers, run.seed))
+        return replace(start, model=build(start.model.options, start.codecs, run.seed))
     return start
 
 
 def trained(sweep: Sweep, run: Run) -> TrainedModel:
     recipe = recipe_of(sweep, run)
-    with tempfile.TemporaryDirectory() as folder, patch("statecast.jobs.may_forget", return_value=False):
+    with tempfile.TemporaryDirectory() as folder, patch("statecast.fields.forgetting.may_forget", return_value=False):
         out = Path(folder) / "run"
         if run.arm in ("scratch", "total"):
             return pretrain(recipe, out, progress=False)
         start = start_of(sweep, run, recipe)
         if run.fraction == 0:
-            return replace(start, recipe=recipe.as_dict())
+            return replace(start, recipe=recipe)
         return finetune(recipe, start, out, progress=False)
 
 
@@ -233,7 +233,7 @@ def measured(sweep: Sweep, run: Run) -> dict[str, Any]:
     return asdict(run) | {
         "cpu_s": round(took, 1),
         "parameters": model.parameters,
-        "train": list(model.recipe["data"]["train"]),
+        "train": list(model.recipe.data.train),
         "validation": rmse_of(model, run.question, sweep.extent.validate, sweep.validate_every_h),
         "held_out": rmse_of(model, run.question, sweep.extent.held_out, sweep.every_h),
     }
