@@ -86,6 +86,8 @@ def test_every_feature_is_about_one_in_size():
     features = coordinate_features(low + (high - low) * torch.rand(5000, len(COORDINATES), generator=random))
     assert features.isfinite().all()
     assert features.abs().max() < 3.1  # log pressure at 50 hPa
+    size = features.square().mean(dim=0).sqrt()
+    assert 0.15 < size.min() and size.max() < 1.2 and 0.65 < size.median() < 0.75  # 0.707 of a sine
 
 
 def test_the_embedding_has_the_width_of_the_model_and_depends_on_every_axis():
