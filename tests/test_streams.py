@@ -32,11 +32,18 @@ def test_a_name_given_twice_is_refused(repeated):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"variables": ()}, {"variables": ("t",), "patch": (3, 0, 9)}, {"variables": ("t",), "level": (500,)}]
+    ("wrong", "where", "reason"),
+    [
+        ({"variables": ()}, ("variables",), "too_short"),
+        ({"variables": ("t",), "patch": (3, 0, 9)}, ("patch", 1), "greater_than_equal"),
+        ({"variables": ("t",), "log_scale": {"t": 0.0}}, ("log_scale", "t"), "greater_than"),
+        ({"variables": ("t",), "level": (500,)}, ("level",), "extra_forbidden"),
+    ],
 )
-def test_a_stream_without_variables_an_empty_patch_and_an_unknown_key_are_refused(wrong):
-    with pytest.raises(ValidationError):
+def test_a_stream_without_variables_an_empty_patch_a_scale_of_zero_and_an_unknown_key_are_refused(wrong, where, reason):
+    with pytest.raises(ValidationError) as refused:
         Stream(**wrong)
+    assert [(error["loc"], error["type"]) for error in refused.value.errors()] == [(where, reason)]
 
 
 def test_a_stream_cannot_be_changed():
