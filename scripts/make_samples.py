@@ -1,6 +1,6 @@
 """Make the samples that ship with statecast from the larger records they come from.
 
-    python scripts/make_samples.py SPEEDY_T31.zarr STORM1996.nc src/statecast/sources/samples
+    python scripts/make_samples.py SPEEDY_T31.zarr STORM1996.nc src/statecast/fields/samples
 
 `atmosphere.zarr`: area-weighted 2 x 2 means of a T31 run (24 x 48 points), 10 or 11 bits a value, all 14 months.
 `europe.nc`: 12 x 24 points of the same run at its full resolution, with the orography: what a finer, regional data set is to a global one.

@@ -1,7 +1,7 @@
 """Small synthetic records, tokens of two streams of fields, and a small model that knows them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,6 +238,20 @@ def runs(tmp_path_factory) -> Runs:
     statecast.pretrain(recipe, folder / "pretrained", progress=False)
     statecast.finetune(tuning, folder / "pretrained", folder / "forecast", progress=False)
     return Runs(store, ("2000-02-10", "2000-02-24"), recipe, tuning, folder / "pretrained", folder / "forecast")
+
+
+@pytest.fixture
+def scores_of() -> Callable[[Iterable[dict]], dict[str, dict[tuple, float]]]:
+    """The values of the scores of each forecast, from the records of `scores.json`."""
+
+    def scores(records):
+        found = {}
+        for r in records:
+            what = (r["task"], r["metric"], r["variable"], r["level_hpa"], r["lead_time_h"])
+            found.setdefault(r["forecast"], {})[what] = r["value"]
+        return found
+
+    return scores
 
 
 @pytest.fixture(name="statecast")

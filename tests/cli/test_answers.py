@@ -12,13 +12,17 @@ def test_what_a_store_lacks_is_filled(runs, tmp_path, statecast):
     period = ["--period", "2000-02-10", "2000-02-11"]
     (tmp_path / "fill.yaml").write_text(yaml.safe_dump({"task": {"kind": "fill"}, "training": runs.tuning["training"]}))
     assert statecast("finetune", "fill.yaml", "training.steps=2", "--from", runs.pretrained, "--out", "run")[0] == 0
-    gaps = open_fields(runs.store).load().drop_vars("nothing").sel(time=slice(*period[1:]))
+    whole = open_fields(runs.store).load().drop_vars("nothing").sel(time=slice(*period[1:]))
+    gaps = whole.copy(deep=True)
     gaps["t"][2, :, 2:4, 4:8] = float("nan")
     gaps.to_netcdf(tmp_path / "gaps.nc")
     code, message = statecast("complete", "run", "--data", "gaps.nc", *period, "--members", "2", "--out", "whole.nc")
     assert code == 0, message
     with xr.open_dataset(tmp_path / "whole.nc") as found:
-        assert found.sizes["number"] == 2 and bool(found.t.notnull().all())
+        assert found.sizes["number"] == 2
+        assert bool((found.t == whole.t).where(gaps.t.notnull(), other=True).all())
+        in_gap = lambda fields: float(((fields - whole.t).where(gaps.t.isnull()) ** 2).mean() ** 0.5)  # noqa: E731
+        assert 0 < in_gap(found.t) < 0.25 * in_gap(open_fields(runs.store).t.mean("time"))
 
 
 def test_a_fine_tuned_model_is_held_against_the_one_that_it_goes_on_from(runs, tmp_path, statecast):

@@ -4,12 +4,14 @@ import json
 import shutil
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
-from statecast import cli
+from statecast import cli, pretrain
 from statecast.fields.sources import open_fields
 from statecast.inspection import look_at_samples
+from statecast.training.logs import read_metrics
 
 
 def test_an_update_tells_both_periods_and_how_many_weights_may_change(runs, tmp_path, statecast):
@@ -53,9 +55,15 @@ def test_a_run_that_exists_is_refused_before_anything_is_read(tmp_path, statecas
 
 
 def test_the_samples_of_a_step_are_those_that_the_run_drew(runs, tmp_path, statecast):
-    facts = look_at_samples(runs.pretrained, 1)
-    assert [f.sample for f in facts] == [2, 3] and {f.stream for f in facts} == {"fields"}
-    assert all(f.shown and f.asked and f.observed == 1 and f.lowest < f.highest and 0 < f.loss < 5 for f in facts)
+    """Answered with the weights of that step they have the loss that the run logged."""
+    training = runs.recipe["training"] | {"checkpoint_every": 1, "keep_checkpoints": 4}
+    pretrain(runs.recipe | {"training": training}, tmp_path / "run", progress=False)
+    (logged,) = [row for row in read_metrics(tmp_path / "run") if "loss" in row]
+    assert logged["step"] == 3
+    facts = look_at_samples(tmp_path / "run", 3)
+    assert [f.sample for f in facts] == [6, 7] and {f.stream for f in facts} == {"fields"}
+    assert np.mean([f.loss for f in facts]) == pytest.approx(logged["loss"], rel=1e-5)
+    assert all(f.shown + f.asked >= 2 * 4 * 8 and f.observed == 1 and f.lowest < f.highest for f in facts)
     assert statecast("samples", runs.pretrained, "--step", "1")[0] == 0
     code, message = statecast("samples", runs.pretrained, "--step", "99")
     assert code == 2 and message == "statecast: step 99: the run has steps 0 to 3. Name one of them.\n"

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
 import statecast
@@ -17,18 +16,28 @@ from statecast.runs import open_training
 SINCE = "2000-02-06"
 
 
-@pytest.mark.parametrize("model", ["pretrained", "forecast"])
-def test_a_model_goes_on_and_tells_its_skill_before_and_after(runs, tmp_path, model):
-    result = update(getattr(runs, model), runs.store, SINCE, tmp_path / "run", progress=False)
-    base = statecast.load(getattr(runs, model))
-    assert not torch.equal(result.trained.model.encoder_norm.weight, base.model.encoder_norm.weight)
+@pytest.mark.parametrize(
+    ("model", "task", "steps", "gain"), [("pretrained", "masked 50%", 150, 0.7), ("forecast", "forecast", 60, 0.8)]
+)
+def test_a_model_goes_on_and_tells_its_skill_before_and_after(runs, scores_of, tmp_path, model, task, steps, gain):
+    """The base has learned for a few steps, so what it goes on with helps it on the old period too."""
+    run, longer = getattr(runs, model), [f"training.steps={steps}", "training.learning_rate=3.5e-3"]
+    result = update(run, runs.store, SINCE, tmp_path / "run", overrides=longer, progress=False)
+    base = statecast.load(run)
     np.testing.assert_array_equal(
         result.trained.codecs["fields"].climatology.mean, base.codecs["fields"].climatology.mean
     )
-    for period in ("old", "new"):
-        records = json.loads((tmp_path / "run" / "update" / period / "scores.json").read_text())
-        rmse = {r["forecast"]: r["value"] for r in records if r["metric"] == "rmse" and r["variable"] == "msl"}
-        assert {"model", "before", "climatology"} <= set(rmse) and rmse["model"] != rmse["before"]
+    data = result.trained.recipe["data"]
+    for period, days in {"old": base.recipe["data"]["validate"], "new": data["validate"]}.items():
+        told = scores_of(json.loads((tmp_path / "run" / "update" / period / "scores.json").read_text()))
+        asked = (runs.store, days, tmp_path / period)
+        for name, evaluated in {"before": base, "model": result.trained}.items():
+            found = statecast.evaluate(evaluated, *asked, every_h=24.0, overwrite=True, progress=False)
+            alone = scores_of(r for v in found.verifications for r in v.records())
+            assert told[name] == alone["model"] and told["climatology"] == alone["climatology"]
+        errors = [key for key in told["model"] if key[:2] == (task, "rmse")]
+        assert len(errors) >= 3  # channels
+        assert all(told["model"][key] < gain * told["before"][key] for key in errors), told
 
 
 def test_the_end_of_the_new_data_is_held_out(runs, tmp_path):

@@ -30,13 +30,19 @@ def masked(**changes):
 
 
 def test_a_level_and_a_variable_that_are_added_report_what_was_forgotten_of_the_old_ones(
-    runs, narrow, tmp_path, capsys
+    runs, narrow, tmp_path, capsys, scores_of
 ):
     statecast.finetune(masked(streams=WIDE), narrow, tmp_path / "run", progress=False)
     records = json.loads((tmp_path / "run" / "forgetting" / "scores.json").read_text())
     assert {(r["variable"], r["level_hpa"]) for r in records} == {("t", 850.0)}
     rmse = {(r["task"], r["forecast"]): r["value"] for r in records if r["metric"] == "rmse"}
     told = capsys.readouterr().err
+    base, tuned = statecast.load(narrow), statecast.load(tmp_path / "run")
+    for name, model in {"before": base, "model": as_before(tuned, base)}.items():
+        period = base.recipe["data"]["validate"]
+        found = statecast.evaluate(model, runs.store, period, tmp_path / name, every_h=24.0, progress=False)
+        alone = scores_of(r for v in found.verifications for r in v.records())
+        assert scores_of(records)[name] == alone["model"]
     for task in ("masked 50%", "masked 75%", "masked 90%"):
         assert rmse[task, "model"] != rmse[task, "before"]
         ratio = f"{rmse[task, 'model'] / rmse[task, 'before']:.3f}"

@@ -19,6 +19,7 @@ from statecast.trained import ModelError
 from statecast.training import QuestionDataset
 
 TRAINING = {"steps": 3, "batch_size": 2, "validation_samples": 2, "footprint": False}
+LONGER = TRAINING | {"steps": 60}  # as long as it takes to learn that the finer field is the interpolated one
 FINE = {"variables": ["t"], "levels": [850], "patch": [2, 2, 2], "first_guess": {"t": "fields.t"}}
 RELIEF = {"variables": ["orog"], "patch": [2, 2, 2]}
 
@@ -47,7 +48,7 @@ def recipe_of(runs, fine_store, **changes):
 @pytest.fixture(scope="module")
 def tuned(runs, fine_store, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned") / "run"
-    statecast.finetune(recipe_of(runs, fine_store), runs.pretrained, out, progress=False)
+    statecast.finetune(recipe_of(runs, fine_store, training=LONGER), runs.pretrained, out, progress=False)
     return out
 
 
@@ -73,8 +74,13 @@ def test_a_finer_grid_is_learned_and_verified_beside_what_a_specialist_would_try
     assert {r["forecast"] for r in records} == {"model", *baselines} and {r["task"] for r in records} == {"translate"}
     assert {"frequency_bias_q90", "csi_q90", "ets_q99"} <= {r["metric"] for r in records}
     rmse = {r["forecast"]: r["value"] for r in records if r["metric"] == "rmse"}
-    assert rmse["bilinear"] < 0.3 * rmse["climatology"]  # which it is made of
-    assert rmse["model"] < 0.8 * rmse["climatology"]  # after three steps from new weights
+    for made_of in (
+        "bilinear",
+        "quantile_mapping",
+    ):  # the record is an interpolation, and 2 K that the climatology knows
+        assert rmse[made_of] < 1e-4 * rmse["climatology"]
+    assert rmse["regression"] < 0.01 * rmse["climatology"]
+    assert rmse["model"] < 0.05 * rmse["climatology"]  # with new weights, about the same first guess, 0.18
     assert "Task: translate" in (tmp_path / "scores" / "report.html").read_text()
 
 
@@ -169,7 +175,7 @@ def test_a_finer_grid_is_answered_from_the_coarse_store_alone(runs, tuned, tmp_p
     assert found.t.shape == (3, 12, 1, 6, 8) and bool(np.isfinite(found.t).all())
     truth = open_fields(runs.store).t.sel(level=[850.0]).interp(lat=found.lat, lon=found.lon) + 2.0
     error = np.sqrt(((found.t.mean("number") - truth.sel(time=found.time)) ** 2).mean())
-    assert error < 0.5 * truth.sel(time=found.time).std()
+    assert error < 0.05 * truth.sel(time=found.time).std()  # with new weights 0.3
     assert xr.open_dataset(out).t.attrs["units"] == "K"
 
 
@@ -299,11 +305,12 @@ def test_a_bias_on_the_same_grid_is_corrected_and_not_taken_for_observed(runs, t
         "data": {"stores": {"warm": str(tmp_path / "warm.nc")}},
         "streams": {**runs.recipe["streams"], "warm": stream},
         "task": {"kind": "translate", "to": ["warm"], "slabs": 2},
-        "training": TRAINING,
+        "training": LONGER,
     }
     tuned = statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
     found = statecast.complete(tuned, runs.store, ("2000-02-10", "2000-02-12"), members=2, progress=False).t
-    assert float((found - truth.t.sel(time=found.time)).mean()) == pytest.approx(20.0, abs=5.0)
+    error = found.mean("number") - (truth.t.sel(time=found.time) + 20.0)
+    assert np.sqrt((error**2).mean()) < 0.05 * truth.t.sel(level=850).std()  # the usual state has 1, and no bias either
 
 
 def test_a_store_on_another_grid_is_not_verified(runs, fine_store, tuned, tmp_path):

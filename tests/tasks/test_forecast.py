@@ -59,12 +59,6 @@ def test_near_slabs_are_asked_more_often(window, near, ratio):
     assert (count[0] / count[2]).item() == pytest.approx(ratio, rel=0.15)
 
 
-@pytest.mark.parametrize("wrong", [{"history": 0}, {"leads": 0}, {"asked": 0.0}, {"asked": 1.1}, {"lead": 3}])
-def test_impossible_options_are_refused(wrong):
-    with pytest.raises(ValidationError):
-        Forecast(**wrong)
-
-
 def test_a_stream_without_an_order_is_shown_throughout_and_alone_it_is_refused(window):
     still = replace(window["a"].spec, order=None)
     question = Forecast(history=2, leads=2).complete({**window, "a": replace(window["a"], spec=still)})
@@ -72,3 +66,26 @@ def test_a_stream_without_an_order_is_shown_throughout_and_alone_it_is_refused(w
     Forecast().require({"a": still, "b": window["b"].spec})
     with pytest.raises(TaskError, match=r"task\.kind forecast: no stream has an order axis \(a\)"):
         Forecast().require({"a": still})
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "right", "reason"),
+    [
+        ("history", 0, 1, "greater_than_equal"),
+        ("leads", 0, 1, "greater_than_equal"),
+        ("rollout", 0, 1, "greater_than_equal"),
+        ("asked", 0.0, 0.01, "greater_than"),
+        ("asked", 1.1, 1.0, "less_than_equal"),
+        ("near", -0.1, 0.0, "greater_than_equal"),
+    ],
+)
+def test_impossible_options_are_refused_and_those_that_are_just_possible_are_not(option, wrong, right, reason):
+    assert getattr(Forecast(**{option: right}), option) == right
+    with pytest.raises(ValidationError) as refused:
+        Forecast(**{option: wrong})
+    assert [(error["loc"], error["type"]) for error in refused.value.errors()] == [((option,), reason)]
+
+
+def test_an_option_that_is_none_is_refused():
+    with pytest.raises(ValidationError, match=r"lead\n  Extra inputs are not permitted"):
+        Forecast(lead=3)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from statecast.fields.sources.samples import SAMPLES
+from statecast.fields.samples import SAMPLES
 
 STORE_HELP = f"Zarr store, NetCDF file, or a sample ({', '.join(SAMPLES)})."
 

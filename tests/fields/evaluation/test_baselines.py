@@ -33,8 +33,11 @@ def test_the_climatological_ensemble_has_as_many_members_at_every_time(training)
 
 
 def test_a_month_that_training_never_saw_takes_all_months(training):
-    hours = {float(h) for h in training.hour_utc}
-    assert len(ClimatologicalEnsemble(training).at(7, min(hours))) == 2
+    """Evenly over the whole period: of two members the first and the last day."""
+    steps = np.flatnonzero(training.hour_utc == 6.0)
+    assert set(training.month[steps]) == {1, 2}
+    members = ClimatologicalEnsemble(training).at(7, 6.0)
+    np.testing.assert_array_equal(members, training.read(slice(None))[steps[[0, -1]]])
 
 
 def linear_in_space_and_time(steps=4, rows=6, columns=16) -> np.ndarray:

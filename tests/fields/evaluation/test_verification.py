@@ -79,6 +79,26 @@ def scored(values) -> Verification:
     return Verification("model", "forecast", axes, statistics, starts, scores=ensemble_scores)
 
 
+def width(squared) -> float:
+    low, high = (x[0, 0] for x in scored(squared).interval("rmse"))
+    return high - low
+
+
+def test_the_interval_of_independent_starts_has_the_width_of_the_central_limit_theorem():
+    """2 x 1.96 s / (2 m sqrt n) for the root of a mean m² of n independent values of standard deviation s."""
+    squared = np.random.default_rng(0).normal(size=400) ** 2
+    expected = 2 * 1.96 * squared.std() / (2 * np.sqrt(squared.mean()) * np.sqrt(400))
+    assert width(squared) == pytest.approx(expected, rel=0.12)
+
+
+def test_starts_of_the_same_weather_count_as_fewer():
+    """Five days alike, in blocks of five days that begin anywhere: <(5 - o)² + o²> / 5 = 3.4 times the variance of independent days."""
+    spells = np.random.default_rng(0).normal(size=80) ** 2
+    alike = np.repeat(spells, 5)
+    apart = np.random.default_rng(1).permutation(alike)
+    assert width(alike) == pytest.approx(np.sqrt(3.4) * width(apart), rel=0.15)
+
+
 def test_starts_without_observations_count_neither_in_a_value_nor_in_its_interval():
     gaps = scored([4.0, np.nan, 4.0, np.nan, 4.0, 4.0])
     assert gaps.value("rmse")[0, 0] == 2.0

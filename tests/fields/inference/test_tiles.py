@@ -106,6 +106,24 @@ def test_an_extent_of_the_whole_grid_is_the_whole_to_the_bit(make_trained, globa
 
 
 def test_a_model_of_neighbourhoods_answers_from_them(make_trained, global_store):
-    trained = make_trained()
-    whole, tiled = (forecast(on_neighbourhoods(trained, e), global_store, INIT, 3, 1) for e in (None, [6, 12]))
-    assert np.isfinite(tiled.t).all() and not np.allclose(tiled.t, whole.t)
+    """Another value at one point changes the answers of the tiles that hold it and no others; of a model of the whole, every answer.
+
+    Tiles of 6 x 12 points begin at rows 0, 3, 6 and columns 0, 6, 12, 18: that point is in two, one of them across Greenwich.
+    """
+    trained, row, column = make_trained(), 0, 0
+    other = global_store.copy(deep=True)
+    for variable in ("t", "u", "msl"):
+        other[variable][{"lat": row, "lon": column}] = 1.1 * global_store[variable].max()
+    held = np.zeros((12, 24), bool)
+    held[:6, np.arange(18, 18 + 18) % 24] = True
+
+    def changed(extent) -> np.ndarray:
+        model = on_neighbourhoods(trained, extent)
+        before, after = (forecast(model, store, INIT, 4, 1) for store in (global_store, other))
+        assert all(np.isfinite(fields.t).all() for fields in (before, after))
+        return (
+            (before != after).any(("init_time", "number", "lead_time", "level")).to_dataarray().any("variable").values
+        )
+
+    np.testing.assert_array_equal(changed([6, 12]), held)
+    assert changed(None).all()

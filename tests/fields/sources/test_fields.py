@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from statecast.fields.samples import SAMPLES, sample_path
 from statecast.fields.sources import StoreError, open_fields
-from statecast.fields.sources.samples import SAMPLES, sample_path
 
 
 def refused(store, pattern: str) -> str:

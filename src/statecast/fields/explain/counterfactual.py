@@ -18,7 +18,7 @@ from statecast.axes import column_names
 from statecast.fields.explain.point import QueryError
 from statecast.streams import Question, Window
 
-PERIODS = {"year_fraction": 1.0, "hour_utc": 24.0, "solar_time_rad": 2 * math.pi}
+PERIODS = {"year_fraction": 1.0, "hour_utc": 24.0}
 
 
 def another_alpha(at: Any, index: Any, season: str | None, hour_utc: float | None) -> dict[str, float]:
@@ -51,7 +51,8 @@ def _shifted(window: Window, changes: Mapping[str, float]) -> Window:
         coords = tokens.coords.clone()
         for axis, change in changes.items():
             c = column_names(tokens.spec.axes).index(axis)
-            coords[..., c] = (coords[..., c] + change) % PERIODS[axis]
+            moved = coords[..., c] + change
+            coords[..., c] = moved % PERIODS[axis] if axis in PERIODS else moved
         shifted[name] = replace(tokens, coords=coords)
     return shifted
 

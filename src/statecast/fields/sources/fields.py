@@ -12,7 +12,7 @@ import cftime
 import numpy as np
 import xarray as xr
 
-from statecast.fields.sources.samples import SAMPLES, sample_path
+from statecast.fields.samples import SAMPLES, sample_path
 
 USUAL_NAMES = {
     "time": ("time", "valid_time", "t", "date"),

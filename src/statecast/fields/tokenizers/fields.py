@@ -236,8 +236,8 @@ class FieldTokenizer:
 def solar_time_rad(
     hour_utc: Float[torch.Tensor, " N"], longitude_deg: Float[torch.Tensor, " N"]
 ) -> Float[torch.Tensor, " N"]:
-    """Local mean solar time as an angle from 0 to 2π: 0 at midnight, π at noon."""
-    return (hour_utc * (2 * math.pi / 24) + torch.deg2rad(longitude_deg)) % (2 * math.pi)
+    """Local mean solar time as an angle: 0 or 2π at midnight, π or 3π at noon. Only its sine and cosine are used."""
+    return hour_utc * (2 * math.pi / 24) + torch.deg2rad(longitude_deg)
 
 
 def non_negative(members: Float[np.ndarray, "E *grid"], iterations: int = 6) -> Float[np.ndarray, "E *grid"]:

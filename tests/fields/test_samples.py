@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from statecast.fields.samples import SAMPLES, sample_path
 from statecast.fields.sources import Record, fit_climatology, open_fields
-from statecast.fields.sources.samples import SAMPLES, sample_path
 from statecast.fields.streams import Stream
 
 
