@@ -104,7 +104,7 @@ def written_out(attention, axes, queries, at, context, where, visible=None) -> t
                 logits = []
                 for m in range(context.shape[1]):
                     logit = (query[sample, n, own] @ key[sample, m, own]).item() / math.sqrt(size)
-                    for axis, spots in zip(measured, attention.spots, strict=True):
+                    for axis, spots in zip(measured, attention.spots.values(), strict=True):
                         columns = columns_of(axes, axis.name)
                         logit += distance_term(axis, spots, head, at[sample, n, columns], where[sample, m, columns])
                     logits.append(logit if visible is None or visible[sample, n, m] else -math.inf)
