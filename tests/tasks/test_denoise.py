@@ -55,7 +55,8 @@ def test_codes_are_replaced_and_unknown_in_their_shares():
     changed = ((shown != tokens.codes) & (shown != UNKNOWN)).sum().item() / count
     assert unknown == pytest.approx(0.3, abs=0.01)
     assert changed == pytest.approx(0.2 * (1 - 1 / CODES), abs=0.01)  # a random code may be the one that was there
-    assert shown.max() == CODES - 1 and shown.min() == UNKNOWN
+    to = torch.bincount(shown[(shown != tokens.codes) & (shown != UNKNOWN)], minlength=CODES) / count
+    assert len(to) == CODES and (to * CODES - changed).abs().max() < 0.03  # no code is preferred
 
 
 def test_the_clean_tokens_are_asked_at_their_places():
