@@ -1,6 +1,7 @@
 """Attention with axes of any kind, against a softmax that a plain loop writes out, and keys that lack an axis or are hidden."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -340,3 +341,15 @@ def test_the_first_block_of_a_model_of_streams_with_different_axes_attends_as_th
 
 def _double(part: torch.Tensor) -> torch.Tensor:
     return part.double() if part.is_floating_point() else part
+
+
+@torch.no_grad()
+def test_a_stream_without_axes_is_visible_beside_a_padded_one():
+    model = StateModel(ModelOptions(width=48, heads=3, encoder_layers=1, decoder_layers=1, members=2), SPECS)
+    padded = replace(
+        tokens_of("points", 4), present=torch.tensor([[True, True, True, False], [True, True, False, False]])
+    )
+    encoded = model.encode({"points": padded, "label": tokens_of("label", 1)})
+    assert encoded.present.tolist() == [[True, True, True, False, True], [True, True, False, False, True]]
+    alone = model.encode({"points": padded[:2], "label": tokens_of("label", 1)})
+    torch.testing.assert_close(encoded.tokens[1, [0, 1, 4]], alone.tokens[1], rtol=0, atol=1e-5)
