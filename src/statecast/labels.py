@@ -39,14 +39,14 @@ class LabelCodec:
     def fit(cls, stream: StreamOptions, values: Sequence[Any], *, is_class: bool, units: str = "1") -> "LabelCodec":
         """From the labels of the training split, None where a sample has none. Raises LabelError for labels that are all alike."""
         known = [value for value in values if not _is_missing(value)]
-        distinct = sorted({str(value) for value in known})
+        distinct = sorted({_text(value) for value in known})
         if len(distinct) < 2:
             raise LabelError(
                 f"the training split has the label {distinct[0] if distinct else 'of no sample'} alone, expected two different ones at "
                 "least. Name a longer training split or another column."
             )
         if not is_class:
-            numbers = np.array(known, float)
+            numbers = np.array([_number(value) for value in known])
             return cls(stream, (), float(numbers.mean()), float(numbers.std()), units)
         if len(distinct) > LARGEST_CLASSES:
             raise LabelError(
@@ -72,12 +72,12 @@ class LabelCodec:
         missing = _is_missing(value)
         codes = None
         if self.classes:
-            if not missing and str(value) not in self.classes:
+            if not missing and _text(value) not in self.classes:
                 raise LabelError(
                     f"label {value}: the model learned the classes {', '.join(self.classes)}. Use one of them."
                 )
-            codes = torch.tensor([UNKNOWN if missing else self.classes.index(str(value))])
-        number = 0.0 if missing or self.classes else (float(value) - self.mean) / self.std
+            codes = torch.tensor([UNKNOWN if missing else self.classes.index(_text(value))])
+        number = 0.0 if missing or self.classes else (_number(value) - self.mean) / self.std
         values = torch.full((1, spec.size), number)
         observed = torch.full((1, spec.size), not missing)
         return Tokens(values, torch.zeros(1, 0), observed, spec, codes=codes).numbered()
@@ -101,3 +101,15 @@ class LabelCodec:
 
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and np.isnan(value))
+
+
+def _text(value: Any) -> str:
+    """The name of a class; that of a whole number is the same however a table stores it."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise LabelError(f"label {value}: is no number. Name a column of numbers, or set target: class.") from None

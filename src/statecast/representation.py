@@ -100,12 +100,12 @@ def _of_cases(
 
 @torch.inference_mode()
 def encode_window(trained: TrainedModel, window: Window, layer: int) -> dict[str, Float[Tensor, "N W"]]:
-    """Features of the tokens of one window after so many blocks of the encoder, on the CPU."""
+    """Features of the tokens of one window after so many blocks of the encoder, on the CPU; padding is left out."""
     model = trained.model
     device = next(model.parameters()).device
     batch = {name: tokens.to(device) for name, tokens in stack([window]).items()}
     encoded = model.encode(batch, blocks=None if layer == len(model.encoder) else layer)
-    return {name: encoded.tokens[0, span].cpu() for name, span in encoded.spans.items()}
+    return {name: encoded.tokens[0, span][: len(window[name])].cpu() for name, span in encoded.spans.items()}
 
 
 def _labelled(cases: Cases, features: dict[str, list[np.ndarray]], pool: Pool) -> xr.Dataset:

@@ -70,6 +70,8 @@ def read_labels(stream: LabelStream, times: Any) -> list[Any]:
     if not path.is_file():
         raise LabelError(f"labels {path}: there is no such file. Give a CSV, Parquet or NetCDF file.")
     known = _read_netcdf(stream, path) if path.suffix in (".nc", ".nc4") else _read_table(stream, path)
+    if len(known[stream.time]) == 0:
+        raise LabelError(f"labels {path}: holds no label. Give it a row for each time that has one.")
     keys = _in_calendar(known[stream.time], times, path)
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
@@ -111,7 +113,9 @@ def _read_netcdf(stream: LabelStream, path: Path) -> Mapping[str, Sequence[Any]]
             if values.dims != (stream.time,):
                 raise LabelError(f"labels {path}: '{stream.column}' is on {values.dims}, expected ('{stream.time}',).")
             return {stream.time: dataset[stream.time].values.tolist(), stream.column: values.values.tolist()}
-    except OSError as error:
+    except LabelError:
+        raise
+    except (OSError, ValueError) as error:
         raise LabelError(f"labels {path}: can't be read ({str(error).splitlines()[0]}).") from error
 
 
@@ -119,7 +123,8 @@ def _in_calendar(texts: Sequence[Any], times: Any, path: Path) -> list[Any]:
     """Times of a table in the calendar of the record."""
     try:
         if isinstance(times, pd.DatetimeIndex):
-            return list(pd.DatetimeIndex(pd.to_datetime(pd.Series(texts))).as_unit(times.unit))
+            form = "ISO8601" if all(isinstance(text, str) for text in texts) else None  # 02/03/2001 could be either day
+            return list(pd.DatetimeIndex(pd.to_datetime(pd.Series(texts), format=form)).as_unit(times.unit))
         return [time if isinstance(time, cftime.datetime) else _cftime(str(time), times.calendar) for time in texts]
     except (ValueError, TypeError) as error:
         raise LabelError(

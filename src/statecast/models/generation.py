@@ -13,7 +13,7 @@ from torch import Tensor
 from statecast.models.attention import GeometricAttention, Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock
 from statecast.models.heads import Prediction
-from statecast.models.state_model import StateModel, rank_of, visible_keys
+from statecast.models.state_model import StateModel, present_or_all, rank_of, ranks, visible_keys
 from statecast.streams import Tokens, Window, concatenate
 
 
@@ -49,16 +49,22 @@ class CausalState:
         self.of_decoder = [KeysAndValues() for _ in self.model.decoder]
 
     def append(self, name: str, tokens: Tokens) -> None:
-        """Make tokens visible. They see what was appended before them and, if they don't come later, one another."""
+        """Make tokens of one stream visible, see `extend`."""
+        self.extend({name: tokens})
+
+    def extend(self, window: Window) -> None:
+        """Make tokens visible. They see what was visible before and, if they don't come later, one another, across streams."""
+        if not window:
+            return
         model = self.model
-        coords, at = self._geometry(tokens)
-        own_rank = rank_of(tokens)
-        own_present = torch.ones_like(own_rank, dtype=torch.bool) if tokens.present is None else tokens.present
+        coords, at = self._geometry(window)
+        own_rank, own_present = ranks(window), present_or_all(window)
         self.rank = own_rank if self.rank is None else torch.cat([self.rank, own_rank], dim=1)
         self.present = own_present if self.present is None else torch.cat([self.present, own_present], dim=1)
         visible = visible_keys(self.present, own_rank, self.rank, is_encoder=True)
-        is_partial = bool(model.lacking(tokens))
-        features = (model.embed(name, tokens) + model.coordinates(coords, is_partial=is_partial)).to(coords.dtype)
+        is_partial = any(model.lacking(tokens) for tokens in window.values())
+        embedded = torch.cat([model.embed(name, tokens) for name, tokens in window.items()], dim=1)
+        features = (embedded + model.coordinates(coords, is_partial=is_partial)).to(coords.dtype)
         for block, kept in zip(model.encoder, self.of_encoder, strict=True):
             assert isinstance(block, EncoderBlock)
             normed = block.norm(features)
@@ -68,14 +74,16 @@ class CausalState:
         for block, kept in zip(model.decoder, self.of_decoder, strict=True):
             assert isinstance(block, DecoderBlock)
             kept.append(*block.attention.project_keys(block.context_norm(encoded), at))
-        known = name in self.visible
-        self.visible[name] = concatenate([self.visible[name], tokens]) if known else tokens
-        self.encoded[name] = torch.cat([self.encoded[name], encoded], dim=1) if known else encoded
+        sizes = [len(tokens) for tokens in window.values()]
+        for (name, tokens), own in zip(window.items(), encoded.split(sizes, dim=1), strict=True):
+            known = name in self.visible
+            self.visible[name] = concatenate([self.visible[name], tokens]) if known else tokens
+            self.encoded[name] = torch.cat([self.encoded[name], own], dim=1) if known else own
 
     def ask(self, name: str, asked: Tokens) -> Prediction:
         """The answer to tokens that come after what they may see."""
         model = self.model
-        coords, at = self._geometry(asked)
+        coords, at = self._geometry({name: asked})
         shown = self.visible.get(name)
         anchored = model.anchored(name, asked, shown, self.encoded.get(name), causal=True)
         tokens, condition = model.query(name, coords, anchored, is_partial=bool(model.lacking(asked)))
@@ -90,9 +98,9 @@ class CausalState:
             tokens = tokens + block.mlp(block.mlp_norm(tokens, condition))
         return model.of_tokens(name, model.decoder_norm(tokens, condition), anchored, coords.dtype)
 
-    def _geometry(self, tokens: Tokens) -> tuple[Float[Tensor, "B N C"], Geometry]:
-        coords = self.model.in_space(tokens)
-        lacking = self.model.lacking(tokens)
+    def _geometry(self, window: Window) -> tuple[Float[Tensor, "B N C"], Geometry]:
+        coords = torch.cat([self.model.in_space(tokens) for tokens in window.values()], dim=1)
+        lacking = frozenset().union(*(self.model.lacking(tokens) for tokens in window.values()))
         return coords, Geometry.of(coords, self.model.axes, lacking=lacking, partly=self.partly)
 
     def _attend(
@@ -175,6 +183,5 @@ def draw_token(
 def _started(model: StateModel, condition: Window, name: str, places: Tokens) -> CausalState:
     streams: Mapping[str, Tokens] = {**condition, name: condition.get(name, places[:0])}
     state = CausalState(model, dict(streams))
-    for stream, tokens in condition.items():
-        state.append(stream, tokens)
+    state.extend(condition)
     return state

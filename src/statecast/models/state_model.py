@@ -162,7 +162,7 @@ class StateModel(nn.Module):
         embedded = torch.cat([self.embed(name, tokens) for name, tokens in context.items()], dim=1)
         tokens = (embedded + self.coordinates(coords, is_partial=bool(lacking))).to(coords.dtype)  # autocast or not
         where = Geometry.of(coords, self.axes, lacking=lacking, partly=partly)
-        present, rank = _present(context), _ranks(context) if causal else None
+        present, rank = _present(context), ranks(context) if causal else None
         visible = visible_keys(present, rank, rank, is_encoder=True)
         for block in list(self.encoder)[:blocks]:
             tokens = self._run(block, tokens, where, visible)
@@ -296,17 +296,23 @@ def _spans(context: Window) -> dict[str, slice]:
 
 def _present(context: Window) -> Bool[Tensor, "B N"] | None:
     """Which visible tokens are no padding; None if none is."""
-    if all(tokens.present is None for tokens in context.values()):
-        return None
+    return None if all(tokens.present is None for tokens in context.values()) else present_or_all(context)
+
+
+def present_or_all(window: Window) -> Bool[Tensor, "B N"]:
+    """Which tokens are no padding."""
     parts = [
-        torch.ones_like(tokens.coords[..., 0], dtype=torch.bool) if tokens.present is None else tokens.present
-        for tokens in context.values()
+        torch.ones(tokens.observed.shape[:-1], dtype=torch.bool, device=tokens.observed.device)
+        if tokens.present is None
+        else tokens.present
+        for tokens in window.values()
     ]
     return torch.cat(parts, dim=1)
 
 
-def _ranks(context: Window) -> Float[Tensor, "B N"]:
-    return torch.cat([rank_of(tokens) for tokens in context.values()], dim=1)
+def ranks(window: Window) -> Float[Tensor, "B N"]:
+    """Positions along the order axis, of all streams."""
+    return torch.cat([rank_of(tokens) for tokens in window.values()], dim=1)
 
 
 def rank_of(tokens: Tokens) -> Float[Tensor, "B N"]:

@@ -61,5 +61,5 @@ class Arrange(TaskOptions):
         coords = shuffled.coords.clone()
         for axis in axes:
             coords[:count, columns_of(tokens.spec.axes, axis)] = torch.nan
-        shown = replace(shuffled, coords=coords, partial=tuple(axes))
+        shown = replace(shuffled, coords=coords, partial=tuple(dict.fromkeys((*tokens.partial, *axes))))
         return shown, replace(shuffled[:count], codes=torch.arange(count), about=torch.arange(count))

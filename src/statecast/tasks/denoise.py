@@ -1,11 +1,11 @@
 """Denoising: all tokens are visible but corrupted, the clean ones are asked."""
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from statecast.streams import UNKNOWN, Question, Tokens, Window
 from statecast.tasks.base import ASKED, Share, Slabs, TaskOptions, ask_a_share
@@ -29,6 +29,17 @@ class Denoise(TaskOptions):
     replaced: float = Field(0.15, ge=0, le=1, description="share of the codes that random ones replace")
     unknown: float = Field(0.15, ge=0, le=1, description="share of the codes that are shown as unknown")
     asked: Share = Field(1.0, description=ASKED)
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> Self:
+        low, high = self.noise
+        if not 0 <= low <= high:
+            raise ValueError(
+                f"noise: {list(self.noise)} is no range, expected 0 <= low <= high, for example [0.2, 1.0]."
+            )
+        if (total := self.replaced + self.unknown) > 1 + 1e-9:
+            raise ValueError(f"replaced + unknown is {total:g}, expected at most 1. Lower one of them.")
+        return self
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
         return ask_a_share(self._question(window, sample), self.asked, sample)
