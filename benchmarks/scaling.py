@@ -182,7 +182,11 @@ def flops_of(recipe: Recipe) -> float:
     for name, stream in recipe.streams.items():
         channels = len(stream_channels(fields, stream))
         groups = 1 if stream.levels_share_token else len(stream.levels)
-        grid = (recipe.task.window_slabs, fields.sizes["lat"] // stream.patch[1], fields.sizes["lon"] // stream.patch[2])
+        grid = (
+            recipe.task.window_slabs,
+            fields.sizes["lat"] // stream.patch[1],
+            fields.sizes["lon"] // stream.patch[2],
+        )
         layouts[name] = Layout(channels // groups, groups, grid, stream.patch)
     specs = {name: layout.spec for name, layout in layouts.items()}
     counts = draw_counts(recipe, layouts)

@@ -15,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from statecast.config import Recipe, read_recipe
 from statecast.fields.preparation import make_questions, recipe_stores, stream_sources
+
+from statecast.config import Recipe, read_recipe
 
 FEW, MANY = 40, 160
 PLAIN = ["data.validate=null", "training.footprint=false", "training.loggers=[]"]

@@ -46,6 +46,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from statecast.fields.preparation import recipe_stores, stream_sources
 
 from shared import (
     LEADS_H,
@@ -66,7 +67,6 @@ from shared import (
 from statecast import finetune, load, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.fields.evaluation.verify import verify
-from statecast.fields.preparation import recipe_stores, stream_sources
 from statecast.fields.sources.record import select_period
 from statecast.trained import TrainedModel, build
 
