@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from statecast.answer import answer
+from statecast.axes import column_names
 from statecast.fields.explain import QueryError, ask_point, explain
 from statecast.fields.explain.counterfactual import another_alpha, under
 from statecast.fields.explain.point import value_in_token
-from statecast.fields.inference import answer
-from statecast.streams import COORDINATES
 
 from .conftest import AT, QUERY
 
@@ -19,15 +19,16 @@ def changes_of(asked, store, season=None, hour_utc=None):
 
 def test_season_and_hour_move_all_coordinates_by_as_much_and_nothing_else(asked, store):
     other = under(asked.whole, changes_of(asked, store, "08-06", 21.0))
-    moved = {"hour_utc": 15.0, "year_fraction": 182 / 365}
+    moved = {"hour_utc": 15.0, "solar_time_rad": 15 * np.pi / 12, "year_fraction": 182 / 365}
+    periods = {"hour_utc": 24.0, "solar_time_rad": 2 * np.pi, "year_fraction": 1.0}
     for before, after in ((asked.whole.context, other.context), (asked.whole.queries, other.queries)):
         for name, tokens in before.items():
             assert torch.equal(tokens.values, after[name].values) and torch.equal(tokens.observed, after[name].observed)
-            for axis in COORDINATES:
-                change = after[name].coordinate(axis) - tokens.coordinate(axis)
-                period = {"hour_utc": 24.0, "year_fraction": 1.0}.get(axis, np.inf)
-                expected = torch.full_like(change, moved.get(axis, 0.0))
-                torch.testing.assert_close(change % period if period < 100 else change, expected, atol=1e-5, rtol=0)
+            for column in column_names(tokens.spec.axes):
+                change = after[name].coordinate(column) - tokens.coordinate(column)
+                change = change % periods[column] if column in periods else change
+                expected = torch.full_like(change, moved.get(column, 0.0))
+                torch.testing.assert_close(change, expected, atol=1e-5, rtol=0)
 
 
 def test_the_day_and_hour_that_it_is_change_nothing(trained, store):
@@ -50,7 +51,7 @@ def test_the_difference_is_that_of_two_answers(trained, store):
 @pytest.mark.parametrize(
     ("season", "hour", "message"),
     [
-        ("02-30", None, "season 02-30: is no day of the year 2001"),
+        ("02-30", None, "season 02-30: is not a day of the year 2001"),
         ("July", None, "season July"),
         (None, 24.0, "hour 24"),
     ],
