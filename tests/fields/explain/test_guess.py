@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from statecast.fields.anchors import identity_map
 from statecast.fields.explain import QueryError, ask_point, explain
 from statecast.fields.explain.forecast_sensitivity import forecast_sensitivity
 from statecast.fields.explain.labelled import sensitivities
 from statecast.fields.explain.report import write_explanation
 from statecast.fields.streams import Stream
-from statecast.models.state_model import itself
 from statecast.trained import ModelError
 
 from .conftest import AT
@@ -73,7 +73,7 @@ def test_an_answer_that_is_the_guess_has_the_weights_of_bilinear_interpolation(t
     for parameter in trained.model.heads.parameters():
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
-        trained.model.guess_map["fine"].copy_(itself(trained.model.specs["fine"]))
+        trained.model.anchors["fine"].guess_map.copy_(identity_map(trained.model.specs["fine"]))
     explained = explain(trained, stores, AT, (31.0, lon, "t@500"))
     field = explained.air_sensitivity.sel(air_channel="t@500").fillna(0)
     found = field.sel(time=AT) / field.air_channel_std

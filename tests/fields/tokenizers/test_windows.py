@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import chisquare
 
 from statecast.fields.sources import Grid
-from statecast.fields.tokenizers import WindowSampler, window_around
-from statecast.fields.tokenizers.windows import same_size, smallest_domain, whole_domain, window_shapes
+from statecast.fields.tokenizers import Windows, WindowSampler, window_around
+from statecast.fields.tokenizers.windows import same_size, smallest_domain, whole_domain
 
 GLOBAL = Grid(np.linspace(-85, 85, 18), np.arange(36) * 10.0)
 WITH_POLES = Grid(np.linspace(-90, 90, 19), np.arange(36) * 10.0)
@@ -109,5 +109,6 @@ def test_a_window_on_a_region_ends_at_its_edge_and_the_whole_goes_with_the_whole
 def test_windows_are_drawn_on_the_grid_that_covers_the_least():
     assert smallest_domain({"a": GLOBAL, "b": REGIONAL}) == "b"
     assert smallest_domain({"a": WITH_POLES, "b": GLOBAL}) == "a"
-    shapes = window_shapes((4, 6), {"a": GLOBAL, "b": REGIONAL}, {"a": (1, 1, 1), "b": (1, 2, 2)})
-    assert shapes == {"a": (4, 6), "b": (6, 10)}  # 40 and 60 degrees of 5; its 11 columns hold five tokens
+    windows = Windows.of((4, 6), {"a": GLOBAL, "b": REGIONAL}, {"a": (1, 1, 1), "b": (1, 2, 2)})
+    assert windows.drawn_on == "b"
+    assert windows.shapes == {"a": (4, 6), "b": (6, 10)}  # 40 and 60 degrees of 5; its 11 columns hold five tokens
