@@ -28,7 +28,7 @@ from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.evaluation.tasks import EVENTS, ask
 from statecast.fields.evaluation.verification import every
 from statecast.fields.sources import Record
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import sources_of, whole_window
 from statecast.trained import TrainedModel, load
 from unet import UNET, Anomalies, Departure, DownscaleQuestion, trained_peer
 
@@ -126,16 +126,16 @@ def answer_of(
     with torch.inference_mode():
         answer = torch.cat([model(x, b) for x, b in zip(batch.inputs.split(16), batch.base.split(16), strict=True)])
     record, climatology = records[asked], trained.codecs[asked].climatology
-    usual = climatology.at(record.months_passed[times], record.hour_utc[times])
-    fields = answer.numpy() * climatology.anomaly_std[:, None, None] + usual
+    mean = climatology.at(record.months_passed[times], record.hour_utc[times])
+    fields = answer.numpy() * climatology.anomaly_std[:, None, None] + mean
     return np.where(climatology.lowest[:, None, None] >= 0, np.maximum(fields, 0), fields)
 
 
 def mean_of_ours(
     trained: TrainedModel, asked: str, records: Records, start: int, steps: int
 ) -> Float[np.ndarray, "T V H W"]:
-    places = {name: whole_domain(record.grid, start, steps) for name, record in records.items()}
-    return ask({"ours": trained}, records, places)[1][asked]["ours"].mean(axis=0)
+    streams = whole_window(sources_of(trained.codecs, {name: records[name] for name in trained.codecs}), start, steps)
+    return ask({"ours": trained}, streams)[1][asked]["ours"].mean(axis=0)
 
 
 def run(

@@ -55,8 +55,7 @@ from statecast.fields.evaluation.scores import area_mean, statistics
 from statecast.fields.evaluation.verification import ForecastCase, Verification, every, forecast_case, stack_starts
 from statecast.fields.sources import Grid, Record, open_fields
 from statecast.fields.sources.climatology import fit_climatology
-from statecast.fields.tokenizers import FieldTokenizer
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import FieldTokenizer, StreamSource
 from statecast.models.operations import count_flops
 from statecast.streams import stack_questions
 from statecast.trained import TrainedModel
@@ -284,19 +283,19 @@ def verify_peer(name: str, model: Departure, question: ForecastQuestion, data: D
     collected: dict[str, list[dict[str, np.ndarray]]] = {}
     starts = forecast_starts(data, question)
     for start in starts:
-        place = whole_domain(record.grid, int(start), question.history + max(question.leads))
-        case = forecast_case(tokenizer, record, place, question.history)
-        truth, usual = case.truth[at], case.usual[at]
-        mean = predict(model, question, anomalies, int(start) + question.history - 1)[0] * scale + usual
-        fields = tokenizer.to_fields((mean - usual)[None], usual)
-        found = statistics(fields, truth, usual, record.grid.cell_area)
+        window = StreamSource(record, tokenizer).whole(int(start), question.history + max(question.leads))
+        case = forecast_case(window, question.history)
+        truth, climatology = case.truth[at], case.climatology[at]
+        mean = predict(model, question, anomalies, int(start) + question.history - 1)[0] * scale + climatology
+        fields = tokenizer.to_fields((mean - climatology)[None], climatology)
+        found = statistics(fields, truth, climatology, record.grid.cell_area)
         censored = tokenizer.climatology.lowest >= 0
         found["crps"] = area_mean(
             crps_normal(mean, std, truth, censored[:, None, None]), record.grid.cell_area, np.isfinite(truth)
         )
         collected.setdefault(name, []).append(found)
         for key, members in baselines(case, record, ensemble, at).items():
-            found = statistics(members, truth, usual, record.grid.cell_area, drawn=len(members) > 1)
+            found = statistics(members, truth, climatology, record.grid.cell_area, drawn=len(members) > 1)
             collected.setdefault(key, []).append(found)
     hours = record.hours[starts]
     return {
@@ -315,7 +314,7 @@ def baselines(
     times = case.ahead.start + np.array(at)
     return {
         "persistence": persistence(case.last, len(at)),
-        "climatology": case.usual[None, at],
+        "climatology": case.climatology[None, at],
         "climatology_distribution": ensemble.for_times(record.month[times], record.hour_utc[times]),
     }
 
@@ -373,18 +372,17 @@ def verify_masked(name: str, model: Departure, question: FillQuestion, data: Dat
     collected: dict[str, list[dict[str, np.ndarray]]] = {name: [], "climatology": []}
     area = np.tile(record.grid.cell_area, (steps, 1))
     for start in starts:
-        place = whole_domain(record.grid, int(start), steps)
-        window = tokenizer.tokenize(record, place)
-        asked = task.complete({"atmosphere": window}, seed=place.start).queries["atmosphere"]
-        hidden = on_grid(tokenizer, window, asked, torch.zeros(1, *asked.values.shape), place)[1]
+        stream = StreamSource(record, tokenizer).whole(int(start), steps)
+        window = stream.tokens()
+        asked = task.complete({"atmosphere": window}, seed=int(start)).queries["atmosphere"]
+        hidden = on_grid(stream, window, asked, torch.zeros(1, *asked.values.shape))[1]
         batch = question.masked(data.held_out_anomalies, np.array([start]), hidden[None, :, 0])
-        usual = tokenizer.usual(record, place)
-        filled = model(batch.inputs, batch.base).reshape(usual.shape).numpy()
-        fields = tokenizer.to_fields((filled * tokenizer.climatology.anomaly_std[:, None, None])[None], usual)
-        truth = record.read(slice(place.start, place.start + steps))
-        scored = fold_time(np.where(hidden & np.isfinite(usual), truth, np.nan))
-        for key, members in ((name, fields), ("climatology", usual[None])):
-            found = statistics(fold_time(members), scored, fold_time(usual), area)
+        truth, climatology = stream.fields, stream.climatology
+        filled = model(batch.inputs, batch.base).reshape(climatology.shape).numpy()
+        fields = tokenizer.to_fields((filled * tokenizer.climatology.anomaly_std[:, None, None])[None], climatology)
+        scored = fold_time(np.where(hidden & np.isfinite(climatology), truth, np.nan))
+        for key, members in ((name, fields), ("climatology", climatology[None])):
+            found = statistics(fold_time(members), scored, fold_time(climatology), area)
             collected[key].append({metric: mean[None] for metric, mean in found.items()})
     hours = record.hours[starts]
     return {

@@ -49,8 +49,8 @@ def run_case(trained: TrainedModel, record: Record, name: str, last: int, steps:
         for c in record.channels
     ]
     stacked = np.stack([c.transpose("number", "lead_time", "lat", "lon").values for c in channels], axis=2)
-    usual = tokenizer.usual(record, ahead)
-    return Case(stacked - usual, record.read(slice(last + 1, last + 1 + steps)) - usual)
+    climatology = tokenizer.climatology_at(record, ahead)
+    return Case(stacked - climatology, record.read(slice(last + 1, last + 1 + steps)) - climatology)
 
 
 def run_cases(trained: TrainedModel, store: str, days: int, starts: int, members: int) -> tuple[list[Case], Record]:

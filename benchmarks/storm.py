@@ -43,9 +43,9 @@ def departures(trained: TrainedModel, dataset: xr.Dataset) -> xr.DataArray:
     """msl's departure from climatology in hPa (time, lat, lon) over the held-out months."""
     tokenizer = next(t for t in trained.codecs.values() if "msl" in t.stream.variables)
     record = Record.open(select_period(dataset, HELD_OUT), tokenizer.stream)
-    usual = tokenizer.usual(record, whole_domain(record.grid, 0, len(record)))
+    climatology = tokenizer.climatology_at(record, whole_domain(record.grid, 0, len(record)))
     number = [c.variable for c in record.channels].index("msl")
-    field = (record.read(slice(None)) - usual)[:, number] / 100
+    field = (record.read(slice(None)) - climatology)[:, number] / 100
     axes = {axis: record.dataset[axis].values for axis in ("time", "lat", "lon")}
     return xr.DataArray(field, axes, ("time", "lat", "lon"))
 

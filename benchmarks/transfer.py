@@ -46,6 +46,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from statecast.fields.preparation import recipe_stores, stream_sources
 
 from shared import (
     LEADS_H,

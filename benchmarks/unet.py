@@ -220,8 +220,8 @@ class Anomalies:
 
     @classmethod
     def read(cls, record: Record, climatology: Climatology) -> "Anomalies":
-        usual = climatology.at(record.months_passed, record.hour_utc)
-        values = (record.read(slice(None)) - usual) / climatology.anomaly_std[:, None, None]
+        mean = climatology.at(record.months_passed, record.hour_utc)
+        values = (record.read(slice(None)) - mean) / climatology.anomaly_std[:, None, None]
         return cls(values.astype(np.float32), record.hour_utc, record.year_fraction, record.grid, record.step_h)
 
     @cached_property

@@ -61,7 +61,7 @@ def offsets(trained: TrainedModel, dataset: xr.Dataset, lead_time_h: float, smok
         found = sensitivity(trained.model, as_batch(asked.question, trained.model), value_in_token(asked))
         own = trained.codecs[asked.stream].climatology.anomaly_std[asked.index[1]]
         fields = gradient_fields(asked, found.shown)
-        field = sensitivity_arrays(asked, trained.codecs, fields, float(own)).sensitivity
+        field = sensitivity_arrays(asked, fields, float(own)).sensitivity
         point = float(asked.grid.lat[asked.index[2]]), float(asked.grid.lon[asked.index[3]])
         centres = [offset_deg(field, *point, without_point=without) for without in (False, True)]
         rows.append((variable, hemisphere, start, *centres))

@@ -18,8 +18,17 @@ from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
 from statecast.fields.streams import Stream
-from statecast.fields.tokenizers import FieldTokenizer, Place, Windows, WindowSampler, read_window
-from statecast.fields.tokenizers.first_guess import guessed_channels, reference_of, require_covered
+from statecast.fields.tokenizers import (
+    FieldTokenizer,
+    Place,
+    StreamSource,
+    Windows,
+    WindowSampler,
+    located,
+    read_window,
+    sources_of,
+)
+from statecast.fields.tokenizers.first_guess import guessed_channels, reference_of, require_covered, tokenizers_of
 from statecast.fields.tokenizers.patches import check_patch
 from statecast.fields.tokenizers.windows import largest_domain, smallest_domain
 from statecast.labels import LabelCodec, LabelError
@@ -27,14 +36,6 @@ from statecast.streams import Tokens, Window
 from statecast.trained import ModelError
 
 CALENDAR = ("hour_utc", "solar_time_rad", "year_fraction")
-
-
-@dataclass(frozen=True)
-class StreamSource:
-    """A stream's record with the tokenizer that reads it."""
-
-    record: Record
-    tokenizer: FieldTokenizer
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,7 @@ class FieldSource:
     @property
     def codecs(self) -> dict[str, Any]:
         """Of fields, then of labels."""
-        return self.tokenizers | {name: series.codec for name, series in self.labels.items()}
-
-    @property
-    def tokenizers(self) -> dict[str, FieldTokenizer]:
-        return {name: source.tokenizer for name, source in self.streams.items()}
-
-    @property
-    def records(self) -> dict[str, Record]:
-        return {name: source.record for name, source in self.streams.items()}
+        return tokenizers_of(self.streams) | {name: series.codec for name, series in self.labels.items()}
 
     def draw(self, sample: np.random.Generator) -> Window:
         place = self.sampler.draw(sample)
@@ -66,7 +59,7 @@ class FieldSource:
 
     def read(self, place: Place, places: Mapping[str, Place]) -> Window:
         """The tokens of the fields at their places, and the labels of the window."""
-        window = read_window(self.tokenizers, self.records, places)
+        window = read_window(located(self.streams, places))
         if self.hide_calendar:
             window = {name: without_calendar(tokens) for name, tokens in window.items()}
         return window | {name: series.tokens(place) for name, series in self.labels.items()}
@@ -213,10 +206,10 @@ def require_apart(recipe: FieldRecipe, stores: Stores) -> None:
 def overlaps(dataset: xr.Dataset, period: Sequence[str], asked: xr.Index) -> bool:
     """Whether a period of a dataset shares a time with the times that are asked."""
     try:
-        seen = select_period(dataset, period).indexes["time"]
+        times = select_period(dataset, period).indexes["time"]
     except StoreError:  # the store has none of it
         return False
-    return bool(seen[0] <= asked[-1] and asked[0] <= seen[-1])
+    return bool(times[0] <= asked[-1] and asked[0] <= times[-1])
 
 
 def recipe_stores(recipe: FieldRecipe) -> dict[str, xr.Dataset]:
@@ -231,10 +224,13 @@ def stream_sources(recipe: FieldRecipe, stores: Stores, known: Mapping[str, Fiel
         name: _tokenizer(name, stream, records[name], known.get(name)) for name, stream in recipe.fields.items()
     }
     _require_overlap(recipe, {name: record.grid for name, record in records.items()})
-    for name in tokenizers:
-        _require_covered(name, records, tokenizers)
-    tokenizers |= {name: _by_its_guess(name, tokenizers, records, known) for name in tokenizers if name not in known}
-    sources = {name: StreamSource(records[name], tokenizer) for name, tokenizer in tokenizers.items()}
+    fitted = sources_of(tokenizers, records)
+    for name in fitted:
+        _require_covered(name, fitted)
+    sources = dict(fitted)
+    for name in fitted:
+        if name not in known:
+            sources[name] = _by_its_guess(name, fitted, known)
     shapes = windows_of(recipe, sources).shapes
     for name, source in sources.items():
         shape = (recipe.window_steps, len(source.record.channels), *shapes[name])
@@ -259,10 +255,11 @@ def _require_overlap(recipe: FieldRecipe, grids: Mapping[str, Grid]) -> None:
             )
 
 
-def _require_covered(name: str, records: Mapping[str, Record], tokenizers: Mapping[str, FieldTokenizer]) -> None:
-    for source in guessed_channels(name, tokenizers):
+def _require_covered(name: str, sources: Mapping[str, StreamSource]) -> None:
+    """Raises StoreError for a stream that extends beyond one that its first guess comes from."""
+    for other in guessed_channels(name, tokenizers_of(sources)):
         try:
-            require_covered(records[name].grid, records[source].grid)
+            require_covered(sources[name].record.grid, sources[other].record.grid)
         except StoreError as error:
             raise StoreError(f"streams.{name}.first_guess: {error}") from None
 
@@ -310,16 +307,16 @@ def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer 
     return FieldTokenizer(stream, FieldTokenizer.fit(stream, record).climatology.with_known(known.climatology))
 
 
-def _by_its_guess(
-    name: str,
-    tokenizers: Mapping[str, FieldTokenizer],
-    records: Mapping[str, Record],
-    known: Mapping[str, FieldTokenizer],
-) -> FieldTokenizer:
-    """Of a new stream that is guessed from a known one: its climatology leans on that one's, which may come from a longer record."""
-    if not any(source in known for source in guessed_channels(name, tokenizers)):
-        return tokenizers[name]
-    return FieldTokenizer.fit(tokenizers[name].stream, records[name], reference_of(name, tokenizers, records))
+def _by_its_guess(name: str, sources: Mapping[str, StreamSource], known: Mapping[str, FieldTokenizer]) -> StreamSource:
+    """A new stream with its statistics, which for one that is guessed from a known stream lean on the climatology of that stream.
+
+    The known stream may have learned its climatology from a longer record.
+    """
+    source = sources[name]
+    if not any(other in known for other in guessed_channels(name, tokenizers_of(sources))):
+        return source
+    reference = reference_of(name, sources)
+    return replace(source, tokenizer=FieldTokenizer.fit(source.tokenizer.stream, source.record, reference))
 
 
 def _require_same_units(name: str, known: FieldTokenizer, record: Record) -> None:

@@ -12,8 +12,7 @@ from statecast.fields.evaluation.reconstruction import fold_time, masked_task, o
 from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Record
 from statecast.fields.streams import Stream
-from statecast.fields.tokenizers import FieldTokenizer
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import FieldTokenizer, StreamSource
 from statecast.trained import ModelError, TrainedModel, build
 
 
@@ -51,11 +50,11 @@ def test_answers_lie_on_the_grid_where_they_were_asked(make_trained, held_out, s
     stream = Stream(variables=("t",), levels=(500, 850), patch=(2, 6, 6), levels_share_token=share_token)
     trained = make_trained(stream=stream, kind="masked")
     record, tokenizer = Record.open(held_out.dataset, stream), trained.codecs["air"]
-    place = whole_domain(record.grid, 0, 6)
-    window = tokenizer.tokenize(record, place)
+    air = StreamSource(record, tokenizer).whole(0, 6)
+    window = air.tokens()
     index = torch.tensor([7, 2, 11])
-    anomalies, asked = on_grid(tokenizer, window, window[index], window[index].values[None], place)
-    truth = np.nan_to_num(record.read(slice(0, 6)) - tokenizer.usual(record, place))
+    anomalies, asked = on_grid(air, window, window[index], window[index].values[None])
+    truth = np.nan_to_num(record.read(slice(0, 6)) - air.climatology)
     np.testing.assert_allclose(anomalies[0][asked], truth[asked], rtol=1e-4, atol=1e-3)
     assert asked.sum() == 3 * tokenizer.values_per_token and not anomalies[0][~asked].any()
     verify_reconstruction(trained, record, hidden=(0.5,), every_h=1000)  # each level is hidden at places of its own
@@ -103,9 +102,10 @@ def on_neighbourhoods(trained: TrainedModel) -> TrainedModel:
 def test_a_model_of_neighbourhoods_is_verified_on_one_at_each_start(make_trained, held_out):
     trained = on_neighbourhoods(make_trained(kind="masked"))
     cases = [reconstruct(trained, {"air": held_out}, start, plain_mask(0.5, 3))["air"] for start in range(8)]
-    assert len({(case.place.rows.start, case.place.columns[0]) for case in cases}) > 4
+    assert len({(case.located.place.rows.start, case.located.place.columns[0]) for case in cases}) > 4
     for start, case in enumerate(cases):
-        known = held_out.read(slice(start, start + 6))[..., case.place.rows, :][..., case.place.columns]
+        place = case.located.place
+        known = held_out.read(slice(start, start + 6))[..., place.rows, :][..., place.columns]
         np.testing.assert_array_equal(case.truth, known)
         assert case.truth.shape == (6, 3, 6, 12) and case.hidden.mean() == pytest.approx(0.5, abs=0.05)
 
@@ -116,7 +116,7 @@ def test_scores_of_a_neighbourhood_are_weighted_by_the_areas_of_its_own_cells(ma
     case = reconstruct(trained, {"air": held_out}, 0, plain_mask(0.5, 3))["air"]
     scored = case.hidden[:, 0] & np.isfinite(case.truth[:, 0])
     weight = (
-        scored * np.cos(np.deg2rad(held_out.grid.lat[case.place.rows]))[:, None]
+        scored * np.cos(np.deg2rad(held_out.grid.lat[case.located.place.rows]))[:, None]
     )  # equal rows: area goes as cos(lat)
     squared = np.where(scored, (case.climatology[:, 0] - case.truth[:, 0]) ** 2, 0.0)
     expected = np.sqrt((weight * squared).sum() / weight.sum())

@@ -4,17 +4,21 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from statecast.fields.evaluation.references import Guess, QuantileMapping, Regression, map_quantiles
+from statecast.fields.evaluation.references import QuantileMapping, Regression, is_wholly_guessed, map_quantiles
 from statecast.fields.sources import Record, open_fields
 from statecast.fields.streams import Stream
-from statecast.fields.tokenizers import FieldTokenizer, Place
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import FieldTokenizer, Place, StreamSource, sources_of, whole_window
+from statecast.fields.tokenizers.first_guess import first_guess, tokenizers_of
 
 PATCH = (2, 2, 2)
 
 
 def record_of(fields: dict[str, xr.DataArray], stream: Stream) -> Record:
     return Record.open(open_fields(xr.Dataset(fields)), stream)
+
+
+def with_record(source: StreamSource, dataset: xr.Dataset) -> StreamSource:
+    return StreamSource(Record.open(dataset, source.tokenizer.stream), source.tokenizer)
 
 
 @pytest.fixture
@@ -34,28 +38,27 @@ def pair(make_store):
         "fine": record_of({"t2m": target.where(~hidden)}, streams["fine"]),
     }
     tokenizers = {name: FieldTokenizer.fit(stream, records[name]) for name, stream in streams.items()}
-    places = {name: whole_domain(record.grid, 10, 4) for name, record in records.items()}
-    return tokenizers, records, places, target.values[10:14]
+    return sources_of(tokenizers, records), target.values[10:14]
 
 
 def test_regression_finds_a_linear_relation_on_another_grid(pair):
-    tokenizers, records, places, truth = pair
-    regression = Regression.fit(tokenizers, ("coarse",), "fine", records, 4)
-    found = regression(records, places)[:, 0] + tokenizers["fine"].usual(records["fine"], places["fine"])[:, 0]
-    climatology = tokenizers["fine"].usual(records["fine"], places["fine"])[:, 0]
-    assert np.sqrt(np.mean((found - truth) ** 2)) < 0.1 * np.sqrt(np.mean((climatology - truth) ** 2))
+    sources, truth = pair
+    window = whole_window(sources, 10, 4)
+    climatology = window["fine"].climatology[:, 0]
+    estimate = Regression.fit(("coarse",), "fine", sources, 4)(window)[:, 0] + climatology
+    assert np.sqrt(np.mean((estimate - truth) ** 2)) < 0.1 * np.sqrt(np.mean((climatology - truth) ** 2))
 
 
 def test_a_band_without_values_gets_no_weights(pair):
-    tokenizers, records, _, _ = pair
-    dataset = records["fine"].dataset.copy(deep=True)
+    sources, _ = pair
+    dataset = sources["fine"].record.dataset.copy(deep=True)
     dataset["t2m"] = dataset.t2m.where(dataset.lat > -20)
-    blind = records | {"fine": Record.open(dataset, tokenizers["fine"].stream)}
-    assert not Regression.fit(tokenizers, ("coarse",), "fine", blind, 4).weights[0].any()
+    blind = sources | {"fine": with_record(sources["fine"], dataset)}
+    assert not Regression.fit(("coarse",), "fine", blind, 4).weights[0].any()
 
 
 def test_quantile_mapping_undoes_a_monotone_distortion(make_store):
-    """Observed is exp of the model: the map is told from quantiles at each point and season."""
+    """Observed is exp of the model: the map is estimated from quantiles at each point and season."""
     store = make_store(steps=600)
     model = (store.t2m - 285) / 12
     streams = {
@@ -68,12 +71,12 @@ def test_quantile_mapping_undoes_a_monotone_distortion(make_store):
         "station": record_of({"t2m": np.exp(model).assign_attrs(attrs)}, streams["station"]),
     }
     tokenizers = {name: FieldTokenizer.fit(stream, records[name]) for name, stream in streams.items()}
-    guess = Guess(tokenizers, "station")
-    mapping = QuantileMapping.fit(guess, records, 2)
-    places = {name: whole_domain(record.grid, 20, 40) for name, record in records.items()}
+    sources = sources_of(tokenizers, records)
+    mapping = QuantileMapping.fit("station", sources, 2)
+    window = whole_window(sources, 20, 40)
     truth = records["station"].read(slice(20, 60))
     error = lambda fields: np.median(np.abs(fields - truth))  # noqa: E731
-    assert error(mapping(records, places)) < 0.4 * error(guess(records, places))
+    assert error(mapping(window)) < 0.4 * error(first_guess("station", window))
 
 
 def test_quantiles_are_mapped_point_by_point_as_numpy_interpolates_also_where_many_are_the_same():
@@ -90,26 +93,25 @@ def test_quantiles_are_mapped_point_by_point_as_numpy_interpolates_also_where_ma
 
 
 def test_quantile_mapping_leaves_the_guess_where_nothing_was_ever_observed(pair):
-    tokenizers, records, places, _ = pair
-    dataset = records["fine"].dataset.copy(deep=True)
+    sources, _ = pair
+    dataset = sources["fine"].record.dataset.copy(deep=True)
     dataset["t2m"] = dataset.t2m.where(dataset.lon > 50)
-    blind = records | {"fine": Record.open(dataset, tokenizers["fine"].stream)}
-    guess = Guess(tokenizers, "fine")
-    mapped, plain = QuantileMapping.fit(guess, blind, 4)(blind, places), guess(blind, places)
+    blind = sources | {"fine": with_record(sources["fine"], dataset)}
+    window = whole_window(blind, 10, 4)
+    mapped, plain = QuantileMapping.fit("fine", blind, 4)(window), first_guess("fine", window)
     np.testing.assert_array_equal(mapped[..., 0], plain[..., 0])
     assert not np.allclose(mapped[..., 1:], plain[..., 1:])
 
 
 def test_a_guess_of_some_channels_is_not_whole(pair):
-    tokenizers, _, _, _ = pair
-    assert Guess(tokenizers, "fine").is_whole and not Guess(tokenizers, "coarse").is_whole
+    tokenizers = tokenizers_of(pair[0])
+    assert is_wholly_guessed("fine", tokenizers) and not is_wholly_guessed("coarse", tokenizers)
 
 
 def test_what_was_learned_of_the_whole_domain_is_applied_to_the_rows_and_columns_of_a_window(pair):
-    tokenizers, records, places, _ = pair
-    regression = Regression.fit(tokenizers, ("coarse",), "fine", records, 4)
-    mapping = QuantileMapping.fit(Guess(tokenizers, "fine"), records, 4)
-    window = places | {"fine": Place(10, 4, slice(3, 6), np.array([1, 2, 3, 4]))}
-    for baseline in (regression, mapping):
-        whole, part = baseline(records, places), baseline(records, window)
+    sources, _ = pair
+    whole_domain = whole_window(sources, 10, 4)
+    window = whole_domain | {"fine": sources["fine"].at(Place(10, 4, slice(3, 6), np.array([1, 2, 3, 4])))}
+    for baseline in (Regression.fit(("coarse",), "fine", sources, 4), QuantileMapping.fit("fine", sources, 4)):
+        whole, part = baseline(whole_domain), baseline(window)
         np.testing.assert_allclose(part, whole[..., 3:6, 1:5], rtol=1e-5, atol=1e-6)

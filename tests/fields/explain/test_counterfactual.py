@@ -51,7 +51,7 @@ def test_the_difference_is_that_of_two_answers(trained, store):
 @pytest.mark.parametrize(
     ("season", "hour", "message"),
     [
-        ("02-30", None, "season 02-30: is no day of the year 2001"),
+        ("02-30", None, "season 02-30: is not a day of the year 2001"),
         ("July", None, "season July"),
         (None, 24.0, "hour 24"),
     ],

@@ -37,9 +37,8 @@ def test_the_asked_token_holds_the_point_and_its_value_is_the_one_asked(trained,
     store = open_fields(make_store(steps=60))
     asked = ask_point(trained, store, AT, query, lead_time_h)
     (tokens,) = asked.question.queries.values()
-    tokenizer, std = trained.codecs[asked.stream], trained.codecs[asked.stream].climatology.anomaly_std
-    usual = tokenizer.usual(asked.records[asked.stream], asked.places[asked.stream])[asked.index]
-    value = tokens.values[0, value_in_token(asked)].item() * std[asked.index[1]] + usual
+    std, climatology = asked.located.tokenizer.climatology.anomaly_std, asked.located.climatology[asked.index]
+    value = tokens.values[0, value_in_token(asked)].item() * std[asked.index[1]] + climatology
     variable, _, level = query[2].partition("@")
     where = {"lat": query[0], "lon": query[1] % 360, "time": asked.valid} | ({"level": float(level)} if level else {})
     assert value == pytest.approx(float(store[variable].sel(where, method="nearest")), rel=1e-5)
@@ -80,8 +79,8 @@ def test_the_explanation_does_not_see_the_future(trained, store):
         (AT, (0.0, 0.0, "t@700"), None, QueryError, "query t@700: is nothing that the model answers"),
         (AT, (0.0, 0.0, "t"), None, QueryError, "query t: lies on several levels"),
         (AT, (0.0, 0.0, "msl@500"), None, QueryError, "query msl@500: is nothing that the model answers"),
-        ("2001-02-05T05", QUERY, None, StoreError, "at 2001-02-05T05: is no time of the store, which has 2001-01-30"),
-        ("yesterday", QUERY, None, StoreError, "at yesterday: is no time of the store"),
+        ("2001-02-05T05", QUERY, None, StoreError, "at 2001-02-05T05: is not a time of the store, which has 2001-01-30"),
+        ("yesterday", QUERY, None, StoreError, "at yesterday: is not a time of the store"),
         ("2001-01-30T06", QUERY, None, StoreError, "Name a later time"),
         (AT, QUERY, 30.0, QueryError, "lead time 30 h: is none that the model answers. Lead times: 6, 12, 18, 24 h"),
         (AT, QUERY, 0.0, QueryError, "lead time 0 h"),

@@ -40,7 +40,7 @@ def test_the_command_writes_arrays_and_maps(runs, tmp_path, statecast):
         ({"--query": (95, 0, "t@850")}, "query 95 0: lies outside the grid"),
         ({"--query": (0, 0, "q@850")}, "It answers t@500, t@850, msl"),
         ({"--query": (0, 0, "t@300")}, "It answers t@500, t@850, msl"),
-        ({"--at": ("1999-01-01",)}, "at 1999-01-01: is no time of the store"),
+        ({"--at": ("1999-01-01",)}, "at 1999-01-01: is not a time of the store"),
         ({"--lead-time-h": (96,)}, "lead time 96 h: is none that the model answers. Lead times: 6, 12 h"),
         ({"--members": ("median",)}, "members is median"),
         ({"--members": (4,)}, "members is 4, expected mean or the number of one, 0 to 3"),

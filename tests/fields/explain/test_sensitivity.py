@@ -8,7 +8,7 @@ import xarray as xr
 from statecast.explain.sensitivity import as_batch
 from statecast.fields.explain import ask_point, explain
 from statecast.fields.explain.forecast_sensitivity import forecast_sensitivity
-from statecast.fields.explain.labelled import point_fields, slope
+from statecast.fields.explain.labelled import point_fields, slope_at
 from statecast.fields.inference import forecast, rollout
 from statecast.fields.streams import Stream
 from statecast.trained import ModelError
@@ -74,13 +74,13 @@ def test_the_path_of_the_anchor_is_included(make_trained, store):
 
 
 def test_the_slope_of_a_logarithmic_variable_is_that_of_its_field(make_trained, store):
-    """∂y / ∂z of y = s (exp(std z + log(1 + usual / s)) - 1), by finite differences."""
+    """∂y / ∂z of y = s (exp(std z + log(1 + climatology / s)) - 1), by finite differences."""
     wet = store.assign(msl=(store.msl - 9.0e4).clip(min=0).assign_attrs(units="mm"))
     streams = {"surface": Stream(variables=("msl",), patch=(1, 6, 6), log_scale={"msl": 500.0})}
     trained = make_trained(streams, data=wet)
-    asked, tokenizer = ask_point(trained, wet, AT, (47.0, -33.0, "msl")), trained.codecs["surface"]
-    low, high = point_fields(asked, tokenizer, np.array([0.495, 0.505])).astype(float)
-    assert slope(asked, tokenizer, 0.5) == pytest.approx((high - low) / 0.01, rel=1e-3)
+    asked = ask_point(trained, wet, AT, (47.0, -33.0, "msl"))
+    low, high = point_fields(asked, np.array([0.495, 0.505])).astype(float)
+    assert slope_at(asked, 0.5) == pytest.approx((high - low) / 0.01, rel=1e-3)
     assert explain(trained, wet, AT, (47.0, -33.0, "msl"), hour_utc=0).msl_difference.attrs["units"] == "1"
 
 

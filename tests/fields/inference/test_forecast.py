@@ -90,13 +90,13 @@ def test_other_calendars_have_their_own_dates(make_trained, make_store, calendar
     fields = forecast(trained, open_fields(store), f"{day}T06", 4, 1)
     assert str(fields.init_time.values[0]) == f"{day} 06:00:00"
     assert str(fields.valid_time.values[0, -1]) == "2001-03-01 06:00:00"
-    with pytest.raises(StoreError, match="init 2001-02-31: is no time of the store"):
+    with pytest.raises(StoreError, match="init 2001-02-31: is not a time of the store"):
         forecast(trained, open_fields(store), "2001-02-31", 4, 1)
 
 
 @pytest.mark.parametrize("init", ["2001-02-05T07", "1990-01-01", "soon", "", "NaT", "2001-02-30", "2001-02-05T06Z"])
 def test_an_init_that_is_no_time_of_the_store_is_refused(make_trained, global_store, init):
-    with pytest.raises(StoreError, match="is no time of the store, which has 2001-01-30") as caught:
+    with pytest.raises(StoreError, match="is not a time of the store, which has 2001-01-30") as caught:
         forecast(make_trained(), global_store, init, 2, 1)
     assert "\n" not in str(caught.value)
 

@@ -53,7 +53,7 @@ def rolled_out(make_trained, make_store):
         fields = forecast(trained, store, str(store.time.values[INIT]), STEPS, MEMBERS).msl[0].values
         tokenizer = plain.codecs["surface"]
         record = Record.open(store, tokenizer.stream)
-        usual = tokenizer.usual(record, whole_domain(record.grid, INIT + 1, STEPS))[:, 0]
+        usual = tokenizer.climatology_at(record, whole_domain(record.grid, INIT + 1, STEPS))[:, 0]
         return (fields - usual) / tokenizer.climatology.anomaly_std[0], record.grid.cell_area
 
     return make

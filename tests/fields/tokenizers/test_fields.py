@@ -33,13 +33,13 @@ def test_tokens_and_climatology_give_the_field_again(global_record, global_token
     place = places(record)[number]
     tokens = tokenizer.tokenize(record, place)
     field = record.read(slice(place.start, place.start + place.steps), place.rows, place.columns)
-    usual = tokenizer.usual(record, place)
-    again = tokenizer.to_anomalies(tokens.values, place) + usual
+    climatology = tokenizer.climatology_at(record, place)
+    again = tokenizer.to_anomalies(tokens.values, place) + climatology
     seen = np.isfinite(field)
-    rounding = 2 * np.finfo(np.float32).eps * (np.abs(field) + np.abs(usual))
+    rounding = 2 * np.finfo(np.float32).eps * (np.abs(field) + np.abs(climatology))
     assert 0 < (~seen).mean() < 0.2
     assert (np.abs(again - field) <= rounding)[seen].all()
-    np.testing.assert_array_equal(again[~seen], usual[~seen])  # 0 is climatology
+    np.testing.assert_array_equal(again[~seen], climatology[~seen])  # 0 is climatology
 
 
 @pytest.mark.parametrize("kind", ["shared", "by level"])
@@ -163,9 +163,11 @@ def test_what_was_never_negative_in_training_is_never_answered_negative(make_sto
     store["rain"] = np.abs(store["msl"] - store["msl"].mean())
     record = Record.open(open_fields(store), Stream(variables=("rain", "u"), levels=(500,), patch=(2, 2, 2)))
     tokenizer = FieldTokenizer(Stream(variables=("rain", "u"), levels=(500,), patch=(2, 2, 2)), fit_climatology(record))
-    usual = tokenizer.usual(record, whole_domain(record.grid, 0, 4))
-    fields = tokenizer.to_fields(np.full_like(usual, -1e6)[None], usual)[0]
-    assert (fields[:, 0][np.isfinite(usual[:, 0])] == 0).all() and (fields[:, 1][np.isfinite(usual[:, 1])] < -1e5).all()
+    climatology = tokenizer.climatology_at(record, whole_domain(record.grid, 0, 4))
+    fields = tokenizer.to_fields(np.full_like(climatology, -1e6)[None], climatology)[0]
+    assert (fields[:, 0][np.isfinite(climatology[:, 0])] == 0).all() and (
+        fields[:, 1][np.isfinite(climatology[:, 1])] < -1e5
+    ).all()
 
 
 def test_members_without_negative_values_keep_their_mean():
@@ -192,25 +194,25 @@ def test_what_has_a_log_scale_enters_as_its_logarithm_with_a_spread_of_one(rain)
     stream = Stream(variables=("rain", "msl"), patch=(2, 3, 4), log_scale={"rain": 0.1})
     tokenizer = FieldTokenizer.fit(stream, rain)
     place = whole_domain(rain.grid, 0, 60)
-    fields, usual = rain.read(slice(0, 60)), tokenizer.usual(rain, place)
+    fields, climatology = rain.read(slice(0, 60)), tokenizer.climatology_at(rain, place)
     anomalies = tokenizer.anomalies(rain, place)
     np.testing.assert_allclose(
-        anomalies[:, 0], np.log1p(fields[:, 0] / 0.1) - np.log1p(usual[:, 0] / 0.1), rtol=1e-5, atol=1e-6
+        anomalies[:, 0], np.log1p(fields[:, 0] / 0.1) - np.log1p(climatology[:, 0] / 0.1), rtol=1e-5, atol=1e-6
     )
     scaled = anomalies / tokenizer.climatology.anomaly_std[:, None, None]
     spread = np.sqrt((scaled**2 * rain.grid.cell_area).sum(axis=(2, 3)).mean(axis=0))
     np.testing.assert_allclose(spread, 1.0, rtol=1e-3)
     plain = fit_climatology(rain).anomaly_std
     assert tokenizer.climatology.anomaly_std[1] == plain[1] and tokenizer.climatology.anomaly_std[0] != plain[0]
-    np.testing.assert_allclose(tokenizer.to_fields(anomalies[None], usual)[0], fields, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(tokenizer.to_fields(anomalies[None], climatology)[0], fields, rtol=1e-3, atol=1e-4)
 
 
 def test_whatever_is_answered_for_a_log_scale_is_a_number_and_not_negative(rain):
     stream = Stream(variables=("rain", "msl"), patch=(2, 3, 4), log_scale={"rain": 0.1})
     tokenizer = FieldTokenizer.fit(stream, rain)
-    usual = tokenizer.usual(rain, whole_domain(rain.grid, 0, 4))
+    climatology = tokenizer.climatology_at(rain, whole_domain(rain.grid, 0, 4))
     for size in (-1e3, 1e3):
-        fields = tokenizer.to_fields(np.full_like(usual, size)[None], usual)
+        fields = tokenizer.to_fields(np.full_like(climatology, size)[None], climatology)
         assert np.isfinite(fields).all() and fields[:, :, 0].min() >= 0
 
 
@@ -232,9 +234,9 @@ def test_the_slope_of_fields_is_that_of_their_values(global_store):
     stream = Stream(variables=("msl", "t2m"), patch=(2, 3, 4), log_scale={"msl": 2.0})
     record = Record.open(wet, stream)
     tokenizer, place = FieldTokenizer.fit(stream, record), whole_domain(record.grid, 2, 2)
-    usual, step = tokenizer.usual(record, place).astype(float), 1e-3
-    values = np.random.default_rng(0).standard_normal(usual.shape) + 2.0
+    climatology, step = tokenizer.climatology_at(record, place).astype(float), 1e-3
+    values = np.random.default_rng(0).standard_normal(climatology.shape) + 2.0
     spread = tokenizer.climatology.anomaly_std[:, None, None].astype(float)
-    low, middle, high = (tokenizer.to_fields(((values + d) * spread)[None], usual)[0] for d in (-step, 0.0, step))
+    low, middle, high = (tokenizer.to_fields(((values + d) * spread)[None], climatology)[0] for d in (-step, 0.0, step))
     np.testing.assert_allclose(tokenizer.slope(middle), (high - low) / (2 * step), rtol=1e-3)
     assert tokenizer.slope(np.full_like(middle, np.nan))[:, 1] == pytest.approx(tokenizer.climatology.anomaly_std[1])

@@ -6,16 +6,16 @@ import xarray as xr
 
 from statecast.fields.sources import Grid, Record, StoreError, open_fields
 from statecast.fields.streams import Stream
-from statecast.fields.tokenizers import FieldTokenizer, read_window
+from statecast.fields.tokenizers import FieldTokenizer, StreamSource, read_window, sources_of, whole_window
 from statecast.fields.tokenizers.first_guess import (
     bilinear,
     first_guess,
     guess_gradient,
     guessed_channels,
-    part_of,
     reference_of,
+    tokenizers_of,
 )
-from statecast.fields.tokenizers.windows import Place, whole_domain
+from statecast.fields.tokenizers.windows import Place, part_of
 
 COARSE = Grid(np.linspace(-75, 75, 6), np.arange(12) * 30.0)
 FINE = Grid(np.linspace(-60, 70, 14), np.arange(5.0, 355, 10))
@@ -74,84 +74,78 @@ def pair(make_store):
         "fine": (fine, Stream(variables=("t2m",), patch=(2, 2, 4), first_guess={"t2m": "coarse.t2m"})),
     }
     records = {name: Record.open(dataset, stream) for name, (dataset, stream) in streams.items()}
-    return {n: FieldTokenizer.fit(streams[n][1], record) for n, record in records.items()}, records
+    return {n: StreamSource(record, FieldTokenizer.fit(streams[n][1], record)) for n, record in records.items()}
+
+
+def with_record(source: StreamSource, dataset: xr.Dataset) -> StreamSource:
+    return StreamSource(Record.open(dataset, source.tokenizer.stream), source.tokenizer)
+
+
+def tokenized_by(tokenizer: FieldTokenizer, source: StreamSource) -> StreamSource:
+    return StreamSource(source.record, tokenizer)
 
 
 def test_a_guess_is_the_climatology_there_and_the_interpolated_anomaly(pair):
     """The fine field is the interpolated coarse one plus a constant: a difference of climatologies, and so no error."""
-    tokenizers, records = pair
-    places = {name: whole_domain(record.grid, 6, 4) for name, record in records.items()}
-    guess, usual = first_guess("fine", tokenizers, records, places)
-    np.testing.assert_allclose(guess, records["fine"].read(slice(6, 10)), atol=2e-2)
-    np.testing.assert_array_equal(usual, tokenizers["fine"].usual(records["fine"], places["fine"]))
-    window = read_window(tokenizers, records, places)
+    streams = whole_window(pair, 6, 4)
+    np.testing.assert_allclose(first_guess("fine", streams), pair["fine"].record.read(slice(6, 10)), atol=2e-2)
+    window = read_window(streams)
     assert window["coarse"].guess is None
     around = window["fine"].guess.unflatten(-1, (1, 2, 6, 12))  # V S H W, of a token of 2 x 4 points
     at_its_points = around[..., 2:4, 4:8].flatten(1)
     np.testing.assert_allclose(at_its_points, window["fine"].values, atol=5e-3)
-    assert window["fine"][:3].guess.shape == (3, 9 * tokenizers["fine"].values_per_token)
+    assert window["fine"][:3].guess.shape == (3, 9 * pair["fine"].tokenizer.values_per_token)
 
 
 def test_a_stream_of_a_short_record_leans_on_what_is_known_of_the_one_it_is_guessed_from(pair):
     """Of two days the climatology is mostly the weather of these days; guesses for other days would be off by it."""
-    tokenizers, records = pair
-    short = {n: Record.open(r.dataset.isel(time=slice(20, 28)), tokenizers[n].stream) for n, r in records.items()}
-    own = FieldTokenizer.fit(tokenizers["fine"].stream, short["fine"])
-    fine = short["fine"].dataset
+    stream = pair["fine"].tokenizer.stream
+    short = {n: with_record(s, s.record.dataset.isel(time=slice(20, 28))) for n, s in pair.items()}
+    own = FieldTokenizer.fit(stream, short["fine"].record)
+    fine = short["fine"].record.dataset
     gaps = np.random.default_rng(0).uniform(size=fine.t2m.shape) < 0.3
-    short["fine"] = Record.open(fine.assign(t2m=fine.t2m.where(~gaps)), tokenizers["fine"].stream)
-    reference = reference_of("fine", tokenizers | {"fine": own}, short)
-    leaning = FieldTokenizer.fit(tokenizers["fine"].stream, short["fine"], reference)
-    places = {name: whole_domain(record.grid, 0, 16) for name, record in records.items()}
-    truth, error = records["fine"].read(slice(0, 16)), {}
-    for key, fine in (("own", own), ("leaning", leaning)):
-        guess, _ = first_guess("fine", tokenizers | {"fine": fine}, records, places)
+    gappy = with_record(tokenized_by(own, short["fine"]), fine.assign(t2m=fine.t2m.where(~gaps)))
+    leaning = FieldTokenizer.fit(stream, gappy.record, reference_of("fine", short | {"fine": gappy}))
+    truth, error = pair["fine"].record.read(slice(0, 16)), {}
+    for key, tokenizer in (("own", own), ("leaning", leaning)):
+        guess = first_guess("fine", whole_window(pair | {"fine": tokenized_by(tokenizer, pair["fine"])}, 0, 16))
         error[key] = np.sqrt(((guess - truth) ** 2).mean())
     assert error["leaning"] < 0.02 < 0.2 < error["own"]
-    spread = np.nanstd(leaning.anomalies(short["fine"], whole_domain(short["fine"].grid, 0, 8)))
+    spread = np.nanstd(tokenized_by(leaning, gappy).whole(0, 8).anomalies)
     assert leaning.climatology.anomaly_std == pytest.approx(spread, rel=0.3)
 
 
 def test_what_a_short_record_never_had_below_zero_may_be_so_in_a_known_stream(pair):
     """Warm days in degrees Celsius are no reason for a climatology of frost to end at 0."""
-    tokenizers, records = pair
-    frost = {
-        n: Record.open(r.dataset.assign(t2m=r.dataset.t2m - 290), tokenizers[n].stream) for n, r in records.items()
-    }
-    coarse = FieldTokenizer.fit(tokenizers["coarse"].stream, frost["coarse"])
-    warm = {
-        n: Record.open(r.dataset.assign(t2m=abs(r.dataset.t2m) + 50), tokenizers[n].stream) for n, r in frost.items()
-    }
-    fine = FieldTokenizer.fit(tokenizers["fine"].stream, warm["fine"])
+    frost = {n: with_record(s, s.record.dataset.assign(t2m=s.record.dataset.t2m - 290)) for n, s in pair.items()}
+    coarse = FieldTokenizer.fit(pair["coarse"].tokenizer.stream, frost["coarse"].record)
+    warm = {n: with_record(s, s.record.dataset.assign(t2m=abs(s.record.dataset.t2m) + 50)) for n, s in frost.items()}
+    fine = FieldTokenizer.fit(pair["fine"].tokenizer.stream, warm["fine"].record)
     assert fine.climatology.lowest[0] > 0
-    known = {"coarse": coarse, "fine": fine}
-    leaning = FieldTokenizer.fit(fine.stream, warm["fine"], reference_of("fine", known, warm))
+    known = {"coarse": tokenized_by(coarse, warm["coarse"]), "fine": tokenized_by(fine, warm["fine"])}
+    leaning = FieldTokenizer.fit(fine.stream, warm["fine"].record, reference_of("fine", known))
     assert leaning.climatology.lowest[0] == coarse.climatology.lowest[1] < 0
     assert leaning.climatology.mean.min() < 0
 
 
 def test_where_the_known_stream_has_nothing_the_climatology_is_the_records_own(pair):
-    tokenizers, records = pair
-    coarse = records["coarse"].dataset
-    gone = Record.open(coarse.assign(t2m=coarse.t2m.where(coarse.lon < 50)), tokenizers["coarse"].stream)
-    reference = reference_of("fine", tokenizers, records | {"coarse": gone})
-    leaning = FieldTokenizer.fit(tokenizers["fine"].stream, records["fine"], reference)
-    np.testing.assert_allclose(leaning.climatology.mean, tokenizers["fine"].climatology.mean, atol=1e-3)
+    coarse, fine = pair["coarse"].record.dataset, pair["fine"]
+    gone = with_record(pair["coarse"], coarse.assign(t2m=coarse.t2m.where(coarse.lon < 50)))
+    reference = reference_of("fine", pair | {"coarse": gone})
+    leaning = FieldTokenizer.fit(fine.tokenizer.stream, fine.record, reference)
+    np.testing.assert_allclose(leaning.climatology.mean, fine.tokenizer.climatology.mean, atol=1e-3)
 
 
 def test_the_climatology_of_the_same_record_is_that_without_a_reference(pair):
-    tokenizers, records = pair
-    leaning = FieldTokenizer.fit(tokenizers["fine"].stream, records["fine"], reference_of("fine", tokenizers, records))
-    np.testing.assert_allclose(leaning.climatology.mean, tokenizers["fine"].climatology.mean, atol=1e-3)
+    fine = pair["fine"]
+    leaning = FieldTokenizer.fit(fine.tokenizer.stream, fine.record, reference_of("fine", pair))
+    np.testing.assert_allclose(leaning.climatology.mean, fine.tokenizer.climatology.mean, atol=1e-3)
 
 
 def test_where_the_coarse_stream_has_no_value_the_guess_is_the_climatology(pair, make_store):
-    tokenizers, records = pair
-    nothing = open_fields(make_store(steps=40)) * np.nan
-    records = records | {"coarse": Record.open(nothing, tokenizers["coarse"].stream)}
-    places = {name: whole_domain(record.grid, 0, 2) for name, record in records.items()}
-    guess, usual = first_guess("fine", tokenizers, records, places)
-    np.testing.assert_array_equal(guess, usual)
+    nothing = with_record(pair["coarse"], open_fields(make_store(steps=40)) * np.nan)
+    streams = whole_window(pair | {"coarse": nothing}, 0, 2)
+    np.testing.assert_array_equal(first_guess("fine", streams), streams["fine"].climatology)
 
 
 def test_the_grid_of_a_window_across_the_date_line_goes_on_rising():
@@ -169,7 +163,7 @@ def test_the_grid_of_a_window_across_the_date_line_goes_on_rising():
     ],
 )
 def test_a_guess_from_what_is_not_there_is_refused(pair, guess, message):
-    tokenizers, _ = pair
+    tokenizers = tokenizers_of(pair)
     stream = tokenizers["fine"].stream.model_copy(update={"first_guess": {"t2m": guess}})
     with pytest.raises(StoreError, match=message):
         guessed_channels("fine", tokenizers | {"fine": FieldTokenizer(stream, tokenizers["fine"].climatology)})
@@ -178,17 +172,16 @@ def test_a_guess_from_what_is_not_there_is_refused(pair, guess, message):
 def test_a_guess_of_what_is_never_negative_is_not_negative(make_store):
     rain = xr.Dataset({"rain": np.abs(make_store(steps=40).msl - 1e5).assign_attrs(units="mm")})
     stream = Stream(variables=("rain",), patch=(2, 2, 2))
-    records = {"model": Record.open(open_fields(rain), stream)}
+    model = Record.open(open_fields(rain), stream)
     fine = open_fields(rain * 0.1).isel(lat=slice(2, 8))
     fine.rain.attrs = rain.rain.attrs
     guided = stream.model_copy(update={"first_guess": {"rain": "model.rain"}})
-    records["radar"] = Record.open(fine, guided)
-    tokenizers = {
-        "model": FieldTokenizer.fit(stream, records["model"]),
-        "radar": FieldTokenizer.fit(guided, records["radar"]),
+    radar = Record.open(fine, guided)
+    sources = {
+        "model": StreamSource(model, FieldTokenizer.fit(stream, model)),
+        "radar": StreamSource(radar, FieldTokenizer.fit(guided, radar)),
     }
-    places = {name: whole_domain(record.grid, 0, 2) for name, record in records.items()}
-    assert first_guess("radar", tokenizers, records, places)[0].min() == 0
+    assert first_guess("radar", whole_window(sources, 0, 2)).min() == 0
 
 
 @pytest.mark.parametrize("log_scale", [{}, {"rain": 2.0}], ids=["plain", "logarithmic"])
@@ -215,7 +208,7 @@ def test_the_gradient_of_a_guess_is_its_transposed_derivative(make_store, log_sc
     }
     records = {name: Record.open(dataset, stream) for name, (dataset, stream) in of.items()}
     tokenizers = {name: FieldTokenizer.fit(of[name][1], record) for name, record in records.items()}
-    places = {name: whole_domain(record.grid, 6, 4) for name, record in records.items()}
+    sources = sources_of(tokenizers, records)
     random = np.random.default_rng(1)
     outputs, shape = random.standard_normal((4, 1, 8, 8)), (4, 1, *records["coarse"].grid.shape)
     values = records["coarse"].read(slice(6, 10))
@@ -225,12 +218,12 @@ def test_the_gradient_of_a_guess_is_its_transposed_derivative(make_store, log_sc
         """In normalised units, as a model reads it."""
         changed = coarse.copy(deep=True)
         changed.rain[6:10] += step * direction[:, 0]
-        moved = records | {"coarse": Record.open(changed, of["coarse"][1])}
-        departures = tokenizers["fine"].departures(*first_guess("fine", tokenizers, moved, places))
+        moved = whole_window(sources | {"coarse": with_record(sources["coarse"], changed)}, 6, 4)
+        departures = tokenizers["fine"].departures(first_guess("fine", moved), moved["fine"].climatology)
         return np.nan_to_num(departures / tokenizers["fine"].climatology.anomaly_std[:, None, None])
 
     step = 1e-3
     expected = ((guessed(step) - guessed(-step)) / (2 * step) * outputs).sum()
-    gradient = guess_gradient("fine", tokenizers, records, places, outputs)["coarse"]
+    gradient = guess_gradient("fine", whole_window(sources, 6, 4), outputs)["coarse"]
     found = (gradient * direction / tokenizers["coarse"].slope(np.nan_to_num(values))).sum()
     assert found == pytest.approx(expected, rel=0.02, abs=0.05)

@@ -11,11 +11,10 @@ from jaxtyping import Bool, Float
 
 from statecast.answer import answer
 from statecast.fields.evaluation.reconstruction import on_grid
-from statecast.fields.evaluation.references import Places, read_place
 from statecast.fields.inference.forecast import slab_depth
 from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Record
-from statecast.fields.tokenizers import read_window
+from statecast.fields.tokenizers import Located, read_window
 from statecast.trained import ModelError, TrainedModel
 
 TASKS = ("interpolate", "refine", "translate", "fill")
@@ -55,24 +54,25 @@ def scored_streams(trained: TrainedModel, records: Mapping[str, Record]) -> tupl
 
 
 def ask(
-    models: Mapping[str, TrainedModel], records: Mapping[str, Record], places: Places
+    models: Mapping[str, TrainedModel], streams: Mapping[str, Located]
 ) -> tuple[dict[str, Case], dict[str, Answers]]:
-    """Put the models' question about the window at `places`: for each asked stream the case and each model's members."""
-    first = next(iter(models.values()))
-    task = task_of(first)
-    window = read_window(first.codecs, records, {name: places[name] for name in first.codecs})
-    question = task.complete(window, seed=next(iter(places.values())).start)
+    """Ask the models' question about a window: for each asked stream the case and each model's head members."""
+    task = task_of(next(iter(models.values())))
+    window = read_window(streams)
+    question = task.complete(window, seed=next(iter(streams.values())).place.start)
     values = {key: answer(model, question) for key, model in models.items()}
     cases: dict[str, Case] = {}
     answers: dict[str, Answers] = {}
     for name, queries in question.queries.items():
-        tokenizer, place = first.codecs[name], places[name]
-        climatology, truth = tokenizer.usual(records[name], place), read_place(records[name], place)
+        stream = streams[name]
         members: dict[str, Float[np.ndarray, "E T V H W"]] = {}
         for key, of_streams in values.items():
-            anomalies, asked = on_grid(tokenizer, window[name], queries, of_streams[name], place)
-            members[key] = tokenizer.to_fields(anomalies, climatology)
-        asked = asked & task.asked_steps(place.steps)[:, None, None, None]  # inside a token some may be shown
+            anomalies, asked = on_grid(stream, window[name], queries, of_streams[name])
+            members[key] = stream.tokenizer.to_fields(anomalies, stream.climatology)
+        asked = (
+            asked & task.asked_steps(stream.place.steps)[:, None, None, None]
+        )  # some steps of a token may be visible
         answers[name] = members
-        cases[name] = Case(np.where(np.isfinite(climatology), truth, np.nan), climatology, asked)
+        truth = np.where(np.isfinite(stream.climatology), stream.fields, np.nan)
+        cases[name] = Case(truth, stream.climatology, asked)
     return cases, answers

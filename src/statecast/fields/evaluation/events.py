@@ -13,7 +13,7 @@ from statecast.fields.evaluation.cases import ask
 from statecast.fields.evaluation.references import spread_starts
 from statecast.fields.evaluation.scores import contingency
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
-from statecast.fields.sources import Record
+from statecast.fields.tokenizers import StreamSource, located
 from statecast.trained import TrainedModel
 
 EVENTS = (0.9, 0.99)  # quantiles of the training period above which a value is an event: often, and extreme
@@ -33,12 +33,14 @@ class Events:
     least: Mapping[str, Float[np.ndarray, "K V"]]
 
     @classmethod
-    def of(cls, models: Mapping[str, TrainedModel], training: Mapping[str, Record], name: str, steps: int) -> "Events":
+    def of(
+        cls, models: Mapping[str, TrainedModel], training: Mapping[str, StreamSource], name: str, steps: int
+    ) -> "Events":
         """Estimated from windows that are spread evenly over the training period."""
         truths, answers = [], []
         windows = model_windows(next(iter(models.values())))
         for start in spread_starts(training, steps, EVENT_WINDOWS):
-            cases, answers_of = ask(models, training, drawn_places(windows, int(start), steps))
+            cases, answers_of = ask(models, located(training, drawn_places(windows, int(start), steps)))
             truths.append(cases[name].truth)
             answers.append(answers_of[name])
         truth = np.moveaxis(np.concatenate(truths), 1, -1)  # T H W V

@@ -12,14 +12,12 @@ from statecast.evaluation import Scored, Verification
 from statecast.evaluation.loop import Progress, unseen
 from statecast.fields.evaluation.baselines import interpolate_shown
 from statecast.fields.evaluation.labels import field_axes
-from statecast.fields.evaluation.references import area_of, read_place
 from statecast.fields.evaluation.scores import statistics
 from statecast.fields.evaluation.verification import by_stream, every, verify_windows
 from statecast.fields.inference.forecast import check_record
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Record
-from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
-from statecast.fields.tokenizers.first_guess import part_of
+from statecast.fields.tokenizers import Located, located, read_window, sources_of
 from statecast.streams import Tokens
 from statecast.tasks import Masked
 from statecast.trained import ModelError, TrainedModel
@@ -39,9 +37,9 @@ def masked_task(trained: TrainedModel) -> Masked:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One window: the truth, the climatology, what was hidden, and the answer (the truth where it was shown). Physical units."""
+    """One stream of a window: truth, climatology, where it was hidden, and the answer (the truth where it was visible). Physical units."""
 
-    place: Place
+    located: Located
     truth: Float[np.ndarray, "T V H W"]
     climatology: Float[np.ndarray, "T V H W"]
     hidden: Bool[np.ndarray, "T V H W"]
@@ -55,17 +53,17 @@ def reconstruct(
 
     The window is the whole domain or, of a model that was trained on neighbourhoods, one of them, see `neighbourhoods.drawn_places`.
     """
-    places_of = drawn_places(model_windows(trained), start, task.window_slabs * slab_depth(trained))
-    places = {name: places_of[name] for name in records}
-    window = read_window({name: trained.codecs[name] for name in records}, records, places)
+    places = drawn_places(model_windows(trained), start, task.window_slabs * slab_depth(trained))
+    streams = located(sources_of(trained.codecs, records), places)
+    window = read_window(streams)
     question = task.complete(window, seed=start)
     cases, answers = {}, answer(trained, question)
     for name, queries in question.queries.items():
-        tokenizer, place = trained.codecs[name], places[name]
-        anomalies, hidden = on_grid(tokenizer, window[name], queries, answers[name], place)
-        truth, climatology = read_place(records[name], place), tokenizer.usual(records[name], place)
-        members = np.where(hidden, tokenizer.to_fields(anomalies, climatology), truth)
-        cases[name] = Reconstruction(place, truth, climatology, hidden, members)
+        stream = streams[name]
+        anomalies, hidden = on_grid(stream, window[name], queries, answers[name])
+        truth, climatology = stream.fields, stream.climatology
+        members = np.where(hidden, stream.tokenizer.to_fields(anomalies, climatology), truth)
+        cases[name] = Reconstruction(stream, truth, climatology, hidden, members)
     return cases
 
 
@@ -80,12 +78,12 @@ def fold_time(fields: Float[np.ndarray, "*B T V H W"]) -> Float[np.ndarray, "*B 
     return np.moveaxis(fields, -4, -3).reshape(*batch, channels, steps * rows, columns)
 
 
-def _interpolated(record: Record, case: Reconstruction) -> Float[np.ndarray, "T V H W"]:
+def _interpolated(case: Reconstruction) -> Float[np.ndarray, "T V H W"]:
     """Channels that are hidden at the same places are interpolated together."""
     anomalies = np.nan_to_num(case.truth - case.climatology)
     hidden_of_channels = np.moveaxis(case.hidden, 1, 0).reshape(case.hidden.shape[1], -1)
     _, group = np.unique(hidden_of_channels, axis=0, return_inverse=True)
-    filled, periodic = np.empty_like(anomalies), part_of(record.grid, case.place).is_periodic
+    filled, periodic = np.empty_like(anomalies), case.located.grid.is_periodic
     for number in range(group.max() + 1):
         channels = np.flatnonzero(group == number)
         shown = ~case.hidden[:, channels[0]]
@@ -134,25 +132,23 @@ class _ReconstructionScores:
             record = self.records[name]
             forecasts = {"model": case.members, "climatology": case.climatology[None]}
             if self.interpolation:
-                forecasts["interpolation"] = _interpolated(record, case)[None]
+                forecasts["interpolation"] = _interpolated(case)[None]
             task = f"masked {share:.0%}" + ("" if len(self.records) == 1 else f" {name}")
             for forecast, members in forecasts.items():
                 axes = field_axes(record, [None])
-                yield Scored(task, forecast, axes, _statistics(case, members, record), len(members))
+                yield Scored(task, forecast, axes, _statistics(case, members), len(members))
 
 
-def _statistics(
-    case: Reconstruction, members: Float[np.ndarray, "E T V H W"], record: Record
-) -> dict[str, Float[np.ndarray, "1 V"]]:
+def _statistics(case: Reconstruction, members: Float[np.ndarray, "E T V H W"]) -> dict[str, Float[np.ndarray, "1 V"]]:
     """Over all times as one, where it was hidden; where there is no climatology nothing is scored."""
     truth = np.where(case.hidden & np.isfinite(case.climatology), case.truth, np.nan)
-    area = np.tile(area_of(record.grid, case.place), (len(truth), 1))
+    area = np.tile(case.located.cell_area, (len(truth), 1))
     means = statistics(fold_time(members), fold_time(truth), fold_time(case.climatology), area)
     return {name: mean[None] for name, mean in means.items()}
 
 
 def on_grid(
-    tokenizer: FieldTokenizer, window: Tokens, queries: Tokens, members: Float[torch.Tensor, "E N P"], place: Place
+    stream: Located, window: Tokens, queries: Tokens, members: Float[torch.Tensor, "E N P"]
 ) -> tuple[Float[np.ndarray, "E T V H W"], Bool[np.ndarray, "T V H W"]]:
     """Answers to some of the tokens of `window` as anomalies on its grid (0 elsewhere), and where they were asked."""
     index = queries.index
@@ -161,4 +157,5 @@ def on_grid(
     filled[:, index] = members
     asked = torch.zeros(1, *window.values.shape)
     asked[:, index] = 1.0
+    tokenizer, place = stream.tokenizer, stream.place
     return tokenizer.to_anomalies(filled, place), tokenizer.to_anomalies(asked, place)[0] > 0

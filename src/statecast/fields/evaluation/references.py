@@ -1,6 +1,6 @@
 """What a specialist would try first where one stream is asked of others: interpolation, regression, quantile mapping.
 
-Axes: T time, V channel, H row, W column, X shown value, S season, Q quantile.
+Axes: T time, V channel, H row, W column, X visible value, S season, Q quantile.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,94 +9,64 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from statecast.fields.sources import Grid, Record
-from statecast.fields.tokenizers import FieldTokenizer, Place
-from statecast.fields.tokenizers.first_guess import bilinear, first_guess, guessed_channels, part_of
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import FieldTokenizer, Located, StreamSource, whole_window
+from statecast.fields.tokenizers.first_guess import bilinear, first_guess, guessed_channels
 
-RIDGE = 1e-3  # of the mean variance of what is shown, so that channels that repeat one another don't blow weights up
+RIDGE = 1e-3  # of the mean variance of the visible values, so that redundant channels don't get large weights
 WINDOWS = 400  # of the training period that a baseline is fitted to
 QUANTILES = np.linspace(0.0, 1.0, 51)
 FEWEST = 100  # values of a season that quantiles are estimated from; with fewer, those of all seasons
 
-Places = Mapping[str, Place]
 
-
-@dataclass(frozen=True)
-class Guess:
-    """Bilinear interpolation, as `tokenizers.first_guess` has it."""
-
-    tokenizers: Mapping[str, FieldTokenizer]
-    name: str
-
-    @property
-    def is_whole(self) -> bool:
-        """True if every channel of the stream has a first guess."""
-        guessed = sum(len(pairs) for pairs in guessed_channels(self.name, self.tokenizers).values())
-        return guessed == len(self.tokenizers[self.name].climatology.channels)
-
-    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
-        """The stream's fields, in its units."""
-        return first_guess(self.name, self.tokenizers, records, places)[0]
+def is_wholly_guessed(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> bool:
+    """True if every channel of the stream has a first guess."""
+    guessed = sum(len(pairs) for pairs in guessed_channels(name, tokenizers).values())
+    return guessed == len(tokenizers[name].climatology.channels)
 
 
 @dataclass(frozen=True)
 class Regression:
-    """Linear regression of one stream's anomalies on those of the shown streams, interpolated to the same place, at the same time.
+    """Linear regression of one stream's anomalies on those of the visible streams, interpolated to the same place, at the same time.
 
     One set of weights for each band of latitude and each asked channel, by least squares with a small ridge.
     """
 
-    tokenizers: Mapping[str, FieldTokenizer]
-    shown: tuple[str, ...]
+    visible: tuple[str, ...]
     name: str
     weights: Float[np.ndarray, "H X V"]
 
     @classmethod
-    def fit(
-        cls,
-        tokenizers: Mapping[str, FieldTokenizer],
-        shown: tuple[str, ...],
-        name: str,
-        training: Mapping[str, Record],
-        steps: int,
-    ) -> "Regression":
+    def fit(cls, visible: tuple[str, ...], name: str, training: Mapping[str, StreamSource], steps: int) -> "Regression":
         """From the whole domain in windows that are spread evenly over the training period."""
         products: np.ndarray | float = 0.0
         moments: np.ndarray | float = 0.0
-        for places in _windows(training, steps):
-            x = _predictors(tokenizers, shown, name, training, places)
-            y = read_place(training[name], places[name]) - tokenizers[name].usual(training[name], places[name])
-            seen = np.isfinite(y)
-            x = np.where(seen.all(axis=1, keepdims=True), x, 0.0)
-            products = products + np.einsum("txhw,tvhw->hxv", x, np.where(seen, y, 0.0))
+        for window in _windows(training, steps):
+            x = _predictors(visible, name, window)
+            y = window[name].fields - window[name].climatology
+            known = np.isfinite(y)
+            x = np.where(known.all(axis=1, keepdims=True), x, 0.0)
+            products = products + np.einsum("txhw,tvhw->hxv", x, np.where(known, y, 0.0))
             moments = moments + np.einsum("txhw,tyhw->hxy", x, x)
         size = np.asarray(moments).shape[-1]
         variance = np.trace(moments, axis1=1, axis2=2)[:, None, None] / size
         ridge = (RIDGE * variance + np.finfo(np.float32).tiny) * np.eye(size)  # a band without values has none
-        return cls(tokenizers, shown, name, np.linalg.solve(moments + ridge, products))
+        return cls(visible, name, np.linalg.solve(moments + ridge, products))
 
-    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
-        """Anomalies of the asked stream at its place, in its units."""
-        x = _predictors(self.tokenizers, self.shown, self.name, records, places)
-        return np.einsum("txhw,hxv->tvhw", x, self.weights[places[self.name].rows])
+    def __call__(self, window: Mapping[str, Located]) -> Float[np.ndarray, "T V H W"]:
+        """Anomalies of the asked stream in its window, in its units."""
+        x = _predictors(self.visible, self.name, window)
+        return np.einsum("txhw,hxv->tvhw", x, self.weights[window[self.name].place.rows])
 
 
-def _predictors(
-    tokenizers: Mapping[str, FieldTokenizer],
-    shown: tuple[str, ...],
-    name: str,
-    records: Mapping[str, Record],
-    places: Places,
-) -> Float[np.ndarray, "T X H W"]:
-    """Anomalies of the shown streams over their spread, at the points of the asked one; 0 where nothing was observed."""
-    target = part_of(records[name].grid, places[name])
+def _predictors(visible: tuple[str, ...], name: str, window: Mapping[str, Located]) -> Float[np.ndarray, "T X H W"]:
+    """Anomalies of the visible streams over their spread, at the points of the asked one; 0 where nothing was observed."""
+    target = window[name].grid
     parts = []
-    for other in shown:
-        scale = tokenizers[other].climatology.anomaly_std[:, None, None]
-        values = np.nan_to_num(tokenizers[other].anomalies(records[other], places[other]) / scale)
-        grid = part_of(records[other].grid, places[other])
-        parts.append(values if grid.is_like(target) else bilinear(values, grid, target))
+    for other in visible:
+        stream = window[other]
+        scale = stream.tokenizer.climatology.anomaly_std[:, None, None]
+        values = np.nan_to_num(stream.anomalies / scale)
+        parts.append(values if stream.grid.is_like(target) else bilinear(values, stream.grid, target))
     return np.concatenate(parts, axis=1)
 
 
@@ -108,31 +78,30 @@ class QuantileMapping:
     them is added (Panofsky & Brier 1968; Boe et al. 2007). Where a point was never observed, the guess.
     """
 
-    guess: Guess
+    name: str
     guessed: Float[np.ndarray, "S Q V H W"]
     observed: Float[np.ndarray, "S Q V H W"]
 
     @classmethod
-    def fit(cls, guess: Guess, training: Mapping[str, Record], steps: int) -> "QuantileMapping":
+    def fit(cls, name: str, training: Mapping[str, StreamSource], steps: int) -> "QuantileMapping":
         """From the whole domain in windows that are spread evenly over the training period."""
-        record, guesses, truths, months = training[guess.name], [], [], []
-        for places in _windows(training, steps):
-            place = places[guess.name]
-            truth = read_place(record, place)
+        guesses, truths, months = [], [], []
+        for window in _windows(training, steps):
+            truth = window[name].fields
             truths.append(truth)
-            guesses.append(np.where(np.isfinite(truth), guess(training, places), np.nan))
-            months.append(record.month[place.start : place.start + place.steps])
+            guesses.append(np.where(np.isfinite(truth), first_guess(name, window), np.nan))
+            months.append(window[name].month)
         season = np.concatenate(months) % 12 // 3
         known = [np.concatenate(values) for values in (guesses, truths)]
-        return cls(guess, *(_of_seasons(values, season) for values in known))
+        return cls(name, *(_of_seasons(values, season) for values in known))
 
-    def __call__(self, records: Mapping[str, Record], places: Places) -> Float[np.ndarray, "T V H W"]:
-        """The stream's fields at its place, in its units."""
-        place, values = places[self.guess.name], self.guess(records, places)
-        season = records[self.guess.name].month[place.start : place.start + place.steps] % 12 // 3
-        guessed, observed = (q[..., place.rows, :][..., place.columns] for q in (self.guessed, self.observed))
+    def __call__(self, window: Mapping[str, Located]) -> Float[np.ndarray, "T V H W"]:
+        """The stream's fields in its window, in its units."""
+        stream, values = window[self.name], first_guess(self.name, window)
+        season = stream.month % 12 // 3
+        guessed, observed = stream.cut(self.guessed), stream.cut(self.observed)
         mapped = np.stack([map_quantiles(v, guessed[s], observed[s]) for v, s in zip(values, season, strict=True)])
-        lowest = self.guess.tokenizers[self.guess.name].climatology.lowest[:, None, None]
+        lowest = stream.tokenizer.climatology.lowest[:, None, None]
         return np.where(lowest >= 0, np.maximum(mapped, 0), mapped)
 
 
@@ -174,23 +143,13 @@ def _quantiles(values: Float[np.ndarray, "T V H W"]) -> Float[np.ndarray, "Q V H
     return quantiles
 
 
-def spread_starts(training: Mapping[str, Record], steps: int, most: int) -> Int[np.ndarray, " S"]:
+def spread_starts(training: Mapping[str, StreamSource], steps: int, most: int) -> Int[np.ndarray, " S"]:
     """Where at most so many windows start, evenly over the period."""
-    starts = next(iter(training.values())).starts(steps)
+    starts = next(iter(training.values())).record.starts(steps)
     return starts[np.unique(np.linspace(0, len(starts) - 1, most).astype(int))]
 
 
-def _windows(training: Mapping[str, Record], steps: int) -> Iterator[dict[str, Place]]:
+def _windows(training: Mapping[str, StreamSource], steps: int) -> Iterator[dict[str, Located]]:
     """The whole domain of every grid."""
     for start in spread_starts(training, steps, WINDOWS):
-        yield {name: whole_domain(record.grid, int(start), steps) for name, record in training.items()}
-
-
-def area_of(grid: Grid, place: Place) -> Float[np.ndarray, "H W"]:
-    """Cell areas of a window, as shares of the sphere."""
-    return grid.cell_area[place.rows][:, place.columns]
-
-
-def read_place(record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
-    """What was observed in a window, in the units of the store."""
-    return record.read(slice(place.start, place.start + place.steps), place.rows, place.columns)
+        yield whole_window(training, int(start), steps)

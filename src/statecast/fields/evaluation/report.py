@@ -22,9 +22,8 @@ from statecast.fields.inference.forecast import forecast_task
 from statecast.fields.inference.members import draw_member
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Grid, Record
-from statecast.fields.tokenizers import Place
-from statecast.fields.tokenizers.first_guess import first_guess, part_of
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import Located, StreamSource, located, sources_of
+from statecast.fields.tokenizers.first_guess import first_guess
 from statecast.trained import TrainedModel
 
 TABLE_LEADS_H = (6.0, 24.0, 72.0)
@@ -63,7 +62,8 @@ def write_report(
     masked = [v for v in verifications if v.task.startswith("masked")]
     if masked:
         sections += _masked_sections(facts.pretrained or facts.trained, records, masked)
-    if others := [v for v in verifications if v.task.split()[0] in TASKS]:
+    others = [v for v in verifications if v.task.split()[0] in TASKS]
+    if others:
         sections += _task_sections(facts.trained, records, others)
     curves = training_curves(facts.runs)
     if curves is not None:
@@ -152,7 +152,7 @@ def forecast_power(
     history, steps = (slabs * slab_depth(trained) for slabs in (task.history, task.window_slabs))
     powers = []
     for start in _some(record.starts(steps)):
-        case = forecast_case(tokenizer, record, whole_domain(record.grid, start, steps), history)
+        case = forecast_case(StreamSource(record, tokenizer).whole(start, steps), history)
         heads = forecast_block(trained, task, records, start)[name]
         heads, climatology, truth = heads[:, -1:], case.climatology[-1:], case.truth[-1:]
         member = draw_member(heads, 0, record.grid, record.hours[start + steps - 1 : start + steps])
@@ -168,15 +168,15 @@ def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: s
     depth = slab_depth(trained)
     steps = task.window_slabs * depth
     starts = record.starts(steps)
-    place = whole_domain(record.grid, int(starts[len(starts) // 2]), steps)
-    case = forecast_case(tokenizer, record, place, task.history * depth)
-    block = forecast_block(trained, task, records, place.start)
+    window = StreamSource(record, tokenizer).whole(int(starts[len(starts) // 2]), steps)
+    case = forecast_case(window, task.history * depth)
+    block = forecast_block(trained, task, records, window.place.start)
     members = tokenizer.to_fields(block[name], case.climatology)
     rows = [
         (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)
     ]
     lead_h = case.truth.shape[0] * record.step_h
-    start = str(record.dataset["time"].values[place.start + task.history * depth - 1])[:16]
+    start = str(record.dataset["time"].values[window.place.start + task.history * depth - 1])[:16]
     return section(
         "Maps", f"One forecast from {start}, {lead_h:g} h ahead.", [figures.forecast_maps(record.grid, rows)]
     )
@@ -200,7 +200,7 @@ def _masked_sections(
         c = mapped_channels(record)[0]
         maps.append(
             figures.reconstruction_maps(
-                part_of(record.grid, case.place),
+                case.located.grid,
                 record.channels[c],
                 record.units[c],
                 case.truth[:, c],
@@ -218,8 +218,9 @@ def _task_sections(
     """A section for each stream that was asked: scores, and one window as it was shown, answered and true."""
     record, steps = next(iter(records.values())), window_steps(trained)
     starts = record.starts(steps)
-    places = drawn_places(model_windows(trained), int(starts[len(starts) // 2]), steps)
-    cases, answers = ask({"model": trained}, records, places)
+    sources = sources_of(trained.codecs, {name: records[name] for name in trained.codecs})
+    window = located(sources, drawn_places(model_windows(trained), int(starts[len(starts) // 2]), steps))
+    cases, answers = ask({"model": trained}, window)
     sections = []
     for name, task in zip(scored_streams(trained, records), dict.fromkeys(v.task for v in verifications), strict=False):
         case = cases[name]
@@ -228,10 +229,10 @@ def _task_sections(
         drawn = [figures.skill_by_lead_time(scored)] if len(lead_times) > 1 else []
         guess = None
         if trained.codecs[name].stream.first_guess:
-            guess = first_guess(name, trained.codecs, records, places)[0]
-            drawn += _spectra(trained, records, name, starts, steps)
+            guess = first_guess(name, window)
+            drawn += _spectra(trained, sources, name, starts, steps)
         mean = np.where(case.asked, answers[name]["model"].mean(axis=0), case.truth)
-        drawn += _task_maps(records[name], places[name], case, mean, guess, _mapped_times(trained, case))
+        drawn += _task_maps(window[name], case, mean, guess, _mapped_times(trained, case))
         text = f"Area-weighted scores over {len(scored[0].positions)} windows where it was asked; the maps show one of them."
         table = relative_table(scored, lead_times)
         sections.append(section(f"Task: {task}", text + _heads_are_scored(trained), drawn, table=table))
@@ -239,19 +240,18 @@ def _task_sections(
 
 
 def _task_maps(
-    record: Record,
-    place: Place,
+    stream: Located,
     case: Case,
     mean: Float[np.ndarray, "T V H W"],
     guess: Float[np.ndarray, "T V H W"] | None,
     times: Bool[np.ndarray, " T"],
 ) -> list[Figure]:
     """The mapped channels of a stream with a first guess, or the first of them."""
-    maps = []
+    record, maps = stream.record, []
     for c in mapped_channels(record)[: 1 if guess is None else None]:
         maps.append(
             figures.reconstruction_maps(
-                part_of(record.grid, place),
+                stream.grid,
                 record.channels[c],
                 record.units[c],
                 case.truth[times][:, c],
@@ -274,18 +274,18 @@ def _mapped_times(trained: TrainedModel, case: Case) -> Bool[np.ndarray, " T"]:
 
 
 def _spectra(
-    trained: TrainedModel, records: Mapping[str, Record], name: str, starts: np.ndarray, steps: int
+    trained: TrainedModel, sources: Mapping[str, StreamSource], name: str, starts: np.ndarray, steps: int
 ) -> list[Figure]:
     """Of the truth, the model's mean, one of its heads and the first guess, a mean over some windows; none where gaps are in every row."""
     powers = []
     for start in _some(starts):
-        places = drawn_places(model_windows(trained), start, steps)
-        cases, answers = ask({"model": trained}, records, places)
+        window = located(sources, drawn_places(model_windows(trained), start, steps))
+        cases, answers = ask({"model": trained}, window)
         members = answers[name]["model"]
         fields = {"truth": cases[name].truth, MEAN: members.mean(axis=0), HEAD: members[len(members) // 2]}
-        fields["first guess"] = first_guess(name, trained.codecs, records, places)[0]
-        powers.append(_power(fields, part_of(records[name].grid, places[name])))
-    return power_figures(_mean(powers), records[name])
+        fields["first guess"] = first_guess(name, window)
+        powers.append(_power(fields, window[name].grid))
+    return power_figures(_mean(powers), sources[name].record)
 
 
 def _some(starts: np.ndarray) -> list[int]:

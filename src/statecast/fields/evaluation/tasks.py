@@ -16,21 +16,21 @@ from statecast.fields.evaluation.cases import Case, ask, scored_streams, task_of
 from statecast.fields.evaluation.events import Events
 from statecast.fields.evaluation.labels import field_axes
 from statecast.fields.evaluation.reconstruction import fold_time
-from statecast.fields.evaluation.references import Guess, Places, QuantileMapping, Regression, area_of
+from statecast.fields.evaluation.references import QuantileMapping, Regression, is_wholly_guessed
 from statecast.fields.evaluation.scores import statistics
 from statecast.fields.evaluation.verification import every, verify_windows
 from statecast.fields.inference.forecast import check_record
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows
 from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record
-from statecast.fields.tokenizers import Place, Windows
-from statecast.fields.tokenizers.first_guess import part_of
+from statecast.fields.tokenizers import Located, StreamSource, Windows, located, sources_of
+from statecast.fields.tokenizers.first_guess import first_guess
 from statecast.trained import ModelError, TrainedModel
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 
-Baseline = Callable[[Case, Places], Float[np.ndarray, "T V H W"]]
-"""A deterministic answer to a case, in physical units; it may use what was shown at these places."""
+Baseline = Callable[[Case, Mapping[str, Located]], Float[np.ndarray, "T V H W"]]
+"""A deterministic answer to a case, in physical units; it may use the visible streams of the window."""
 
 
 def verify_task(
@@ -58,7 +58,8 @@ def verify_task(
     first = next(iter(models.values()))
     for name, tokenizer in first.codecs.items():
         check_record(tokenizer, records[name])
-    score = _TaskScores.of(models, records, training)
+    of_training = None if training is None else _sources(first, training)
+    score = _TaskScores.of(models, _sources(first, records), of_training)
     leading = next(iter(records.values()))
     starts = every(leading, leading.starts(score.steps), every_h)
     verifications = verify_windows(starts.tolist(), leading.hours[starts], score, progress)
@@ -74,7 +75,7 @@ class _TaskScores:
     """
 
     models: Mapping[str, TrainedModel]
-    records: Mapping[str, Record]
+    sources: Mapping[str, StreamSource]
     windows: Windows
     steps: int
     baselines: Mapping[str, Mapping[str, Baseline]]
@@ -82,38 +83,46 @@ class _TaskScores:
 
     @classmethod
     def of(
-        cls, models: Mapping[str, TrainedModel], records: Mapping[str, Record], training: Mapping[str, Record] | None
+        cls,
+        models: Mapping[str, TrainedModel],
+        sources: Mapping[str, StreamSource],
+        training: Mapping[str, StreamSource] | None,
     ) -> "_TaskScores":
         """Baselines that learn, and events, are fitted to `training`."""
         first = next(iter(models.values()))
         steps = window_steps(first)
         baselines: dict[str, Mapping[str, Baseline]] = {}
         events: dict[str, Events] = {}
+        records = {name: source.record for name, source in sources.items()}
         for name in scored_streams(first, records):
-            baselines[name] = _baselines(first, name, records, training)
+            baselines[name] = _baselines(first, name, training)
             if training is not None and name in task_of(first).hidden_streams:
                 events[name] = Events.of(models, training, name, steps)
-        return cls(models, records, model_windows(first), steps, baselines, events)
+        return cls(models, sources, model_windows(first), steps, baselines, events)
 
     def __call__(self, start: int) -> Iterator[Scored]:
-        places = drawn_places(self.windows, start, self.steps)
-        cases, answers = ask(self.models, self.records, places)
+        window = located(self.sources, drawn_places(self.windows, start, self.steps))
+        cases, answers = ask(self.models, window)
         for name, baselines in self.baselines.items():
             forecasts = dict(answers[name])
             for key, baseline in baselines.items():
-                forecasts[key] = baseline(cases[name], places)[None]
+                forecasts[key] = baseline(cases[name], window)[None]
             for key, fields in forecasts.items():
-                yield self._scored(name, key, cases[name], fields, places[name])
+                yield self._scored(name, key, cases[name], fields, window[name])
 
     def _scored(
-        self, name: str, forecast: str, case: Case, fields: Float[np.ndarray, "E T V H W"], place: Place
+        self, name: str, forecast: str, case: Case, fields: Float[np.ndarray, "E T V H W"], stream: Located
     ) -> Scored:
-        task, record = task_of(next(iter(self.models.values()))), self.records[name]
-        area = area_of(record.grid, place)
-        means = _statistics(case, fields, forecast, area, self.events.get(name), task)
+        task, record = task_of(next(iter(self.models.values()))), stream.record
+        means = _statistics(case, fields, forecast, stream.cell_area, self.events.get(name), task)
         axes = field_axes(record, _lead_times(task, self.steps, record.step_h))
         label = task.kind if len(self.baselines) == 1 else f"{task.kind} {name}"
         return Scored(label, forecast, axes, means, len(fields))
+
+
+def _sources(trained: TrainedModel, records: Mapping[str, Record]) -> dict[str, StreamSource]:
+    """The streams of the model, in its order."""
+    return sources_of(trained.codecs, {name: records[name] for name in trained.codecs})
 
 
 def _require_same_questions(models: Mapping[str, TrainedModel]) -> None:
@@ -166,7 +175,8 @@ def _statistics(
 ) -> dict[str, np.ndarray]:
     """Statistics where it was asked: of each lead time, a mean over the gaps of a window, or of all times as one."""
     truth = np.where(case.asked, case.truth, np.nan)
-    if gaps := task.gaps(len(truth)):
+    gaps = task.gaps(len(truth))
+    if gaps:
         times = task.asked_steps(len(truth))
         of_times = statistics(fields[:, times], truth[times], case.climatology[times], area)
         shape = (len(gaps), len(gaps[0]), -1)
@@ -185,19 +195,16 @@ def _mean_of_known(values: Float[np.ndarray, "G L V"]) -> Float[np.ndarray, "L V
     return np.divide(total, known.sum(axis=0), out=np.full(total.shape, np.nan), where=known.any(axis=0))
 
 
-def _baselines(
-    trained: TrainedModel, name: str, records: Mapping[str, Record], training: Mapping[str, Record] | None
-) -> dict[str, Baseline]:
+def _baselines(trained: TrainedModel, name: str, training: Mapping[str, StreamSource] | None) -> dict[str, Baseline]:
     """Of one asked stream, by their names."""
     task = task_of(trained)
-    baselines: dict[str, Baseline] = {"climatology": lambda case, places: case.climatology}
+    baselines: dict[str, Baseline] = {"climatology": lambda case, window: case.climatology}
     if name in task.hidden_streams:
-        return baselines | _baselines_from_others(trained, name, records, training)
+        return baselines | _baselines_from_others(trained, name, training)
     if task.gaps(window_steps(trained)):
-        baselines["linear"] = lambda case, places: _linear_in_time(case, task)
+        baselines["linear"] = lambda case, window: _linear_in_time(case, task)
         return baselines
-    grid = trained.codecs[name].climatology.grid
-    baselines["interpolation"] = lambda case, places: _interpolated(case, part_of(grid, places[name]))
+    baselines["interpolation"] = lambda case, window: _interpolated(case, window[name].grid)
     return baselines
 
 
@@ -214,20 +221,20 @@ def _interpolated(case: Case, grid: Grid) -> Float[np.ndarray, "T V H W"]:
 
 
 def _baselines_from_others(
-    trained: TrainedModel, name: str, records: Mapping[str, Record], training: Mapping[str, Record] | None
+    trained: TrainedModel, name: str, training: Mapping[str, StreamSource] | None
 ) -> dict[str, Baseline]:
-    """Of a stream that is never visible: what the streams that are say of it."""
+    """Of a stream that is never visible: estimates from the visible streams."""
     baselines: dict[str, Baseline] = {}
-    guess = Guess(trained.codecs, name)
-    if guess.is_whole:
-        baselines["bilinear"] = lambda case, places: guess(records, places)
+    is_guessed = is_wholly_guessed(name, trained.codecs)
+    if is_guessed:
+        baselines["bilinear"] = lambda case, window: first_guess(name, window)
     if training is not None:
         visible = tuple(other for other in trained.codecs if other not in task_of(trained).hidden_streams)
-        regression = Regression.fit(trained.codecs, visible, name, training, window_steps(trained))
-        baselines["regression"] = lambda case, places: regression(records, places) + case.climatology
-        if guess.is_whole:
-            mapping = QuantileMapping.fit(guess, training, window_steps(trained))
-            baselines["quantile_mapping"] = lambda case, places: mapping(records, places)
+        regression = Regression.fit(visible, name, training, window_steps(trained))
+        baselines["regression"] = lambda case, window: regression(window) + case.climatology
+        if is_guessed:
+            mapping = QuantileMapping.fit(name, training, window_steps(trained))
+            baselines["quantile_mapping"] = lambda case, window: mapping(window)
     return baselines
 
 

@@ -15,8 +15,7 @@ from statecast.fields.inference.blocks import forecast_block
 from statecast.fields.inference.forecast import check_record, forecast_task
 from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.sources import Record
-from statecast.fields.tokenizers import FieldTokenizer, Place
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import FieldTokenizer, Located, Place, StreamSource
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
 
@@ -128,7 +127,8 @@ class _ForecastScores:
             blocks[key] = forecast_block(model, self.task, self.records, start)
         for name, record in self.changing.items():
             tokenizer = self.tokenizers[name]
-            case = forecast_case(tokenizer, record, whole_domain(record.grid, start, self.steps), self.history)
+            window = StreamSource(record, tokenizer).whole(start, self.steps)
+            case = forecast_case(window, self.history)
             forecasts = {key: tokenizer.to_fields(block[name], case.climatology) for key, block in blocks.items()}
             forecasts |= _baselines(case, record, self.ensembles.get(name))
             for forecast, members in forecasts.items():
@@ -174,13 +174,11 @@ def _require_same_question(key: str, model: TrainedModel, task: Forecast, name: 
             )
 
 
-def forecast_case(tokenizer: FieldTokenizer, record: Record, place: Place, history: int) -> ForecastCase:
-    """Of the window at `place`, of which the first `history` steps are shown."""
-    ahead = Place(place.start + history, place.steps - history, place.rows, place.columns)
-    state = record.read(slice(place.start, place.start + place.steps))
-    climatology = tokenizer.usual(record, ahead)
-    truth = np.where(np.isfinite(climatology), state[history:], np.nan)
-    return ForecastCase(truth, climatology, state[history - 1], ahead)
+def forecast_case(window: Located, history: int) -> ForecastCase:
+    """Of a window whose first `history` steps are visible."""
+    ahead = window.from_step(history)
+    truth = np.where(np.isfinite(ahead.climatology), window.fields[history:], np.nan)
+    return ForecastCase(truth, ahead.climatology, window.fields[history - 1], ahead.place)
 
 
 def _baselines(
@@ -190,7 +188,7 @@ def _baselines(
     last = np.where(np.isfinite(case.last), case.last, case.climatology[0])
     forecasts = {"persistence": persistence(last, case.ahead.steps), "climatology": case.climatology[None]}
     if ensemble is not None:
-        steps = slice(case.ahead.start, case.ahead.start + case.ahead.steps)
+        steps = case.ahead.time_steps
         members = ensemble.for_times(record.month[steps], record.hour_utc[steps])
         forecasts[DISTRIBUTION] = np.where(np.isfinite(members), members, case.climatology)
     return forecasts

@@ -1,4 +1,4 @@
-"""Explanations: what an answer attends to, what it is sensitive to, and what it would be under another α."""
+"""Explanations: the tokens that an answer attends to, its sensitivity to visible values, and the answer under another α."""
 
 from statecast.fields.explain.explanation import explain
 from statecast.fields.explain.point import PointQuestion, QueryError, ask_point

@@ -1,8 +1,8 @@
 """The same state under another α: another season, another hour of the day.
 
-Held fixed are the values that are visible, as normalised anomalies, every place, level and offset in time, and what is asked. Changed are
-the coordinates `year_fraction`, `hour_utc` and `solar_time_rad` of all tokens, by the same amount, so that what was six hours apart stays
-so. The climatology that anomalies are departures from has no part in it: what differs is the answer's anomaly.
+The visible values, as normalised anomalies, all places, levels and offsets in time, and the queries stay the same. The coordinates
+`year_fraction`, `hour_utc` and `solar_time_rad` of all tokens change by the same amount, so that tokens six hours apart stay six hours
+apart. The climatology of the anomalies is not changed: the result is a difference of anomalies.
 
 Axes: N token, C coordinate.
 """
@@ -22,17 +22,17 @@ PERIODS = {"year_fraction": 1.0, "hour_utc": 24.0}
 
 
 def another_alpha(at: Any, index: Any, season: str | None, hour_utc: float | None) -> dict[str, float]:
-    """By how much the coordinates change if the time `at`, of the calendar of `index`, were in another season or at another hour.
+    """The changes of the coordinates that move the time `at`, in the calendar of `index`, to another season or hour.
 
     season    MONTH-DAY
     hour_utc  0 to 24
 
-    Raises QueryError for a day or an hour that isn't.
+    Raises QueryError for a day or an hour that doesn't exist.
     """
     changes = {}
     if hour_utc is not None:
         if not 0 <= hour_utc < 24:
-            raise QueryError(f"hour {hour_utc:g}: is no hour of the day, expected 0 to 24 (excluded).")
+            raise QueryError(f"hour {hour_utc:g}: is not an hour of the day, expected 0 to 24 (excluded).")
         changes["hour_utc"] = hour_utc - (at.hour + at.minute / 60)
         changes["solar_time_rad"] = changes["hour_utc"] * (2 * math.pi / 24)
     if season is not None:
@@ -41,7 +41,7 @@ def another_alpha(at: Any, index: Any, season: str | None, hour_utc: float | Non
 
 
 def under(question: Question, changes: Mapping[str, float]) -> Question:
-    """The question with coordinates that are changed by so much."""
+    """The question with changed coordinates."""
     return replace(question, context=_shifted(question.context, changes), queries=_shifted(question.queries, changes))
 
 
@@ -63,7 +63,7 @@ def _on_day(at: Any, season: str) -> Any:
         return at.replace(month=month, day=day)
     except ValueError as error:
         raise QueryError(
-            f"season {season}: is no day of the year {at.year}, expected MONTH-DAY, for example 07-15."
+            f"season {season}: is not a day of the year {at.year}, expected MONTH-DAY, for example 07-15."
         ) from error
 
 

@@ -11,13 +11,16 @@ from statecast.fields.evaluation.figures import DIVERGING, draw_map, map_panels
 from statecast.fields.explain.labelled import sensitivities
 from statecast.fields.sources import Grid
 
-SHARES = "BuPu"  # of attention: white is none
+SHARES = "BuPu"  # of attention: white is 0
 SHOWN_CHANNELS, SHOWN_TIMES = 4, 3
-AROUND_LAT_DEG, AROUND_LON_DEG = 40.0, 75.0  # of the point, on the maps of the sensitivity: a day of weather fits in
+AROUND_LAT_DEG, AROUND_LON_DEG = (
+    40.0,
+    75.0,
+)  # around the point, on maps of the sensitivity: as far as weather moves in a day
 
 
 def sensitivity_maps(explained: xr.Dataset) -> Figure:
-    """The channels that count most, at the last times that are shown, around the point."""
+    """Sensitivity to the most influential channels, at the last visible times, around the point."""
     fields = [field.isel(time=slice(-SHOWN_TIMES, None)) for field in sensitivities(explained)]
     channels = [field.isel(channel=number) for field in fields for number in range(field.sizes["channel"])]
     strongest = sorted(channels, key=_weight, reverse=True)[:SHOWN_CHANNELS]
@@ -36,7 +39,7 @@ def sensitivity_maps(explained: xr.Dataset) -> Figure:
 
 
 def head_maps(explained: xr.Dataset, stream: str, name: str) -> Figure:
-    """A map for each layer (rows) and head (columns): what is taken of the tokens of a stream, all times and levels together."""
+    """A map for each layer (rows) and head (columns): attention to the tokens of a stream, summed over times and levels."""
     attention = together(explained[f"{stream}_{name}"], stream)
     grid = token_grid(explained, stream)
     titles = [f"head {k + 1}" for k in range(attention.sizes["head"])]
@@ -78,7 +81,7 @@ def rollout_maps(explained: xr.Dataset, streams: Sequence[str]) -> Figure:
 
 
 def counterfactual_maps(explained: xr.Dataset) -> Figure:
-    """The answer's anomaly, and by how much it differs under the other α, of the variable and level that was asked."""
+    """The anomaly of the answer and its difference under the other α, for the asked variable and level."""
     variable, _, level = explained.attrs["query"].partition("@")
     fields = [explained[f"{variable}_{suffix}"] for suffix in ("anomaly", "difference")]
     fields = [field.sel(level=float(level)) if level else field for field in fields]
@@ -93,7 +96,7 @@ def counterfactual_maps(explained: xr.Dataset) -> Figure:
 
 
 def together(array: xr.DataArray, stream: str, *, keep_time: bool = False) -> xr.DataArray:
-    """Shares of attention summed over levels, and over times: NaN where no token is shown."""
+    """Attention summed over levels, and over times; NaN where no token is visible."""
     axes = [f"{stream}_level", *([] if keep_time else [f"{stream}_time"])]
     return array.sum([axis for axis in axes if axis in array.dims], min_count=1)
 
@@ -104,7 +107,7 @@ def token_grid(explained: xr.Dataset, stream: str) -> Grid:
 
 
 def _weight(gradient: xr.DataArray) -> float:
-    """Square of a gradient for each area, whose sum over the globe doesn't depend on the grid."""
+    """Squared gradient per cell area, a sum over the globe that doesn't depend on the grid."""
     return float((gradient.fillna(0) ** 2).sum() / _grid_of(gradient).cell_area.mean())
 
 
@@ -113,7 +116,7 @@ def _grid_of(field: xr.DataArray) -> Grid:
 
 
 def mark(axis: Axes, explained: xr.Dataset | xr.DataArray) -> None:
-    """A cross at the point that is asked."""
+    """Draw a cross at the asked point."""
     low, high = axis.get_xlim()
     lon = float(explained.query_lon)
     lon = next((lon + turn for turn in (0.0, -360.0, 360.0) if low <= lon + turn <= high), lon)
@@ -122,7 +125,7 @@ def mark(axis: Axes, explained: xr.Dataset | xr.DataArray) -> None:
 
 
 def zoom(axis: Axes, explained: xr.Dataset | xr.DataArray) -> None:
-    """Show what lies around the point only, as far as the map reaches."""
+    """Limit the map to the surroundings of the point."""
     lat, lon = float(explained.query_lat), float(explained.query_lon)
     south, north = axis.get_ylim()
     first = float(np.clip(lat - AROUND_LAT_DEG, south, max(south, north - 2 * AROUND_LAT_DEG)))

@@ -1,4 +1,4 @@
-"""A question about one grid point: the context that its task shows, and the one token that holds the point.
+"""A question about one grid point: the visible context of the task, and the one token that holds the point.
 
 Axes: T time, V channel, H row, W column of a window; N token, P value in a token.
 """
@@ -19,36 +19,42 @@ from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import select_period
 from statecast.fields.streams import Channel
-from statecast.fields.tokenizers import FieldTokenizer, Place, read_window, split_patches
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import (
+    FieldTokenizer,
+    Located,
+    read_window,
+    sources_of,
+    split_patches,
+    whole_window,
+)
 from statecast.streams import Question, Tokens, Window
 from statecast.tasks.base import at_steps
 from statecast.trained import ModelError, TrainedModel
 
-USUAL_LEAD_H = 24.0
-LAYOUTS_TRIED = 100  # random ones of what is shown, until one leaves the point out
+DEFAULT_LEAD_H = 24.0
+LAYOUTS_TRIED = 100  # random choices of the hidden tokens, until one hides the point
 
 
 class QueryError(ValueError):
-    """A point, variable, lead time or other option that the model or the store has not."""
+    """A point, variable, lead time or other option that the model or the store doesn't have."""
 
 
 @dataclass(frozen=True)
 class PointQuestion:
-    """What is shown and asked, and where each value of each token lies on the grid.
+    """The visible context, the asked token, and where each value of each token lies on the grid.
 
-    question  the whole context, and of the queries the token that holds the point
-    whole     the same context with all that the task asks
+    question  the whole context, and a single query: the token that holds the point
+    whole     the same context with all queries of the task
+    streams   of the window, each over its whole domain
     layouts   index of each value of each token of a stream's window in its field, flattened from (T, V, H, W)
-    stream    the stream that is asked, and `index` of the asked value in its flattened field
+    stream    the asked stream, and `index` of the asked value in its field
     times     of the window, T; `at` and `valid` are two of them
     """
 
     question: Question
     whole: Question
     window: Window
-    records: Mapping[str, Record]
-    places: Mapping[str, Place]
+    streams: Mapping[str, Located]
     layouts: Mapping[str, Int[np.ndarray, "N P"]]
     stream: str
     index: tuple[int, int, int, int]
@@ -56,21 +62,27 @@ class PointQuestion:
     at: Any
 
     @property
+    def located(self) -> Located:
+        """The asked stream in the window."""
+        return self.streams[self.stream]
+
+    @property
     def grid(self) -> Grid:
-        return self.records[self.stream].grid
+        """The grid of the asked stream."""
+        return self.located.record.grid
 
     @property
     def valid(self) -> Any:
-        """The time that is asked."""
+        """The asked time."""
         return self.times[self.index[0]]
 
     @property
     def channel(self) -> Channel:
-        return self.records[self.stream].channels[self.index[1]]
+        return self.located.record.channels[self.index[1]]
 
     @property
     def units(self) -> str:
-        return self.records[self.stream].units[self.index[1]]
+        return self.located.record.units[self.index[1]]
 
     @property
     def lead_time_h(self) -> float:
@@ -78,11 +90,11 @@ class PointQuestion:
 
     def shape(self, stream: str) -> tuple[int, int, int, int]:
         """T, V, H, W of a stream's window."""
-        record = self.records[stream]
+        record = self.streams[stream].record
         return len(self.times), len(record.channels), *record.grid.shape
 
-    def shown(self, stream: str) -> Int[np.ndarray, " N"]:
-        """Where the tokens of the context stand in the stream's window."""
+    def visible(self, stream: str) -> Int[np.ndarray, " N"]:
+        """Numbers of the visible tokens in the stream's window."""
         return numbers(self.question.context[stream])
 
 
@@ -93,16 +105,16 @@ def ask_point(
     query: tuple[float, float, str],
     lead_time_h: float | None = None,
 ) -> PointQuestion:
-    """The question that `trained` was tuned for, about one point.
+    """The question that `trained` was fine-tuned for, about one point.
 
-    data         as `sources.open_fields` gives it, or one of them for each stream; a stream that the task translates to needs none
-    at           a time of the store, the last that is shown (before the gap, if the model interpolates); a date means its first time
+    data         a dataset as `sources.open_fields` returns it, or one for each stream; the target stream of a translation needs none
+    at           a time of the store, the last visible one (before the gap, if the model interpolates); a date means its first time
     query        latitude and longitude in degrees, and [STREAM.]VARIABLE[@LEVEL] with the level in hPa
-    lead_time_h  hours from `at` to what is asked; if it isn't given 24, or the longest that the model reaches, and 0 for tasks that ask
-                 nothing later than what they show. Of those, layouts of what is shown are drawn until one leaves the point out.
+    lead_time_h  hours from `at` to the asked time; by default 24, or the longest that the model reaches. It is 0 for tasks whose queries
+                 are not later than the visible tokens; for these, hidden tokens are drawn at random until the point is one of them.
 
-    Raises StoreError for a time that the store lacks, QueryError for a point off the grid, an unknown variable, level or lead time,
-    ModelError for another grid, or a task that asks about no point.
+    Raises StoreError for a time that the store lacks, QueryError for a point outside the grid, an unknown variable, level or lead time,
+    ModelError for another grid, or a task without queries about points.
     """
     task: FieldTask = trained.recipe.task
     steps, step_h = task.window_slabs * slab_depth(trained), next(iter(trained.codecs.values())).climatology.step_h
@@ -114,29 +126,27 @@ def ask_point(
     times = [start + timedelta(hours=step_h) * k for k in range(1 - known, steps - known + 1)]
     records = {n: record_at(stores[n], t, times, is_asked=n in task.hidden_streams) for n, t in trained.codecs.items()}
     row, column = find_point(records[stream].grid, *query[:2])
-    places = {n: whole_domain(record.grid, 0, steps) for n, record in records.items()}
-    window = read_window(trained.codecs, records, places)
+    streams = whole_window(sources_of(trained.codecs, records), 0, steps)
+    window = read_window(streams)
     layouts = {n: layout(trained.codecs[n], steps) for n in records}
     index = (known - 1 + ahead, channel, row, column)
     token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]
-    whole = _leave_out(task, window, stream, token)
+    whole = _with_token_hidden(task, window, stream, token)
     token = _as_asked(window[stream], task.asked_steps(steps), token)
-    _require_shown(whole, times, at)
-    return PointQuestion(
-        replace(whole, queries={stream: token}),
-        whole, window, records, places, layouts, stream, index, times, start,
-    )  # fmt: skip
+    _require_visible(whole, times, at)
+    question = replace(whole, queries={stream: token})
+    return PointQuestion(question, whole, window, streams, layouts, stream, index, times, start)
 
 
 def numbers(tokens: Tokens) -> Int[np.ndarray, " N"]:
-    """Where tokens stand in the window that they come from."""
+    """Numbers of tokens in the window that they come from."""
     assert tokens.index is not None
     return tokens.index.numpy()
 
 
 def value_in_token(asked: PointQuestion) -> int:
-    """Where in its token the asked value stands."""
-    return _locate(asked.layouts[asked.stream], asked.index, asked.records[asked.stream])[1]
+    """Position of the asked value in its token."""
+    return _locate(asked.layouts[asked.stream], asked.index, asked.located.record)[1]
 
 
 def layout(tokenizer: FieldTokenizer, steps: int) -> Int[np.ndarray, "N P"]:
@@ -150,7 +160,7 @@ def layout(tokenizer: FieldTokenizer, steps: int) -> Int[np.ndarray, "N P"]:
 def find_channel(trained: TrainedModel, task: FieldTask, name: str) -> tuple[str, int]:
     """Stream and number of the channel [STREAM.]VARIABLE[@LEVEL].
 
-    Raises QueryError for one that isn't asked, lies on several levels or in several streams, naming those that are.
+    Raises QueryError for a channel that isn't asked, or a name that fits several levels or streams; the message lists the possible names.
     """
     exact: list[tuple[str, int]] = []
     of_variable: list[tuple[str, int]] = []
@@ -194,12 +204,14 @@ def find_point(grid: Grid, lat_deg: float, lon_deg: float) -> tuple[int, int]:
 
 
 def _known_steps(task: FieldTask, steps: int) -> tuple[int, int]:
-    """Steps of the window up to the last one that is shown before the gap that is asked, the middle one of several; steps of that gap.
+    """Steps of the window before the asked gap, the middle one of several gaps, and steps of that gap.
 
-    All of them and 0 for a task that asks nothing later than what it shows.
+    All steps and 0 for a task whose queries are not later than its visible tokens.
     """
     if not task.asks_hidden:
-        raise ModelError(f"the model was trained for the task '{task.kind}', which asks about no point of a field.")
+        raise ModelError(
+            f"the model was trained for the task '{task.kind}', expected one that asks about points of a field."
+        )
     gaps = task.gaps(steps)
     if not gaps:
         return steps, 0
@@ -210,7 +222,7 @@ def _known_steps(task: FieldTask, steps: int) -> tuple[int, int]:
 def _steps_ahead(lead_time_h: float | None, reach: int, step_h: float) -> int:
     allowed = [k * step_h for k in range(1, reach + 1)] or [0.0]
     if lead_time_h is None:
-        lead_time_h = USUAL_LEAD_H if USUAL_LEAD_H in allowed else allowed[-1]
+        lead_time_h = DEFAULT_LEAD_H if DEFAULT_LEAD_H in allowed else allowed[-1]
     if lead_time_h not in allowed:
         raise QueryError(
             f"lead time {lead_time_h:g} h: is none that the model answers. Lead times: {', '.join(f'{h:g}' for h in allowed)} h. "
@@ -225,7 +237,7 @@ def _time_of(dataset: xr.Dataset, at: str) -> Any:
         return select_period(dataset, (at, at)).indexes["time"][0]
     except StoreError as error:
         raise StoreError(
-            f"at {at}: is no time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
+            f"at {at}: is not a time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
         ) from error
 
 
@@ -240,8 +252,8 @@ def _locate(layout: Int[np.ndarray, "N P"], index: tuple[int, int, int, int], re
     return int(token), int(value)
 
 
-def _leave_out(task: FieldTask, window: Window, stream: str, token: Tokens) -> Question:
-    """The task's question about a window, of the first random layout that asks for the token."""
+def _with_token_hidden(task: FieldTask, window: Window, stream: str, token: Tokens) -> Question:
+    """The task's question about a window, with the first random choice of hidden tokens that asks for the token."""
     (wanted,) = numbers(token)
     for seed in range(LAYOUTS_TRIED):
         question = task.complete(window, seed)
@@ -249,22 +261,23 @@ def _leave_out(task: FieldTask, window: Window, stream: str, token: Tokens) -> Q
         if asked is not None and wanted in numbers(asked):
             return question
     raise QueryError(
-        f"the task '{task.kind}' shows the point in each of {LAYOUTS_TRIED} random layouts. Name another one, or another time."
+        f"the point is visible in each of {LAYOUTS_TRIED} random questions of the task '{task.kind}', expected it hidden in one. "
+        "Name another point, or another time."
     )
 
 
 def _as_asked(tokens: Tokens, steps: Bool[np.ndarray, " T"], token: Tokens) -> Tokens:
-    """The token with the asked ones of its steps as observed, whether the store has them or not."""
+    """The token with its asked time steps marked as observed, whether the store has values of them or not."""
     asked = at_steps(replace(tokens, observed=torch.ones_like(tokens.observed)), steps)
     return asked[torch.from_numpy(np.flatnonzero(np.isin(numbers(asked), numbers(token))))]
 
 
-def _require_shown(question: Question, times: Sequence[Any], at: str) -> None:
-    """Raises StoreError if a slab of time that is to be shown was not observed at all."""
+def _require_visible(question: Question, times: Sequence[Any], at: str) -> None:
+    """Raises StoreError if nothing was observed in a slab of time of the context."""
     for tokens in question.context.values():
-        offset, seen = tokens.coordinate("offset_h"), tokens.observed.any(dim=-1)
-        if any(not seen[offset == slab].any() for slab in offset.unique()):
+        offset, has_values = tokens.coordinate("offset_h"), tokens.observed.any(dim=-1)
+        if any(not has_values[offset == slab].any() for slab in offset.unique()):
             raise StoreError(
-                f"at {at}: the model needs the store from {times[0]} to {times[-1]} as far as it is shown, and some of it is missing. "
+                f"at {at}: the model needs the visible steps between {times[0]} and {times[-1]}, and the store lacks some of them. "
                 "Name a later time."
             )

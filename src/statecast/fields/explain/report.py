@@ -9,19 +9,17 @@ from statecast.evaluation.report import section, write_page
 from statecast.fields.explain import figures
 
 SENSITIVITY = (
-    "Change of the answer for one standard deviation of the anomaly of each input, through every path of the model, of the channels that "
-    "count most. The cross is the point that is asked."
+    "Change of the answer for one standard deviation of the anomaly of each input, through every path of the model, for the most "
+    "influential channels. The cross marks the asked point."
 )
 ROLLOUT = (
     "How much of each token would reach the answer if every layer mixed by attention alone (Abnar & Zuidema 2020)."
 )
-DECODER = "What the asked token takes from each shown one, layer by layer and head by head; each sums to 1 over all streams and times."
-ENCODER = (
-    "The same inside the encoder, of the shown token that lies nearest to the asked one: the answer starts from it."
-)
+DECODER = "Attention of the asked token to each visible one, by layer and head; each map sums to 1 over all streams and times."
+ENCODER = "Attention inside the encoder, of the visible token that lies nearest to the asked one, from which the answer starts."
 COUNTERFACTUAL = (
-    "The same normalised anomalies shown, with another season or hour in all coordinates. The climatology that anomalies depart from is "
-    "left as it is."
+    "The answer to the same normalised anomalies, with another season or hour in all coordinates. The climatology of the anomalies is "
+    "not changed."
 )
 
 
@@ -33,12 +31,12 @@ def write_explanation(explained: xr.Dataset, model: str, store: str, out: Path) 
         sections.append(section(title, text, list(drawn.values())))
         for name, figure in drawn.items():
             figure.savefig(out / f"{name}.png", dpi=110)
-    title = f"What the answer for {explained.attrs['query']} comes from"
+    title = f"Explanation of the answer for {explained.attrs['query']}"
     write_page(title, _facts(explained, model, store), sections, out / "report.html")
 
 
 def streams_of(explained: xr.Dataset) -> list[str]:
-    """The streams that are shown."""
+    """The visible streams."""
     suffix = "_rollout"
     return [str(name).removesuffix(suffix) for name in explained.data_vars if str(name).endswith(suffix)]
 
@@ -65,13 +63,13 @@ def _facts(explained: xr.Dataset, model: str, store: str) -> list[tuple[str, str
     facts = [
         ("model", model),
         ("data", store),
-        ("shown up to", figures.short(explained.init_time.values)),
+        ("visible up to", figures.short(explained.init_time.values)),
         (
             "asked",
             f"{explained.attrs['query']} at {float(explained.query_lat):.4g}° N, {float(explained.query_lon):.4g}° E",
         ),
         ("valid at", f"{figures.short(explained.valid_time.values)} ({float(explained.lead_time):g} h later)"),
-        ("answer", f"{members.mean():.6g}{spread} {units} (mean and spread of {len(members)} members)"),
+        ("answer", f"{members.mean():.6g}{spread} {units} (mean and spread of {len(members)} head members)"),
     ]
     other = [
         f"{key.removesuffix('_utc')} {explained.attrs[key]}" for key in ("season", "hour_utc") if key in explained.attrs

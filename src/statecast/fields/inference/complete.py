@@ -1,6 +1,6 @@
-"""What a store lacks, answered: missing values and times, or streams that were never measured.
+"""Filling of what a store lacks: missing values and times, or streams that were never measured.
 
-Axes: K head, E member, T time, V channel, H row, W column of the grid, I, J those of a window, N token, P value.
+Axes: K head member, E sampled member, T time, V channel, H row, W column of the grid, I, J those of a window, N token, P value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,7 @@ from statecast.fields.inference.tiles import blend, weighted
 from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import select_period, stream_channels, variables_of
-from statecast.fields.tokenizers import FieldTokenizer, Place, read_window
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import FieldTokenizer, Located, StreamSource, located, read_window, sources_of
 from statecast.streams import Question, Tokens, Window
 from statecast.trained import ModelError, TrainedModel
 
@@ -36,15 +35,15 @@ def complete(
     *,
     progress: Progress = unseen,
 ) -> xr.Dataset:
-    """The period of a store with what is missing in it filled by the model; what was observed stays as it is.
+    """The period of a store with its missing values filled by the model; observed values stay as they are.
 
-    stores    of each stream, see `sources.open_stores`; times that they lack between those they have are asked too
-    members   any number, see `members.draw_member`; all hold the same where something was observed
+    stores    of each stream, see `sources.open_stores`; times missing between the times of the stores are asked too
+    members   number of sampled members, any number, see `members.draw_member`; all are equal where something was observed
 
-    Of a model that was fine-tuned to translate, only the streams that it was tuned to answer are asked, and returned. Each slab of time is
-    answered from the window of the model's length in which it lies nearest to the middle. An asked stream needs no store: where `stores`
-    have none of it on its grid, all of it is answered. A model that was trained on neighbourhoods is asked tile by tile, see `tiles`; what
-    lies in none, or only in such where nothing was observed, stays missing.
+    A model that was fine-tuned to translate is asked for its target streams only, and only these are returned. Each slab of time is
+    answered from the window of the model's length in whose middle it lies, or as near to the middle as the record allows. An asked stream
+    needs no store: if `stores` have no values of it on its grid, all of it is answered. A model that was trained on neighbourhoods is asked
+    tile by tile, see `tiles`; points outside all tiles in which something was observed stay missing.
     Returns variables on (number, time, [level,] lat, lon) in the units of the store.
     Raises ModelError for a model that fills no gaps or for several members of a deterministic one, StoreError for a period that is
     shorter than a window.
@@ -52,25 +51,25 @@ def complete(
     task = _task(trained)
     check_members(trained, members)
     asked_streams = task.asked_streams(tuple(trained.codecs))
-    records, times = _records(trained, stores, period)
+    sources, times = _sources(trained, stores, period)
     _require_one_grid(trained, asked_streams)
     depth, slabs = slab_depth(trained), task.window_slabs
     _require_a_window(len(times), slabs * depth, period)
     filled = {}
     for name in asked_streams:
-        filled[name] = np.full((members, len(times), *_shape(records[name])), np.nan, np.float32)
+        filled[name] = np.full((members, len(times), *_shape(sources[name].record)), np.nan, np.float32)
     firsts = sorted({*range(0, len(times) - depth + 1, depth), len(times) - depth})  # the last slab may overlap
     for done, first in enumerate(firsts):
         before = _slabs_before(first // depth, (len(times) - first) // depth, slabs)
         now = slice(first, first + depth)
-        for name, fields in _answers(trained, records, first - before * depth, now, members).items():
+        for name, fields in _answers(trained, sources, first - before * depth, now, members).items():
             filled[name][:, now] = fields
         progress((done + 1) / len(firsts))
-    return _merged(trained, records, filled, times, period)
+    return _merged(sources, filled, times, period)
 
 
 def _slabs_before(earlier: int, remaining: int, slabs: int) -> int:
-    """Slabs of the window before the one that is answered: it lies in the middle, or as near to it as the record's ends allow.
+    """Slabs of the window before the asked one, which lies in the middle, or as near to it as the ends of the record allow.
 
     earlier    slabs of the record before it
     remaining  slabs of the record from it on
@@ -79,8 +78,7 @@ def _slabs_before(earlier: int, remaining: int, slabs: int) -> int:
 
 
 def _merged(
-    trained: TrainedModel,
-    records: Mapping[str, Record],
+    sources: Mapping[str, StreamSource],
     filled: Mapping[str, Float[np.ndarray, "E T V H W"]],
     times: Sequence[Any],
     period: tuple[str, str],
@@ -88,19 +86,19 @@ def _merged(
     """What was observed, and the answers where nothing was, as labelled variables."""
     parts = []
     for name, fields in filled.items():
-        known = records[name].read(slice(0, len(times)))
-        completed = np.where(np.isfinite(known), known, fields)
-        parts.append(labelled(trained.codecs[name], records[name], completed, "time"))
+        observed = sources[name].record.read(slice(0, len(times)))
+        completed = np.where(np.isfinite(observed), observed, fields)
+        parts.append(labelled(sources[name].tokenizer, sources[name].record, completed, "time"))
     members = len(next(iter(filled.values())))
     dataset = xr.merge(parts).assign_coords(time=times, number=np.arange(members))
-    return with_attributes(dataset, f"{period[0]} to {period[1]}, what was missing filled")
+    return with_attributes(dataset, f"{period[0]} to {period[1]}, missing values filled")
 
 
 def _require_a_window(steps: int, window_steps: int, period: tuple[str, str]) -> None:
     if steps < window_steps:
         raise StoreError(
             f"period {period[0]} to {period[1]}: has {steps} time steps, expected at least the {window_steps} of a window. "
-            "Name a longer one."
+            "Name a longer period."
         )
 
 
@@ -114,7 +112,7 @@ def _require_one_grid(trained: TrainedModel, asked: tuple[str, ...]) -> None:
 
 
 def _task(trained: TrainedModel) -> FieldTask:
-    """Raises ModelError for a task that doesn't ask what is missing between or beside what is there."""
+    """The task of the model. Raises ModelError for one that doesn't ask for values missing between or beside observed ones."""
     task = trained.recipe.task
     if task.asks_ahead or not task.asks_hidden:
         raise ModelError(
@@ -128,8 +126,13 @@ def _shape(record: Record) -> tuple[int, int, int]:
     return (len(record.channels), *record.grid.shape)
 
 
-def _records(trained: TrainedModel, stores: Stores, period: tuple[str, str]) -> tuple[dict[str, Record], list[Any]]:
-    """Each stream at every time of the period, NaN where its store has none; the stores may lack all of one that is never visible."""
+def _sources(
+    trained: TrainedModel, stores: Stores, period: tuple[str, str]
+) -> tuple[dict[str, StreamSource], list[Any]]:
+    """Each stream at every time of the period, NaN where its store has no value, and these times.
+
+    The stores may lack a stream that is never visible.
+    """
     selected = {name: select_period(dataset, period) for name, dataset in stores.items()}
     index = next(iter(selected.values())).indexes["time"]
     step = timedelta(hours=next(iter(trained.codecs.values())).climatology.step_h)
@@ -138,11 +141,11 @@ def _records(trained: TrainedModel, stores: Stores, period: tuple[str, str]) -> 
     for name, tokenizer in trained.codecs.items():
         is_asked = name in _task(trained).hidden_streams
         records[name] = record_at(selected[name], tokenizer, times, is_asked=is_asked)
-    return records, times
+    return sources_of(trained.codecs, records), times
 
 
 def record_at(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any], *, is_asked: bool) -> Record:
-    """A stream at these times, NaN where its store has none; the store may lack all of one that `is_asked`."""
+    """A stream at these times, NaN where its store has no value; the store may lack all of a stream that `is_asked`."""
     fields = _on_its_grid(dataset, tokenizer, times) if is_asked else dataset
     stream_channels(fields, tokenizer.stream)
     record = Record.open(variables_of(fields, tokenizer.stream).reindex(time=list(times)), tokenizer.stream)
@@ -151,106 +154,103 @@ def record_at(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[An
 
 
 def _on_its_grid(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any]) -> xr.Dataset:
-    """What the dataset has of an asked stream, NaN for all else, on the stream's own grid and levels."""
+    """The variables of an asked stream on its own grid and levels, NaN where the dataset lacks them."""
     known = tokenizer.climatology
-    is_there = Grid(dataset.lat.values, dataset.lon.values).is_like(known.grid)
+    has_its_grid = Grid(dataset.lat.values, dataset.lon.values).is_like(known.grid)
     plain: dict[str, Any] = {
         "time": xr.DataArray(list(times), dims="time"),
         "lat": known.grid.lat,
         "lon": known.grid.lon,
     }
-    if is_there:
+    if has_its_grid:
         plain |= {"lat": dataset.lat.values, "lon": dataset.lon.values}
     variables = {}
     for variable in tokenizer.stream.variables:
-        levels, units = zip(
-            *[(c.pressure_hpa, u) for c, u in zip(known.channels, known.units, strict=True) if c.variable == variable],
-            strict=True,
-        )
-        axes: dict[str, Any] = plain if levels == (None,) else {"time": plain["time"], "level": sorted(levels), **plain}
-        nothing = xr.DataArray(
-            np.full([len(axis) for axis in axes.values()], np.nan, np.float32),
-            axes,
-            tuple(axes),
-            attrs={"units": units[0]},
-        )
-        has = is_there and variable in dataset and ("level" in dataset[variable].dims) == (levels != (None,))
-        variables[variable] = dataset[variable].reindex_like(nothing) if has else nothing
+        channels = [i for i, channel in enumerate(known.channels) if channel.variable == variable]
+        levels = [known.channels[i].pressure_hpa for i in channels]
+        has_levels = levels != [None]
+        axes: dict[str, Any] = {"time": plain["time"], "level": sorted(levels), **plain} if has_levels else plain
+        values = np.full([len(axis) for axis in axes.values()], np.nan, np.float32)
+        nothing = xr.DataArray(values, axes, tuple(axes), attrs={"units": known.units[channels[0]]})
+        is_there = has_its_grid and variable in dataset and ("level" in dataset[variable].dims) == has_levels
+        variables[variable] = dataset[variable].reindex_like(nothing) if is_there else nothing
     return xr.Dataset(variables)
 
 
 def _answers(
-    trained: TrainedModel,
-    records: Mapping[str, Record],
-    first: int,
-    now: slice,
-    members: int,
+    trained: TrainedModel, sources: Mapping[str, StreamSource], first: int, now: slice, members: int
 ) -> dict[str, Float[np.ndarray, "E T V H W"]]:
-    """Members of what is asked in the steps `now`, from the window that begins at step `first`; NaN where nothing was missing.
+    """Sampled members of what is asked in the steps `now`, from the window that begins at step `first`; NaN where nothing was missing.
 
-    What neighbourhoods say is blended before members are drawn, so that a member is one field across all of them.
+    The head members of neighbourhoods are blended before members are sampled, so that a sampled member is one field across all of them.
     """
     steps = _task(trained).window_slabs * slab_depth(trained)
     neighbourhoods = tiled_places(model_windows(trained), first, steps)
-    heads_of = [_heads(trained, records, places, now) for places in neighbourhoods]
+    heads_of = [_heads(trained, located(sources, places), now) for places in neighbourhoods]
     if all(heads is None for heads in heads_of):
+        times = next(iter(sources.values())).record.dataset["time"].values
         raise StoreError(
-            f"nothing was observed from {records[next(iter(records))].dataset['time'].values[first]} on for a whole window."
+            f"nothing was observed from {times[first]} on in a whole window, expected values of a visible stream. "
+            "Name a period with observations."
         )
     filled = {}
     for name in _task(trained).asked_streams(tuple(trained.codecs)):
-        tokenizer, record = trained.codecs[name], records[name]
-        placed = weighted([places[name] for places in neighbourhoods], record.grid.shape)
+        asked = sources[name].whole(now.start, now.stop - now.start)
+        grid = asked.record.grid
+        placed = weighted([places[name] for places in neighbourhoods], grid.shape)
         parts = [(tile, heads[name]) for tile, heads in zip(placed, heads_of, strict=True) if heads and name in heads]
         if parts:
-            anomalies = draw_members(blend(parts, record.grid.shape), members, record.grid, record.hours[now])
-            climatology = tokenizer.usual(record, whole_domain(record.grid, now.start, now.stop - now.start))
-            filled[name] = tokenizer.to_fields(anomalies, climatology)
+            anomalies = draw_members(blend(parts, grid.shape), members, grid, asked.record.hours[now])
+            filled[name] = asked.tokenizer.to_fields(anomalies, asked.climatology)
     return filled
 
 
 def _heads(
-    trained: TrainedModel, records: Mapping[str, Record], places: Mapping[str, Place], now: slice
+    trained: TrainedModel, streams: Mapping[str, Located], now: slice
 ) -> dict[str, Float[np.ndarray, "K T V I J"]] | None:
-    """The heads' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
-    first = next(iter(places.values())).start
-    window = read_window(trained.codecs, records, places)
-    question = _about_missing(_task(trained), window, records, first, now)
+    """The head members' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
+    first = next(iter(streams.values())).place.start
+    window = read_window(streams)
+    question = _about_missing(_task(trained), window, streams, now)
     if not question.context:
         return None
     anomalies = {}
     for name, values in (answer(trained, question) if question.queries else {}).items():
         whole = torch.full((len(values), *window[name].values.shape), torch.nan)
         whole[:, question.queries[name].index] = values
-        of_window = trained.codecs[name].to_anomalies(whole, places[name])
+        of_window = streams[name].tokenizer.to_anomalies(whole, streams[name].place)
         anomalies[name] = of_window[:, now.start - first : now.stop - first]
     return anomalies
 
 
-def _about_missing(task: FieldTask, window: Window, records: Mapping[str, Record], first: int, now: slice) -> Question:
-    """What is missing in the steps `now` of a window that begins at step `first`, given what was observed in all of it.
+def _about_missing(task: FieldTask, window: Window, streams: Mapping[str, Located], now: slice) -> Question:
+    """What is missing in the steps `now`, given all that was observed in the window.
 
-    Nothing is shown of a stream that is never visible.
+    A stream that is never visible has no tokens in the context.
     """
     context: Window = {}
     queries: Window = {}
     asked_streams = task.asked_streams(tuple(window))
     for name, tokens in window.items():
-        seen = tokens.observed.any(dim=-1)
-        if seen.any() and name not in task.hidden_streams:
-            context[name] = tokens[seen.nonzero()[:, 0]]
-        missing = ~tokens.observed.all(dim=-1) & _within(tokens, records[name].step_h, first, now)
+        has_values = tokens.observed.any(dim=-1)
+        if has_values.any() and name not in task.hidden_streams:
+            context[name] = tokens[has_values.nonzero()[:, 0]]
+        lies_in_now = _within(tokens, streams[name].record.step_h, streams[name].place.start, now)
+        missing = ~tokens.observed.all(dim=-1) & lies_in_now
         if missing.any() and name in asked_streams:
             queries[name] = _of_missing(tokens)[missing.nonzero()[:, 0]]
     return Question(context, queries)
 
 
 def _of_missing(tokens: Tokens) -> Tokens:
-    """Tokens as they are asked: `observed` names the steps at which nothing was, where there are some, so that others count as known."""
+    """Tokens as queries: `observed` marks what is asked.
+
+    Those are the time steps at which nothing was observed, or, in a token that has no such step, the single missing values.
+    """
     steps = ~tokens.steps()[..., None, :, None]
-    whole = steps.expand(*tokens.values.shape[:-1], *tokens.spec.dimensions).flatten(-3)
-    lacks_steps = whole.any(dim=-1, keepdim=True)
-    return replace(tokens, observed=torch.where(lacks_steps, whole, ~tokens.observed))
+    whole_steps = steps.expand(*tokens.values.shape[:-1], *tokens.spec.dimensions).flatten(-3)
+    lacks_steps = whole_steps.any(dim=-1, keepdim=True)
+    return replace(tokens, observed=torch.where(lacks_steps, whole_steps, ~tokens.observed))
 
 
 def _within(tokens: Tokens, step_h: float, first: int, now: slice) -> Bool[torch.Tensor, " N"]:

@@ -1,4 +1,4 @@
-"""Forecasts of a trained model as CF datasets. Axes: E member, T time, V channel, H row, W column."""
+"""Forecasts of a trained model as CF datasets. Axes: E sampled member, T time, V channel, H row, W column."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,8 +20,7 @@ from statecast.fields.inference.rollout import rolled_out
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import stream_channels, variables_of
 from statecast.fields.streams import Channel
-from statecast.fields.tokenizers import FieldTokenizer
-from statecast.fields.tokenizers.windows import whole_domain
+from statecast.fields.tokenizers import FieldTokenizer, sources_of
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
 
@@ -34,7 +33,7 @@ AXIS_ATTRIBUTES = {
     "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
     "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
-"""No axis T in a forecast: CF keeps the attribute for axes of one dimension, and its times are `valid_time`, on two."""
+"""A forecast has no axis T: CF allows the attribute for coordinates of one dimension, and `valid_time` of a forecast has two."""
 
 
 def forecast_task(trained: TrainedModel) -> Forecast:
@@ -49,16 +48,16 @@ def forecast_task(trained: TrainedModel) -> Forecast:
 
 
 def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, steps: int, members: int) -> xr.Dataset:
-    """Forecast `steps` time steps from `init`, the last time that is shown.
+    """Forecast `steps` time steps from `init`, the last visible time.
 
-    stores    the fields of each stream, or of all, as `sources.open_fields` gives them; they hold what is shown, up to `init`
-    members   any number, see `members.draw_member`; one of a deterministic model
+    stores    the fields of each stream, or of all, as `sources.open_fields` returns them; they hold the history, up to `init`
+    members   number of sampled members, any number, see `members.draw_member`; 1 for a deterministic model
 
     Returns variables on (init_time, number, lead_time, [level,] lat, lon) in the units of the store. More steps than the model was
-    fine-tuned for are reached by roll-out: each member goes on from its own last steps. A stream that never changes, such as the orography,
-    is shown and not returned.
-    Raises StoreError for an `init` without its history, ModelError for a wrong model, too many members of a deterministic one, or
-    streams on different grids, which no one dataset can hold.
+    fine-tuned for are reached by roll-out: each member continues from its own last steps. A stream that never changes, such as the
+    orography, is visible to the model and is not returned.
+    Raises StoreError for an `init` without its history, ModelError for a wrong model, several members of a deterministic one, or
+    streams on different grids, which one dataset can't hold.
     """
     task = forecast_task(trained)
     if steps < 1:
@@ -73,28 +72,32 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
     records = {name: _record_at(stores[name], codec, times, history) for name, codec in trained.codecs.items()}
     changing = _changing(records)
     anomalies = rolled_out(trained, task, records, blocks, members)
+    sources = sources_of(trained.codecs, records)
     parts = []
     for name in changing:
-        codec, place = trained.codecs[name], whole_domain(records[name].grid, history, steps)
-        fields = codec.to_fields(anomalies[name][:, :steps], codec.usual(records[name], place))
-        parts.append(labelled(codec, records[name], fields, "lead_time"))
+        ahead = sources[name].whole(history, steps)
+        fields = ahead.tokenizer.to_fields(anomalies[name][:, :steps], ahead.climatology)
+        parts.append(labelled(ahead.tokenizer, ahead.record, fields, "lead_time"))
     return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
 
 
 def _changing(records: Mapping[str, Record]) -> list[str]:
-    """The streams that a forecast returns. Raises ModelError if there is none, or if they lie on several grids."""
+    """The streams that a forecast returns. Raises ModelError if there are none, or if they lie on several grids."""
     changing = [name for name, record in records.items() if record.changes]
     if not changing:
-        raise ModelError("the model's streams never change, expected one that does. Fine-tune it to forecast one.")
+        raise ModelError(
+            "the model's streams never change, expected one that does. Fine-tune the model to forecast one."
+        )
     _require_one_grid({name: records[name].grid for name in changing})
     return changing
 
 
 def _require_one_grid(grids: Mapping[str, Grid]) -> None:
     first, *others = grids
-    if apart := [name for name in others if not grids[name].is_like(grids[first])]:
+    on_another_grid = [name for name in others if not grids[name].is_like(grids[first])]
+    if on_another_grid:
         raise ModelError(
-            f"the model forecasts streams on different grids ({first} and {apart[0]}), which one forecast can't hold, expected one grid. "
+            f"the model forecasts streams on different grids ({first} and {on_another_grid[0]}), expected one grid for one forecast. "
             "Fine-tune it to forecast the streams of one grid."
         )
 
@@ -103,13 +106,13 @@ def _times_around(dataset: xr.Dataset, init: str, history: int, ahead: int, step
     """The times of the history (the last one is `init`) and of the steps ahead, which may lie beyond the end of the store."""
     index = dataset.indexes["time"]
     asked = _as_index(init, index)
-    found = [-1] if asked is None else index.get_indexer(asked)
-    if found[0] < 0:
+    position = -1 if asked is None else int(index.get_indexer(asked)[0])
+    if position < 0:
         raise StoreError(
-            f"init {init}: is no time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
+            f"init {init}: is not a time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
         )
     step = timedelta(hours=step_h)
-    return [index[int(found[0])] + k * step for k in range(1 - history, ahead + 1)]
+    return [index[position] + k * step for k in range(1 - history, ahead + 1)]
 
 
 def _as_index(init: str, index: Any) -> Any:
@@ -138,7 +141,7 @@ def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) ->
 
 
 def check_record(tokenizer: Any, record: Record) -> None:
-    """Raises ModelError unless the record has the grid and the units that the stream's climatology has."""
+    """Raises ModelError unless the record has the grid and the units of the stream's climatology."""
     mine, theirs = tokenizer.climatology.grid, record.grid
     if not mine.is_like(theirs):
         raise ModelError(
@@ -184,7 +187,7 @@ def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, 
 
 
 def with_attributes(fields: xr.Dataset, title: str) -> xr.Dataset:
-    """The attributes that CF asks for, of the coordinates and of the whole; no coordinate has a value for missing ones."""
+    """Fields with the attributes that CF requires; coordinates are written without a fill value."""
     for axis, attributes in AXIS_ATTRIBUTES.items():
         if axis in fields.coords:
             fields[axis].attrs = dict(attributes)
@@ -195,13 +198,15 @@ def with_attributes(fields: xr.Dataset, title: str) -> xr.Dataset:
 
 
 def write_forecast(fields: xr.Dataset, out: Path) -> None:
-    """Write as Zarr, or as NetCDF if the name ends in .nc. The lead time stays a number of hours, as CF has it.
+    """Write as Zarr, or as NetCDF if the name ends in .nc. The lead time stays a number of hours, as in CF.
 
-    A Zarr store has its metadata in one place too, which is where `xarray.open_zarr` looks first, and warns if it doesn't find them.
+    A Zarr store also has consolidated metadata, where `xarray.open_zarr` looks first; without them it warns.
     """
     if out.suffix == ".nc":
         fields.to_netcdf(out)
         return
-    with catch_warnings():  # other readers pass over what zarr tells is not in the specification yet
+    with (
+        catch_warnings()
+    ):  # zarr warns that consolidated metadata are not in its specification yet; other readers ignore them
         filterwarnings("ignore", message="Consolidated metadata is currently not part")
         fields.to_zarr(out, mode="w-", zarr_format=3, consolidated=True)

@@ -1,6 +1,6 @@
-"""Members that could be states: at each point a quantile of the heads' answers, along a field that is smooth in space and time.
+"""Sampled members that are possible states: at each point a quantile of the head members, chosen by a smooth field.
 
-Axes: K head, M member, T time, V channel, H row, W column, F feature, P any values, A any leading axes.
+Axes: K head member, M sampled member, T time, V channel, H row, W column, F feature, P any values, A any leading axes.
 """
 
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ from torch import Tensor
 from statecast.fields.sources import Grid
 from statecast.trained import ModelError, TrainedModel
 
-SEED = 0  # of the fields: the same members in every run
-REACH_KM, REACH_H = 800.0, 24.0  # over which weather's errors are alike: a synoptic system, a day
+SEED = 0  # of the smooth fields: the same sampled members in every run
+REACH_KM, REACH_H = 800.0, 24.0  # correlation scales of forecast errors: a synoptic system, a day
 EARTH_KM = 6371.0
-FEATURES = 48  # cosines that a field is the sum of
+FEATURES = 48  # cosines in the sum of a field
 
 
 def check_members(trained: TrainedModel, members: int) -> None:
-    """Raises ModelError for fewer members than one, or several of a model that gives a single answer."""
+    """Raises ModelError for fewer than one member, or for several members of a deterministic model."""
     if members < 1:
         raise ModelError(f"members is {members}, expected at least 1.")
     if members > 1 and trained.model.head.members == 1:
@@ -32,10 +32,10 @@ def check_members(trained: TrainedModel, members: int) -> None:
 
 
 def quantiles(heads: Float[Tensor, "*#A K P"], normal: Float[Tensor, "*A P"]) -> Float[Tensor, "*A P"]:
-    """The quantile Φ(g) of the heads of each value, with g = `normal`.
+    """The quantile Φ(g) of the head members of each value, with g = `normal`.
 
-    Heads are quantiles (i - 1/2) / K of each value on its own. It is linear in g between the sorted heads, which lie at
-    Φ^-1((i - 1/2) / K), and goes on so beyond the outermost two: a normal distribution keeps its tails.
+    Head members are the quantiles (i - 1/2) / K of each value by itself. The quantile is linear in g between the sorted head members, which
+    lie at Φ^-1((i - 1/2) / K), and is extrapolated linearly beyond the outermost two: a normal distribution keeps its tails.
     """
     size = heads.shape[-2]
     if size == 1:
@@ -50,7 +50,7 @@ def quantiles(heads: Float[Tensor, "*#A K P"], normal: Float[Tensor, "*A P"]) ->
 
 
 def ascending(heads: Float[Tensor, "*A K P"]) -> Float[Tensor, "*A K P"]:
-    """The heads of each value in ascending order. On a CPU NumPy sorts some eight times as fast as torch."""
+    """The head members of each value in ascending order. On a CPU NumPy sorts about eight times as fast as torch."""
     if heads.is_cpu:
         return torch.from_numpy(np.sort(heads.numpy(), axis=-2))
     return heads.sort(dim=-2).values
@@ -59,11 +59,11 @@ def ascending(heads: Float[Tensor, "*A K P"]) -> Float[Tensor, "*A K P"]:
 def draw_member(
     heads: Float[np.ndarray, "K T V H W"], member: int, grid: Grid, hours: Float[np.ndarray, " T"]
 ) -> Float[np.ndarray, "T V H W"]:
-    """One member: the quantile Φ(g) of the heads at each point (`quantiles`), with g = `smooth_normal`.
+    """One sampled member: the quantile Φ(g) of the head members at each point (`quantiles`), with g = `smooth_normal`.
 
-    Heads make no field together. The same quantile at places near one another leaves the distribution at each point as it is and makes a
-    state (a Gaussian copula, as in geostatistical output perturbation, Gel et al. 2004; Berrocal et al. 2007). Channels are drawn on their
-    own.
+    A head member is not a possible state: it is the same quantile everywhere. Quantiles that vary smoothly from point to point preserve the
+    distribution at each point and give a possible state (a Gaussian copula, as in geostatistical output perturbation, Gel et al. 2004;
+    Berrocal et al. 2007). Channels are drawn independently.
     """
     if len(heads) == 1:
         return heads[0]
@@ -75,14 +75,14 @@ def draw_member(
 def draw_members(
     heads: Float[np.ndarray, "K T V H W"], members: int, grid: Grid, hours: Float[np.ndarray, " T"]
 ) -> Float[np.ndarray, "M T V H W"]:
-    """Any number of them, see `draw_member`."""
+    """Any number of sampled members, see `draw_member`."""
     return np.stack([draw_member(heads, member, grid, hours) for member in range(members)])
 
 
 def smooth_normals(
     members: Iterable[int], grid: Grid, hours: Float[np.ndarray, " T"], channels: int
 ) -> Float[np.ndarray, "M T V H W"]:
-    """`smooth_normal` of several members; a pair of opposite sign is computed once."""
+    """`smooth_normal` of several sampled members; a pair of opposite sign is computed once."""
     fields: dict[int, np.ndarray] = {}
     for member in members:
         opposite = member - 1 if member % 2 else member + 1
@@ -98,10 +98,10 @@ def smooth_normal(
 
         g(x, t) = sqrt(2 / F) sum_f cos(ω_f · x / l + ν_f t / τ + φ_f)        Rahimi & Recht 2007, random Fourier features
 
-    A function of the member, the place and the time alone: tiles and windows agree. Members come in pairs of opposite
-    sign, so that the mean of an even number is that of the heads to first order.
+    It depends on the number of the member, the place and the time only: tiles and windows agree. Sampled members come in pairs of opposite
+    sign, so that the mean of an even number of them is that of the head members to first order.
 
-    The cosine of a sum is cos a cos b - sin a sin b, a matrix product over f of what depends on time and what depends on the place.
+    The cosine of a sum is cos a cos b - sin a sin b: a matrix product over f of a factor of time and a factor of place.
     """
     random = np.random.default_rng([SEED, member // 2])
     waves = random.standard_normal((channels, FEATURES, 3)) * EARTH_KM / REACH_KM

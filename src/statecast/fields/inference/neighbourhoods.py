@@ -1,4 +1,4 @@
-"""Where a model is asked: of windows like those that it was trained on, the whole domain or neighbourhoods."""
+"""Where a model is asked: in windows like those that it was trained on, the whole domain or neighbourhoods."""
 
 from statecast.fields.inference.tiles import tiles
 from statecast.fields.tokenizers import Place, Windows
@@ -6,7 +6,7 @@ from statecast.trained import TrainedModel
 
 
 def slab_depth(trained: TrainedModel) -> int:
-    """Time steps of a slab: the depth of the deepest tokens."""
+    """Time steps of a slab: those of the longest token."""
     return max(codec.stream.patch[0] for codec in trained.codecs.values())
 
 
@@ -23,7 +23,7 @@ def drawn_places(windows: Windows, start: int, steps: int) -> dict[str, Place]:
 
 
 def tiled_places(windows: Windows, start: int, steps: int) -> list[dict[str, Place]]:
-    """Neighbourhoods that cover the domain on which training drew them, see `tiles`, or the whole domain of each stream as one."""
+    """Neighbourhoods that cover the domain on which they were drawn in training, see `tiles`, or one window with the whole domains."""
     if windows.is_whole:
         return [windows.whole(start, steps)]
     grid, shape = windows.grids[windows.drawn_on], windows.shapes[windows.drawn_on]

@@ -15,7 +15,7 @@ from statecast.fields.tokenizers import Place
 
 @dataclass(frozen=True)
 class Tile:
-    """A neighbourhood and how much it counts at each of its points; over all tiles these weights sum to 1 at every point of the grid."""
+    """A neighbourhood and its weight at each of its points; over all tiles the weights sum to 1 at every point of the grid."""
 
     rows: slice
     columns: np.ndarray
@@ -29,28 +29,24 @@ class Tile:
 def tiles(grid: Grid, extent: tuple[int, int] | None) -> list[Tile]:
     """Tiles of `extent` (rows, columns) that overlap by half or more and cover the grid; one tile if the extent is None or the whole grid.
 
-    They need not begin where tokens do in another tile: what the borders of tokens leave in an answer is blended too.
+    They need not begin where tokens of another tile begin: errors at the borders of tokens are then blended too.
     """
     extent = grid.shape if extent is None else extent
-    firsts = [
-        _firsts(total, size, is_periodic=is_periodic)
-        for total, size, is_periodic in zip(grid.shape, extent, (False, grid.is_periodic), strict=True)
-    ]
-    return weighted(
-        [
-            Place(0, 0, slice(row, row + extent[0]), (column + np.arange(extent[1])) % grid.shape[1])
-            for row in firsts[0]
-            for column in firsts[1]
-        ],
-        grid.shape,
-    )
+    rows, columns = extent
+    first_columns = _firsts(grid.shape[1], columns, is_periodic=grid.is_periodic)
+    places = []
+    for row in _firsts(grid.shape[0], rows, is_periodic=False):
+        for column in first_columns:
+            of_tile = (column + np.arange(columns)) % grid.shape[1]
+            places.append(Place(0, 0, slice(row, row + rows), of_tile))
+    return weighted(places, grid.shape)
 
 
 def weighted(places: Sequence[Place], shape: tuple[int, int]) -> list[Tile]:
-    """Windows of one size on a grid of `shape`, with what each counts at its points.
+    """Windows of one size on a grid of `shape`, with their weights.
 
-    Along each axis a tile of n points counts sin²(π (i + 1/2) / n): next to nothing at its borders, and 1 in sum over tiles that lie n / 2
-    apart (a Hann window, as in overlap-add synthesis, Allen & Rabiner 1977). What is left is divided by the sum over all tiles.
+    Along each axis the weight in a tile of n points is sin²(π (i + 1/2) / n): nearly 0 at the borders, with the sum 1 over tiles that lie
+    n / 2 apart (a Hann window, as in overlap-add synthesis, Allen & Rabiner 1977). The weights are divided by their sum over all tiles.
     """
     extent = (places[0].rows.stop - places[0].rows.start, len(places[0].columns))
     ramps = [np.ones(n) if n == total else _hann(n) for n, total in zip(extent, shape, strict=True)]
@@ -66,7 +62,7 @@ def _hann(points: int) -> Float[np.ndarray, " I"]:
 
 
 def _firsts(total: int, size: int, *, is_periodic: bool) -> list[int]:
-    """First points of tiles, half a tile apart or less; tiles go round a periodic axis, and end at the ends of another."""
+    """First points of tiles, half a tile apart or less; tiles wrap around a periodic axis, and stay within the ends of another."""
     if size == total:
         return [0]
     step = max(1, size // 2)
@@ -78,10 +74,10 @@ def _firsts(total: int, size: int, *, is_periodic: bool) -> list[int]:
 def blend(
     parts: Iterable[tuple[Tile, Float[np.ndarray, "*B I J"]]], shape: tuple[int, int]
 ) -> Float[np.ndarray, "*B H W"]:
-    """The weighted mean of what tiles say; NaN where all that cover a point say so."""
+    """The weighted mean of the fields of tiles; NaN where all tiles that cover a point are NaN."""
     total: np.ndarray | None = None
     for tile, fields in parts:
-        if tile.weight.shape == shape and (tile.weight == 1).all():  # one tile: to the bit what it says
+        if tile.weight.shape == shape and (tile.weight == 1).all():  # a single tile is returned to the bit
             return fields
         if total is None:
             total, known = np.zeros((*fields.shape[:-2], *shape)), np.zeros((*fields.shape[:-2], *shape))

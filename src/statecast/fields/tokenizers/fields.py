@@ -47,8 +47,8 @@ class FieldTokenizer:
         def anomalies(steps: slice) -> Float[np.ndarray, "T V H W"]:
             return tokenizer.anomalies(record, whole_domain(record.grid, steps.start, steps.stop - steps.start))
 
-        found = fit_anomalies(record, anomalies)
-        return cls(stream, replace(tokenizer.climatology, anomaly_std=found.std, correlation=found.correlation))
+        fitted = fit_anomalies(record, anomalies)
+        return cls(stream, replace(tokenizer.climatology, anomaly_std=fitted.std, correlation=fitted.correlation))
 
     @cached_property
     def _log_scale(self) -> Float[np.ndarray, "V 1 1"]:
@@ -127,26 +127,27 @@ class FieldTokenizer:
 
     def anomalies(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
         """Departures from the climatology in the window at `place`; NaN where nothing was observed."""
-        steps = slice(place.start, place.start + place.steps)
-        return self.departures(record.read(steps, place.rows, place.columns), self.usual(record, place))
+        fields = record.read(place.time_steps, place.rows, place.columns)
+        return self.departures(fields, self.climatology_at(record, place))
 
     def departures(
-        self, fields: Float[np.ndarray, "*B V H W"], usual: Float[np.ndarray, "*B V H W"]
+        self, fields: Float[np.ndarray, "*B V H W"], climatology: Float[np.ndarray, "*B V H W"]
     ) -> Float[np.ndarray, "*B V H W"]:
-        """f(fields) - f(usual); the inverse of `to_fields`."""
-        plain = fields - usual
+        """f(fields) - f(climatology); the inverse of `to_fields`."""
+        plain = fields - climatology
         if not self.stream.log_scale:
             return plain
-        logs = np.log1p(np.maximum(fields, 0) / self._log_scale) - np.log1p(np.maximum(usual, 0) / self._log_scale)
-        return np.where(self.is_logarithmic, logs, plain)
+        logs = np.log1p(np.maximum(fields, 0) / self._log_scale)
+        logs_of_climatology = np.log1p(np.maximum(climatology, 0) / self._log_scale)
+        return np.where(self.is_logarithmic, logs - logs_of_climatology, plain)
 
     def slope(self, fields: Float[np.ndarray, "*B V H W"]) -> Float[np.ndarray, "*B V H W"]:
         """Change of the fields per unit of their token values: ∂field / ∂value."""
         return self._scale() * np.where(self.is_logarithmic, np.maximum(fields, 0) + self._log_scale, 1.0)
 
-    def usual(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
-        """The climatology of the window at `place`, in the units of the channels."""
-        steps = slice(place.start, place.start + place.steps)
+    def climatology_at(self, record: Record, place: Place) -> Float[np.ndarray, "T V H W"]:
+        """The climatological mean in the window at `place`, in the units of the channels."""
+        steps = place.time_steps
         return self.climatology.at(record.months_passed[steps], record.hour_utc[steps], place.rows, place.columns)
 
     def to_anomalies(self, values: Float[torch.Tensor, "*B N P"], place: Place) -> Float[np.ndarray, "*B T V H W"]:
@@ -159,12 +160,12 @@ class FieldTokenizer:
         return fields.reshape(*values.shape[:-2], *shape)
 
     def to_fields(
-        self, anomalies: Float[np.ndarray, "E T V H W"], usual: Float[np.ndarray, "T V H W"]
+        self, anomalies: Float[np.ndarray, "E T V H W"], climatology: Float[np.ndarray, "T V H W"]
     ) -> Float[np.ndarray, "E T V H W"]:
         """Anomalies of the members added to the climatology; channels that were never negative in training stay non-negative."""
-        fields = anomalies + usual
+        fields = anomalies + climatology
         if self.stream.log_scale:
-            logs = np.minimum(anomalies + np.log1p(np.maximum(usual, 0) / self._log_scale), LARGEST_LOG)
+            logs = np.minimum(anomalies + np.log1p(np.maximum(climatology, 0) / self._log_scale), LARGEST_LOG)
             with np.errstate(invalid="ignore"):  # inf * 0, where the result is not used
                 fields = np.where(self.is_logarithmic, self._log_scale * np.expm1(logs), fields)
         for channel in np.flatnonzero(self.climatology.lowest >= 0):
@@ -203,7 +204,7 @@ class FieldTokenizer:
         half_span_h = (t - 1) / 2 * record.step_h
         offset = record.hours[first] - record.hours[place.start] + half_span_h
         hour = (record.hour_utc[first] + half_span_h) % 24.0
-        of_steps = record.year_fraction[place.start : place.start + place.steps].reshape(-1, t)
+        of_steps = record.year_fraction[place.time_steps].reshape(-1, t)
         year = np.unwrap(of_steps, period=1.0, axis=1).mean(axis=1) % 1.0
         pressure = self._pressure_of_groups()
         shape = (self.groups, len(first), len(lat), len(lon))
@@ -216,12 +217,12 @@ class FieldTokenizer:
             "pressure_hpa": pressure[:, None, None, None],
             "spacing_deg": np.full((1, 1, 1, 1), grid.spacing_deg),
         }
-        found = {
+        of_tokens = {
             name: torch.from_numpy(np.broadcast_to(values, shape).reshape(-1).astype(np.float32))
             for name, values in columns.items()
         }
-        found["solar_time_rad"] = solar_time_rad(found["hour_utc"], found["longitude_deg"])
-        return torch.stack([found[name] for name in column_names(self.spec.axes)], dim=-1)
+        of_tokens["solar_time_rad"] = solar_time_rad(of_tokens["hour_utc"], of_tokens["longitude_deg"])
+        return torch.stack([of_tokens[name] for name in column_names(self.spec.axes)], dim=-1)
 
     def _pressure_of_groups(self) -> Float[np.ndarray, " G"]:
         pressures = np.array(

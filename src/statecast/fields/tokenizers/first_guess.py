@@ -12,111 +12,102 @@ from jaxtyping import Float
 from scipy import sparse
 from scipy.interpolate import BSpline
 
-from statecast.fields.sources import Grid, Record, StoreError
+from statecast.fields.sources import Grid, StoreError
 from statecast.fields.sources.climatology import Reference
 from statecast.fields.streams import Channel
 from statecast.fields.tokenizers.fields import FieldTokenizer
-from statecast.fields.tokenizers.windows import Place
+from statecast.fields.tokenizers.located import Located, StreamSource
 from statecast.streams import Window
 
 SIGNED = 0.01  # of the anomalies' standard deviation: rain of -1e-9 mm is rounding and does not count as negative
 
 
-def read_window(
-    tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
-) -> Window:
-    """The tokens of every stream at its place, with the first guess for streams that have one."""
-    window = {name: tokenizers[name].tokenize(records[name], place) for name, place in places.items()}
-    for name in window:
-        if tokenizers[name].stream.first_guess:
-            guess = first_guess(name, tokenizers, records, places)
-            grid = part_of(records[name].grid, places[name])
-            tokens = tokenizers[name].with_margin(tokenizers[name].departures(*guess), periodic=grid.is_periodic)
-            window[name] = replace(window[name], guess=torch.nan_to_num(tokens))
+def read_window(streams: Mapping[str, Located]) -> Window:
+    """The tokens of every stream of a window, with the first guess for streams that have one."""
+    window = {name: stream.tokens() for name, stream in streams.items()}
+    for name, stream in streams.items():
+        tokenizer = stream.tokenizer
+        if tokenizer.stream.first_guess:
+            departures = tokenizer.departures(first_guess(name, streams), stream.climatology)
+            guess = tokenizer.with_margin(departures, periodic=stream.grid.is_periodic)
+            window[name] = replace(window[name], guess=torch.nan_to_num(guess))
     return window
 
 
-def first_guess(
-    name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record], places: Mapping[str, Place]
-) -> tuple[Float[np.ndarray, "T V H W"], Float[np.ndarray, "T V H W"]]:
-    """The first guess of a stream at its place, and its climatology there, in its units.
+def first_guess(name: str, streams: Mapping[str, Located]) -> Float[np.ndarray, "T V H W"]:
+    """The first guess of a stream in its window, in its units.
 
     guess = climatology there + bilinear interpolation of (field - climatology) of the other stream
 
     so that a difference between the two climatologies, for example over mountains, is not an error of the guess. Where nothing was
     observed, and for channels without a first guess, the guess is the climatology.
     """
-    tokenizer, place = tokenizers[name], places[name]
-    usual = tokenizer.usual(records[name], place)
-    guess = usual.copy()
-    target = part_of(records[name].grid, place)
-    for source, pairs in guessed_channels(name, tokenizers).items():
-        fields, grid = _window(records[source], places[source])
-        anomalies = np.nan_to_num(fields - tokenizers[source].usual(records[source], places[source]))
+    target = streams[name]
+    guess = target.climatology.copy()
+    for source_name, pairs in guessed_channels(name, tokenizers_of(streams)).items():
+        source = streams[source_name]
+        anomalies = np.nan_to_num(source.fields - source.climatology)
         mine, theirs = np.array(pairs).T
-        guess[:, mine] += bilinear(anomalies[:, theirs], grid, target)
-    lowest = tokenizer.climatology.lowest[:, None, None]
-    return np.where(lowest >= 0, np.maximum(guess, 0), guess), usual
+        guess[:, mine] += bilinear(anomalies[:, theirs], source.grid, target.grid)
+    lowest = target.tokenizer.climatology.lowest[:, None, None]
+    return np.where(lowest >= 0, np.maximum(guess, 0), guess)
 
 
 def guess_gradient(
-    name: str,
-    tokenizers: Mapping[str, FieldTokenizer],
-    records: Mapping[str, Record],
-    places: Mapping[str, Place],
-    gradient: Float[np.ndarray, "T V H W"],
+    name: str, streams: Mapping[str, Located], gradient: Float[np.ndarray, "T V H W"]
 ) -> dict[str, Float[np.ndarray, "T V H W"]]:
     """Gradient for the source streams from one for a stream's first guess, in normalised units: the transpose of `first_guess`.
 
     The gradient is 0 for unobserved values, where the guess is truncated at 0, and where there is no guess.
     """
-    tokenizer = tokenizers[name]
-    guess, _ = first_guess(name, tokenizers, records, places)
-    ends_at_0 = (tokenizer.climatology.lowest[:, None, None] >= 0) | tokenizer.is_logarithmic
+    target = streams[name]
+    guess = first_guess(name, streams)
+    ends_at_0 = (target.tokenizer.climatology.lowest[:, None, None] >= 0) | target.tokenizer.is_logarithmic
     counts = np.isfinite(guess) & ~(ends_at_0 & (guess <= 0))
-    of_fields = np.where(counts, gradient / tokenizer.slope(np.nan_to_num(guess)), 0)
-    target = part_of(records[name].grid, places[name])
-    found = {}
-    for source, pairs in guessed_channels(name, tokenizers).items():
-        fields, grid = _window(records[source], places[source])
-        back = interpolation(grid, target).T
-        of_theirs = np.zeros(fields.shape)
+    of_guess = np.where(counts, gradient / target.tokenizer.slope(np.nan_to_num(guess)), 0)
+    gradients = {}
+    for source_name, pairs in guessed_channels(name, tokenizers_of(streams)).items():
+        source = streams[source_name]
+        transposed = interpolation(source.grid, target.grid).T
+        of_fields = np.zeros(source.fields.shape)
         for mine, theirs in pairs:
-            flat = of_fields[:, mine].reshape(len(fields), -1)
-            of_theirs[:, theirs] += (back @ flat.T).T.reshape(len(fields), *grid.shape)
-        found[source] = np.where(np.isfinite(fields), of_theirs * tokenizers[source].slope(np.nan_to_num(fields)), 0)
-    return found
+            flat = of_guess[:, mine].reshape(len(of_fields), -1)
+            of_fields[:, theirs] += (transposed @ flat.T).T.reshape(len(of_fields), *source.grid.shape)
+        of_values = of_fields * source.tokenizer.slope(np.nan_to_num(source.fields))
+        gradients[source_name] = np.where(np.isfinite(source.fields), of_values, 0)
+    return gradients
 
 
-def _window(record: Record, place: Place) -> tuple[Float[np.ndarray, "T V H W"], Grid]:
-    """The values of a record at a place, and its grid there."""
-    steps = slice(place.start, place.start + place.steps)
-    return record.read(steps, place.rows, place.columns), part_of(record.grid, place)
-
-
-def reference_of(name: str, tokenizers: Mapping[str, FieldTokenizer], records: Mapping[str, Record]) -> Reference:
+def reference_of(name: str, sources: Mapping[str, StreamSource]) -> Reference:
     """The source streams of a first guess, at the points of the stream, as a reference for its climatology: see `fit_climatology`.
 
     All records must have the same times. Channels without a first guess are 0.
     """
-    grid, channels = records[name].grid, records[name].channels
-    pairs = [(source, *np.array(p).T) for source, p in guessed_channels(name, tokenizers).items()]
-    hours = np.unique(records[name].hour_utc)
+    record = sources[name].record
+    grid, channels = record.grid, record.channels
+    guessed = [(sources[other], *np.array(p).T) for other, p in guessed_channels(name, tokenizers_of(sources)).items()]
+    hours = np.unique(record.hour_utc)
     mean = np.zeros((12, len(hours), len(channels), *grid.shape), np.float32)
     lowest = np.full(len(channels), np.inf, np.float32)
-    for source, mine, theirs in pairs:
-        known = tokenizers[source].climatology
+    for source, mine, theirs in guessed:
+        known = source.tokenizer.climatology
         is_signed = known.lowest < -SIGNED * known.anomaly_std
         lowest[mine] = np.where(is_signed, known.lowest, np.inf)[theirs]
         mean[:, :, mine] = bilinear(known.mean[:, known.nearest_hour(hours)][:, :, theirs], known.grid, grid)
 
     def fields(steps: slice) -> Float[np.ndarray, "T V H W"]:
-        found = np.zeros((steps.stop - steps.start, len(channels), *grid.shape), np.float32)
-        for source, mine, theirs in pairs:
-            found[:, mine] = bilinear(records[source].read(steps)[:, theirs], records[source].grid, grid)
-        return found
+        interpolated = np.zeros((steps.stop - steps.start, len(channels), *grid.shape), np.float32)
+        for source, mine, theirs in guessed:
+            of_source = source.record.read(steps)[:, theirs]
+            interpolated[:, mine] = bilinear(of_source, source.record.grid, grid)
+        return interpolated
 
     return Reference(fields, mean, lowest)
+
+
+def tokenizers_of(streams: Mapping[str, Located] | Mapping[str, StreamSource]) -> dict[str, FieldTokenizer]:
+    """The tokenizer of each stream."""
+    return {name: stream.tokenizer for name, stream in streams.items()}
 
 
 def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dict[str, list[tuple[int, int]]]:
@@ -127,7 +118,8 @@ def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dic
     climatology = tokenizers[name].climatology
     pairs: dict[str, list[tuple[int, int]]] = {}
     for mine, channel in enumerate(climatology.channels):
-        if (guess := tokenizers[name].stream.first_guess.get(channel.variable)) is None:
+        guess = tokenizers[name].stream.first_guess.get(channel.variable)
+        if guess is None:
             continue
         source, variable = guess.split(".")
         if source not in tokenizers or source == name:
@@ -149,19 +141,13 @@ def guessed_channels(name: str, tokenizers: Mapping[str, FieldTokenizer]) -> dic
     return pairs
 
 
-def part_of(grid: Grid, place: Place) -> Grid:
-    """The grid of a window; longitudes keep increasing across the date line."""
-    lon = grid.lon[place.columns]
-    return Grid(grid.lat[place.rows], np.unwrap(lon, period=360.0) if len(lon) else lon)
-
-
 def bilinear(fields: Float[np.ndarray, "*B H W"], grid: Grid, target: Grid) -> Float[np.ndarray, "*B I J"]:
     """Fields at the points of another grid, linear in latitude and longitude; beyond the outermost rows and columns the nearest point.
 
     Raises StoreError for a target that extends beyond the grid by more than two grid spacings.
     """
-    found = interpolation(grid, target) @ fields.reshape(-1, np.prod(grid.shape)).T
-    return found.T.reshape(*fields.shape[:-2], *target.shape).astype(fields.dtype)
+    interpolated = interpolation(grid, target) @ fields.reshape(-1, np.prod(grid.shape)).T
+    return interpolated.T.reshape(*fields.shape[:-2], *target.shape).astype(fields.dtype)
 
 
 def interpolation(grid: Grid, target: Grid) -> sparse.csr_array:

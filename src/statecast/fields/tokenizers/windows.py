@@ -22,6 +22,21 @@ class Place:
     rows: slice
     columns: np.ndarray
 
+    @property
+    def time_steps(self) -> slice:
+        """The time steps of the record that the window covers."""
+        return slice(self.start, self.start + self.steps)
+
+    def from_step(self, step: int) -> "Place":
+        """The later part of the window, from its step `step` on."""
+        return Place(self.start + step, self.steps - step, self.rows, self.columns)
+
+
+def part_of(grid: Grid, place: Place) -> Grid:
+    """The grid of a window; longitudes keep increasing across the date line."""
+    lon = grid.lon[place.columns]
+    return Grid(grid.lat[place.rows], np.unwrap(lon, period=360.0) if len(lon) else lon)
+
 
 def whole_domain(grid: Grid, start: int, steps: int) -> Place:
     """The window over every row and column, from step `start`."""
