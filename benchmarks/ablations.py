@@ -138,7 +138,7 @@ def run(variant: str, effort: Effort, seed: int) -> None:
         record = Record.open(open_fields(recipe.data.store), stream, HELD_OUT)
         verifications = {v.forecast: v for v in verify_forecast({"model": model}, record, every_h=effort.every_h)}
     ours, persistence = verifications["model"], verifications["persistence"]
-    lead = ours.lead_time_h.index(24.0)
+    lead = ours.labels("lead_time_h").index(24.0)
     ratio = ours.value("rmse")[lead] / persistence.value("rmse")[lead]
     spread = f"{ours.value('spread_skill')[lead].mean():.2f}" if ours.members > 1 else "none"
     upper = [v for v, channel in enumerate(record.channels) if channel.pressure_hpa is not None]

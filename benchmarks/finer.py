@@ -23,9 +23,11 @@ import yaml
 from jaxtyping import Float
 
 from shared import QUESTIONS_EVERY_H, SMOKE, Effort, Rows, kept, records_of, run_questions, spread
-from statecast.fields.evaluation.scores import area_mean, contingency, score
+from statecast.evaluation.scores import event_scores
+from statecast.fields.evaluation.scores import area_mean, contingency
 from statecast.fields.evaluation.spectra import zonal_power
-from statecast.fields.evaluation.tasks import EVENTS, ask
+from statecast.fields.evaluation.cases import ask
+from statecast.fields.evaluation.events import EVENTS
 from statecast.fields.evaluation.verification import every
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import sources_of, whole_window
@@ -79,7 +81,8 @@ class HeldOut:
             name = f"q{100 * quantile:g}"
             tables = contingency(fields[None], self.truth, threshold, area, name)
             means = {key: np.nanmean(table, axis=0) for key, table in tables.items()}
-            rows |= {f"{kind}_{name}": score(f"{kind}_{name}", means, 1) for kind in ("frequency_bias", "ets")}
+            of_event = event_scores(means)
+            rows |= {f"{kind}_{name}": of_event[f"{kind}_{name}"] for kind in ("frequency_bias", "ets")}
         named = {key: dict(zip(self.channels, map(float, values), strict=True)) for key, values in rows.items()}
         return {key: {c: v for c, v in of.items() if isfinite(v)} for key, of in named.items()}
 

@@ -17,8 +17,8 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from math import pi
 from pathlib import Path
@@ -48,11 +48,13 @@ from shared import (
 )
 from statecast import finetune, pretrain, read_recipe
 from statecast.config import Recipe
+from statecast.evaluation import Verification, ensemble_scores
 from statecast.fields.evaluation import verify_forecast
 from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, persistence
+from statecast.fields.evaluation.labels import field_axes, lead_time_axis
 from statecast.fields.evaluation.reconstruction import fold_time, on_grid, plain_mask, verify_reconstruction
 from statecast.fields.evaluation.scores import area_mean, statistics
-from statecast.fields.evaluation.verification import ForecastCase, Verification, every, forecast_case, stack_starts
+from statecast.fields.evaluation.verification import DECORRELATION_H, ForecastCase, every, forecast_case
 from statecast.fields.sources import Grid, Record, open_fields
 from statecast.fields.sources.climatology import fit_climatology
 from statecast.fields.tokenizers import FieldTokenizer, StreamSource
@@ -201,11 +203,10 @@ def at_leads(verifications: list[Verification]) -> dict[str, Verification]:
     """The same at the lead times that are printed."""
     found = {}
     for v in verifications:
-        kept = [v.lead_time_h.index(lead) for lead in LEADS_H]
+        kept = [v.labels("lead_time_h").index(lead) for lead in LEADS_H]
         selected = {name: s[:, kept] for name, s in v.statistics.items()}
-        found[v.forecast] = Verification(
-            v.forecast, v.task, v.channels, v.units, LEADS_H, v.members, v.starts_h, selected
-        )
+        axes = (lead_time_axis(LEADS_H), *v.axes[1:])
+        found[v.forecast] = replace(v, axes=axes, statistics=selected, ranks=None)
     return found
 
 
@@ -297,11 +298,7 @@ def verify_peer(name: str, model: Departure, question: ForecastQuestion, data: D
         for key, members in baselines(case, record, ensemble, at).items():
             found = statistics(members, truth, climatology, record.grid.cell_area, drawn=len(members) > 1)
             collected.setdefault(key, []).append(found)
-    hours = record.hours[starts]
-    return {
-        key: Verification(key, "forecast", record.channels, record.units, LEADS_H, 1, hours, stack_starts(parts))
-        for key, parts in collected.items()
-    }
+    return verifications("forecast", record, LEADS_H, starts, collected)
 
 
 def forecast_starts(data: Data, question: ForecastQuestion) -> np.ndarray:
@@ -384,11 +381,23 @@ def verify_masked(name: str, model: Departure, question: FillQuestion, data: Dat
         for key, members in ((name, fields), ("climatology", climatology[None])):
             found = statistics(fold_time(members), scored, fold_time(climatology), area)
             collected[key].append({metric: mean[None] for metric, mean in found.items()})
-    hours = record.hours[starts]
-    return {
-        key: Verification(key, "masked", record.channels, record.units, (None,), 1, hours, stack_starts(parts))
-        for key, parts in collected.items()
-    }
+    return verifications("masked", record, (None,), starts, collected)
+
+
+def verifications(
+    task: str,
+    record: Record,
+    leads_h: Sequence[float | None],
+    starts: np.ndarray,
+    collected: Mapping[str, list[dict[str, np.ndarray]]],
+) -> dict[str, Verification]:
+    """A verification of each forecast from its statistics at each start."""
+    found = {}
+    for key, parts in collected.items():
+        stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+        axes, hours = field_axes(record, leads_h), record.hours[starts]
+        found[key] = Verification(key, task, axes, stacked, hours, DECORRELATION_H, 1, ensemble_scores)
+    return found
 
 
 # Results

@@ -41,8 +41,9 @@ from shared import PLAIN, SAMPLE, edge_note, in_parallel, kept, records_of, spre
 from statecast import finetune, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.costs.sizes import draw_counts
+from statecast.evaluation import Verification
 from statecast.fields.anchors import field_spec
-from statecast.fields.evaluation import Verification, verify_forecast
+from statecast.fields.evaluation import verify_forecast
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
 from statecast.fields.sizes import DEFAULT_STEP_H, DEFAULT_TOKEN_DEG, blank_tokens
 from statecast.fields.sources.record import stream_channels
@@ -196,7 +197,7 @@ def rmse_of(found: Sequence[Verification], lead_h: float | None = None) -> dict[
     """RMSE of each forecast, channel after channel, stream after stream."""
     rmse: dict[str, list[float]] = {}
     for v in found:
-        rmse.setdefault(v.forecast, []).extend(v.value("rmse")[v.lead_time_h.index(lead_h)].tolist())
+        rmse.setdefault(v.forecast, []).extend(v.value("rmse")[v.labels("lead_time_h").index(lead_h)].tolist())
     return rmse
 
 

@@ -33,7 +33,8 @@ from shared import (
     worst_ratio,
 )
 from statecast import evaluate, finetune, pretrain, read_recipe
-from statecast.fields.evaluation import verify_forecast, write_scores
+from statecast.evaluation import write_scores
+from statecast.fields.evaluation import verify_forecast
 from statecast.fields.sources import Record, open_fields
 
 MASKED_EVERY_H = 192.0

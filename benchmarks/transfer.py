@@ -46,7 +46,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from statecast.fields.preparation import recipe_stores, stream_sources
 
 from shared import (
     LEADS_H,
@@ -220,7 +219,7 @@ def rmse_of(model: TrainedModel, question: str, period: tuple[str, str], every_h
     target = QUESTIONS[question]
     found = verify({"model": model}, records_of(model, period), None, every_h=every_h, progress=False)
     of = {v.forecast: v for v in found}
-    rows = [of["model"].lead_time_h.index(lead) for lead in target.leads_h]
+    rows = [of["model"].labels("lead_time_h").index(lead) for lead in target.leads_h]
     return {
         key: of[name].value("rmse")[rows].tolist() for key, name in (("model", "model"), ("baseline", target.baseline))
     }
