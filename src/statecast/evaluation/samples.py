@@ -23,7 +23,7 @@ from statecast.labels import LabelCodec
 from statecast.models import Prediction
 from statecast.models.heads import almost_fair_crps
 from statecast.outputs import new_output
-from statecast.streams import UNKNOWN, Asks, Question, Tokens, Window
+from statecast.streams import UNKNOWN, Asks, Tokens, Window
 from statecast.trained import ModelError, TrainedModel, load
 
 TRAINING_CASES = 500  # that the baseline is estimated from, spread evenly
@@ -71,7 +71,7 @@ def evaluate_samples(
     source = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)
     if source is None or len(source.cases()) == 0:
         raise ModelError("there is no sample to verify on. Name a period that holds some.")
-    answers: dict[str, list[np.ndarray]] = {}
+    answers: dict[str, dict[int, np.ndarray]] = {}
     cases, marginals = source.cases(), _marginals(trained)
     with progress_bar("evaluation", progress) as show_progress:
         verifications = verify_cases(
@@ -101,9 +101,9 @@ def _scored(
     marginals: Mapping[str, Prediction],
     number: int,
     window: Window,
-    answers: dict[str, list[np.ndarray]],
+    answers: dict[str, dict[int, np.ndarray]],
 ) -> Iterator[Scored]:
-    """The scores of each forecast of one sample; what the model says of labels is appended to `answers`."""
+    """The scores of each forecast of one sample; what the model says of labels is put into `answers`, by the number of the sample."""
     first = next(iter(models.values()))
     question = first.recipe.task.complete(window, number)
     said = {key: predict_question(model, question) for key, model in models.items()}
@@ -112,20 +112,20 @@ def _scored(
         forecasts = {key: predictions[name] for key, predictions in said.items()}
         if question.asks == "tokens":
             forecasts["marginal"] = marginals[name]
-        task = question_name(first, question, name)
+        task = question_name(first, name)
         for key, prediction in forecasts.items():
             statistics = token_scores(prediction, asked, question.asks, codec)
             arrays = {metric: np.array([value]) for metric, value in statistics.items()}
             members = 1 if prediction.members is None else prediction.members.shape[-2]
             yield Scored(task, key, (LabelAxis("stream", {"stream": (name,)}),), arrays, members)
-        if isinstance(codec, LabelCodec):
-            answers.setdefault(name, []).append(_answer(said["model"][name], codec))
+        if isinstance(codec, LabelCodec) and question.asks == "tokens" and len(asked):
+            answers.setdefault(name, {})[number] = _answer(said["model"][name], codec)
 
 
-def question_name(trained: TrainedModel, question: Question, name: str) -> str:
-    """The kind of the task, and the stream where several are asked."""
+def question_name(trained: TrainedModel, name: str) -> str:
+    """The kind of the task, and the stream where the task may ask several: not always all of them at once."""
     kind = str(trained.recipe.task.kind)
-    return kind if len(question.queries) == 1 else f"{kind} {name}"
+    return kind if len(trained.recipe.task.asked_streams(trained.codecs)) == 1 else f"{kind} {name}"
 
 
 def token_scores(said: Prediction, asked: Tokens, asks: Asks, codec: Any) -> dict[str, float]:
@@ -191,14 +191,20 @@ def _answer(said: Prediction, codec: LabelCodec) -> np.ndarray:
     return codec.numbers(said.members[0, 0, :, 0].cpu().numpy())
 
 
-def _labelled(cases: Cases, answers: Mapping[str, Sequence[np.ndarray]], codecs: Mapping[str, Any]) -> xr.Dataset:
+def _labelled(
+    cases: Cases, answers: Mapping[str, Mapping[int, Float[np.ndarray, " A"]]], codecs: Mapping[str, Any]
+) -> xr.Dataset:
+    """What the model says of each label of each sample, NaN where it was not asked."""
     coords: dict[str, Any] = {"sample": list(cases.labels)}
     variables: dict[str, Any] = {}
-    for name, values in answers.items():
+    for name, of_samples in answers.items():
         codec = codecs[name]
+        values = np.full((len(cases), len(next(iter(of_samples.values())))), np.nan, np.float32)
+        for number, answer in of_samples.items():
+            values[number] = answer
         if codec.classes:
             coords[f"{name}_class"] = list(codec.classes)
-            variables[f"{name}_probability"] = (("sample", f"{name}_class"), np.stack(values), {"units": "1"})
+            variables[f"{name}_probability"] = (("sample", f"{name}_class"), values, {"units": "1"})
         else:
-            variables[name] = (("sample", "number"), np.stack(values), {"units": codec.units})
+            variables[name] = (("sample", "number"), values, {"units": codec.units})
     return xr.Dataset(variables, coords)

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from jaxtyping import Float
 
-from statecast.axes import column_names
 from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.fields.inference.forecast import check_record
@@ -32,10 +30,8 @@ from statecast.fields.tokenizers.first_guess import guessed_channels, reference_
 from statecast.fields.tokenizers.patches import check_patch
 from statecast.fields.tokenizers.windows import largest_domain, smallest_domain
 from statecast.labels import LabelCodec, LabelError
-from statecast.streams import Tokens, Window
+from statecast.streams import Window
 from statecast.trained import ModelError
-
-CALENDAR = ("hour_utc", "solar_time_rad", "year_fraction")
 
 
 @dataclass(frozen=True)
@@ -59,9 +55,7 @@ class FieldSource:
 
     def read(self, place: Place, places: Mapping[str, Place]) -> Window:
         """The tokens of the fields at their places, and the labels of the window."""
-        window = read_window(located(self.streams, places))
-        if self.hide_calendar:
-            window = {name: without_calendar(tokens) for name, tokens in window.items()}
+        window = read_window(located(self.streams, places), hide_calendar=self.hide_calendar)
         return window | {name: series.tokens(place) for name, series in self.labels.items()}
 
     def place(self, sample: np.random.Generator) -> Place:
@@ -110,14 +104,6 @@ class FieldCases:
     @property
     def _record(self) -> Record:
         return self.source.streams[self.source.windows.drawn_on].record
-
-
-def without_calendar(tokens: Tokens) -> Tokens:
-    """The same tokens without the hour of the day and the season; the offset in the window stays."""
-    coords = tokens.coords.clone()
-    for column in CALENDAR:
-        coords[..., column_names(tokens.spec.axes).index(column)] = torch.nan
-    return replace(tokens, coords=coords, partial=("time",))
 
 
 def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> FieldSource | None:

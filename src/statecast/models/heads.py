@@ -200,8 +200,8 @@ class CategoricalHead:
             return logits.argmax(dim=-1)
         logits = logits / temperature
         if top_k is not None and top_k < logits.shape[-1]:
-            least = logits.topk(top_k, dim=-1).values[..., -1:]
-            logits = logits.masked_fill(logits < least, -torch.inf)
+            best = logits.topk(top_k, dim=-1)  # of equal ones no more than that
+            logits = torch.full_like(logits, -torch.inf).scatter(-1, best.indices, best.values)
         probabilities = logits.softmax(dim=-1).flatten(0, -2)
         return torch.multinomial(probabilities, 1, generator=generator).view(logits.shape[:-1])
 

@@ -57,8 +57,9 @@ def ask(
     models: Mapping[str, TrainedModel], streams: Mapping[str, Located]
 ) -> tuple[dict[str, Case], dict[str, Answers]]:
     """Ask the models' question about a window: for each asked stream the case and each model's head members."""
-    task = task_of(next(iter(models.values())))
-    window = read_window(streams)
+    first = next(iter(models.values()))
+    task = task_of(first)
+    window = read_window(streams, hide_calendar=first.recipe.window.hide_calendar)
     question = task.complete(window, seed=next(iter(streams.values())).place.start)
     values = {key: answer(model, question) for key, model in models.items()}
     cases: dict[str, Case] = {}

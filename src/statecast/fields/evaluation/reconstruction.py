@@ -55,7 +55,7 @@ def reconstruct(
     """
     places = drawn_places(model_windows(trained), start, task.window_slabs * slab_depth(trained))
     streams = located(sources_of(trained.codecs, records), places)
-    window = read_window(streams)
+    window = read_window(streams, hide_calendar=trained.recipe.window.hide_calendar)
     question = task.complete(window, seed=start)
     cases, answers = {}, answer(trained, question)
     for name, queries in question.queries.items():

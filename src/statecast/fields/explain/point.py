@@ -127,7 +127,7 @@ def ask_point(
     records = {n: record_at(stores[n], t, times, is_asked=n in task.hidden_streams) for n, t in trained.codecs.items()}
     row, column = find_point(records[stream].grid, *query[:2])
     streams = whole_window(sources_of(trained.codecs, records), 0, steps)
-    window = read_window(streams)
+    window = read_window(streams, hide_calendar=trained.recipe.window.hide_calendar)
     layouts = {n: layout(trained.codecs[n], steps) for n in records}
     index = (known - 1 + ahead, channel, row, column)
     token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]

@@ -82,7 +82,8 @@ def _heads(
     in_order: bool,
 ) -> dict[str, Float[np.ndarray, "E K T V I J"]]:
     """The head members' anomalies in the asked steps of one neighbourhood; NaN where there is no climatology."""
-    question = task.complete(read_window(streams))
+    window = read_window(streams, hide_calendar=trained.recipe.window.hide_calendar)
+    question = task.complete(window)
     samples = [question] if visible is None else _with_history(question, streams, visible)
     history = task.history * slab_depth(trained)
     heads = {}

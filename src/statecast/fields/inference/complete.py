@@ -210,7 +210,7 @@ def _heads(
 ) -> dict[str, Float[np.ndarray, "K T V I J"]] | None:
     """The head members' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
     first = next(iter(streams.values())).place.start
-    window = read_window(streams)
+    window = read_window(streams, hide_calendar=trained.recipe.window.hide_calendar)
     question = _about_missing(_task(trained), window, streams, now)
     if not question.context:
         return None

@@ -90,7 +90,7 @@ def forecast_question(trained: TrainedModel, sources: Sources, task: Forecast, b
     """All blocks asked of the whole domain at once, from the first step of the records on."""
     asked = task.model_copy(update={"leads": task.leads * blocks})
     streams = whole_window(sources, 0, asked.window_slabs * slab_depth(trained))
-    question = asked.complete(read_window(streams))
+    question = asked.complete(read_window(streams, hide_calendar=trained.recipe.window.hide_calendar))
     return with_climatology_observed(question, streams)
 
 

@@ -12,18 +12,25 @@ from jaxtyping import Float
 from scipy import sparse
 from scipy.interpolate import BSpline
 
+from statecast.axes import column_names
 from statecast.fields.sources import Grid, StoreError
 from statecast.fields.sources.climatology import Reference
 from statecast.fields.streams import Channel
 from statecast.fields.tokenizers.fields import FieldTokenizer
 from statecast.fields.tokenizers.located import Located, StreamSource
-from statecast.streams import Window
+from statecast.streams import Tokens, Window
 
 SIGNED = 0.01  # of the anomalies' standard deviation: rain of -1e-9 mm is rounding and does not count as negative
 
 
-def read_window(streams: Mapping[str, Located]) -> Window:
-    """The tokens of every stream of a window, with the first guess for streams that have one."""
+CALENDAR = ("hour_utc", "solar_time_rad", "year_fraction")
+
+
+def read_window(streams: Mapping[str, Located], *, hide_calendar: bool = False) -> Window:
+    """The tokens of every stream of a window, with the first guess for streams that have one.
+
+    hide_calendar  of the model that is asked (`window.hide_calendar` of its recipe): without the hour of the day and the season
+    """
     window = {name: stream.tokens() for name, stream in streams.items()}
     for name, stream in streams.items():
         tokenizer = stream.tokenizer
@@ -31,7 +38,15 @@ def read_window(streams: Mapping[str, Located]) -> Window:
             departures = tokenizer.departures(first_guess(name, streams), stream.climatology)
             guess = tokenizer.with_margin(departures, periodic=stream.grid.is_periodic)
             window[name] = replace(window[name], guess=torch.nan_to_num(guess))
-    return window
+    return {name: without_calendar(tokens) for name, tokens in window.items()} if hide_calendar else window
+
+
+def without_calendar(tokens: Tokens) -> Tokens:
+    """The same tokens without the hour of the day and the season; the offset in the window stays."""
+    coords = tokens.coords.clone()
+    for column in CALENDAR:
+        coords[..., column_names(tokens.spec.axes).index(column)] = torch.nan
+    return replace(tokens, coords=coords, partial=("time",))
 
 
 def first_guess(name: str, streams: Mapping[str, Located]) -> Float[np.ndarray, "T V H W"]:
