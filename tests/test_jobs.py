@@ -173,14 +173,14 @@ def test_an_empty_period_is_refused(runs, tmp_path):
 def test_other_sizes_than_the_models_are_refused(runs, tmp_path):
     with pytest.raises(RecipeError, match=r"model\.width differs"):
         statecast.finetune(runs.tuning, runs.pretrained, tmp_path / "run", overrides=["model.width=64"], progress=False)
-    with pytest.raises(ModelError, match="is no model directory"):
+    with pytest.raises(ModelError, match="is not a model directory"):
         statecast.finetune(runs.tuning, tmp_path, tmp_path / "run", progress=False)
 
 
 def test_an_output_that_exists_is_kept_unless_told(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("x")
-    with pytest.raises(OutputError, match="exists already"), new_output(tmp_path / "out"):
+    with pytest.raises(OutputError, match="already exists"), new_output(tmp_path / "out"):
         raise AssertionError
     with pytest.raises(RuntimeError), new_output(tmp_path / "out", overwrite=True) as path:
         path.mkdir()

@@ -112,16 +112,14 @@ def without_a_weight(path) -> None:
         ("model.json", other_format, "format is 99, expected 4"),
         ("model.json", wider, "size mismatch"),
         ("recipe.yaml", lambda p: p.write_text("a: [1"), ""),
-        ("recipe.yaml", lambda p: p.write_text(""), "holds no recipe"),
+        ("recipe.yaml", lambda p: p.write_text(""), "is not a recipe"),
         ("streams/air.nc", lambda p: p.unlink(), "air.nc"),
         ("streams/air.nc", lambda p: p.write_bytes(b"nothing"), ""),
     ],
 )
 def test_a_damaged_model_directory_is_refused_in_one_line(directory, name, damage, reason):
     damage(directory / name)
-    message = (
-        rf"model .*: is damaged or of another version \(.*{re.escape(reason)}.*\)\. Copy it again or train it anew\."
-    )
+    message = rf"model .*: is damaged or of another version \(.*{re.escape(reason)}.*\)\. Copy it again or train a new model\."
     with pytest.raises(ModelError, match=message) as caught:
         load(directory)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
@@ -130,7 +128,7 @@ def test_a_damaged_model_directory_is_refused_in_one_line(directory, name, damag
 def test_what_is_no_model_directory_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     for path in (tmp_path, tmp_path / "file", tmp_path / "absent", "nothing"):
-        with pytest.raises(ModelError, match="is no model directory"):
+        with pytest.raises(ModelError, match="is not a model directory"):
             load(path)
 
 
