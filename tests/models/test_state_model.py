@@ -246,7 +246,9 @@ def test_what_starts_from_climatology_or_a_first_guess_is_counted_in_plain_units
 
 @pytest.mark.parametrize("options", [{"width": 64, "heads": 8}, {"width": 100, "heads": 3}])
 def test_heads_without_room_for_content_are_refused_with_the_options(options):
-    with pytest.raises(ValidationError, match="expected a multiple of the heads, with more than 8 a head"):
+    with pytest.raises(
+        ValidationError, match="expected a multiple of the number of heads, with more than 8 values per head"
+    ):
         ModelOptions(**options)
 
 
