@@ -24,10 +24,10 @@ from jaxtyping import Float
 
 from shared import QUESTIONS_EVERY_H, SMOKE, Effort, Rows, kept, records_of, run_questions, spread
 from statecast.evaluation.scores import event_scores
-from statecast.fields.evaluation.scores import area_mean, contingency
-from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.evaluation.cases import ask
 from statecast.fields.evaluation.events import EVENTS
+from statecast.fields.evaluation.scores import area_mean, contingency
+from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.evaluation.verification import every
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import sources_of, whole_window

@@ -75,7 +75,7 @@ def test_a_misspelt_section_is_named_rather_than_the_missing_one():
         ({"task": {"kind": "translate", "to": ["snow"]}}, "recipe: task.to: there is no stream snow."),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1."),
         ({"training": {"steps": "many"}}, "training.steps: input should be a valid integer"),
-        ({"model": {"width": 64, "heads": 8}}, "model: width 64 with 8 heads: expected a multiple of the heads"),
+        ({"model": {"width": 64, "heads": 8}}, "model: width 64 with 8 heads: expected a multiple of the number of heads"),
     ],
 )  # fmt: skip
 def test_a_missing_key_and_a_bad_value_are_named_with_what_was_expected(change, message):

@@ -149,7 +149,7 @@ def test_a_damaged_model_directory_is_refused_in_one_line(directory, name, damag
 def test_what_is_no_model_directory_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     for path in (tmp_path, tmp_path / "file", tmp_path / "absent", "nothing"):
-        with pytest.raises(ModelError, match="is no model directory"):
+        with pytest.raises(ModelError, match="is not a model directory"):
             load(path)
 
 

@@ -1,4 +1,4 @@
-"""statecast: pre-train a foundation model on the record of a physical system, and fine-tune it for every question asked of it."""
+"""statecast: pre-train a foundation model on the record of a physical system, then fine-tune it for any question about that system."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Names are imported when they are first used, so that `statecast --help` doesn't wait for torch."""
+    """Names are imported on first use, so that `statecast --help` does not have to wait for torch."""
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(module), name)

@@ -11,16 +11,16 @@ from statecast.trained import TrainedModel
 
 @torch.inference_mode()
 def answer(trained: TrainedModel, question: Question) -> dict[str, Float[Tensor, "E N P"]]:
-    """Members of the head for every asked token of one sample with values, in normalised units, on the CPU."""
-    found = {}
-    for name, said in predict_question(trained, question).items():
-        if said.members is not None:
-            found[name] = said.members[0].transpose(0, 1).cpu()
-    return found
+    """The head members for every asked token of one sample, for streams with values; in normalised units, on the CPU."""
+    head_members = {}
+    for name, prediction in predict_question(trained, question).items():
+        if prediction.members is not None:
+            head_members[name] = prediction.members[0].transpose(0, 1).cpu()
+    return head_members
 
 
 @torch.inference_mode()
 def predict_question(trained: TrainedModel, question: Question) -> dict[str, Prediction]:
-    """What the model says of one sample's question, with a batch axis of 1."""
+    """The model's predictions for the question of one sample, with a batch axis of 1."""
     device = next(trained.model.parameters()).device
     return trained.model.answer(stack_questions([question]).to(device))

@@ -1,6 +1,6 @@
-"""Axes of a token's coordinates: each kind of axis with its features for the embedding and its metric vector for attention.
+"""Axes of a token's coordinates: each kind of axis has features for the embedding and a metric vector for attention.
 
-This table is all that tasks, models and costs know of space and time. Raw coordinates never enter a linear map.
+Tasks, models and costs know space and time only through this table. Raw coordinates never enter a linear map.
 
 Axes: * any leading axes, C coordinate column, F feature, D metric component, S displacement.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 
 SURFACE_PRESSURE_HPA = 1013.25  # of the standard atmosphere at sea level
-SPHERE_OCTAVES = 5  # half the finest wave on the unit vector is 2 / 2^4 of an Earth radius, some 800 km
+SPHERE_OCTAVES = 5  # half the shortest wavelength on the unit vector is 2 / 2^4 of an Earth radius, about 800 km
 TIME_SCALES_H = (6.0, 24.0, 96.0)
 LINE_OCTAVES = 8  # wavelengths of 4 to 512 spacings
 CIRCLE_HARMONICS = (1, 2, 4)
@@ -29,10 +29,10 @@ class Axis:
     """One axis of a stream's coordinates.
 
     name     of the axis, unique in a stream; streams that share a name share the axis
-    kind     decides columns, features and metric, see `KINDS`
+    kind     determines columns, features and metric, see `KINDS`
     unit     of the coordinate
-    spacing  distance of two neighbouring tokens in `unit`: attention starts with spots of this size
-    columns  names of the coordinates, if not those of the kind
+    spacing  distance between neighbouring tokens in `unit`: the initial size of the spots of attention
+    columns  names of the coordinates, if they differ from those of the kind
     """
 
     name: str
@@ -48,7 +48,7 @@ class Axis:
         if len(self.columns) != max(1, len(kind.columns)):
             raise ValueError(
                 f"axis {self.name}: kind {self.kind} has {max(1, len(kind.columns))} columns, got {list(self.columns)}. "
-                "Name as many."
+                "Give one name for each."
             )
         if not self.name.isidentifier() or hasattr(dict, self.name) or hasattr(Module, self.name):
             raise ValueError(
@@ -64,15 +64,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class AxisKind:
-    """What a kind of axis gives to the model.
+    """What a kind of axis provides to the model.
 
-    columns        names of its coordinates; none: one that is called like the axis
-    features       coordinates, spacing -> numbers of about one for the embedding
-    metric         coordinates, spacing -> a vector whose squared distance says how far two tokens lie apart; none: no part in attention
-    frame          coordinates, spacing -> for each displacement that a head may learn the direction in the space of the metric
-    displacements  S, of a head
+    columns        names of its coordinates; none: one coordinate, named after the axis
+    features       coordinates, spacing -> numbers of order one for the embedding
+    metric         coordinates, spacing -> metric vector; the squared distance of two of them measures how far apart two tokens are; none:
+                   the axis plays no part in attention
+    frame          coordinates, spacing -> direction in metric space of each displacement that a head may learn
+    displacements  S, number of displacements of a head
+    dimensions     D, size of the metric vector
     on_unit_sphere the metric vector has length 1
-    reach          spacing -> size of a spot in the space of the metric
+    reach          spacing -> size of a spot in metric space
     """
 
     columns: tuple[str, ...]
@@ -86,18 +88,18 @@ class AxisKind:
 
     @property
     def key_size(self) -> int:
-        """Values of a head that the metric takes: the vector and, unless its length is 1, the square of its length."""
+        """Number of values of a head that the metric occupies: the vector and, unless its length is 1, its squared length."""
         return 0 if self.metric is None else self.dimensions + (not self.on_unit_sphere)
 
 
 def unit_vectors(coords: Float[Tensor, "*B C"]) -> Float[Tensor, "*B 3"]:
-    """Places on the unit sphere from latitude and longitude in degrees: x to 0° E, y to 90° E, z to the North Pole."""
+    """Points on the unit sphere from latitude and longitude in degrees: x points to 0° E, y to 90° E, z to the North Pole."""
     lat, lon = torch.deg2rad(coords[..., 0]), torch.deg2rad(coords[..., 1])
     return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], dim=-1)
 
 
 def east_and_north(coords: Float[Tensor, "*B C"], spacing: float) -> Float[Tensor, "*B 2 3"]:
-    """Unit vectors to the east and to the north, tangents of the sphere."""
+    """Unit vectors towards east and north, tangent to the sphere."""
     lat, lon = torch.deg2rad(coords[..., 0]), torch.deg2rad(coords[..., 1])
     zero = torch.zeros_like(lat)
     east = torch.stack([-lon.sin(), lon.cos(), zero], dim=-1)
@@ -106,38 +108,38 @@ def east_and_north(coords: Float[Tensor, "*B C"], spacing: float) -> Float[Tenso
 
 
 def sphere_features(coords: Float[Tensor, "*B C"], spacing: float = 1.0) -> Float[Tensor, "*B F"]:
-    """The unit vector and its waves, so that neither the poles nor the date line are special."""
+    """The unit vector and waves on it: neither the poles nor the date line are special."""
     place = unit_vectors(coords)
     waves = torch.cat([place * (math.pi / 2 * 2.0**k) for k in range(SPHERE_OCTAVES)], dim=-1)
     return torch.cat([place, waves.sin(), waves.cos()], dim=-1)
 
 
 def calendar_features(coords: Float[Tensor, "*B C"]) -> Float[Tensor, "*B F"]:
-    """Universal time, local solar time and season as angles, with first and second harmonics."""
+    """First and second harmonics of universal time, local solar time and season, each as an angle."""
     day, sun, year = coords[..., 1] * (2 * math.pi / 24), coords[..., 2], coords[..., 3] * (2 * math.pi)
     angles = torch.stack([k * angle for angle in (day, sun, year) for k in (1, 2)], dim=-1)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def duration_features(hours: Float[Tensor, "*B"]) -> Float[Tensor, "*B F"]:
-    """A span of time, which may be negative: smooth at several scales."""
+    """Smooth functions of a duration, which may be negative, at several time scales."""
     scaled = torch.stack([hours / scale for scale in TIME_SCALES_H], dim=-1)
     return torch.cat([scaled.tanh(), torch.exp(-scaled.abs()), scaled[..., 1:2] / 4], dim=-1)
 
 
 def time_features(coords: Float[Tensor, "*B C"], spacing: float = 1.0) -> Float[Tensor, "*B F"]:
-    """Calendar as angles, and the offset in the window as a duration."""
+    """The calendar as angles, and the offset within the window as a duration."""
     return torch.cat([calendar_features(coords), duration_features(coords[..., 0])], dim=-1)
 
 
 def level_features(coords: Float[Tensor, "*B C"], spacing: float = 1.0) -> Float[Tensor, "*B F"]:
-    """Height as log pressure (0 at the surface, about 2.3 at 100 hPa) and its waves."""
+    """Height as log pressure (0 at the surface, about 2.3 at 100 hPa), with its sine and cosine."""
     height = torch.log(SURFACE_PRESSURE_HPA / coords[..., 0:1])
     return torch.cat([height, (2 * height).sin(), (2 * height).cos()], dim=-1)
 
 
 def scale_features(coords: Float[Tensor, "*B C"], spacing: float = 1.0) -> Float[Tensor, "*B F"]:
-    """Grid spacing as its logarithm, in octaves around one degree."""
+    """Logarithm of the grid spacing, in octaves relative to one degree."""
     return torch.log2(coords[..., 0:1]) / 4
 
 
@@ -183,8 +185,8 @@ def _log_pressure(coords: Float[Tensor, "*B C"], spacing: float) -> Float[Tensor
 
 
 TIME_COLUMNS = ("offset_h", "hour_utc", "solar_time_rad", "year_fraction")
-"""Hours since the window's first step; hour of the day; local mean solar time as an angle, 0 at midnight; share of the year that has
-passed, 0 to 1, in the record's own calendar."""
+"""Hours since the first step of the window; hour of the day; local mean solar time as an angle, 0 at midnight; elapsed fraction of the
+year, 0 to 1, in the calendar of the record."""
 
 KINDS: dict[str, AxisKind] = {
     "sphere": AxisKind(
@@ -217,12 +219,12 @@ KINDS: dict[str, AxisKind] = {
 
 
 def column_names(axes: Sequence[Axis]) -> tuple[str, ...]:
-    """Names of all coordinates, in the order of the axes."""
+    """The names of all coordinates, in the order of the axes."""
     return tuple(column for axis in axes for column in axis.columns)
 
 
 def columns_of(axes: Sequence[Axis], name: str) -> slice:
-    """Where the coordinates of one axis stand. Raises KeyError for an axis that is not there."""
+    """The columns of one axis. Raises KeyError if there is no such axis."""
     first = 0
     for axis in axes:
         if axis.name == name:
@@ -232,23 +234,23 @@ def columns_of(axes: Sequence[Axis], name: str) -> slice:
 
 
 def united(of_streams: Sequence[Sequence[Axis]]) -> tuple[Axis, ...]:
-    """The axes of all streams, each once, as the first stream that has it declares it.
+    """The axes of all streams, each once, as declared by the first stream that has it.
 
-    Raises ValueError for two axes of one name and different kinds.
+    Raises ValueError if two axes share a name but differ in kind.
     """
-    found: dict[str, Axis] = {}
+    by_name: dict[str, Axis] = {}
     for axes in of_streams:
         for axis in axes:
-            known = found.setdefault(axis.name, axis)
+            known = by_name.setdefault(axis.name, axis)
             if (known.kind, known.columns) != (axis.kind, axis.columns):
                 raise ValueError(
                     f"axis {axis.name} is of kind {known.kind} in one stream and of kind {axis.kind} in another. Give them two names."
                 )
-    return tuple(found.values())
+    return tuple(by_name.values())
 
 
 def in_space(coords: Float[Tensor, "*B C"], own: Sequence[Axis], axes: Sequence[Axis]) -> Float[Tensor, "*B C"]:
-    """Coordinates along `own` axes as coordinates along `axes`; NaN along those that are absent."""
+    """Coordinates along `own` axes, rearranged as coordinates along `axes`; NaN along absent axes."""
     if [axis.name for axis in own] == [axis.name for axis in axes]:
         return coords
     names = {axis.name for axis in own}
@@ -262,18 +264,18 @@ def in_space(coords: Float[Tensor, "*B C"], own: Sequence[Axis], axes: Sequence[
 
 
 def coordinate_features(coords: Float[Tensor, "*B C"], axes: Sequence[Axis]) -> Float[Tensor, "*B F"]:
-    """All features of the coordinates along `axes`, each about one in size; NaN where a coordinate is."""
+    """The features of all coordinates along `axes`, each of order one; NaN where a coordinate is NaN."""
     parts = [axis.of_kind.features(coords[..., columns_of(axes, axis.name)], axis.spacing) for axis in axes]
     return torch.cat(parts, dim=-1) if parts else coords[..., :0]
 
 
 def feature_size(axes: Sequence[Axis]) -> int:
-    """F of `coordinate_features`."""
+    """F, the number of `coordinate_features`."""
     return coordinate_features(torch.ones(1, len(column_names(axes))), axes).shape[-1]
 
 
 def metric_vectors(coords: Float[Tensor, "*B C"], axes: Sequence[Axis]) -> Float[Tensor, "*B D"]:
-    """The metric vectors of all axes side by side, each in units of its reach: squared distances add up. 0 where a coordinate is NaN."""
+    """The concatenated metric vectors of all axes, each in units of its reach: squared distances add up. 0 where a coordinate is NaN."""
     parts = []
     for axis in axes:
         kind = axis.of_kind

@@ -1,4 +1,4 @@
-"""The recipe: one YAML file is one run. Typed, frozen, unknown keys refused with a suggestion."""
+"""The recipe: one YAML file describes one run. It is typed and frozen; an unknown key is refused with a suggestion."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ DEFAULT_DOMAIN = "fields"
 
 
 class RecipeError(ValueError):
-    """A recipe that can't be read; the message names the key, what was expected and the remedy."""
+    """A recipe is not valid. The message names the key, the expected value and the remedy."""
 
 
 class Strict(BaseModel):
@@ -29,15 +29,15 @@ class Strict(BaseModel):
 
 
 class DataOptions(Strict):
-    """Where the record lies and how it is split. A domain adds its own options."""
+    """Location and splits of the record. A domain adds its own options."""
 
-    domain: str = Field(DEFAULT_DOMAIN, description="field of science that the record belongs to")
+    domain: str = Field(DEFAULT_DOMAIN, description="field of science of the record")
 
 
 class Recipe(Strict):
-    """One run. A domain has a recipe type of its own, with its options for data and streams."""
+    """One run. Each domain has its own recipe type, with its own options for data and streams."""
 
-    seed: int = Field(0, ge=0, description="decides the initial weights, every sample and every mask")
+    seed: int = Field(0, ge=0, description="determines the initial weights, every sample and every mask")
     data: DataOptions
     streams: dict[str, StreamOptions] = Field(min_length=1, description="kinds of measurement, by name")
     task: Annotated[Task, Field(discriminator="kind")]
@@ -49,7 +49,9 @@ class Recipe(Strict):
     def _streams_have_plain_names(self) -> Self:
         for name in self.streams:
             if not name.isidentifier() or hasattr(ModuleDict, name):
-                raise ValueError(f"'{name}' can't name a stream. Take another word of letters, digits and underscores.")
+                raise ValueError(
+                    f"'{name}' can't name a stream. Choose another name of letters, digits and underscores."
+                )
         return self
 
     @model_validator(mode="after")
@@ -58,22 +60,22 @@ class Recipe(Strict):
         return self
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as the YAML file holds them."""
+        """Plain values, as in the YAML file."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 INHERITED = ("seed", "data", "streams", "window", "model")
-"""What a fine-tuning recipe takes from the model that it starts from, where it says nothing itself."""
+"""Sections that a fine-tuning recipe inherits, where it does not set them, from the model that fine-tuning starts from."""
 
 
 def read_recipe(
     recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), inherit: Recipe | None = None
 ) -> Recipe:
-    """Read a recipe: a YAML file, the name of one that ships with statecast, or a mapping.
+    """Read a recipe: a YAML file, the name of a recipe that ships with statecast, or a mapping.
 
-    overrides  `key.key=value`, the value in YAML, as on the command line
-    inherit    the recipe of the model to start from; see `INHERITED`
-    Raises RecipeError in one line for whatever is wrong.
+    overrides  `key.key=value`, with the value in YAML, as on the command line
+    inherit    recipe of the model to start from; see `INHERITED`
+    Raises RecipeError, with a message of one line, if the recipe is not valid.
     """
     name = "recipe" if isinstance(recipe, Mapping) else f"recipe {recipe}"
     values = dict(recipe) if isinstance(recipe, Mapping) else _read_yaml(str(recipe))
@@ -92,23 +94,23 @@ def read_recipe(
 
 
 def recipe_type(values: Mapping[str, Any]) -> type[Recipe]:
-    """The recipe of the domain that the values name. Raises DomainError for one that is not installed."""
+    """The recipe type of the domain named by `values`. Raises DomainError if that domain is not installed."""
     data = values.get("data")
     domain = data.get("domain", DEFAULT_DOMAIN) if isinstance(data, Mapping) else DEFAULT_DOMAIN
-    found = find_domain(str(domain)).Recipe
-    assert issubclass(found, Recipe)
-    return found
+    kind = find_domain(str(domain)).Recipe
+    assert issubclass(kind, Recipe)
+    return kind
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that ship with statecast and other domains, by name."""
-    found: dict[str, Path] = {}
+    """The recipes that ship with statecast and with other installed domains, by name."""
+    recipes: dict[str, Path] = {}
     for domain in domain_names():
         package = find_domain(domain).recipes
         if package:
             folder = Path(str(files(package)))
-            found |= {path.stem: path for path in folder.glob("*.yaml")}
-    return dict(sorted(found.items()))
+            recipes |= {path.stem: path for path in folder.glob("*.yaml")}
+    return dict(sorted(recipes.items()))
 
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def _read_yaml(recipe: str) -> dict[str, Any]:
 
 
 class _TextDates(yaml.SafeLoader):
-    """YAML in which 2000-01-01 stays text."""
+    """Reads YAML, but leaves dates such as 2000-01-01 as text."""
 
 
 _TextDates.yaml_implicit_resolvers = {
@@ -144,7 +146,7 @@ _TextDates.yaml_implicit_resolvers = {
 def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"'{override}' is not an override, expected key=value, for example training.steps=500.")
+        raise RecipeError(f"'{override}' is not an override, expected key=value, such as training.steps=500.")
     *path, last = key.split(".")
     values = dict(values)
     place = values
@@ -171,7 +173,7 @@ def _merged(inherited: Any, own: Any, *, whole: bool) -> Any:
 
 
 def task_kinds(recipe: type[Recipe]) -> dict[str, type[BaseModel]]:
-    """The tasks of a recipe type by their kind."""
+    """The tasks of a recipe type, by their kind."""
     kinds = get_args(recipe.model_fields["task"].annotation)
     return {kind.model_fields["kind"].default: kind for kind in kinds}
 
@@ -194,7 +196,8 @@ def _as_written(path: list[str], recipe: type[Recipe]) -> str:
 
 def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
     errors = error.errors()
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a typo is why another is missing
+    unknown_keys = [e for e in errors if e["type"] == "extra_forbidden"]
+    first = unknown_keys[0] if unknown_keys else errors[0]  # a misspelt key is also the reason why a key is missing
     kinds = task_kinds(recipe)
     path = [str(part) for part in first["loc"]]
     where = _as_written(path, recipe)
@@ -208,27 +211,29 @@ def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
         return f"{where}.kind: there is no task '{first['ctx']['tag']}'. Choose one of {', '.join(sorted(kinds))}."
     message = first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
-    of = f"{where}: " if where else ""  # what concerns several keys names them itself
-    return f"{of}{message}" if message.endswith(".") else f"{of}{message[0].lower() + message[1:]}{got}."
+    prefix = f"{where}: " if where else ""  # a message about several keys already names them
+    if message.endswith("."):
+        return f"{prefix}{message}"
+    return f"{prefix}{message[0].lower() + message[1:]}{got}."
 
 
 def _unknown_key(path: list[str], where: str, recipe: type[Recipe]) -> str:
     section: Any = recipe
-    of = "a recipe"
+    name = "a recipe"
     for part in path[:-1]:
         field = section.model_fields.get(part) if isinstance(section, type) and issubclass(section, BaseModel) else None
         if path[0] == "task" and part in task_kinds(recipe):
-            section, of = task_kinds(recipe)[part], part
+            section, name = task_kinds(recipe)[part], part
         elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            section, of = field.annotation, part
+            section, name = field.annotation, part
         elif path[0] == "streams":
             kinds = stream_kinds(recipe)
             options = get_args(recipe.model_fields["streams"].annotation)[1]
             section, of = (kinds[path[2]] if kinds else options), "a stream"
         else:
-            of = part
-    options = sorted(field.alias or name for name, field in section.model_fields.items())
+            name = part
+    options = sorted(field.alias or option for option, field in section.model_fields.items())
     close = difflib.get_close_matches(path[-1], options, n=1)
     prefix = where.rpartition(".")[0]
     suggestion = f" Did you mean {prefix + '.' if prefix else ''}{close[0]}?" if close else ""
-    return f"{where} is not an option of {of}.{suggestion} Options: {', '.join(options)}."
+    return f"{where} is not an option of {name}.{suggestion} Options: {', '.join(options)}."

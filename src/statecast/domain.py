@@ -1,7 +1,7 @@
-"""What a domain gives to the core: fields, jets, sentences. The core knows these protocols and never a domain itself.
+"""What a domain, such as fields, jets or sentences, provides to the core. The core knows these protocols, but no domain.
 
-A domain is a package that holds one object with the members of `Domain`. Those of statecast are listed here; others announce themselves by
-the entry point group `statecast.domains`.
+A domain is a package with one object that implements `Domain`. The domains of statecast are listed here; other packages register theirs
+under the entry point group `statecast.domains`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from torch import nn
 from statecast.streams import StreamOptions, TokenSpec, Window
 
 OWN = {"fields": "statecast.fields.domain"}
-"""Modules of statecast that hold a domain as `DOMAIN`, by the domain's name."""
+"""Modules of statecast that define a domain as `DOMAIN`, by the name of the domain."""
 GROUP = "statecast.domains"
 
 Split = Literal["train", "validate"]
@@ -30,9 +30,9 @@ class DomainError(ValueError):
 
 
 class Codec(Protocol):
-    """One stream as tokens and back, with the statistics that it learned from the training split.
+    """Converts one stream to tokens and back, with statistics from the training split.
 
-    channels    names of the continuous values of a token, in order: fine-tuning matches them by name
+    channels    names of the channels of a token, in order; fine-tuning matches channels by name
     categories  names of the codes, in order
     """
 
@@ -49,26 +49,26 @@ class Codec(Protocol):
     def categories(self) -> tuple[str, ...]: ...
 
     def save(self, directory: Path, name: str) -> None:
-        """Write what `Domain.load` needs into a directory that several streams share."""
+        """Write what `Domain.load` needs into a directory shared by several streams."""
         ...
 
     def calibrate(self, anchor: nn.Module | None) -> None:
-        """Put statistics that are data, not weights, into the anchor of a new model."""
+        """Set those statistics of a new model's anchor that are data, not weights."""
         ...
 
 
 class Source(Protocol):
-    """A split of a record, from which windows are drawn."""
+    """One split of a record, from which windows are drawn."""
 
     @property
     def codecs(self) -> Mapping[str, Codec]: ...
 
     def draw(self, sample: np.random.Generator) -> Window:
-        """One sample as tokens of each stream: a pure function of the state of `sample`."""
+        """One sample, as the tokens of each stream: a pure function of the state of `sample`."""
         ...
 
     def describe(self, sample: np.random.Generator) -> str:
-        """Where the window that `draw` would draw lies, in words."""
+        """Where in the record the window lies that `draw` would return, as text."""
         ...
 
     def cases(self) -> "Cases":
@@ -96,11 +96,11 @@ class Cases(Protocol):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a training of a recipe looks like without its data: for costs.
+    """The sizes of a recipe's training samples, known without its data: for costs.
 
     specs    of each stream
-    window   tokens of one sample that hold nothing, at regular places: enough for a task to choose among, so of few values
-    assumed  what was assumed of data that is not there
+    window   blank tokens of one sample, at regular places and with few values each: a task needs no more to choose among them
+    assumed  assumptions about missing data
     """
 
     specs: Mapping[str, TokenSpec]
@@ -109,7 +109,7 @@ class Sizes:
 
 
 class Domain(Protocol):
-    """A field of science on the core. `verbs`: what it does in its own way with a trained model, by the name of the command."""
+    """A field of science built on the core. `verbs`: its own implementations of commands on a trained model, by the name of the command."""
 
     name: str
     Recipe: type[BaseModel]
@@ -117,33 +117,33 @@ class Domain(Protocol):
     verbs: Mapping[str, Callable[..., Any]]
 
     def open(self, recipe: Any, split: Split, known: Mapping[str, Codec]) -> Source:
-        """The record of a split; a stream that is `known` keeps its codec. Statistics come from the training split alone."""
+        """One split of the record; a stream in `known` keeps its codec. Statistics come from the training split alone."""
         ...
 
     def with_data(self, recipe: Any, data: str | None, period: tuple[str, str] | None) -> Any:
-        """The recipe with other data, and with `period` as its validation split; None: those that it has."""
+        """The recipe with other `data`, and with `period` as its validation split; None leaves each as it is."""
         ...
 
     def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Codec]:
-        """The codecs that `Codec.save` wrote, for streams of these options."""
+        """The codecs written by `Codec.save`, for streams with these options."""
         ...
 
     def sizes(self, recipe: Any) -> Sizes:
-        """The window of a training sample, without values."""
+        """The specs and the window of a training sample, without values."""
         ...
 
     def card(self, codecs: Mapping[str, Codec], recipe: Any) -> str:
-        """What a model card says of the streams and the data, in Markdown."""
+        """The section of a model card on streams and data, in Markdown."""
         ...
 
 
 def domain_names() -> list[str]:
-    """The domains that are installed."""
+    """The names of all installed domains."""
     return sorted({*OWN, *(point.name for point in entry_points(group=GROUP))})
 
 
 def find_domain(name: str) -> Domain:
-    """The domain of a name. Raises DomainError for one that is not installed."""
+    """The domain with this name. Raises DomainError if it is not installed."""
     if name in OWN:
         return import_module(OWN[name]).DOMAIN
     for point in entry_points(group=GROUP, name=name):

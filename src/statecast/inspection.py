@@ -1,4 +1,4 @@
-"""A look at what a training was shown."""
+"""Inspection of the samples used in training."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,12 @@ from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """One stream of one sample of a training: what it held, in normalised units, and how it was answered."""
+    """One stream of one training sample: its contents, in normalised units, and the loss of the answer.
+
+    shown     number of visible tokens
+    asked     number of asked tokens
+    observed  fraction of the asked values that were observed
+    """
 
     sample: int
     stream: str
@@ -33,10 +38,10 @@ class SampleFacts:
 
 
 def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
-    """The samples of a training step, as the run drew them, answered with its last checkpoint up to that step (or its model).
+    """The samples of one training step, as drawn in the run, answered by the run's last checkpoint up to that step (or its model).
 
-    Reproduces what a run that stopped at `step` was shown. Raises ModelError if `run` is no run directory, RecipeError for a step
-    that its recipe doesn't have.
+    Reproduces the samples at which a run stopped. Raises ModelError if `run` is not a run directory, RecipeError if its recipe has no such
+    step.
     """
     run = Path(run)
     trained = load(run / START if (run / START).exists() else run)
@@ -45,7 +50,7 @@ def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
         raise RecipeError(f"step {step}: the run has steps 0 to {recipe.training.steps - 1}. Name one of them.")
     if checkpoint := last_checkpoint(run / "checkpoints", up_to=step):
         updates = recipe.adaptation if recipe.adaptation.change == "lora" else AdaptationOptions()
-        with trainable_only(trained.model, updates):  # whose checkpoints hold the updates beside the weights
+        with trainable_only(trained.model, updates):  # checkpoints contain the low-rank updates beside the weights
             trained.model.load_state_dict(checkpoint_weights(checkpoint))
     size = recipe.training.batch_size
     source = open_training(recipe, trained.codecs)

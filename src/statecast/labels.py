@@ -1,4 +1,4 @@
-"""Labels: a class or a number of each sample, as a stream of one token. Fine-tuning to a label is a task that asks for this stream.
+"""Labels: a class or a number for each sample, as a stream of one token. To fine-tune on labels is to ask for this stream.
 
 Axes: N token (1), P value (1 for a number, none for a class).
 """
@@ -15,18 +15,18 @@ from torch import nn
 
 from statecast.streams import UNKNOWN, StreamOptions, Tokens, TokenSpec
 
-LARGEST_CLASSES = 1000  # distinct texts beyond it are no classes
+LARGEST_CLASSES = 1000  # a column with more distinct texts does not hold classes
 
 
 class LabelError(ValueError):
-    """Labels that can't be learned from, or that the model does not know."""
+    """Labels are unsuitable for training or unknown to the model."""
 
 
 @dataclass(frozen=True)
 class LabelCodec:
-    """Classes as codes, or numbers in units of their standard deviation about their mean, both of the training split.
+    """Classes as codes, or numbers standardised by the mean and standard deviation of the training split.
 
-    classes  names in the order of the codes; none for a number
+    classes  names of the classes, in the order of the codes; none for a number
     """
 
     stream: StreamOptions
@@ -37,20 +37,21 @@ class LabelCodec:
 
     @classmethod
     def fit(cls, stream: StreamOptions, values: Sequence[Any], *, is_class: bool, units: str = "1") -> "LabelCodec":
-        """From the labels of the training split, None where a sample has none. Raises LabelError for labels that are all alike."""
+        """From the labels of the training split, None for a sample without one. Raises LabelError if all labels are equal."""
         known = [value for value in values if not _is_missing(value)]
         distinct = sorted({_text(value) for value in known})
         if len(distinct) < 2:
+            known_label = f"the single label {distinct[0]}" if distinct else "no label"
             raise LabelError(
-                f"the training split has the label {distinct[0] if distinct else 'of no sample'} alone, expected two different ones at "
-                "least. Name a longer training split or another column."
+                f"the training split has {known_label}, expected at least two different labels. "
+                "Choose a longer training split or another column."
             )
         if not is_class:
             numbers = np.array([_number(value) for value in known])
             return cls(stream, (), float(numbers.mean()), float(numbers.std()), units)
         if len(distinct) > LARGEST_CLASSES:
             raise LabelError(
-                f"the column has {len(distinct)} different texts, expected at most {LARGEST_CLASSES} classes. Name another column."
+                f"the column has {len(distinct)} different texts, expected at most {LARGEST_CLASSES} classes. Choose another column."
             )
         return cls(stream, tuple(distinct))
 
@@ -67,7 +68,7 @@ class LabelCodec:
         return self.classes
 
     def tokens(self, value: Any) -> Tokens:
-        """The one token of a sample. Raises LabelError for a class that training did not know."""
+        """The one token of a sample. Raises LabelError for a class that did not occur in training."""
         spec = self.spec
         missing = _is_missing(value)
         codes = None
@@ -83,7 +84,7 @@ class LabelCodec:
         return Tokens(values, torch.zeros(1, 0), observed, spec, codes=codes).numbered()
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
-        """Normalised values in the unit of the label."""
+        """Normalised values, converted to the unit of the label."""
         return values * self.std + self.mean
 
     def save(self, directory: Path, name: str) -> None:
@@ -96,7 +97,7 @@ class LabelCodec:
         return cls(stream, tuple(facts["classes"]), facts["mean"], facts["std"], facts["units"])
 
     def calibrate(self, anchor: nn.Module | None) -> None:
-        """A label has no statistics beside its own."""
+        """Does nothing: a label has no anchor."""
 
 
 def _is_missing(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Outputs that appear at their place only once they are whole, and resumable runs."""
+"""Outputs that appear under their final name only when complete, and resumable runs."""
 
 import contextlib
 import shutil
@@ -12,19 +12,19 @@ import xarray as xr
 from statecast.training import is_first_process
 
 START = "start"
-"""The model directory of a run in training: what it started from, with the statistics of its streams."""
+"""Directory, within a run in training, of the model that the run started from, with the statistics of its streams."""
 
 
 class OutputError(ValueError):
-    """An output that exists already, or can't be written."""
+    """An output already exists or can't be written."""
 
 
 @contextlib.contextmanager
 def new_output(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A path to write a file or a directory to, which appears at `out` only once the block has succeeded.
+    """A path for a file or a directory, which is moved to `out` only when the block has succeeded.
 
-    If the block fails, what stands at `out` stays as it was and what was written is removed; of runs that were trained on the way
-    the finished ones are kept as `OUT.failed`. Raises OutputError if `out` exists and may not be overwritten.
+    If the block fails, `out` is left unchanged and what was written is removed, except that an output which already contains trained
+    models is kept as `OUT.failed`. Raises OutputError if `out` exists and may not be overwritten.
     """
     out = Path(out)
     _refuse_what_exists(out, overwrite)
@@ -48,10 +48,11 @@ def new_output(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def training_output(out: str | Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
-    """The directory `OUT.unfinished` of a run in training, which becomes `out` once the block has succeeded.
+    """The directory `OUT.unfinished` of a run in training, which is renamed to `out` when the block has succeeded.
 
-    If the block fails, or the process is killed, it stays for `resume` as soon as it holds a checkpoint. Of several processes the
-    first one makes and moves it. Raises OutputError if `out` exists, or an unfinished run and neither `resume` nor `overwrite` was given.
+    If the block fails or the process is killed, the directory remains for `resume`, provided that it contains a checkpoint. With several
+    processes, the first one creates and renames it. Raises OutputError if `out` exists, or if an unfinished run exists and neither
+    `resume` nor `overwrite` was given.
     """
     out = Path(out)
     unfinished = out.with_name(f"{out.name}.unfinished")
@@ -61,7 +62,8 @@ def training_output(out: str | Path, *, overwrite: bool = False, resume: bool = 
     _refuse_what_exists(out, overwrite)
     if holds_checkpoint(unfinished) and not (resume or overwrite):
         raise OutputError(
-            f"{unfinished} holds a run that was stopped. Pass --resume to go on with it, or --overwrite to start again."
+            f"{unfinished} contains an interrupted run, but neither --resume nor --overwrite was given. "
+            "Pass --resume to continue it, or --overwrite to start again."
         )
     try:
         if not (resume and holds_checkpoint(unfinished)):
@@ -78,14 +80,14 @@ def training_output(out: str | Path, *, overwrite: bool = False, resume: bool = 
 
 
 def write_dataset(dataset: xr.Dataset, out: Path) -> None:
-    """Write as Zarr, or as NetCDF if the name ends in .nc.
+    """Write a Zarr store, or a NetCDF file if the name ends in .nc.
 
-    A Zarr store has its metadata in one place too, which is where `xarray.open_zarr` looks first, and warns if it doesn't find them.
+    The metadata of a Zarr store are also consolidated: `xarray.open_zarr` looks for consolidated metadata, and warns if there are none.
     """
     if out.suffix == ".nc":
         dataset.to_netcdf(out)
         return
-    with catch_warnings():  # other readers ignore what is not part of the zarr specification yet
+    with catch_warnings():  # readers that follow the Zarr specification ignore consolidated metadata
         filterwarnings("ignore", message="Consolidated metadata is currently not part")
         dataset.to_zarr(out, mode="w-", zarr_format=3, consolidated=True)
 
@@ -95,21 +97,21 @@ def holds_checkpoint(run: Path) -> bool:
 
 
 def is_finished(out: str | Path) -> bool:
-    """Whether a run directory stands at `out`, whole."""
+    """Whether there is a finished run at `out`."""
     return (Path(out) / "model" / "model.json").is_file()
 
 
 def _refuse_what_exists(out: Path, overwrite: bool) -> None:
     if (out.exists() or out.is_symlink()) and not overwrite:
-        raise OutputError(f"{out} exists already. Choose another place, or pass --overwrite to replace it.")
+        raise OutputError(f"{out} already exists. Choose another path, or pass --overwrite to replace it.")
 
 
 def _unwritable(out: Path, error: OSError) -> OutputError:
-    return OutputError(f"{out} can't be written: {error.strerror}. Choose another place.")
+    return OutputError(f"{out} can't be written: {error.strerror}. Choose another path.")
 
 
 def _put_in_place(written: Path, out: Path) -> None:
-    """Move to `out`; what stood there goes only once the new one is in its place."""
+    """Move to `out`; an earlier output is deleted only after the new one is in place."""
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
         if out.exists() or out.is_symlink():
             out.rename(Path(aside) / out.name)

@@ -1,4 +1,4 @@
-"""What the encoder makes of a window: features for a model of the user's own.
+"""Representations: the encoder's output for a window, as features for another model.
 
 Axes: S sample, N token, W width.
 """
@@ -35,16 +35,16 @@ def embed(
     overwrite: bool = False,
     progress: bool = False,
 ) -> xr.Dataset:
-    """The encoder's representation of each window of a record; nothing is hidden. Written to `out` (NetCDF or Zarr) if that is given.
+    """The encoder's representation of each window of a record, with no token hidden. Written to `out` (NetCDF or Zarr) if given.
 
-    data, period  the record and the part of it, in the words of the domain; None: the validation split of the model's recipe
+    data, period  the record and the part of it to use, as the domain specifies them; None: the validation split of the model's recipe
     layer         block of the encoder after which features are taken: 0 is the embedding, 1 the first block, -1 the last, after its norm
-    pool          mean: one vector for each stream of a window, the mean over its tokens; none: one for each token
-    streams       those that are visible; none: all but those that the model was tuned to answer
+    pool          mean: one vector per stream and window, the mean over its tokens; none: one vector per token
+    streams       streams that are visible; none: all except those that the model was fine-tuned to answer
 
-    Returns a variable for each stream on (sample, feature) or (sample, STREAM_token, feature); `sample` carries what the domain calls the
-    window, such as its first time, and tokens carry their coordinates where they are the same in all windows. Raises ModelError for a
-    layer or stream that the model lacks, or a period without a window.
+    Returns one variable per stream, on (sample, feature) or (sample, STREAM_token, feature). `sample` holds the label that the domain gives
+    to a window, such as its first time. Coordinates of tokens are included if they are the same in all windows. Raises ModelError if the
+    model has no such layer or stream, or if the period contains no window.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     chosen = _streams(trained, streams)
@@ -54,10 +54,10 @@ def embed(
     recipe = trained.domain.with_data(trained.recipe, data, period)
     source = trained.domain.open(recipe, "validate", trained.codecs)
     if source is None:
-        raise ModelError("the recipe has no validation split, and no period is given. Name a period.")
+        raise ModelError("the recipe has no validation split, and no period is given. Give a period.")
     cases = source.cases()
     if len(cases) == 0:
-        raise ModelError("the period holds no window. Name a longer one.")
+        raise ModelError("the period contains no window. Give a longer one.")
     with progress_bar("windows", progress) as report_progress:
         features = _of_cases(trained, cases, chosen, layer % (blocks + 1), pool, report_progress)
     labelled = _labelled(cases, features, pool)
@@ -69,15 +69,16 @@ def embed(
 
 def _streams(trained: TrainedModel, streams: Sequence[str]) -> tuple[str, ...]:
     known = tuple(trained.codecs)
-    if unknown := [name for name in streams if name not in known]:
+    unknown = [name for name in streams if name not in known]
+    if unknown:
         raise ModelError(
-            f"stream {unknown[0]}: the model has none of that name. Streams: {', '.join(known)}. Name one of them."
+            f"stream {unknown[0]}: the model has no such stream. Streams: {', '.join(known)}. Name one of them."
         )
     if streams:
         return tuple(streams)
     asked = trained.recipe.task.asked_streams(known)
-    shown = tuple(name for name in known if name not in asked)
-    return shown or known
+    visible = tuple(name for name in known if name not in asked)
+    return visible or known
 
 
 def _of_cases(
@@ -93,9 +94,10 @@ def _of_cases(
         whole = cases[number]
         window = {name: whole[name] for name in streams}
         for name, features in encode_window(trained, window, layer).items():
-            found[name].append((features.mean(dim=0) if pool == "mean" else features).numpy())
+            pooled = features.mean(dim=0) if pool == "mean" else features
+            of_streams[name].append(pooled.numpy())
         report_progress((number + 1) / len(cases))
-    return found
+    return of_streams
 
 
 @torch.inference_mode()
@@ -122,11 +124,11 @@ def _labelled(cases: Cases, features: dict[str, list[np.ndarray]], pool: Pool) -
             coords |= _token_coordinates(name, first[name]) if _are_alike(cases, name) else {}
         attributes = {"long_name": f"representation of stream {name}", "units": "1"}
         variables[name] = (dims, values, attributes)
-    return xr.Dataset(variables, coords, {"title": "Representations of the encoder"})
+    return xr.Dataset(variables, coords, {"title": "Representations by the encoder"})
 
 
 def _padded(samples: list[np.ndarray]) -> Float[np.ndarray, "S N W"]:
-    """Ragged samples side by side, NaN where one has fewer tokens."""
+    """Samples of different lengths as one array, padded with NaN."""
     longest = max(len(sample) for sample in samples)
     values = np.full((len(samples), longest, samples[0].shape[-1]), np.nan, np.float32)
     for number, sample in enumerate(samples):

@@ -1,4 +1,4 @@
-"""The roll-out: a forecast continues from its own answers, block by block. Axes: B sample, N token, P value in a token."""
+"""The roll-out: a forecast continues from its own answers, block by block. Axes: B sample, N and M token, P value in a token."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -20,20 +20,20 @@ Slabs = dict[str, Int[Tensor, " N"]]
 
 
 def mean_answer(name: str, said: Prediction, asked: Tokens) -> Tokens:
-    """The mean of the members, which needs no random numbers and lets gradients through all blocks."""
+    """The mean of the head members, which needs no random numbers and passes gradients through all blocks."""
     return asked.replace(said.mean().to(asked.values.dtype))
 
 
 def roll_out(
     answer: Answer, question: Question, task: Forecast, blocks: int, go_on: Continue = mean_answer
 ) -> Iterator[tuple[Question, Mapping[str, Prediction]]]:
-    """The question of each block and what is said to it, where block r > 0 is shown the answers to the blocks before it.
+    """The question of each block and its answer, where block r > 0 sees the answers to earlier blocks.
 
     question  the history is visible, the slabs of all blocks are asked
     go_on     may answer one sample with several, such as the members of an ensemble: the blocks after it then have as many
 
-    The last `task.history` slabs of what is known are the context, counted along the order axis from their own first token: each block
-    looks as the first does. A value that was not observed where it is asked is not visible in the next block either.
+    The context of a block is the last `task.history` known slabs. Its coordinates along the order axis are relative to its own first token,
+    so every block looks like the first one. A value that was not observed where it is asked is not visible in the next block either.
     """
     history, leads = task.history, task.leads
     of_known, of_asked = _slabs_of_question(question, history + leads * blocks)
@@ -65,9 +65,9 @@ def as_many(tokens: Tokens, samples: int) -> Tokens:
 
 
 def training_losses(answer: Answer, model: StateModel, question: Question, task: TaskOptions) -> dict[str, Tensor]:
-    """The loss of each stream in a training step: of one answer, or the mean over the blocks of a roll-out if the task asks for one.
+    """The loss of each stream in a training step: of one answer or, if the task requires a roll-out, the mean over its blocks.
 
-    As the roll-outs of Lam et al. 2023, GraphCast, section 4.5.
+    Roll-outs as in Lam et al. 2023, GraphCast, section 4.5.
     """
     if not isinstance(task, Forecast) or task.rollout == 1:
         return question_losses(model, answer(question), question)
@@ -90,7 +90,7 @@ def _slabs_of_question(question: Question, slabs: int) -> tuple[Slabs, Slabs]:
 
 
 def _slabs(question: Question, name: str, slabs: int) -> Int[Tensor, " N"]:
-    """Which of the window's slabs each token lies in, visible ones first; streams with thinner tokens have several a slab."""
+    """The slab of the window in which each token lies, visible tokens first; streams with thinner tokens have several per slab."""
     parts = []
     for side in (question.context, question.queries):
         order = side[name].order()
@@ -112,13 +112,17 @@ def _within(window: Window, slabs: Slabs, first: int, last: int) -> Window:
 
 
 def _start(window: Window) -> float:
-    """Where the window begins on the order axis."""
-    orders = [order for tokens in window.values() if (order := tokens.order()) is not None]
-    return min(order[0].min().item() for order in orders)
+    """The first coordinate of the window on the order axis."""
+    firsts = []
+    for tokens in window.values():
+        order = tokens.order()
+        if order is not None:
+            firsts.append(order[0].min().item())
+    return min(firsts)
 
 
 def _earlier(window: Mapping[str, Tokens], passed: float) -> Window:
-    """The same tokens, so much earlier on the order axis; other coordinates of the same axis, such as the hour of the day, stay."""
+    """The same tokens, moved back by `passed` on the order axis; other coordinates of that axis, such as the hour of day, do not change."""
     if passed == 0:
         return dict(window)
     shifted = {}

@@ -1,4 +1,4 @@
-"""Runs: a model is pre-trained or fine-tuned by a recipe, resumable, into a run directory."""
+"""Runs: pre-training and fine-tuning from a recipe into a run directory. A run is resumable."""
 
 import gc
 import shutil
@@ -41,19 +41,20 @@ def pretrain(
     progress: bool = True,
     title: str = "pre-training",
 ) -> TrainedModel:
-    """Train a new model by a recipe; write the run directory `out` (`model/`, `logs/`, `checkpoints/`, `run.yaml`).
+    """Train a new model from a recipe and write the run directory `out` (`model/`, `logs/`, `checkpoints/`, `run.yaml`).
 
-    While it is trained the run stands at `OUT.unfinished`. `resume` goes on with it from its last checkpoint, to the weights of a run that
-    was never stopped, or starts if there is none; a recipe that has changed is refused unless `allow_changes`.
+    During training the run is at `OUT.unfinished`. `resume` continues from its last checkpoint, or starts a new run if there is none; the
+    final weights equal those of an uninterrupted run. A changed recipe is refused unless `allow_changes` is set.
 
-    Raises RecipeError, StoreError or OutputError, each in one line, before anything is written; and what `training.fit` raises.
+    Raises RecipeError, StoreError or OutputError, each with a message of one line, before anything is written; and whatever
+    `training.fit` raises.
     """
     if resume and not overwrite and is_finished(out):
         return load(out)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     if recipe.adaptation.change != "all":
         raise RecipeError(
-            f"adaptation.change is {recipe.adaptation.change}, but a new model has to learn all of its weights. Leave it out."
+            f"adaptation.change is {recipe.adaptation.change}, but a new model has to learn all of its weights. Remove this key."
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
@@ -77,14 +78,14 @@ def finetune(
     progress: bool = True,
     title: str = "fine-tuning",
 ) -> TrainedModel:
-    """Go on from a trained model with another task, other data or further streams; write the run directory `out`.
+    """Fine-tune a trained model for another task, other data or additional streams, and write the run directory `out`.
 
-    What the recipe leaves out is inherited from the model's own: data, streams, window, model and seed. Streams that the model knows
-    keep their statistics and weights, others are added with new ones; which is which is printed in `run.yaml`. If old weights may change
-    where streams, variables or levels are added, `forgetting/scores.json` tells the skill in the old question before and after; if it can't
-    be told, one line on standard error says why.
+    Where the recipe does not set them, data, streams, window, model and seed are inherited from the recipe of the model. Streams known to
+    the model keep their statistics and weights; other streams are added with new ones. `run.yaml` lists the new weights. If streams,
+    variables or levels are added while old weights may change, `forgetting/scores.json` records the skill in the old question before and
+    after; if this skill can't be computed, one line on standard error gives the reason.
 
-    Resumes as `pretrain` does. Raises as it does, and ModelError for a directory that holds no model.
+    `resume` and the exceptions are those of `pretrain`; also raises ModelError if `start_from` contains no model.
     """
     if resume and not overwrite and is_finished(out):
         return load(out)
@@ -94,7 +95,7 @@ def finetune(
     changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
     if changed:
         raise RecipeError(
-            f"model.{changed[0]} differs from that of the model to start from. Leave out the section model: it is inherited."
+            f"model.{changed[0]} differs from that of the model to start from. Remove the section model: it is inherited."
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
@@ -102,18 +103,19 @@ def finetune(
         model = build(base.model.options, source.codecs, recipe.seed, base.model.axes)
         transferred = transfer(base.model, base.codecs, model, source.codecs)
         trained = TrainedModel(model, source.codecs, recipe, base.learned)
-        prepare = trained.domain.verbs.get("forgetting")
-        report = prepare(base, trained, progress=progress) if prepare and is_first_process() else None
+        measure_forgetting = None
+        if is_first_process() and "forgetting" in trained.domain.verbs:
+            measure_forgetting = trained.domain.verbs["forgetting"](base, trained, progress=progress)
         training = Training(directory, title, progress, resume=resume, devices=devices, transferred=transferred)
         _train(trained, source, training)
-        tell = report(directory) if report else None
-    if tell:
-        tell(Path(out))
+        print_forgetting = measure_forgetting(directory) if measure_forgetting else None
+    if print_forgetting:
+        print_forgetting(Path(out))
     return trained
 
 
 def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
-    """The training split of a recipe. Raises TaskError if its streams can't be asked by its task."""
+    """The training split of a recipe. Raises RecipeError if the task can't be applied to its streams."""
     source = domain_of(recipe).open(recipe, "train", known)
     assert source is not None
     try:
@@ -124,7 +126,7 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
 
 
 def build_model(recipe: Recipe, source: Source) -> StateModel:
-    """A new model for the streams of a source. Raises RecipeError for heads that are too small for their axes."""
+    """A new model for the streams of a source. Raises RecipeError if the attention heads are too small for the axes."""
     try:
         return build(recipe.model, source.codecs, recipe.seed)
     except ValueError as error:
@@ -136,22 +138,22 @@ def domain_of(recipe: Recipe) -> Domain:
 
 
 def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel | None:
-    """What the run at `directory` started from, None if there is none. Raises RecipeError if it had another recipe."""
+    """The model that the run at `directory` started from; None if there is no run. Raises RecipeError if its recipe differs."""
     if not holds_checkpoint(directory):
         return None
     begun = load(directory / START if (directory / START).exists() else directory / "model")  # killed at the very end
     before, now = flat(begun.recipe.as_dict()), flat(recipe.as_dict())
-    if differing := [key for key in now | before if now.get(key) != before.get(key)]:
+    differing = [key for key in now | before if now.get(key) != before.get(key)]
+    if differing and not allow_changes:
         changes = ", ".join(f"{key} ({before.get(key)} before, {now.get(key)} now)" for key in differing)
-        if not allow_changes:
-            raise RecipeError(
-                f"the run to resume had another recipe: {changes}. Use the one it had, or pass --allow-changes."
-            )
+        raise RecipeError(
+            f"the run to resume had another recipe: {changes}. Use the original recipe, or pass --allow-changes."
+        )
     return begun
 
 
 def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"training.steps": 500, ...}` of nested sections."""
+    """Nested sections as one mapping with dotted keys: `{"training.steps": 500, ...}`."""
     values: dict[str, Any] = {}
     for key, value in recipe.items():
         values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -160,7 +162,7 @@ def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Training:
-    """Where and how a run is trained, beside its recipe."""
+    """Where and how a run is trained, apart from its recipe."""
 
     directory: Path
     title: str
@@ -187,7 +189,7 @@ def _train(trained: TrainedModel, source: Source, training: Training) -> None:
     with trainable_only(trained.model, recipe.adaptation, training.transferred, recipe.seed):
         changing = trainable_parameters(trained.model)
         if is_first:
-            print(f"{training.title}: {changing:,} weights may change, of a model of {parameters:,}", file=sys.stderr)
+            print(f"{training.title}: {changing:,} of {parameters:,} weights are trainable", file=sys.stderr)
         began = time.process_time()
         seconds = fit(
             trained.model,
@@ -202,21 +204,21 @@ def _train(trained: TrainedModel, source: Source, training: Training) -> None:
             progress=training.progress,
         )
     cpu_s = time.process_time() - began
-    gc.collect()  # Lightning's parts refer to one another, and through them to the record in memory
+    gc.collect()  # Lightning's objects refer to one another, and through them to the record in memory
     if is_first:
         _finish(trained, training, seconds, cpu_s, changing)
 
 
 def _finish(trained: TrainedModel, training: Training, seconds: float, cpu_s: float, changing: int) -> None:
-    """Write the model and what its training took; remove what it started from."""
+    """Write the model and the cost of its training; remove the model that the run started from."""
     directory = training.directory
     footprint = load_footprint(directory)
-    if (directory / "model").exists():  # of a process that was killed right after it
+    if (directory / "model").exists():  # left by a process that was killed after writing it
         shutil.rmtree(directory / "model")
     trained.save(directory / "model", str(footprint or "not measured"))
     facts = {
         "wall_time_s": round(seconds, 1),
-        "cpu_time_s": round(cpu_s, 1),  # of this process
+        "cpu_time_s": round(cpu_s, 1),  # of this process only
         "parameters": trained.parameters,
         "changed_parameters": changing,
         "new_parameters": [*training.transferred.new, *training.transferred.mixed],
@@ -224,5 +226,5 @@ def _finish(trained: TrainedModel, training: Training, seconds: float, cpu_s: fl
     }
     (directory / "run.yaml").write_text(yaml.safe_dump(facts))
     shutil.rmtree(directory / f"{START}.part", ignore_errors=True)
-    removed = (directory / START).rename(directory / f"{START}.part")  # at once: a half of it would not load
+    removed = (directory / START).rename(directory / f"{START}.part")  # atomic: half a directory would not load
     shutil.rmtree(removed)

@@ -1,7 +1,8 @@
 """Streams and tokens, the vocabulary of every other module.
 
-A *stream* is one named kind of measurement and says how it is cut into tokens; a `TokenSpec` is all that models may know of it; `Tokens`
-is a batch of one stream and the one data type that passes between the parts; a `Question` is what is visible and what is asked.
+A *stream* is one named kind of measurement and defines how it is divided into tokens. A `TokenSpec` holds everything that a model may know
+about a stream. `Tokens` is a batch of one stream, and the only data type passed between the parts. A `Question` holds the visible tokens
+and the tokens asked for.
 
 Axes: B sample, N token, P value inside a token, C coordinate, G value of a first guess.
 """
@@ -17,28 +18,28 @@ from torch import Tensor, nn
 
 from statecast.axes import Axis, column_names, columns_of
 
-PADDING = 16  # tokens: a multiple of what vector units add at once
+PADDING = 16  # tokens: a multiple of the width of vector units
 UNKNOWN = -1
 """The code of a token whose category was not observed."""
 
 
 class StreamOptions(BaseModel):
-    """The options of a stream in a recipe. A domain adds its own."""
+    """Options of a stream in a recipe. A domain adds its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
 class TokenSpec:
-    """What a model knows of a stream: the shape of its tokens and its axes, never the names of what is in them.
+    """What a model knows about a stream: the shape of its tokens and its axes, but never the names of its variables.
 
-    size        P, continuous values in a token; 0 for a stream of codes
-    vocabulary  number of categories that a token's code may have; 0 for a stream without codes
+    size        P, number of continuous values in a token; 0 for a stream of codes
+    vocabulary  number of categories of a token's code; 0 for a stream without codes
     axes        of the coordinates
-    order       name of the axis along which tokens follow one another, if there is one; its first column orders them
-    layout      how many channels, steps along the order axis and points the P values are made of, in this order; None: P channels
-    guess_size  G, values of a first guess; 0 without one
-    ragged      samples differ in their number of tokens: they are padded when they are stacked
+    order       name of the axis along which tokens are ordered, if any; the first column of this axis orders them
+    layout      numbers of channels, steps along the order axis, and points that make up the P values, in this order; None: P channels
+    guess_size  G, number of values of a first guess; 0 without a first guess
+    ragged      samples differ in their number of tokens, and are padded when stacked
     """
 
     size: int = 0
@@ -51,12 +52,12 @@ class TokenSpec:
 
     @property
     def dimensions(self) -> tuple[int, int, int]:
-        """Channels, steps and points of a token; without a layout each value is a channel of its own."""
+        """Numbers of channels, steps and points of a token; without a layout, each value is a channel of its own."""
         return self.layout or (self.size, 1, 1)
 
     def __post_init__(self) -> None:
         if self.size < 1 and self.vocabulary < 1:
-            raise ValueError("a token has neither values nor a vocabulary of codes, expected one of them at least.")
+            raise ValueError("a token has neither values nor a vocabulary of codes, expected at least one of them.")
         if self.order is not None:
             columns_of(self.axes, self.order)
 
@@ -72,15 +73,15 @@ class TokenSpec:
 
     @property
     def lead_features(self) -> int:
-        """Features of how far off the anchor is; 0 for a stream without an anchor."""
+        """Number of features that describe the distance to the anchor; 0 for a stream without an anchor."""
         return 0
 
     def anchor_flops(self, tokens: int, width: int, *, has_visible: bool) -> int:
-        """Operations of the anchor for so many asked tokens, forward and backward, where tokens of the stream are visible or not."""
+        """Operations of the anchor for `tokens` asked tokens, forward and backward; `has_visible`: the stream has visible tokens."""
         return 0
 
     def make_anchor(self, width: int) -> nn.Module | None:
-        """What an answer of a model of this width starts from, a `models.anchors.Anchor`; None: 0, in units of 1."""
+        """The starting point of the answers, a `models.anchors.Anchor`, for a model of this width; None: 0, in units of 1."""
         return None
 
 
@@ -94,13 +95,13 @@ class Tokens:
 
     values    normalised, dimensionless; 0 where nothing was observed
     coords    in the units of the axes of `spec`; NaN along an axis that is absent or hidden
-    observed  False where the source had no value: never shown, never scored
-    spec      the shape of the tokens and their axes
+    observed  False where the source has no value: never visible, never scored
+    spec      shape of the tokens and their axes
     codes     category of each token, `UNKNOWN` where it was not observed; None for a stream without codes
-    present   False for padding of a ragged sample: it attends to nothing, nothing attends to it, and it is not scored; None: no padding
+    present   False for padding of a ragged sample: it attends to nothing, is attended to by nothing, and is not scored; None: no padding
     weight    of a token in losses and scores, such as the area of its cell; None: 1
-    index     where each token stands in the window that it comes from; None before it was numbered
-    about     of an asked token, the visible token that it asks about, by its place among the visible ones of its stream
+    index     position of each token in its window; None before the tokens are numbered
+    about     for an asked token: the visible token that the question is about, by its position among the visible tokens of its stream
     guess     first guess that an answer starts from: values of other streams at the token and around it
     partial   names of the axes along which some tokens have no coordinate
     """
@@ -121,19 +122,19 @@ class Tokens:
         return self.values.shape[-2]
 
     def __getitem__(self, index: Tensor | slice) -> "Tokens":
-        """The tokens of `index` (along N) of one sample or of every sample of a batch."""
+        """The tokens at `index` (along N), of one sample or of every sample of a batch."""
         return self.each(lambda part: part[..., index, :], lambda part: part[..., index])
 
     def numbered(self) -> "Tokens":
-        """The same tokens of one sample, numbered from 0 unless they have numbers already."""
+        """The same tokens of one sample, numbered from 0 unless they are already numbered."""
         return self if self.index is not None else replace(self, index=torch.arange(len(self)))
 
     def coordinate(self, column: str) -> Float[Tensor, "*B N"]:
-        """One column of the coordinates. Raises ValueError for a column that the tokens don't have."""
+        """One column of the coordinates. Raises ValueError if there is no such column."""
         return self.coords[..., column_names(self.spec.axes).index(column)]
 
     def along(self, axis: str) -> Float[Tensor, "*B N K"]:
-        """The columns of one axis. Raises KeyError for an axis that the tokens don't have."""
+        """The columns of one axis. Raises KeyError if the tokens have no such axis."""
         return self.coords[..., columns_of(self.spec.axes, axis)]
 
     def order(self) -> Float[Tensor, "*B N"] | None:
@@ -146,25 +147,25 @@ class Tokens:
         return replace(self, values=values)
 
     def without(self, axes: Sequence[str]) -> "Tokens":
-        """The same tokens whose coordinates along these axes are hidden."""
+        """The same tokens with their coordinates along these axes hidden."""
         coords = self.coords.clone()
         for axis in axes:
             coords[..., columns_of(self.spec.axes, axis)] = torch.nan
         return replace(self, coords=coords, partial=tuple(dict.fromkeys((*self.partial, *axes))))
 
     def is_known(self) -> Bool[Tensor, "*B N"]:
-        """True for tokens of which anything was observed."""
+        """True for tokens in which anything was observed."""
         known = self.observed.any(dim=-1)
         if self.codes is not None:
             known = known | (self.codes != UNKNOWN)
         return known
 
     def steps(self) -> Bool[Tensor, "*B N S"]:
-        """The steps of each token at which something was observed."""
+        """True for the steps of each token at which something was observed."""
         return self.observed.unflatten(-1, self.spec.dimensions).any(dim=-1).any(dim=-2)
 
     def only(self, steps: Bool[Tensor, "N S"]) -> "Tokens":
-        """The same tokens of one sample with nothing observed at other steps of theirs."""
+        """The same tokens of one sample, with only these of their steps observed."""
         observed = self.observed.unflatten(-1, self.spec.dimensions) & steps[:, None, :, None]
         observed = observed.flatten(-3)
         return replace(self, values=self.values * observed, observed=observed)
@@ -173,27 +174,28 @@ class Tokens:
         return self.each(lambda part: part.to(device), lambda part: part.to(device))
 
     def each(self, change: Callable[[Tensor], Tensor], change_flat: Callable[[Tensor], Tensor]) -> "Tokens":
-        """Change every part: `change` those with a last axis beside N, `change_flat` those without."""
-        parts = {name: part for name in (*TRAILING, *FLAT) if (part := getattr(self, name)) is not None}
-        changed: dict[str, Any] = {
-            name: (change if name in TRAILING else change_flat)(part) for name, part in parts.items()
-        }
+        """Change every part: `change` applies to parts with a further axis after N, `change_flat` to those without one."""
+        changed: dict[str, Any] = {}
+        for name in (*TRAILING, *FLAT):
+            part = getattr(self, name)
+            if part is not None:
+                changed[name] = change(part) if name in TRAILING else change_flat(part)
         return replace(self, **changed)
 
 
 Window = dict[str, Tokens]
-"""Everything that a task may show or ask: the tokens of each stream, by its name."""
+"""Everything that a task may show or ask for: the tokens of each stream, by its name."""
 
 Asks = Literal["tokens", "places", "replaced"]
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is visible (`context`) and what is asked (`queries`; their `values` and `codes` are the answer, which no model reads).
+    """The visible tokens (`context`) and the tokens asked for (`queries`, whose `values` and `codes` are the truth, which no model reads).
 
-    asks    tokens: values and codes of the asked tokens; places: which visible token lies at the asked place (`codes` of the queries is
-            its position among the visible ones of its stream); replaced: whether the visible token `about` was replaced (`codes` 1) or not
-    causal  a token sees only what comes before it along the order axis, or at the same place on it; an asked one only what comes before
+    asks    tokens: values and codes of the asked tokens; places: which visible token belongs at the asked place (`codes` of a query is
+            its position among the visible tokens of its stream); replaced: whether the visible token `about` was replaced (`codes` 1)
+    causal  a visible token sees only tokens before it, or at its own position, along the order axis; an asked token only those before it
     """
 
     context: Window
@@ -205,30 +207,30 @@ class Question:
         return self.each(lambda tokens: tokens.to(device))
 
     def each(self, change: Callable[[Tokens], Tokens]) -> "Question":
-        """The same question about changed tokens."""
+        """The same question with changed tokens."""
         context = {name: change(tokens) for name, tokens in self.context.items()}
         queries = {name: change(tokens) for name, tokens in self.queries.items()}
         return replace(self, context=context, queries=queries)
 
 
 def stack(windows: Sequence[Window]) -> Window:
-    """Samples stacked along a new first axis B; those of a ragged stream are padded, see `_stack_tokens`."""
+    """Samples stacked along a new first axis B; samples of a ragged stream are padded, see `_stack_tokens`."""
     return {name: _stack_tokens([window[name] for window in windows]) for name in windows[0]}
 
 
 def stack_questions(questions: Sequence[Question]) -> Question:
-    """Questions of one kind, stacked along a new first axis B."""
+    """Questions of the same kind, stacked along a new first axis B."""
     first = questions[0]
     return replace(first, context=stack([q.context for q in questions]), queries=stack([q.queries for q in questions]))
 
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
-    """Tokens of several parts, one after the other along N."""
+    """The tokens of several parts, concatenated along N."""
     return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2), lambda tensors: torch.cat(tensors, dim=-1))
 
 
 def padded(tokens: Tokens, length: int) -> Tokens:
-    """One sample's tokens with padding up to `length`."""
+    """The tokens of one sample, padded to `length`."""
     missing = length - len(tokens)
     present = torch.ones(len(tokens), dtype=torch.bool) if tokens.present is None else tokens.present
     grown = replace(tokens, present=present).each(
@@ -241,10 +243,10 @@ def padded(tokens: Tokens, length: int) -> Tokens:
 
 
 def _stack_tokens(samples: Sequence[Tokens]) -> Tokens:
-    """Samples of a ragged stream are padded to a multiple of `PADDING`, also a single one.
+    """Samples of a ragged stream are padded to a multiple of `PADDING`, even a single sample.
 
-    So a sample gives the same answer to the bit alone and in any batch: sums over tokens are made in the same order. Raises ValueError for
-    samples of different lengths of a stream that is not ragged.
+    The answer to a sample is therefore the same to the bit alone and in any batch: sums over tokens are taken in the same order. Raises
+    ValueError if samples of a stream that is not ragged differ in length.
     """
     lengths = {len(sample) for sample in samples}
     if samples[0].spec.ragged:
@@ -268,11 +270,11 @@ def _joined(parts: Sequence[Tokens], join: Join, join_flat: Join) -> Tokens:
         if len(known) == len(parts):
             joined[name] = (join if name in TRAILING else join_flat)(known)
         else:
-            assert not known, f"some parts have {name} and some have not"
+            assert not known, f"{name} is missing in some of the parts"
     partial = tuple(dict.fromkeys(axis for part in parts for axis in part.partial))
     return Tokens(**joined, spec=parts[0].spec, partial=partial)
 
 
 def token_counts(window: Mapping[str, Tokens]) -> dict[str, int]:
-    """Number of tokens of each stream."""
+    """The number of tokens of each stream."""
     return {name: len(tokens) for name, tokens in window.items()}

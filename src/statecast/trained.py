@@ -1,7 +1,8 @@
-"""A trained model with all it needs to answer questions about a store: weights, streams, their statistics, the recipe.
+"""A trained model with everything it needs to answer questions about a store: weights, streams, their statistics and the recipe.
 
-A model directory holds `recipe.yaml` (resolved), `model.safetensors`, `streams/` (the codec of each stream), `model.json` (sizes, versions,
-earlier data) and `README.md` (the model card). It loads with nothing else, on another machine, and runs no code of its own.
+A model directory contains `recipe.yaml` (resolved), `model.safetensors`, `streams/` (the codec of each stream), `model.json` (sizes,
+versions, data of earlier training) and `README.md` (the model card). It is self-contained, loads on any machine, and runs no code of its
+own.
 """
 
 import json
@@ -28,7 +29,7 @@ FORMAT = 5
 4: coordinates by number."""
 LONGEST_REASON = 200  # letters of another library's message that are passed on
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, yaml.YAMLError, SafetensorError)
-"""What reading a file that was cut off, changed or written by another version can raise."""
+"""What can be raised when a file is read that is truncated, altered or of another version."""
 CARD = """---
 library_name: statecast
 license: apache-2.0
@@ -36,26 +37,26 @@ tags: [foundation-model, {domain}, {kind}]
 ---
 # A statecast model
 
-{parameters:,} parameters; trained with statecast {version} on the task `{kind}`.
+{parameters:,} parameters, trained with statecast {version} on the task `{kind}`.
 
 {data}
 
-Energy and emissions of its training: {footprint}.
+Energy and emissions of the training: {footprint}.
 
-Load it with `statecast.load(path)`; the recipe that made it is `recipe.yaml`. Its skill holds for the store and the period that its
-evaluation names, and for nothing else.
+Load the model with `statecast.load(path)`. Its recipe is `recipe.yaml`. A published skill applies only to the store and the period of the
+evaluation.
 """
 
 
 class ModelError(ValueError):
-    """A model directory that is none, is damaged, or doesn't fit what is asked of it."""
+    """A model directory is missing or damaged, or the model does not fit the request."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model, the codec of each of its streams, and the resolved recipe that made it.
+    """A model, the codec of each of its streams, and its resolved recipe.
 
-    earlier  the section `data` of the recipe of each model that it goes on from, the first one first
+    earlier  the `data` section of the recipe of each model that this one was fine-tuned from, oldest first
     """
 
     model: StateModel
@@ -69,7 +70,7 @@ class TrainedModel:
 
     @property
     def learned(self) -> tuple[Any, ...]:
-        """The section `data` of every recipe that its weights have learned by, its own last."""
+        """The `data` section of every recipe that the weights were trained with, the model's own last."""
         own = self.recipe.data
         return (*(data for data in self.earlier if data != own), own)
 
@@ -78,14 +79,14 @@ class TrainedModel:
         return sum(p.numel() for p in self.model.parameters())
 
     def save(self, directory: Path, footprint: str = "not measured") -> None:
-        """Write the model directory (see the module), aside and then renamed; `footprint` stands in the model card.
+        """Write the model directory (see the module) to a temporary place, then rename it; `footprint` goes into the model card.
 
-        Raises FileExistsError if `directory` exists already.
+        Raises FileExistsError if `directory` already exists.
         """
         if directory.exists():
-            raise FileExistsError(f"{directory} exists already.")
+            raise FileExistsError(f"{directory} already exists.")
         part = directory.with_name(f"{directory.name}.part")
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
         self._write(part, footprint)
         part.rename(directory)
 
@@ -123,9 +124,9 @@ class TrainedModel:
 def build(
     options: ModelOptions, codecs: Mapping[str, Any], seed: int, axes: tuple[Axis, ...] | None = None
 ) -> StateModel:
-    """A model for these streams with weights drawn from `seed`; the global random state is left as it was.
+    """A model for these streams with weights drawn from `seed`; the global random state is left unchanged.
 
-    axes  of the model that this one goes on from, if there is one
+    axes  axes of the model that fine-tuning starts from, if any
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -136,9 +137,9 @@ def build(
 
 
 def load(path_or_hub_id: str | Path) -> TrainedModel:
-    """Load a model directory, a run directory that holds one as `model`, or `organisation/name` from the Hugging Face hub.
+    """Load a model directory, the `model` of a run directory, or `organisation/name` from the Hugging Face Hub.
 
-    Raises ModelError if there is none or it is damaged.
+    Raises ModelError if there is no model or if it is damaged.
     """
     directory = locate(path_or_hub_id)
     facts = _facts(directory, path_or_hub_id)
@@ -152,17 +153,20 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         model.load_state_dict(load_file(directory / "model.safetensors"))
         earlier = tuple(type(recipe.data).model_validate(data) for data in facts["earlier"])
     except DAMAGE as error:
-        what = f"{type(error).__name__}: {error}" if isinstance(error, KeyError | AttributeError) else str(error)
-        reason = " ".join(what.split())
-        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
+        message = str(error)
+        if isinstance(error, KeyError | AttributeError):  # whose message is a bare name
+            message = f"{type(error).__name__}: {error}"
+        reason = " ".join(message.split())
+        if len(reason) > LONGEST_REASON:
+            reason = f"{reason[:LONGEST_REASON]}…"
         raise ModelError(
-            f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train it anew."
+            f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train a new model."
         ) from error
     return TrainedModel(model.eval(), codecs, recipe, earlier)
 
 
 def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
-    """What `model.json` says. Raises ModelError for one that can't be read, or of another format."""
+    """The contents of `model.json`. Raises ModelError if it can't be read or has another format."""
     try:
         facts = json.loads((directory / "model.json").read_text())
         written = facts["format"]
@@ -170,8 +174,8 @@ def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
         raise ModelError(f"model {name}: model.json can't be read ({type(error).__name__}). Copy it again.") from error
     if written != FORMAT:
         raise ModelError(
-            f"model {name}: was written in format {written}, this version of statecast reads format {FORMAT}. Train it again with this "
-            "version: its recipe.yaml still works."
+            f"model {name}: was written in format {written}, but this version of statecast reads format {FORMAT}. Train it again with this "
+            "version: its recipe.yaml is still valid."
         )
     return facts
 
@@ -179,24 +183,24 @@ def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
 def _mapping(path: Path) -> dict[str, Any]:
     values = yaml.safe_load(path.read_text())
     if not isinstance(values, dict):
-        raise ValueError(f"{path.name} holds no recipe")
+        raise ValueError(f"{path.name} is not a recipe")
     return values
 
 
 def locate(path_or_hub_id: str | Path) -> Path:
-    """The model directory of a path or an id of the hub. Raises ModelError if there is none."""
+    """The model directory for a path or a Hub id. Raises ModelError if there is none."""
     path = Path(path_or_hub_id)
     for directory in (path, path / "model"):
         if (directory / "model.json").is_file():
             return directory
     if path.exists() or str(path_or_hub_id).count("/") != 1:
         raise ModelError(
-            f"model {path_or_hub_id}: is no model directory (it has no model.json). "
-            "Give a directory that pretrain or finetune wrote, or an id of the hub."
+            f"model {path_or_hub_id}: is not a model directory (it has no model.json). "
+            "Give a directory written by pretrain or finetune, or a Hub id."
         )
     try:
         return Path(snapshot_download(str(path_or_hub_id)))
-    except Exception as error:  # the hub's client has no common base for what can go wrong on the way
+    except Exception as error:  # the errors of the Hub's client have no common base class
         raise ModelError(
-            f"model {path_or_hub_id}: is neither a directory nor to be had from the hub ({type(error).__name__})."
+            f"model {path_or_hub_id}: is not a directory and could not be fetched from the Hub ({type(error).__name__})."
         ) from error

@@ -1,4 +1,4 @@
-"""What one does with a trained model of any domain. A domain that has a way of its own is asked first."""
+"""What can be done with a trained model of any domain. A domain's own implementation takes precedence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,24 +17,24 @@ __all__ = ["embed", "evaluate", "explain"]
 
 
 def evaluate(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
-    """Verify a model on data that its training did not see, beside its baselines.
+    """Verify a model against baselines on data that were not used in training.
 
-    Fields: `fields.verbs.evaluate`. Other domains, if they have no way of their own: `evaluation.samples.evaluate_samples`.
+    Fields: `fields.verbs.evaluate`. Domains without their own implementation: `evaluation.samples.evaluate_samples`.
     """
     return _verb(run, "evaluate", evaluate_samples)(run, *arguments, **options)
 
 
 def explain(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
-    """What an answer comes from.
+    """Explain what an answer depends on.
 
-    Fields: `fields.verbs.explain`, the answer at a point. Other domains, if they have no way of their own: `explain.tokens.explain_token`,
-    the answer to one token.
+    Fields: `fields.verbs.explain`, the answer at a point. Domains without their own implementation: `explain.tokens.explain_token`, the
+    answer for one token.
     """
     return _verb(run, "explain", explain_token)(run, *arguments, **options)
 
 
 def domain_name(run: str | Path | TrainedModel) -> str:
-    """The domain of a model, without loading its weights. Raises ModelError for a directory that holds no model."""
+    """The domain of a model, without loading its weights. Raises ModelError if the directory contains no model."""
     if isinstance(run, TrainedModel):
         return str(run.recipe.data.domain)
     recipe = yaml.safe_load((locate(run) / "recipe.yaml").read_text())

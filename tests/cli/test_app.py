@@ -53,10 +53,10 @@ def test_the_installed_command_says_how_it_is_used():
         (["pretrain", "nothing.yaml", "--out", "run"], "is neither a file nor a recipe"),
         (["pretrain", "quickstart", "training.steps=0", "--out", "run"], "training.steps"),
         (["data", "describe", "nowhere.zarr"], "does not exist"),
-        (["finetune", "quickstart-forecast", "--from", "nowhere", "--out", "run"], "is no model directory"),
+        (["finetune", "quickstart-forecast", "--from", "nowhere", "--out", "run"], "is not a model directory"),
         (
             ["predict", "nowhere", "--data", "x", "--init", "2001-01-01", "--steps", "1", "--out", "f.zarr"],
-            "is no model directory",
+            "is not a model directory",
         ),
         (["data", "simulate", "--out", "s.zarr"], "--days or --years"),
         (

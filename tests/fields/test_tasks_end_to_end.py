@@ -99,7 +99,7 @@ def test_what_may_change_is_counted_and_the_rest_stays(runs, tmp_path, capsys, c
         dict(statecast.load(path).model.named_parameters()) for path in (runs.pretrained, tmp_path / "tuned")
     )
     facts = yaml.safe_load((tmp_path / "tuned" / "run.yaml").read_text())
-    told = f"fine-tuning: {facts['changed_parameters']:,} weights may change, of a model of {facts['parameters']:,}"
+    told = f"fine-tuning: {facts['changed_parameters']:,} of {facts['parameters']:,} weights are trainable"
     assert told in capsys.readouterr().err
     assert 0 < facts["changed_parameters"] < facts["parameters"] == sum(v.numel() for v in base.values())
     assert torch.equal(base["values.fields.weight"], tuned["values.fields.weight"])

@@ -136,5 +136,7 @@ def test_the_loss_weighs_tokens_and_averages_streams(make_model, question):
 
 @pytest.mark.parametrize("options", [{"width": 64, "heads": 8}, {"width": 100, "heads": 3}])
 def test_heads_without_room_for_content_are_refused_with_the_options(options):
-    with pytest.raises(ValidationError, match="expected a multiple of the heads, with more than 8 a head"):
+    with pytest.raises(
+        ValidationError, match="expected a multiple of the number of heads, with more than 8 values per head"
+    ):
         ModelOptions(**options)

@@ -125,7 +125,7 @@ def test_progress_is_told_without_changing_the_result(run, questions, make_model
 
 def test_a_loss_that_has_exploded_stops_the_run_with_its_stream_and_samples(run):
     with pytest.raises(
-        LossError, match=r"stream air is \d.* at step 0, samples 0 to 1\. Look at them with `statecast sa"
+        LossError, match=r"stream air is \d.* at step 0, samples 0 to 1\. Inspect them with `statecast sa"
     ):
         run(largest_loss=1e-3)
 

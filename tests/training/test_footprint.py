@@ -53,7 +53,7 @@ def test_a_run_that_is_killed_keeps_what_it_had_used_at_its_last_checkpoint(tmp_
 
 
 def test_memory_share_and_kind_of_figure_are_told():
-    assert "memory 67% of it" in str(PART) and "no power sensor" in str(PART) and "200 g/kWh (DEU)" in str(PART)
+    assert "of which memory 67%" in str(PART) and "no power sensor" in str(PART) and "200 g/kWh (DEU)" in str(PART)
 
 
 def test_the_mean_of_the_world_lies_between_its_extremes_and_a_region_that_is_none_is_refused():

@@ -145,5 +145,5 @@ def test_a_training_that_goes_on_starts_with_the_samples_of_its_step():
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
-    with pytest.raises(BatchError, match="batch_size 6 can't be shared evenly by 4 processes"):
+    with pytest.raises(BatchError, match="batch_size 6 can't be divided evenly among 4 processes"):
         SharedBatches(24, 6, processes=4)

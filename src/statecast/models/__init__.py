@@ -1,4 +1,4 @@
-"""Models: a question in, a predictive distribution for each asked token out. They see tokens, never a domain's data."""
+"""Models map a question to a predictive distribution for each asked token. They see tokens, never the data of a domain."""
 
 from statecast.models.heads import CategoricalHead, EnsembleHead, Head, PointHead, Prediction
 from statecast.models.state_model import ModelOptions, StateModel

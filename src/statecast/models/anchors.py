@@ -1,4 +1,5 @@
-"""What an answer starts from. A domain may know better than 0: the best estimate from nearby visible tokens, or a first guess.
+"""Anchors: what an answer starts from. A domain may supply a better anchor than 0: the best estimate from nearby visible tokens, or a
+first guess.
 
 Axes: B sample, Q asked token, N visible token, P value in a token, W width, F feature.
 """
@@ -12,13 +13,13 @@ from statecast.streams import Tokens
 
 
 class Anchored(NamedTuple):
-    """What an anchor gives for the asked tokens of a stream; an answer is base + spread · f.
+    """The anchor of the asked tokens of a stream; an answer is base + spread · f.
 
-    base       what the answer starts from, in normalised units
-    spread     how far the answer is expected to depart from it, the unit that losses count in
-    lead       features of how far off the anchor is, which enter the norms of the decoder
-    neighbour  encoded features of the visible tokens that the anchor rests on; None if it rests on none
-    hint       what else the query is given, in the width of the model; None for nothing
+    base       starting point of the answer, in normalised units
+    spread     expected size of the answer's departure from the base, and the unit of losses
+    lead       features that describe the distance to the anchor; they enter the norms of the decoder
+    neighbour  encoded features of the visible tokens that the anchor is computed from; None if there are none
+    hint       vector added to the query; None if there is none
     """
 
     base: Float[Tensor, "B Q P"]
@@ -31,8 +32,8 @@ class Anchored(NamedTuple):
 class Anchor(Protocol):
     """An `nn.Module` that a `TokenSpec` makes for its stream. All anchors of a model have the same number of `lead_features`.
 
-    causal        only visible tokens that come before an asked one on the order axis may count
-    channel_axes  by the name of a weight or buffer that holds something of each channel, the axis along which the channels lie
+    causal        only visible tokens that come before the asked token on the order axis may be used
+    channel_axes  for each weight or buffer with one entry per channel, by name: the axis along which the channels lie
     """
 
     lead_features: ClassVar[int]
@@ -44,7 +45,7 @@ class Anchor(Protocol):
 
 
 def neutral(asked: Tokens, lead_features: int) -> Anchored:
-    """The default: 0, in units of 1."""
+    """The default anchor: 0, in units of 1."""
     shape = asked.coords.shape[:-1]
     zeros = asked.values.new_zeros
     return Anchored(zeros((*shape, 1)), asked.values.new_ones((*shape, 1)), zeros((*shape, lead_features)))

@@ -1,21 +1,21 @@
-"""Attention that knows distance from the first step. Axes: B sample, N query token, M key token, H head, D value inside a head, W width,
-S displacement, K metric component.
+"""Attention that depends on distance from the first step. Axes: B sample, N query token, M key token, H head, D value inside a head,
+W width, S displacement, K metric component.
 
-Each head looks at a spot that is displaced from the query, in the query's own frame, and has a width of its own along each axis: the logit
-of a pair is
+Each head attends to a spot that is displaced from the query, in the local frame of the query, and has its own width along each axis. The
+logit of a pair is
 
     q · k / sqrt(D)  -  sum over axes of  a |e(x_q) + s - e(x_k)|² / 2
 
-with e the metric vector of the axis (`statecast.axes`): a unit vector on the sphere, days in time, log pressure, a rank. The width a and
-the displacement s are learned for each head. With displacements on a ring it starts as a convolution (Cordonnier et al. 2020, "On the
-relationship between self-attention and convolutional layers", quadratic encoding; d'Ascoli et al. 2021). A Gaussian of a distance is an
-inner product, up to a term that is the same for all keys and so drops out of the softmax:
+with e the metric vector of the axis (`statecast.axes`): a unit vector on the sphere, days in time, log pressure, a rank. The sharpness a
+(one over the squared width) and the displacement s are learned for each head. With its initial displacements on a ring, attention starts as
+a convolution (Cordonnier et al. 2020, "On the relationship between self-attention and convolutional layers", quadratic encoding; d'Ascoli
+et al. 2021). A Gaussian of a distance is an inner product, up to a term that is the same for all keys and cancels in the softmax:
 
-    a (e_q + s) · e_k  -  a |e_k|² / 2            (|e_k| = 1 on a sphere, where the second term drops out too)
+    a (e_q + s) · e_k  -  a |e_k|² / 2            (|e_k| = 1 on a sphere, where the second term cancels too)
 
-so the geometry takes a few of a head's D values, keeps the fused kernels, and needs no N × M matrix. Where some keys lack an axis the
-dropped term no longer is the same for all: then it is kept, as a further value that is 1 for keys that have the axis. A key that lacks an
-axis counts as if it were at the spot itself; a query that lacks one takes all keys as equally near along it.
+The geometry therefore occupies a few of a head's D values, works with fused kernels, and needs no N × M matrix. Where some keys lack an
+axis, the cancelled term is no longer the same for all keys: it is kept as a further value, which is 1 for keys that have the axis. A key
+that lacks an axis is treated as if it were at the centre of the spot; a query that lacks an axis treats all keys as equally near along it.
 """
 
 import math
@@ -31,24 +31,24 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from statecast.axes import Axis, columns_of
 from statecast.streams import PADDING
 
-MULTIPLE = 8  # geometry is padded to a multiple of it, so that the sizes of heads stay multiples of 8
+MULTIPLE = 8  # the geometry is padded to a multiple of this, so that the sizes of heads remain multiples of 8
 SMALLEST_GEOMETRY = MULTIPLE
 
 
 def geometry_size(axes: Sequence[Axis]) -> int:
-    """Values of a head that the geometry takes, with room for one term of axes that some tokens lack wherever padding leaves it."""
+    """Number of values of a head that the geometry occupies. Padding, if any, leaves room for terms of axes that some tokens lack."""
     used = sum(axis.of_kind.key_size for axis in axes)
     return -(-used // MULTIPLE) * MULTIPLE
 
 
 @dataclass(frozen=True)
 class Along:
-    """Where tokens are along one axis.
+    """Positions of tokens along one axis.
 
     metric  e(x), 0 for a token that lacks the axis
     frame   directions of the displacements
-    square  |e|², where it is not 1
-    has     1 for tokens that have the axis, None if all have
+    square  |e|²; None if it is 1
+    has     1 for tokens that have the axis; None if all do
     """
 
     metric: Float[Tensor, "B N K"]
@@ -59,10 +59,10 @@ class Along:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where tokens are.
+    """Positions of tokens.
 
-    along   of each axis that has a metric
-    partly  groups of axes that some keys lack, each group together: the terms that no longer drop out of the softmax
+    along   positions along each axis that has a metric
+    partly  groups of axes that some keys lack, each group as a whole: their terms do not cancel in the softmax
     """
 
     along: Mapping[str, Along]
@@ -77,7 +77,7 @@ class Geometry:
         lacking: frozenset[str] = frozenset(),
         partly: tuple[tuple[str, ...], ...] = (),
     ) -> "Geometry":
-        """From coordinates along `axes`; only axes that are `lacking` may hold NaN."""
+        """From coordinates along `axes`; only axes in `lacking` may contain NaN."""
         along = {}
         for axis in axes:
             kind = axis.of_kind
@@ -98,7 +98,8 @@ class Geometry:
     def has_all(self, axes: Sequence[str]) -> Float[Tensor, "B N"]:
         """1 for tokens that have all of these axes."""
         first = self.along[axes[0]].metric
-        have = [has for axis in axes if (has := self.along[axis].has) is not None]
+        of_axes = [self.along[axis].has for axis in axes]
+        have = [has for has in of_axes if has is not None]
         return torch.stack(have).amin(dim=0) if have else torch.ones_like(first[..., 0])
 
 
@@ -115,7 +116,7 @@ class AxisSpots(nn.Module):
         self.log_width = nn.Parameter(log_width)
 
     def spot(self, at: Along) -> Float[Tensor, "B H N K"]:
-        """Where each head looks: the query's own place and the displacement."""
+        """Centre of each head's spot: the position of the query plus the displacement."""
         spot = at.metric[:, None]
         if at.frame is not None:
             shift = (self.reach * self.shift)[None, :, None, :]
@@ -124,11 +125,11 @@ class AxisSpots(nn.Module):
         return spot
 
     def sharpness(self) -> Float[Tensor, "1 H 1 1"]:
-        """a, one over the square of the spot's width."""
+        """a, one over the squared width of the spot."""
         return torch.exp(-2 * self.log_width)[None, :, None, None] / self.reach**2
 
     def query(self, at: Along) -> Float[Tensor, "B H N K"]:
-        """The factors of the key's metric vector and, unless it lies on a unit sphere, of its square."""
+        """The factors that multiply the key's metric vector and, unless that lies on a unit sphere, its square."""
         sharpness = self.sharpness()
         factor = sharpness * self.spot(at)
         if not self.on_unit_sphere:
@@ -145,7 +146,7 @@ class AxisSpots(nn.Module):
 class GeometricAttention(nn.Module):
     """Multi-head attention from tokens at one geometry to tokens at another (or the same).
 
-    Raises ValueError if the width is no multiple of the heads or a head is too small to hold the geometry.
+    Raises ValueError if the width is not a multiple of the number of heads, or if a head is too small for the geometry.
     """
 
     def __init__(self, width: int, heads: int, axes: Sequence[Axis]) -> None:
@@ -153,7 +154,8 @@ class GeometricAttention(nn.Module):
         self.geometry_size = geometry_size(axes)
         if width % heads or width // heads <= self.geometry_size:
             raise ValueError(
-                f"width {width} with {heads} heads: expected a multiple of the heads, with more than {self.geometry_size} a head."
+                f"width {width} with {heads} heads: expected a multiple of the number of heads, with more than "
+                f"{self.geometry_size} values per head."
             )
         self.heads, self.head_size = heads, width // heads
         self.content_size = self.head_size - self.geometry_size
@@ -172,7 +174,7 @@ class GeometricAttention(nn.Module):
         where: Geometry,
         visible: Bool[Tensor, "B #N M"] | None = None,
     ) -> Float[Tensor, "B N W"]:
-        """What each query takes of the context; 0 for a query that sees nothing. `visible`: the keys that each query sees; None: all."""
+        """The result for each query; 0 for a query that sees nothing. `visible`: the keys that each query sees; None: all keys."""
         query = self.project_queries(queries, at)
         key, value = self.project_keys(context, where)
         return self.mix(query, key, value.to(query.dtype), visible)
@@ -184,7 +186,7 @@ class GeometricAttention(nn.Module):
         value: Float[Tensor, "B H M D"],
         visible: Bool[Tensor, "B #N M"] | None,
     ) -> Float[Tensor, "B N W"]:
-        with without_autocast(query.device):  # in 8 bits the inner products forget where tokens are
+        with without_autocast(query.device):  # with a mantissa of 8 bits, inner products lose the positions of tokens
             if visible is None:
                 mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
             else:
@@ -194,7 +196,7 @@ class GeometricAttention(nn.Module):
     def project(
         self, queries: Float[Tensor, "B N W"], at: Geometry, context: Float[Tensor, "B M W"], where: Geometry
     ) -> tuple[Float[Tensor, "B H N D"], Float[Tensor, "B H M D"], Float[Tensor, "B H M D"]]:
-        """Query, key and value of each head: the softmax of query · key is how much a head takes of each value."""
+        """Query, key and value of each head: the softmax of query · key gives the weight of each value."""
         query = self.project_queries(queries, at)
         key, value = self.project_keys(context, where)
         return query, key, value.to(query.dtype)
@@ -231,14 +233,17 @@ class GeometricAttention(nn.Module):
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def _padded(self, parts: Sequence[Tensor]) -> list[Tensor]:
-        """With zeros up to the size of the geometry."""
+        """The parts, padded with zeros to the size of the geometry."""
         spare = self.geometry_size - sum(part.shape[-1] for part in parts)
         if spare < 0:
             raise ValueError(
-                f"the heads have {self.geometry_size} values for the geometry, these tokens need {self.geometry_size - spare}: "
-                "streams lack axes in more ways than the model has room for. Give the streams the same axes, or train a new model."
+                f"the heads have {self.geometry_size} values for the geometry, but these tokens need {self.geometry_size - spare}: "
+                "too many different sets of axes are missing from streams. Give the streams the same axes, or train a new model."
             )
-        return [*parts, parts[0].new_zeros((*parts[0].shape[:-1], spare))] if parts and spare else list(parts)
+        if not parts or not spare:
+            return list(parts)
+        zeros = parts[0].new_zeros((*parts[0].shape[:-1], spare))
+        return [*parts, zeros]
 
 
 def _masked_attention(
@@ -247,24 +252,25 @@ def _masked_attention(
     value: Float[Tensor, "B H M D"],
     visible: Bool[Tensor, "B #N M"],
 ) -> Float[Tensor, "B H N D"]:
-    """Attention to visible keys alone; 0 for a query that sees nothing.
+    """Attention to visible keys only; 0 for a query that sees nothing.
 
-    Keys are padded to a multiple of `streams.PADDING`, so that sums over them are made in the same order whatever the padding is.
+    Keys are padded to a multiple of `streams.PADDING`, so that sums over keys are taken in the same order for any amount of padding.
     """
     missing = -visible.shape[-1] % PADDING
     if missing:
         key, value = pad(key, (0, 0, 0, missing)), pad(value, (0, 0, 0, missing))
         visible = pad(visible, (0, missing))
     sees = visible.any(dim=-1, keepdim=True)[:, None]
-    mask = visible[:, None] | ~sees  # a softmax over nothing is not a number
+    mask = visible[:, None] | ~sees  # a softmax over no keys would be NaN
     return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0) * sees
 
 
 def starting_spots(axis: Axis, heads: int) -> tuple[Tensor | None, Tensor]:
-    """Displacements and log widths of each head's spot along an axis at the start, in units of its reach.
+    """Initial displacements and log widths of each head's spot along an axis, in units of its reach.
 
-    On surfaces a quarter of the heads look straight ahead with wide spots, the others on a ring with narrow ones. Along lines and ranks the
-    others look one or two tokens back and ahead. In time and height all look straight ahead, as far as a day and a scale height.
+    On surfaces, a quarter of the heads have wide spots without displacement; the others have narrow spots displaced onto a ring. Along
+    lines and ranks, the narrow spots are displaced by one or two tokens, backwards or forwards. In time and height no spot is displaced,
+    and widths are a day and a scale height.
     """
     kind = axis.of_kind
     if kind.displacements == 2:
@@ -276,7 +282,7 @@ def starting_spots(axis: Axis, heads: int) -> tuple[Tensor | None, Tensor]:
 
 
 def _ring(heads: int) -> tuple[Tensor, Tensor]:
-    """A quarter of the heads straight ahead with wide spots, the others on a ring with narrow ones."""
+    """A quarter of the heads with wide spots and no displacement, the others with narrow spots on a ring."""
     wide = max(1, heads // 4)
     angles = torch.arange(heads - wide) * (2 * math.pi / max(1, heads - wide))
     ring = torch.stack([angles.cos(), angles.sin()], dim=-1)
@@ -285,7 +291,7 @@ def _ring(heads: int) -> tuple[Tensor, Tensor]:
 
 
 def _aside(heads: int) -> tuple[Tensor, Tensor]:
-    """A quarter of the heads straight ahead with wide spots, the others -1, 1, -2, 2, -1, ... tokens aside with narrow ones."""
+    """A quarter of the heads with wide spots and no displacement, the others with narrow spots at -1, 1, -2, 2, -1, ... tokens."""
     wide = max(1, heads // 4)
     steps = torch.tensor([-1.0, 1.0, -2.0, 2.0])
     aside = steps[torch.arange(heads - wide) % len(steps)]
@@ -298,6 +304,6 @@ def _widths(heads: int, wide: int) -> Tensor:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """A context in which products are taken in the precision of their factors."""
-    known = torch.amp.is_autocast_available(device.type)  # `meta`, on which large models are sized, has none
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+    """A context in which matrix products use the precision of their factors."""
+    has_autocast = torch.amp.is_autocast_available(device.type)  # False for `meta`, used to size large models
+    return torch.autocast(device.type, enabled=False) if has_autocast else nullcontext()

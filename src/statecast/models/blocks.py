@@ -10,11 +10,11 @@ from statecast.models.attention import GeometricAttention, Geometry
 
 
 class ModulatedNorm(nn.Module):
-    """A norm whose scale and shift depend on a condition, at first not at all; a plain one if the condition has no features.
+    """A norm whose scale and shift depend on a condition; a plain norm if the condition has no features.
 
-        (1 + γ(c)) · w x / rms(x)  +  β(c)          with linear γ and β, 0 at the start, and w learned
+        (1 + γ(c)) · w x / rms(x)  +  β(c)          with linear γ and β, both initially 0, and learned w
 
-    FiLM (Perez et al. 2018), in the place that Peebles & Xie 2023 (DiT) give it: before attention and perceptron.
+    FiLM (Perez et al. 2018), placed as in Peebles & Xie 2023 (DiT): before attention and before the perceptron.
     """
 
     def __init__(self, width: int, condition_size: int) -> None:
@@ -32,11 +32,11 @@ class ModulatedNorm(nn.Module):
         if self.modulation is None:
             return normed
         scale, shift = self.modulation(condition).chunk(2, dim=-1)
-        return normed + normed * scale + shift  # 1 + scale would lose a small scale in 16 bits
+        return normed + normed * scale + shift  # 1 + scale would round a small scale away in 16 bits
 
 
 class EncoderBlock(nn.Module):
-    """Attention of tokens to one another, then a two-layer perceptron, each added to the stream of tokens."""
+    """Self-attention, then a two-layer perceptron, each with a residual connection."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, axes: Sequence[Axis]) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Attention of asked tokens, each on its own, to a context, then a perceptron; what enters both depends on a condition of the token."""
+    """Attention of each asked token to a context, then a perceptron; the norms before both depend on a condition of the token."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, axes: Sequence[Axis], condition_size: int) -> None:
         super().__init__()
@@ -79,6 +79,6 @@ class DecoderBlock(nn.Module):
 
 
 def perceptron(width: int, ratio: float) -> nn.Sequential:
-    """Two linear maps, the hidden layer `ratio` times as wide."""
+    """A perceptron with one hidden layer, `ratio` times as wide as its input."""
     hidden = int(ratio * width)
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))

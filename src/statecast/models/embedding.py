@@ -1,4 +1,4 @@
-"""α as a vector: features of the coordinates through a perceptron. Axes: * any leading axes, C coordinate, F feature, W width."""
+"""Embedding of α: a perceptron on features of the coordinates. Axes: * any leading axes, C coordinate, F feature, W width."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from statecast.axes import Axis, coordinate_features, feature_size
 class CoordinateEmbedding(nn.Module):
     """α as a vector of the model's width: a two-layer perceptron on `axes.coordinate_features`.
 
-    Along an axis that a token lacks its features are 0.
+    The features of an axis are 0 for tokens that lack this axis.
     """
 
     def __init__(self, width: int, axes: Sequence[Axis]) -> None:

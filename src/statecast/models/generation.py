@@ -1,4 +1,4 @@
-"""Generation one token after the other, with a cache of keys and values.
+"""Autoregressive generation with a cache of keys and values.
 
 Axes: B sample, N token, M visible token, L position, P value in a token, V category, W width, H head, D value inside a head.
 """
@@ -19,7 +19,7 @@ from statecast.streams import Tokens, Window, concatenate
 
 @dataclass
 class KeysAndValues:
-    """What one attention keeps of the tokens so far; None before the first."""
+    """The cached keys and values of one attention layer; None before the first token."""
 
     key: Float[Tensor, "B H M D"] | None = None
     value: Float[Tensor, "B H M D"] | None = None
@@ -31,9 +31,9 @@ class KeysAndValues:
 
 @dataclass
 class CausalState:
-    """The tokens so far of a causal question, encoded: what is appended is encoded once and never again.
+    """The visible tokens of a causal question so far, encoded. Each appended token is encoded only once.
 
-    streams  every stream that will be visible, with at least no tokens: the geometry depends on which axes they have
+    streams  all streams that will become visible, each with any number of tokens, even 0: the geometry depends on their axes
     """
 
     model: StateModel
@@ -81,7 +81,7 @@ class CausalState:
             self.encoded[name] = torch.cat([self.encoded[name], own], dim=1) if known else own
 
     def ask(self, name: str, asked: Tokens) -> Prediction:
-        """The answer to tokens that come after what they may see."""
+        """The prediction for asked tokens; each sees only the visible tokens before it."""
         model = self.model
         coords, at = self._geometry({name: asked})
         shown = self.visible.get(name)
@@ -132,14 +132,14 @@ def generate(
     stop: int | None = None,
     is_cached: bool = True,
 ) -> Tokens:
-    """Draw the tokens of a stream one after the other, each given the condition and those before it.
+    """Draw the tokens of a stream one by one, each given the condition and the tokens drawn before it.
 
-    condition  visible from the start: streams without an order axis, or a beginning of the stream itself
-    places     coordinates of the tokens to draw, in their order, with B samples; their content is not read
-    stop       a code after which a sample ends: what follows is padding (`present` False)
-    is_cached  False: everything is encoded again at each step, for comparison
+    condition  tokens that are visible from the start: streams without an order axis, or the beginning of the stream `name`
+    places     coordinates of the tokens to draw, in order, for B samples; their content is not read
+    stop       code that ends a sample: later tokens are padding (`present` False)
+    is_cached  False: all visible tokens are encoded again at each step, for comparison
 
-    Codes are drawn by `CategoricalHead.sample`, values by the head's quantiles (`EnsembleHead.sample`). Returns the drawn tokens.
+    Codes are drawn by `CategoricalHead.sample`, values from the head's quantiles by `EnsembleHead.sample`. Returns the drawn tokens.
     """
     state = _started(model, condition, name, places)
     drawn: list[Tokens] = []
@@ -170,7 +170,7 @@ def draw_token(
     temperature: float = 1.0,
     top_k: int | None = None,
 ) -> Tokens:
-    """The asked tokens with content drawn from what was said of them."""
+    """The asked tokens, with content drawn from their prediction."""
     drawn = replace(asked, observed=torch.ones_like(asked.observed), weight=None)
     if said.members is not None:
         drawn = replace(drawn, values=model.head.sample(said.members, generator))

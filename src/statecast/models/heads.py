@@ -1,6 +1,6 @@
-"""The family of the predictive distribution, its loss, mean and samples.
+"""Families of predictive distributions, with their losses, means and samples.
 
-Axes: B sample, N token, E member of the head, P value in a token, V category.
+Axes: B sample, N token, E head member, P value in a token, V category.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from statecast.streams import UNKNOWN
 
-LARGEST_COUNTED = 64  # members up to which counting in bytes beats a sort
-CACHED_VALUES = 2**20  # members of this many values are scored at once on a CPU: what is between stays in its cache
-FAIRNESS = 0.0  # of the training's score, for members that are not draws: see docs/decisions/0005
+LARGEST_COUNTED = 64  # up to this many members, counting in bytes is faster than sorting
+CACHED_VALUES = 2**20  # values scored at once on a CPU: the intermediate tensors stay in the cache
+FAIRNESS = 0.0  # of the score in training; head members are not random draws: see docs/decisions/0005
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of the asked tokens of a stream, in the normalised units of the tokens.
+    """A model's prediction for the asked tokens of a stream, in the normalised units of the tokens.
 
-    members  of the head for the values; none where a stream has codes alone or a question asks for no values
-    spread   how far each value is expected to depart from what the answer starts from, the unit that losses count in; 1 if that is
-             climatology or a first guess
-    logits   of the categories of a token; of the visible tokens, where a question asks which one lies at a place; or of one token
-             having been replaced, against not (V = 1)
+    members  head members for the values; None if the stream has only codes or the question does not ask for values
+    spread   expected size of each value's departure from its anchor, and the unit of losses; 1 if the anchor is climatology or a first
+             guess
+    logits   for the categories of a token; for the visible tokens, if the question is which of them belongs at a place; or for a token
+             having been replaced (V = 1)
     """
 
     members: Float[Tensor, "B N E P"] | None = None
@@ -34,13 +34,13 @@ class Prediction:
     logits: Float[Tensor, "B N V"] | None = None
 
     def mean(self) -> Float[Tensor, "B N P"]:
-        """The mean of the members."""
+        """The mean of the head members."""
         assert self.members is not None
         return self.members.mean(dim=-2)
 
 
 class Head(Protocol):
-    """What a model asks of a family of distributions; the loss grows with the units of the values to the power of `degree`."""
+    """A family of distributions; its loss scales with the unit of the values to the power of `degree`."""
 
     degree: ClassVar[int]
 
@@ -52,13 +52,13 @@ class Head(Protocol):
         ...
 
     def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
-        """One value drawn for each, independent of one another."""
+        """One value drawn for each, independently of the others."""
         ...
 
 
 @dataclass(frozen=True)
 class PointHead:
-    """One value: its squared error."""
+    """A single value; the loss is its squared error."""
 
     members: int = 1
     degree: ClassVar[int] = 2
@@ -67,20 +67,20 @@ class PointHead:
         return (members.squeeze(-2) - truth) ** 2
 
     def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
-        """The value itself: it has no distribution."""
+        """The value itself: there is no distribution to draw from."""
         return members.squeeze(-2)
 
 
 @dataclass(frozen=True)
 class EnsembleHead:
-    """K members, each a head of its own, trained by the continuous ranked probability score.
+    """K head members, each with its own linear map, trained with the continuous ranked probability score.
 
-    The loss is least when a share F of the truth lies below the member of rank i, with α the fairness:
+    The expected loss is smallest when a fraction F of the truth lies below the member of rank i, with α the fairness:
 
         F = 1/2 + (2 i - 1 - K) (1 - (1 - α) / K) / (2 (K - 1))
 
     α = 0: (i - 1/2) / K, a reliable ensemble. α = 1: (i - 1) / (K - 1), with the outermost members at the quantiles 0 and 1, wherever
-    those are: the fair score is for members that are drawn at random, not for heads. Bröcker 2012 derives the case α = 0.
+    these lie: the fair score is meant for members that are drawn at random, not for head members. Bröcker 2012 derives the case α = 0.
     """
 
     members: int = 16
@@ -91,7 +91,7 @@ class EnsembleHead:
         return almost_fair_crps(members, truth, self.fairness)
 
     def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
-        """The quantile u of the members, u uniform, linear between them: member i stands for the quantile (i - 1/2) / E."""
+        """The quantile u, with u uniform, interpolated linearly between members: member i is the quantile (i - 1/2) / E."""
         size = members.shape[-2]
         uniform = torch.rand(members[..., :1, :].shape, generator=generator, device=members.device)
         at = (uniform * size - 0.5).clamp(0, size - 1)
@@ -106,7 +106,7 @@ def almost_fair_crps(
 ) -> Float[Tensor, "*B P"]:
     """mean_i |x_i - y|  -  (1 - (1 - α) / E) sum_ij |x_i - x_j| / (2 E (E - 1))          Lang et al. 2024, AIFS-CRPS, eq. 4
 
-    α = 1 is the fair score, α = 0 the plain one. In the units of `truth`; 0 is perfect. Raises ValueError for one member.
+    α = 1 is the fair score, α = 0 the plain score. In the units of `truth`; 0 is perfect. Raises ValueError for a single member.
     """
     size, values = members.shape[-2:]
     if size < 2:
@@ -115,7 +115,7 @@ def almost_fair_crps(
 
 
 class _AlmostFairCRPS(torch.autograd.Function):
-    """The score from its gradient: it is homogeneous in x - y, so it equals sum_i (x_i - y) ∂score/∂x_i."""
+    """The score from its gradient: it is homogeneous of degree 1 in x - y, so it equals sum_i (x_i - y) ∂score/∂x_i."""
 
     @staticmethod
     def forward(ctx: Any, members: Tensor, truth: Tensor, fairness: float) -> Tensor:
@@ -139,9 +139,9 @@ class _AlmostFairCRPS(torch.autograd.Function):
 
 
 def _lead(members: Float[Tensor, "N E P"]) -> Float[Tensor, "N E P"]:
-    """For each member how many it exceeds less how many exceed it, the derivative of sum_ij |x_i - x_j| / 2; of equals one wins.
+    """For each member, the number of members below it minus the number above it: the derivative of sum_ij |x_i - x_j| / 2. Ties are broken.
 
-    Pair by pair on bytes: some three times as fast as sorting 16 members.
+    The comparison is pairwise, in bytes: about three times as fast as sorting 16 members.
     """
     size = members.shape[-2]
     if size > LARGEST_COUNTED:
@@ -152,7 +152,7 @@ def _lead(members: Float[Tensor, "N E P"]) -> Float[Tensor, "N E P"]:
     later = torch.arange(size - 1, -1, -1, device=members.device, dtype=torch.int8)
     wins = (
         later[:, None].expand(members.shape).contiguous()
-    )  # over all later members, until they turn out to be greater
+    )  # each member starts with a win over all later ones; a greater later member reverses it below
     for apart in range(1, size):
         won = (members[:, apart:] > members[:, :-apart]).view(torch.int8)
         wins[:, apart:] += won
@@ -163,12 +163,14 @@ def _lead(members: Float[Tensor, "N E P"]) -> Float[Tensor, "N E P"]:
 def masked_mean(
     loss: Float[Tensor, "B N P"], observed: Bool[Tensor, "B N P"], weight: Float[Tensor, "B N"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean over samples of the mean over what was observed in each, weighted by `weight`. 0 if nothing was.
+    """Mean over samples of the mean over the observed values of each sample, weighted by `weight`; 0 for a sample with none.
 
-    Each sample counts the same, so the mean over a batch doesn't depend on how it is shared out to processes.
+    All samples count equally, so the mean over a batch does not depend on how the batch is divided among processes.
     """
     weights = observed.to(loss.dtype) if weight is None else observed * weight[..., None]
-    return ((loss * weights).sum((1, 2)) / weights.sum((1, 2)).clamp_min(torch.finfo(loss.dtype).tiny)).mean()
+    total_weight = weights.sum((1, 2)).clamp_min(torch.finfo(loss.dtype).tiny)
+    of_samples = (loss * weights).sum((1, 2)) / total_weight
+    return of_samples.mean()
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class CategoricalHead:
     """A probability for each category: p = softmax(logits)."""
 
     def loss(self, logits: Float[Tensor, "B N V"], codes: Int[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-        """Cross-entropy -log p(code), which is the logarithmic score in nats; 0 where the code is `UNKNOWN`."""
+        """Cross-entropy -log p(code), the logarithmic score in nats; 0 where the code is `UNKNOWN`."""
         flat = cross_entropy(logits.flatten(0, -2), codes.flatten(), reduction="none", ignore_index=UNKNOWN)
         return flat.view(codes.shape)
 
@@ -188,9 +190,9 @@ class CategoricalHead:
         temperature: float = 1.0,
         top_k: int | None = None,
     ) -> Int[Tensor, "*B"]:
-        """Categories drawn from softmax(logits / temperature), of the `top_k` most probable ones alone if that is given.
+        """Categories drawn from softmax(logits / temperature), restricted to the `top_k` most probable categories if given.
 
-        A temperature of 0 takes the most probable one. Raises ValueError for a negative temperature or a `top_k` below 1.
+        A temperature of 0 selects the most probable category. Raises ValueError for a negative temperature or a `top_k` below 1.
         """
         if temperature < 0:
             raise ValueError(f"temperature is {temperature:g}, expected 0 or more.")
@@ -207,10 +209,10 @@ class CategoricalHead:
 
 
 def replaced_loss(logits: Float[Tensor, "B N 1"], codes: Int[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    """Binary cross-entropy of tokens having been replaced (code 1) or not (0)."""
+    """Binary cross-entropy for whether tokens were replaced (code 1) or not (code 0)."""
     return binary_cross_entropy_with_logits(logits[..., 0], codes.clamp(min=0).to(logits.dtype), reduction="none")
 
 
 def make_heads(width: int, sizes: dict[str, int], members: int) -> nn.ModuleDict:
-    """For each stream a linear map from the width to E × P values."""
+    """For each stream, a linear map from the width to E × P values."""
     return nn.ModuleDict({name: nn.Linear(width, members * size) for name, size in sizes.items()})

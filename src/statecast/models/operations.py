@@ -1,4 +1,4 @@
-"""What a training step computes, in closed form and as torch counts it. W is the width."""
+"""Operations of a training step, in closed form and as counted by torch. W is the width."""
 
 import copy
 from collections.abc import Mapping
@@ -19,14 +19,15 @@ def sample_flops(
     *,
     recomputes: bool = False,
 ) -> int:
-    """Operations of the matrix products in a sample's forward and backward pass; a multiplication and an addition are two.
+    """Operations of the matrix products in the forward and backward pass of one sample; a multiply-add counts as two operations.
 
-    shown, asked  tokens of each stream
+    shown, asked  numbers of visible and of asked tokens of each stream
     recomputes    the blocks run forward a second time, up to the input of their last map (activation checkpointing)
 
-    A map of n tokens from i to o values takes 2 n i o forward and twice that backward, once where its input needs no gradient. Attention
-    of n tokens to m takes 4 n m W forward and 8 n m W backward. The decoder runs for each asked stream, and maps all shown tokens to keys
-    and values each time. Left out: norms but for their modulation, activations, geometry, the search for anchors, the loss, the optimiser.
+    A linear map of n tokens from i to o values takes 2 n i o operations forward and twice as many backward, or the same number backward if
+    its input needs no gradient. Attention of n tokens to m takes 4 n m W forward and 8 n m W backward. The decoder runs once for each asked
+    stream, and maps all visible tokens to keys and values each time. Not counted: norms (except their modulation), activation functions,
+    geometry, the search for anchors, the loss, and the optimiser.
     """
     width, hidden = options.width, int(options.mlp_ratio * options.width)
     axes = united([spec.axes for spec in specs.values()])
@@ -56,9 +57,9 @@ def sample_flops(
 
 
 def count_flops(model: StateModel, question: Question) -> int:
-    """The same as torch counts it, for all samples of a question.
+    """The same number as counted by torch, for all samples of a question.
 
-    On the `meta` device, where attention is written out: torch's counter passes over the fused kernel of a CPU.
+    Counted on the `meta` device, where attention consists of plain matrix products: torch's counter ignores the fused kernel on a CPU.
     """
     on_meta = question.to("meta")
     model = copy.deepcopy(model).to("meta")

@@ -1,6 +1,6 @@
-"""The model: an encoder over the visible tokens, a decoder that answers the asked ones, each on its own.
+"""The model: an encoder of the visible tokens and a decoder that answers each asked token independently.
 
-Axes: B sample, N visible token, Q asked token, P value in a token, V category, C coordinate, E member, W width.
+Axes: B sample, N visible token, Q asked token, P value in a token, V category, C coordinate, E head member, W width.
 """
 
 from collections.abc import Mapping
@@ -32,39 +32,42 @@ from statecast.models.heads import (
 )
 from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window
 
-LEAD_SIZE = 32  # of what the norms of the decoder are told of the way to the anchor
+LEAD_SIZE = 32  # size of the embedded distance to the anchor, the condition of the decoder's norms
 
 
 class ModelOptions(BaseModel):
-    """Sizes of the model and the family of its answer."""
+    """Sizes of the model and the family of its predictive distribution."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(96, ge=16, description="size of a token inside the model")
-    encoder_layers: int = Field(2, ge=1, description="blocks over the visible tokens")
-    decoder_layers: int = Field(2, ge=1, description="blocks in which asked tokens attend to the visible ones")
+    encoder_layers: int = Field(2, ge=1, description="blocks in which visible tokens attend to one another")
+    decoder_layers: int = Field(2, ge=1, description="blocks in which asked tokens attend to the visible tokens")
     heads: int = Field(4, ge=1, description="attention heads; width / heads must exceed 8")
-    mlp_ratio: float = Field(4.0, gt=0, description="hidden size of the perceptrons over the width")
-    head: Literal["ensemble", "point"] = Field("ensemble", description="family of the answer for continuous values")
-    members: int = Field(16, ge=2, description="members of the ensemble head")
+    mlp_ratio: float = Field(4.0, gt=0, description="hidden size of the perceptrons, divided by the width")
+    head: Literal["ensemble", "point"] = Field(
+        "ensemble", description="family of the predictive distribution of continuous values"
+    )
+    members: int = Field(16, ge=2, description="number of head members, for the ensemble head")
     fairness: float = Field(
         FAIRNESS,
         ge=0,
         le=1,
-        description="of the ensemble's CRPS: 0 makes members quantiles, 0.95 is almost fair (AIFS-CRPS), 1 is fair",
+        description="fairness of the CRPS of the ensemble head: with 0 the members become quantiles, "
+        "0.95 is almost fair (AIFS-CRPS), 1 is fair",
     )
     reach_deg: float | None = Field(
         None,
         gt=0,
-        description="distance on the sphere that attention starts with, in degrees; none: the size of a token",
+        description="initial range of attention on the sphere, in degrees; none: the size of a token",
     )
 
     @model_validator(mode="after")
     def _heads_hold_the_geometry(self) -> Self:
         if self.width % self.heads or self.width // self.heads <= SMALLEST_GEOMETRY:
             raise ValueError(
-                f"width {self.width} with {self.heads} heads: expected a multiple of the heads, "
-                f"with more than {SMALLEST_GEOMETRY} a head. Choose another width, or other heads."
+                f"width {self.width} with {self.heads} heads: expected a multiple of the number of heads, "
+                f"with more than {SMALLEST_GEOMETRY} values per head. Choose another width or number of heads."
             )
         return self
 
@@ -76,8 +79,9 @@ class ModelOptions(BaseModel):
 class Encoded:
     """The visible tokens of all streams after the encoder.
 
-    spans    where the tokens of each stream stand
-    present  False for padding; None without any
+    where    positions of the tokens
+    spans    slice of the tokens of each stream
+    present  False for padding; None if there is none
     rank     position along the order axis, -inf for tokens without one; None unless the question is causal
     """
 
@@ -89,31 +93,31 @@ class Encoded:
 
 
 class StateModel(nn.Module):
-    """p(y | x, α): `model(question)` gives a `Prediction` of each asked stream.
+    """p(y | x, α): `model.answer(question)` returns a `Prediction` for each asked stream.
 
-    The answer about values is a departure from its anchor,
+    An answer for values is a departure from its anchor,
 
         y = base + spread · f(encoder(context), α)        (`anchors.Anchored`; 0 and 1 for a stream without one)
 
-    and that about codes a probability of each category. How far off the anchors are scales and shifts an asked token where it enters a
-    layer of the decoder (`blocks.ModulatedNorm`). The decoder reads the coordinates of the queries and their first guess, never their
-    values, and asked tokens don't see one another: the answer to one doesn't depend on what else is asked. In a causal question the same
-    weights answer all positions of a sequence at once: one mask lets each token see only what comes before it.
+    and an answer for codes is a probability of each category. The distance to the anchor scales and shifts an asked token at the input of
+    each layer of the decoder (`blocks.ModulatedNorm`). The decoder reads the coordinates of the queries and their first guess, but never
+    their values. Asked tokens do not attend to one another: an answer does not depend on what else is asked. In a causal question, the same
+    weights answer all positions of a sequence at once, with a mask that lets each token see only what comes before it.
 
-    Which visible token lies at an asked place, and whether one was replaced, is answered by the inner product of the decoded query and
-    the encoded token, d · h / sqrt(W), which needs no weights of its own.
+    Which visible token belongs at an asked place, and whether a token was replaced, is answered by the inner product of the decoded query
+    and the encoded token, d · h / sqrt(W), which needs no further weights.
     """
 
     def __init__(
         self, options: ModelOptions, specs: Mapping[str, TokenSpec], axes: tuple[Axis, ...] | None = None
     ) -> None:
-        """`axes`: of the model that this one goes on from; none: those of the streams. Raises ValueError for heads that are too small."""
+        """`axes`: those of the model that fine-tuning starts from, if any. Raises ValueError if heads are too small for the axes."""
         super().__init__()
         self.options, self.specs = options, dict(specs)
         self.axes = _with_reach(united([axes or (), *(spec.axes for spec in specs.values())]), options.reach_deg)
         if not self.axes:
-            raise ValueError("no stream has an axis, expected one at least: tokens without any can't be told apart.")
-        self.recomputes = False  # what is inside the blocks, on the way back, instead of keeping it
+            raise ValueError("no stream has an axis, expected at least one: tokens without axes are indistinguishable.")
+        self.recomputes = False  # activations inside blocks are recomputed in the backward pass instead of kept
         self.head, self.categorical = options.make_head(), CategoricalHead()
         self.lead_features = max((spec.lead_features for spec in specs.values()), default=0)
         width, lead_size = options.width, LEAD_SIZE if self.lead_features else 0
@@ -139,28 +143,29 @@ class StateModel(nn.Module):
     def forward(
         self, context: Window, queries: Window, asks: Asks = "tokens", causal: bool = False
     ) -> dict[str, Prediction]:
-        """What is said of the asked tokens of each stream. Raises KeyError for a stream that the model does not know."""
-        if unknown := sorted({*context, *queries} - set(self.specs)):
+        """The prediction for the asked tokens of each stream. Raises KeyError if the model has no such stream."""
+        unknown = sorted({*context, *queries} - set(self.specs))
+        if unknown:
             raise KeyError(f"the model has no stream {unknown[0]}. Streams: {', '.join(self.specs)}.")
         encoded = self.encode(context, causal=causal)
         return {name: self._answer(name, tokens, context.get(name), encoded, asks) for name, tokens in queries.items()}
 
     def answer(self, question: Question) -> dict[str, Prediction]:
-        """`forward` of a question."""
+        """`forward` for a question."""
         return self(question.context, question.queries, question.asks, question.causal)
 
     def encode(self, context: Window, *, causal: bool = False, blocks: int | None = None) -> Encoded:
-        """The visible tokens of all streams, after the encoder, and where they are. Raises ValueError if nothing is visible.
+        """The encoded visible tokens of all streams, and their positions. Raises ValueError if nothing is visible.
 
-        `blocks`: after so many blocks, without the norm; None: after all of them and the norm.
+        `blocks`: number of blocks to run, without the final norm; None: all blocks and the final norm.
         """
         if not context:
-            raise ValueError("the question shows nothing, expected a visible stream.")
+            raise ValueError("the question has no visible stream, expected at least one.")
         lacking = frozenset().union(*(self.lacking(tokens) for tokens in context.values()))
         partly = self.partly_present(context)
         coords = torch.cat([self.in_space(tokens) for tokens in context.values()], dim=1)
         embedded = torch.cat([self.embed(name, tokens) for name, tokens in context.items()], dim=1)
-        tokens = (embedded + self.coordinates(coords, is_partial=bool(lacking))).to(coords.dtype)  # autocast or not
+        tokens = (embedded + self.coordinates(coords, is_partial=bool(lacking))).to(coords.dtype)  # also under autocast
         where = Geometry.of(coords, self.axes, lacking=lacking, partly=partly)
         present, rank = _present(context), ranks(context) if causal else None
         visible = visible_keys(present, rank, rank, is_encoder=True)
@@ -171,7 +176,7 @@ class StateModel(nn.Module):
         return Encoded(tokens, where, _spans(context), present, rank)
 
     def embed(self, name: str, tokens: Tokens) -> Float[Tensor, "B N W"]:
-        """What is in the tokens of a stream, without where they are."""
+        """Embedding of the content of the tokens of a stream, without their positions."""
         parts = []
         if name in self.values:
             seen = tokens.observed.to(tokens.values.dtype)
@@ -183,7 +188,7 @@ class StateModel(nn.Module):
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def in_space(self, tokens: Tokens) -> Float[Tensor, "B N C"]:
-        """Coordinates along the axes of the model, NaN along those that are absent."""
+        """Coordinates along the axes of the model, NaN along absent axes."""
         return in_space(tokens.coords, tokens.spec.axes, self.axes)
 
     def _answer(self, name: str, asked: Tokens, shown: Tokens | None, encoded: Encoded, asks: Asks) -> Prediction:
@@ -208,7 +213,7 @@ class StateModel(nn.Module):
     def anchored(
         self, name: str, asked: Tokens, shown: Tokens | None, features: Float[Tensor, "B N W"] | None, *, causal: bool
     ) -> Anchored:
-        """What the answers about a stream start from; `features` are those of its visible tokens."""
+        """The anchor of the asked tokens of a stream; `features` are the encoded features of its visible tokens."""
         if name not in self.anchors:
             return neutral(asked, self.lead_features)
         return self.anchors[name](asked, shown, features, causal=causal)
@@ -216,19 +221,19 @@ class StateModel(nn.Module):
     def query(
         self, name: str, coords: Float[Tensor, "B Q C"], anchored: Anchored, *, is_partial: bool
     ) -> tuple[Float[Tensor, "B Q W"], Float[Tensor, "B Q F"] | None]:
-        """Asked tokens as they enter the decoder, and the condition of its norms."""
+        """The asked tokens at the input of the decoder, and the condition of its norms."""
         tokens = self.coordinates(coords, is_partial=is_partial) + self.asked[name]
         if anchored.neighbour is not None:
             tokens = tokens + self.anchor(anchored.neighbour)
         if anchored.hint is not None:
             tokens = tokens + anchored.hint
         condition = self.lead(anchored.lead) if self.lead_features else None
-        return tokens.to(coords.dtype), condition  # what blocks add to stays in full precision
+        return tokens.to(coords.dtype), condition  # the residual stream stays in full precision
 
     def of_tokens(
         self, name: str, decoded: Float[Tensor, "B Q W"], anchored: Anchored, dtype: torch.dtype
     ) -> Prediction:
-        """What is said of the content of asked tokens, from what the decoder made of them."""
+        """The prediction of the content of asked tokens, from the output of the decoder."""
         logits = self.code_heads[name](decoded).to(dtype) if name in self.code_heads else None
         if name not in self.heads:
             return Prediction(logits=logits)
@@ -239,7 +244,7 @@ class StateModel(nn.Module):
     def _of_match(
         self, name: str, decoded: Float[Tensor, "B Q W"], asked: Tokens, encoded: Encoded, asks: Asks
     ) -> Prediction:
-        """How well each visible token of the stream fits the query, or how badly the one that it is about does."""
+        """Logits of each visible token of the stream belonging to the query, or of the token `about` having been replaced."""
         span = encoded.spans[name]
         theirs = encoded.tokens[:, span]
         scale = decoded.shape[-1] ** -0.5
@@ -258,12 +263,12 @@ class StateModel(nn.Module):
         return block(*inputs)
 
     def lacking(self, tokens: Tokens) -> frozenset[str]:
-        """The axes of the model that some of the tokens lack."""
+        """The axes of the model that at least some of the tokens lack."""
         own = {axis.name for axis in tokens.spec.axes}
         return frozenset(axis.name for axis in self.axes if axis.name not in own or axis.name in tokens.partial)
 
     def partly_present(self, context: Window) -> tuple[tuple[str, ...], ...]:
-        """The axes that some visible tokens have and others lack, those together that the same streams lack."""
+        """The axes that some visible tokens have and others lack, grouped by the streams that lack them."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for axis in self.axes:
             if axis.of_kind.metric is None:
@@ -282,7 +287,7 @@ def _with_reach(axes: tuple[Axis, ...], reach_deg: float | None) -> tuple[Axis, 
 
 
 def _extent(tokens: Tokens, axis: str) -> str:
-    """Whether all, some or none of the tokens have an axis."""
+    """Whether `all`, `some` or `none` of the tokens have an axis."""
     if axis not in {own.name for own in tokens.spec.axes}:
         return "none"
     return "some" if axis in tokens.partial else "all"
@@ -316,9 +321,11 @@ def ranks(window: Window) -> Float[Tensor, "B N"]:
 
 
 def rank_of(tokens: Tokens) -> Float[Tensor, "B N"]:
-    """Position along the order axis; what has none comes before everything."""
+    """Position along the order axis; tokens without one come before all others."""
     order = tokens.order()
-    return tokens.values.new_full(tokens.observed.shape[:-1], -torch.inf) if order is None else order
+    if order is None:
+        return tokens.values.new_full(tokens.observed.shape[:-1], -torch.inf)
+    return order
 
 
 def visible_keys(
@@ -328,7 +335,7 @@ def visible_keys(
     *,
     is_encoder: bool,
 ) -> Bool[Tensor, "B #N M"] | None:
-    """Which keys each query sees; None: all."""
+    """The keys that each query sees; None: all keys."""
     visible = None if present is None else present[:, None, :]
     if of_query is None or of_key is None:
         return visible
@@ -340,10 +347,10 @@ def visible_keys(
 def question_losses(
     model: StateModel, predictions: Mapping[str, Prediction], question: Question
 ) -> dict[str, Float[Tensor, ""]]:
-    """For each asked stream the mean loss over what was observed of it, weighted by `Tokens.weight`.
+    """For each asked stream, the mean loss over its observed values, weighted by `Tokens.weight`.
 
-    Values count in units of `Prediction.spread`, so that hours ahead weigh as much as days, and codes in nats; a stream that has both has
-    the sum of both losses.
+    The loss of values is in units of `Prediction.spread`, so that short lead times weigh as much as long ones; that of codes is in nats. A
+    stream with both has the sum of both losses.
     """
     return {
         name: _stream_loss(model, predictions[name], asked, question.asks) for name, asked in question.queries.items()

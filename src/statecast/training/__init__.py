@@ -1,4 +1,4 @@
-"""Training: questions drawn from a record, a model fitted to them."""
+"""Training: questions are drawn from a record, and a model is fitted to them."""
 
 from statecast.training.checkpoints import RunStopped
 from statecast.training.fit import fit

@@ -1,4 +1,4 @@
-"""Which samples a process takes in each step, the same ones in all on any number of processes."""
+"""Which samples each process takes in each step. All processes together take the same samples, however many there are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from statecast.training.questions import QuestionDataset
 
 
 class BatchError(ValueError):
-    """A batch that can't be shared out evenly."""
+    """A batch can't be divided evenly among processes."""
 
 
 @dataclass(frozen=True)
 class SharedBatches(Sampler[list[int]]):
-    """Step i takes samples i · `batch_size` to (i + 1) · `batch_size` - 1, in `accumulate` parts of which each process takes its share.
+    """Step i takes samples i · `batch_size` to (i + 1) · `batch_size` - 1, in `accumulate` parts; each process takes a share of each part.
 
-    Its length is that of the whole training, also when it starts at `first_step`. Raises BatchError if the shares are not equal.
+    Its length is that of the whole training, even if it starts at `first_step`. Raises BatchError if the shares are not equal.
     """
 
     samples: int
@@ -31,13 +31,13 @@ class SharedBatches(Sampler[list[int]]):
     def __post_init__(self) -> None:
         if self.batch_size % (self.accumulate * self.processes):
             raise BatchError(
-                f"training.batch_size {self.batch_size} can't be shared evenly by {self.processes} processes in {self.accumulate} parts. "
-                f"Choose a multiple of {self.accumulate * self.processes}."
+                f"training.batch_size {self.batch_size} can't be divided evenly among {self.processes} processes in {self.accumulate} "
+                f"parts. Choose a multiple of {self.accumulate * self.processes}."
             )
 
     @property
     def share(self) -> int:
-        """Samples that a process takes at once."""
+        """Number of samples that a process takes at once."""
         return self.batch_size // (self.accumulate * self.processes)
 
     def __len__(self) -> int:
@@ -46,8 +46,9 @@ class SharedBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         for part in range(self.first_step * self.accumulate, len(self)):
             first = (part * self.processes + self.process) * self.share
-            if mine := list(range(first, min(first + self.share, self.samples))):
-                yield mine
+            own_samples = list(range(first, min(first + self.share, self.samples)))
+            if own_samples:
+                yield own_samples
 
 
 def make_loader(questions: QuestionDataset, batches: SharedBatches, options: TrainingOptions) -> DataLoader[Question]:

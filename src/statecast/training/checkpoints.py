@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, the last readable one, and what a run that is stopped leaves."""
+"""Checkpoints: atomic writing, the last readable checkpoint, and a checkpoint when a signal stops the run."""
 
 import math
 import os
@@ -23,25 +23,27 @@ STOPPING_SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
     signal.SIGUSR1,
-)  # USR1: what SLURM users ask for before the time limit
+)  # USR1: SLURM users often request it shortly before the time limit
 BEST_NAME = "best.ckpt"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that can't be written or read."""
+    """A checkpoint can't be written or read."""
 
 
 class RunStopped(InterruptedError):
-    """A signal stopped the training, after a checkpoint."""
+    """A signal stopped the training after a checkpoint was written."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 
     def __init__(self, signal_name: str, step: int) -> None:
-        super().__init__(f"{signal_name} stopped the training at step {step}, after a checkpoint. Go on with --resume.")
+        super().__init__(
+            f"{signal_name} stopped the training at step {step}, after a checkpoint. Resume it with --resume."
+        )
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint aside, then renames it: a name that ends in .ckpt is always a whole one."""
+    """Writes a checkpoint under a temporary name, then renames it: a file that ends in .ckpt is always complete."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
@@ -56,17 +58,17 @@ class AtomicCheckpoints(TorchCheckpointIO):
         except (
             OSError,
             RuntimeError,
-        ) as error:  # torch reports a disk that is full as a RuntimeError of its zip writer
+        ) as error:  # torch reports a full disk as a RuntimeError of its zip writer
             part.unlink(missing_ok=True)
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
             raise CheckpointError(
-                f"checkpoint {path.name} can't be written to {path.parent} ({reason}). Those before it are whole: "
-                "make room and go on with --resume."
+                f"checkpoint {path.name} can't be written to {path.parent} ({reason}). Earlier checkpoints are intact: "
+                "make room and resume with --resume."
             ) from error
 
 
 def checkpoint_callbacks(directory: Path, options: TrainingOptions, *, validated: bool) -> list[Callback]:
-    """A checkpoint each `checkpoint_every` steps, of which the last ones stay; the best by validation loss, if there is any."""
+    """A checkpoint every `checkpoint_every` steps, of which the last ones are kept; and the best by validation loss, if `validated`."""
     regular = ModelCheckpoint(
         directory,
         filename="step-{step:08.0f}",
@@ -88,7 +90,7 @@ def checkpoint_callbacks(directory: Path, options: TrainingOptions, *, validated
 
 
 def checkpoint_weights(path: Path) -> dict[str, Tensor]:
-    """The model's weights in a checkpoint."""
+    """The weights of the model in a checkpoint."""
     weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     return {name.removeprefix("model."): value for name, value in weights.items()}
 
@@ -99,20 +101,19 @@ def checkpoint_step(path: Path) -> int:
 
 
 def last_checkpoint(directory: Path, up_to: float = math.inf) -> Path | None:
-    """The latest checkpoint, of step `up_to` at most, that can be read, None if there is no checkpoint at all; warns of each that can't be.
+    """The latest readable checkpoint up to step `up_to`; None if there is no checkpoint. Warns of each unreadable one.
 
-    Raises CheckpointError if there are some but none can be read.
+    Raises CheckpointError if there are checkpoints but none can be read.
     """
-    paths = sorted(
-        (p for p in directory.glob("step-*.ckpt") if checkpoint_step(p) <= up_to), key=checkpoint_step, reverse=True
-    )
+    paths = [path for path in directory.glob("step-*.ckpt") if checkpoint_step(path) <= up_to]
+    paths.sort(key=checkpoint_step, reverse=True)
     for path in paths:
         try:
             torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"]
             return path
-        except Exception as error:  # noqa: BLE001  what a damaged pickle or archive raises has no common base
+        except Exception as error:  # noqa: BLE001  errors of damaged pickles and archives have no common base class
             warnings.warn(
-                f"checkpoint {path} can't be read ({type(error).__name__}); the one before is used.", stacklevel=2
+                f"checkpoint {path} can't be read ({type(error).__name__}); the previous one is used.", stacklevel=2
             )
     if paths:
         raise CheckpointError(f"none of the checkpoints in {directory} can be read. Start again with --overwrite.")
@@ -120,7 +121,7 @@ def last_checkpoint(directory: Path, up_to: float = math.inf) -> Path | None:
 
 
 class RandomStates(Callback):
-    """Global random states travel with the checkpoint. Nothing of ours draws from them; a model of others may."""
+    """Saves the global random states in checkpoints. statecast does not use them, but a domain of another package may."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_states"] = {
@@ -140,18 +141,18 @@ class RandomStates(Callback):
 
 
 def _plain(state: Any) -> tuple[Any, ...]:
-    """NumPy's state without an array of its own: a checkpoint is read without running code."""
+    """NumPy's state with its arrays as tensors, so that a checkpoint can be read without running code."""
     return tuple(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in state)
 
 
 class StopOnSignal(Callback):
-    """Ends the step in hand, writes a checkpoint and raises RunStopped when the process is told to stop."""
+    """On a stopping signal: finishes the current step, writes a checkpoint and raises RunStopped."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.received, self.before = directory, 0, dict[signal.Signals, Any]()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # before Lightning puts in handlers of its own, which must not stay after the training: they pass over SIGTERM
+        # saved before Lightning installs its own handlers, which ignore SIGTERM and must not remain after the training
         self.before = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -159,7 +160,7 @@ class StopOnSignal(Callback):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if number == self.received == signal.SIGINT:  # a second Ctrl-C: at once
+        if number == self.received == signal.SIGINT:  # a second Ctrl-C stops immediately
             raise KeyboardInterrupt
         self.received = number
 
@@ -169,7 +170,7 @@ class StopOnSignal(Callback):
         if trainer.fit_loop._should_accumulate():
             return
         received = self.received
-        if trainer.world_size > 1:  # all processes stop at the same step, whichever was told
+        if trainer.world_size > 1:  # all processes stop at the same step, whichever received the signal
             received = int(
                 trainer.strategy.reduce(torch.tensor(float(received), device=pl_module.device), reduce_op="max")
             )

@@ -1,4 +1,4 @@
-"""Fit a model to questions on Lightning's Trainer: resumable, on any number of processes."""
+"""Fit a model to questions with Lightning's Trainer: resumable, on any number of processes."""
 
 import copy
 import logging
@@ -29,13 +29,13 @@ from statecast.training.options import ONE_DEVICE, DeviceError, Devices, Trainin
 from statecast.training.progress import TrainingProgress
 from statecast.training.questions import QuestionDataset
 
-MESSAGES = (  # Lightning's advice about choices that we made on purpose
+MESSAGES = (  # Lightning's advice about deliberate choices
     ".*does not have many workers.*",
     ".*You defined a `validation_step` but have no `val_dataloader`.*",
     ".*No device id is provided via `init_process_group`.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-    ".*resuming from a checkpoint that ended before the epoch ended.*",  # SharedBatches starts where it ended
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # SharedBatches starts at that step
     ".*The dirpath has changed from.*",
 )
 
@@ -53,17 +53,17 @@ def fit(
     title: str = "training",
     progress: bool = True,
 ) -> float:
-    """Train `model` in place on `questions`, in their order; write `logs/` and `checkpoints/` into `out`. Returns the wall time in s.
+    """Train `model` in place on `questions`, in order; write `logs/` and `checkpoints/` into `out`. Returns the wall time in s.
 
-    shares  of the learning rate, for each parameter by name (see `adaptation.learning_rate_shares`)
-    resume  go on from the last readable checkpoint in `out`, if there is one: the result is that of a run that was not stopped
-    Raises LossError if the loss stops being finite or explodes, RunStopped after a signal, CheckpointError if a checkpoint can't be
-    written or none can be read, BatchError if the batch can't be shared evenly.
+    shares  fraction of the learning rate for each parameter, by name (see `adaptation.learning_rate_shares`)
+    resume  continue from the last readable checkpoint in `out`, if any: the result equals that of an uninterrupted run
+    Raises LossError if the loss is not finite or explodes, RunStopped after a signal, CheckpointError if a checkpoint can't be written or
+    none can be read, BatchError if the batch can't be divided evenly, DeviceError if an option does not work with sharding.
     """
     for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)  # their hints are not about this training
+        logging.getLogger(library).setLevel(logging.WARNING)  # their hints do not concern this training
     if options.ema and devices.shards:
-        raise DeviceError("training.ema can't average weights that --strategy fsdp has sharded. Leave one of them out.")
+        raise DeviceError("training.ema can't average weights that --strategy fsdp has sharded. Remove one of the two.")
     directory = out / "checkpoints"
     start = last_checkpoint(directory) if resume else None
     first_step = checkpoint_step(start) if start else 0
@@ -105,7 +105,7 @@ def fit(
         )
         trainer.fit(fitting, ckpt_path=start, weights_only=True)
     weights = fitting.weights
-    if start and first_step >= options.steps:  # killed after its last step: nothing was left to train
+    if start and first_step >= options.steps:  # killed after the last step: nothing is left to train
         weights = checkpoint_weights(start)
     if options.result == "best" and validation is not None:
         weights = checkpoint_weights(directory / BEST_NAME)

@@ -1,4 +1,4 @@
-"""What Lightning asks for: the steps of a training, its batches and its optimiser."""
+"""The LightningModule of a training: its steps, batches and optimiser."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,11 +20,11 @@ from statecast.training.questions import QuestionDataset
 
 
 class LossError(FloatingPointError):
-    """A loss that is no number, or has exploded."""
+    """The loss is not finite or has exploded."""
 
 
 class Fitting(LightningModule):
-    """A model and the questions that it is fitted to, from `first_step` on."""
+    """A model and the questions that it is fitted to, starting at `first_step`."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Fitting(LightningModule):
         self.model, self.questions, self.validation = model, questions, validation
         self.options, self.first_step = options, first_step
         self.answer = torch.compile(self._answer, dynamic=True) if options.compile else self._answer
-        self.weights: dict[str, Tensor] = {}  # at the end, whole on the first process
-        self.parts: list[Tensor] = []  # losses of the parts of the step in hand
+        self.weights: dict[str, Tensor] = {}  # filled at the end, with all weights on the first process
+        self.parts: list[Tensor] = []  # losses of the parts of the current step
         model.recomputes = options.activation_checkpointing
 
     def train_dataloader(self) -> DataLoader[Question]:
@@ -85,7 +85,7 @@ class Fitting(LightningModule):
         return self.model.answer(question)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Number the optimiser's parameters as the model orders them, which is what a sharded training reads."""
+        """Number the optimiser's parameters in the order of the model, as sharded training expects."""
         number = {id(parameter): n for n, parameter in enumerate(self.parameters())}
         grouped = [p for group in self.trainer.optimizers[0].param_groups for p in group["params"]]
         renamed = {n: number[id(parameter)] for n, parameter in enumerate(grouped)}
@@ -95,20 +95,20 @@ class Fitting(LightningModule):
         checkpoint["optimizer_states"] = [{"state": values, "param_groups": groups}]
 
     def on_train_end(self) -> None:
-        weights = self.trainer.strategy.lightning_module_state_dict()  # gathers what is sharded
+        weights = self.trainer.strategy.lightning_module_state_dict()  # gathers sharded weights
         self.weights = {name.removeprefix("model."): value for name, value in weights.items()}
 
     def _require_sound(self, losses: dict[str, Tensor]) -> None:
-        """Raises LossError with all that is needed to look into it: the stream, the step and its samples."""
+        """Raises LossError, naming the stream, the step and its samples, if a loss is not finite or too large."""
         for stream, loss in losses.items():
             value = loss.item()
-            if not abs(value) <= self.options.largest_loss:  # NaN compares as False
+            if not abs(value) <= self.options.largest_loss:  # also True for NaN
                 step = self.global_step
                 first = step * self.options.batch_size
                 last = first + self.options.batch_size - 1
                 raise LossError(
-                    f"the loss of stream {stream} is {value:g} at step {step}, samples {first} to {last}. Look at them with "
-                    f"`statecast samples RUN.unfinished --step {step}`; lower training.learning_rate if nothing is wrong with them."
+                    f"the loss of stream {stream} is {value:g} at step {step}, samples {first} to {last}. Inspect them with "
+                    f"`statecast samples RUN.unfinished --step {step}`; if they are correct, lower training.learning_rate."
                 )
 
     def configure_gradient_clipping(
@@ -127,10 +127,10 @@ class Fitting(LightningModule):
 
 
 class ShardedFitting(Fitting):
-    """With weights, gradients and the optimiser's state sharded over the processes, block by block (FSDP 2)."""
+    """A fitting with weights, gradients and the optimiser's state sharded over the processes, block by block (FSDP 2)."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lightning has numbered the optimiser's parameters already."""
+        """Does nothing: Lightning has already numbered the optimiser's parameters."""
 
     def configure_model(self) -> None:
         assert self.device_mesh is not None

@@ -1,4 +1,4 @@
-"""Energy and emissions of a training, by codecarbon, offline."""
+"""Energy and emissions of a training, estimated offline by codecarbon."""
 
 import contextlib
 import json
@@ -13,20 +13,21 @@ from codecarbon.input import DataSource
 
 from statecast.training.options import TrainingOptions, is_first_process
 
-SENSORS = ("RAPL", "Power Gadget", "powermetrics", "GPU")  # what codecarbon calls hardware that tells its own power
+SENSORS = ("RAPL", "Power Gadget", "powermetrics", "GPU")  # codecarbon's names for hardware with a power sensor
 FILE = "footprint.json"
+SUMMED = ("energy_kwh", "cpu_kwh", "gpu_kwh", "memory_kwh", "emissions_kg", "duration_s", "parts")
 
 
 class RegionError(ValueError):
-    """A country that the table of carbon intensities does not have."""
+    """A region is not in the table of carbon intensities."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Of one run: kWh and kg of CO2 equivalent, summed over its parts if it was resumed.
+    """Energy in kWh and emissions in kg of CO2 equivalent of one run, summed over its parts if it was resumed.
 
-    `measured` is False if any part of the machine has no power sensor: then codecarbon estimates from the processor's rated power and
-    load, and from the size of the memory, whose share it often overrates.
+    `measured` is False if any part of the machine has no power sensor. codecarbon then estimates power from the rated power and load of
+    the processor and from the size of the memory, whose share it often overestimates.
     """
 
     energy_kwh: float
@@ -42,19 +43,15 @@ class Footprint:
     parts: int = 1
 
     def __add__(self, other: "Footprint") -> "Footprint":
-        sums = {
-            key: getattr(self, key) + getattr(other, key)
-            for key in ("energy_kwh", "cpu_kwh", "gpu_kwh", "memory_kwh", "emissions_kg", "duration_s", "parts")
-        }
-        return Footprint(
-            **{**asdict(other), **sums, "measured": self.measured and other.measured, "hardware": other.hardware}
-        )
+        sums = {key: getattr(self, key) + getattr(other, key) for key in SUMMED}
+        is_measured = self.measured and other.measured
+        return Footprint(**{**asdict(other), **sums, "measured": is_measured, "hardware": other.hardware})
 
     def __str__(self) -> str:
-        how = "measured" if self.measured else "estimated: no power sensor for all of the machine"
+        how = "measured" if self.measured else "estimated: some parts of the machine have no power sensor"
         return (
             f"{self.energy_kwh:.3g} kWh, {self.emissions_kg:.3g} kg CO2e at {self.intensity_g_per_kwh:.0f} g/kWh ({self.region}); "
-            f"{how}; memory {self.memory_kwh / max(self.energy_kwh, 1e-12):.0%} of it; codecarbon on {', '.join(self.hardware)}"
+            f"{how}; of which memory {self.memory_kwh / max(self.energy_kwh, 1e-12):.0%}; codecarbon on {', '.join(self.hardware)}"
         )
 
     def save(self, directory: Path) -> None:
@@ -70,7 +67,7 @@ def load_footprint(directory: Path) -> Footprint | None:
 
 
 def carbon_intensities() -> Mapping[str, float]:
-    """g CO2e per kWh of each country by its ISO 3166 code of three letters, from codecarbon's table; `WORLD`: mean by generation."""
+    """g CO2e per kWh of each country, by three-letter ISO 3166 code, from codecarbon's table; `WORLD`: mean weighted by generation."""
     table = DataSource().get_global_energy_mix_data()
     known = {code: row for code, row in table.items() if row.get("carbon_intensity") is not None}
     total = sum(row["total_TWh"] for row in known.values())
@@ -79,10 +76,11 @@ def carbon_intensities() -> Mapping[str, float]:
 
 
 def region_code(region: str) -> str:
-    """WORLD, or the ISO code of three letters for one of two or three. Raises RegionError for one that the table does not have."""
+    """WORLD, or the three-letter ISO code of a two- or three-letter code. Raises RegionError if it is not in the table."""
     code, table = region.upper(), carbon_intensities()
     if len(code) == 2:
-        code = next((country.alpha_3 for country in pycountry.countries if country.alpha_2 == code), code)
+        three_letters = {country.alpha_2: country.alpha_3 for country in pycountry.countries}
+        code = three_letters.get(code, code)
     if code not in table:
         raise RegionError(
             f"region {region}: expected WORLD or an ISO code, such as {', '.join(sorted(table)[:3])}, DEU or FR."
@@ -91,16 +89,16 @@ def region_code(region: str) -> str:
 
 
 def carbon_intensity(region: str) -> float:
-    """g CO2e per kWh of a country or WORLD. Raises RegionError."""
+    """g CO2e per kWh of a country or WORLD. Raises RegionError if it is not in the table."""
     return carbon_intensities()[region_code(region)]
 
 
 @contextlib.contextmanager
 def footprint_of(out: Path, options: TrainingOptions) -> Iterator[Callable[[], None]]:
-    """Measures the block and adds it to `out / "footprint.json"`, also if it fails. Does nothing where the recipe says so.
+    """Measures the block and adds the result to `out / "footprint.json"`, even if the block fails. Does nothing if the recipe disables it.
 
-    Yields a function that writes what was used so far: called with each checkpoint, it leaves a process that is killed its part up to
-    there. Of several nodes the first one measures itself. Raises RegionError, before the block.
+    Yields a function that writes the footprint so far. It is called at each checkpoint, so that the footprint up to there survives if the
+    process is killed. With several nodes, only the first one is measured. Raises RegionError before the block starts.
     """
     if not options.footprint or not is_first_process():
         yield lambda: None
@@ -108,7 +106,7 @@ def footprint_of(out: Path, options: TrainingOptions) -> Iterator[Callable[[], N
     region, intensity = region_code(options.region), carbon_intensity(options.region)
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # it reports before it reads `log_level`
     tracker = OfflineEmissionsTracker(
-        country_iso_code="USA" if region == "WORLD" else region,  # asked for, though the next line decides
+        country_iso_code="USA" if region == "WORLD" else region,  # required, although the next line overrides it
         force_carbon_intensity_g_co2e_kwh=intensity,
         output_methods=[],
         log_level="critical",

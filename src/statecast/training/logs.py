@@ -1,4 +1,4 @@
-"""Where losses are written. A run that goes on continues its logs from its last checkpoint."""
+"""Loggers of the losses. A resumed run continues its logs from its last checkpoint."""
 
 import csv
 import os
@@ -11,14 +11,14 @@ from statecast.training.options import TrainingOptions, is_first_process
 
 
 class LoggerError(ValueError):
-    """A logger whose package is not installed."""
+    """The package of a logger is not installed."""
 
 
 def make_loggers(options: TrainingOptions, out: Path, first_step: int) -> list[Logger]:
-    """The loggers of the recipe, under `out / "logs"`. Raises LoggerError if the package of one is missing.
+    """The loggers of the recipe, under `out / "logs"`. Raises LoggerError if the package of a logger is missing.
 
-    MLflow and Weights & Biases write to local folders; their own environment variables (MLFLOW_TRACKING_URI, WANDB_MODE=online) and
-    commands (`wandb sync`) take a run to a server.
+    MLflow and Weights & Biases write to local folders. Their own environment variables (MLFLOW_TRACKING_URI, WANDB_MODE=online) and
+    commands (`wandb sync`) send a run to a server.
     """
     logs = out / "logs"
     run = out.name.removesuffix(".unfinished")
@@ -36,7 +36,7 @@ def make_loggers(options: TrainingOptions, out: Path, first_step: int) -> list[L
             loggers.append(make[name]())
         except ModuleNotFoundError:
             raise LoggerError(
-                f"training.loggers: {name} is not installed. Install it with `pip install 'statecast[{name}]'`, or leave it out."
+                f"training.loggers: {name} is not installed. Install it with `pip install 'statecast[{name}]'`, or remove it."
             ) from None
     return loggers
 
@@ -47,7 +47,7 @@ def _mlflow_uri(logs: Path) -> str:
 
 
 def _csv_from(logs: Path, first_step: int) -> CSVLogger:
-    """The CSV logger with the rows that an earlier part of the run wrote before `first_step`."""
+    """The CSV logger, with the rows before `first_step` from an earlier part of the run."""
     logger = CSVLogger(logs, name="csv", version="")
     if is_first_process():
         kept = read_metrics(logs.parent, before_step=first_step)
@@ -60,9 +60,13 @@ def _csv_from(logs: Path, first_step: int) -> CSVLogger:
 
 
 def read_metrics(run: Path, before_step: float = float("inf")) -> list[dict[str, float]]:
-    """The rows of a run's `logs/csv/metrics.csv`, without their empty cells; none if there is no such file."""
+    """The rows of a run's `logs/csv/metrics.csv`, without empty cells; an empty list if there is no such file."""
     path = run / "logs" / "csv" / "metrics.csv"
     if not path.is_file():
         return []
-    rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(path.read_text().splitlines())]
-    return [row for row in rows if row["step"] < before_step]
+    rows = []
+    for cells in csv.DictReader(path.read_text().splitlines()):
+        row = {name: float(cell) for name, cell in cells.items() if cell}
+        if row["step"] < before_step:
+            rows.append(row)
+    return rows

@@ -1,4 +1,4 @@
-"""AdamW some of whose matrices take orthogonal steps. Axes: L matrices of one shape, I and O sizes of a matrix, I ≤ O."""
+"""AdamW with orthogonal steps for some matrices. Axes: L matrices of one shape, I and O sizes of a matrix, I ≤ O."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate
 from torch.optim import AdamW
 
-COEFFICIENTS = (  # of five quintic iterations: singular values from 0.003 on end near 1; Cesista, Jiacheng & Jordan 2025
+COEFFICIENTS = (  # of five quintic iterations: singular values above 0.003 end near 1; Cesista, Jiacheng & Jordan 2025
     (4.0848, -6.8946, 2.9270),
     (3.9505, -6.3029, 2.6377),
     (3.7418, -5.5913, 2.3037),
@@ -19,19 +19,21 @@ COEFFICIENTS = (  # of five quintic iterations: singular values from 0.003 on en
     (2.8366, -3.0525, 1.2012),
 )
 MOMENTUM = 0.95
-STACKED_VALUES = 2**26  # whole matrices of so many values are stepped at once: the iterations hold six times that
-SIZE = 0.2  # root mean square of the entries of an AdamW step in units of its rate, Liu et al. 2025
+STACKED_VALUES = 2**26  # total size of the matrices that are updated at once: the iterations need six times that memory
+SIZE = 0.2  # root mean square of the entries of an AdamW step, in units of its learning rate; Liu et al. 2025
 
 
 class Muon(AdamW):
-    """Muon for the matrices of the groups that say `orthogonal: True`, AdamW for the rest; a kernel of a convolution is a matrix.
+    """Muon for the matrices of the groups with `orthogonal: True`, AdamW for the rest; the kernel of a convolution counts as a matrix.
 
         m ← β m + (1 - β) g,        step = 0.2 sqrt(max(I, O)) UVᵀ   with   U S Vᵀ = β m + (1 - β) g
 
     Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", scaled as in Liu et al. 2025, "Muon is scalable for
-    LLM training", so that a step is as large as one of AdamW at the same rate. UVᵀ comes from Newton-Schulz iterations.
-    torch.optim.Muon is the same rule; it iterates in bfloat16, which many CPUs emulate, and matrix by matrix. Unlike there, a matrix whose
-    gradient is 0 stays as it is: UVᵀ is as large for what is left of old gradients, where a step asks nothing of a stream.
+    LLM training", so that a step is as large as one of AdamW at the same learning rate. UVᵀ comes from Newton-Schulz iterations.
+
+    torch.optim.Muon uses the same rule, but iterates matrix by matrix and in bfloat16, which many CPUs emulate. Unlike there, a matrix
+    whose gradient is 0, for example because a step does not ask for its stream, does not change: the UVᵀ of what remains of old gradients
+    would be as large as any other.
     """
 
     @torch.no_grad()
@@ -45,7 +47,7 @@ class Muon(AdamW):
         return loss
 
     def _orthogonal_step(self, group: dict[str, Any]) -> None:
-        """Of all matrices of a group; AdamW passes over what has no gradient any more."""
+        """Updates all matrices of a group and removes their gradients, so that AdamW skips them."""
         alike: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
         for parameter in group["params"]:
             if parameter.grad is not None:
@@ -56,12 +58,16 @@ class Muon(AdamW):
                 self._step_alike(parameters[first : first + at_once], SIZE * max(shape) ** 0.5, group)
 
     def _step_alike(self, parameters: list[nn.Parameter], size: float, group: dict[str, Any]) -> None:
-        """Of some matrices of one shape, which are stacked."""
-        told = [_whole(torch.linalg.vector_norm(p.grad)) > 0 for p in parameters]  # before the gradients are smoothed
-        directions = orthogonalised(torch.stack([_lying(_whole(self._momentum(p))) for p in parameters]))
-        for parameter, is_told, direction in zip(parameters, told, directions, strict=True):
-            parameter.mul_(1 - group["lr"] * group["weight_decay"] * is_told)
-            step = is_told * (direction if _lies(parameter) else direction.T).reshape(parameter.shape)
+        """Updates stacked matrices of one shape."""
+        have_gradient = []
+        momenta = []
+        for parameter in parameters:
+            have_gradient.append(_whole(torch.linalg.vector_norm(parameter.grad)) > 0)  # before gradients are smoothed
+            momenta.append(_lying(_whole(self._momentum(parameter))))
+        directions = orthogonalised(torch.stack(momenta))
+        for parameter, has_gradient, direction in zip(parameters, have_gradient, directions, strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"] * has_gradient)
+            step = has_gradient * (direction if _lies(parameter) else direction.T).reshape(parameter.shape)
             parameter.add_(_shared_like(step.to(parameter.dtype), parameter), alpha=-group["lr"] * size)
             parameter.grad = None
 
@@ -71,7 +77,7 @@ class Muon(AdamW):
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter.grad)
-            state["step"] = torch.zeros(())  # AdamW expects one when it loads its state
+            state["step"] = torch.zeros(())  # AdamW expects this entry when it loads its state
         state["step"] += 1
         state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
         return parameter.grad.lerp(state["momentum"], MOMENTUM)
@@ -80,9 +86,9 @@ class Muon(AdamW):
 def orthogonalised(matrices: Float[Tensor, "L I O"]) -> Float[Tensor, "L I O"]:
     """Each matrix with its singular values moved to about 1; 0 stays 0.
 
-    An iteration X ← p(G) X, with p(G) = a + b G + c G² and G = X Xᵀ, makes p(G) G p(G) of G: so I × I matrices are iterated, and the
-    product of several p(G) is applied to the matrix once. G holds the squares of singular values and gathers errors, so it is in float32
-    at least and made anew halfway.
+    An iteration X ← p(G) X, with p(G) = a + b G + c G² and G = X Xᵀ, turns G into p(G) G p(G). Only I × I matrices are therefore iterated,
+    and the product of several p(G) is applied to the matrix once. G contains squared singular values and accumulates errors, so it is at
+    least float32 and is recomputed halfway.
     """
     x = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
@@ -99,13 +105,13 @@ def orthogonalised(matrices: Float[Tensor, "L I O"]) -> Float[Tensor, "L I O"]:
 
 def _polynomial(gram: Float[Tensor, "L I I"], a: float, b: float, c: float) -> Float[Tensor, "L I I"]:
     """a + b G + c G²."""
-    found = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-    found.diagonal(dim1=-2, dim2=-1).add_(a)
-    return found
+    polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+    return polynomial
 
 
 def _shape(parameter: Tensor) -> tuple[int, int]:
-    """Of the matrix: outputs, and inputs times what else there is."""
+    """Shape of the parameter as a matrix: outputs, and the product of all other sizes."""
     return parameter.shape[0], parameter.numel() // parameter.shape[0]
 
 
@@ -120,12 +126,12 @@ def _lying(tensor: Tensor) -> Tensor:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that is sharded over processes."""
+    """The full tensor, if it is sharded over processes."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _shared_like(whole: Tensor, parameter: Tensor) -> Tensor:
-    """This process' part of a tensor that all processes have, if the parameter is sharded."""
+    """If the parameter is sharded, this process's part of a tensor that all processes have."""
     if not isinstance(parameter, DTensor):
         return whole
     mesh = parameter.device_mesh

@@ -1,4 +1,4 @@
-"""How a model is trained."""
+"""Options of training."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,66 +8,74 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class TrainingOptions(BaseModel):
-    """Muon or AdamW with warm-up and cosine decay, on Lightning's Trainer."""
+    """Muon or AdamW with warm-up and cosine decay, run by Lightning's Trainer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(1000, ge=1, description="optimiser steps")
-    batch_size: int = Field(2, ge=1, description="samples a step, over all processes")
-    accumulate: int = Field(1, ge=1, description="parts that the samples of a step are taken in, one after the other")
+    batch_size: int = Field(2, ge=1, description="samples per step, over all processes")
+    accumulate: int = Field(
+        1, ge=1, description="number of parts into which the samples of a step are divided (gradient accumulation)"
+    )
     optimiser: Literal["muon", "adamw"] = Field(
         "muon",
         description="muon: orthogonal steps for the matrices of linear maps (Jordan et al. 2024), AdamW for the rest",
     )
-    learning_rate: float = Field(3.5e-3, gt=0, description="at the end of the warm-up")
+    learning_rate: float = Field(3.5e-3, gt=0, description="learning rate at the end of the warm-up")
     warm_up: float = Field(
-        0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises from zero"
+        0.05, ge=0, lt=1, description="fraction of the steps during which the learning rate rises from zero"
     )
     final_learning_rate: float = Field(
-        0.02, ge=0, le=1, description="share of the learning rate that the cosine ends at"
+        0.02, ge=0, le=1, description="final learning rate of the cosine, as a fraction of `learning_rate`"
     )
     weight_decay: float = Field(
-        0.05, ge=0, description="on matrices only: not on biases, norms, embeddings and the geometry of attention"
+        0.05,
+        ge=0,
+        description="weight decay of matrices; biases, norms, embeddings and the geometry of attention do not decay",
     )
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    largest_loss: float = Field(
-        1000.0, gt=0, description="a loss above it stops the run as exploded; climatology has one below 1"
-    )
+    largest_loss: float = Field(1000.0, gt=0, description="a larger loss stops the run; climatology has a loss below 1")
     ema: float | None = Field(
-        None, gt=0, lt=1, description="decay of an exponential moving average of the weights, which is then the result"
+        None,
+        gt=0,
+        lt=1,
+        description="decay of an exponential moving average of the weights, which becomes the result; none: no average",
     )
     validate_every: int = Field(200, ge=1, description="steps between validations")
-    validation_samples: int = Field(32, ge=1, description="questions of each validation, always the same ones")
+    validation_samples: int = Field(32, ge=1, description="questions per validation, the same ones each time")
     checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="checkpoints that stay, beside the best by validation loss")
+    keep_checkpoints: int = Field(2, ge=1, description="checkpoints to keep, besides the best by validation loss")
     result: Literal["last", "best"] = Field(
-        "last", description="the weights that the run ends with, or those with the best validation loss"
+        "last", description="last: the final weights; best: the weights with the lowest validation loss"
     )
-    workers: int = Field(0, ge=0, description="processes that read data; 0: in the training process")
+    workers: int = Field(0, ge=0, description="processes that read data; 0: the training process reads them")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        "32-true", description="Lightning's name of the arithmetic"
+        "32-true", description="arithmetic, by Lightning's name"
     )
     activation_checkpointing: bool = Field(
-        False, description="compute the inside of the blocks again on the way back: less memory, a third more time"
+        False,
+        description="recompute activations inside blocks in the backward pass: less memory, a third more time",
     )
-    compile: bool = Field(False, description="torch.compile the model; needs a C++ compiler on a CPU")
-    footprint: bool = Field(True, description="estimate energy and emissions by codecarbon, into RUN/footprint.json")
+    compile: bool = Field(False, description="compile the model with torch.compile; on a CPU this needs a C++ compiler")
+    footprint: bool = Field(
+        True, description="estimate energy and emissions with codecarbon, and write RUN/footprint.json"
+    )
     region: str = Field(
         "WORLD",
-        description="where the electricity comes from: an ISO code of two or three letters, or WORLD for the mean",
+        description="origin of the electricity: a two- or three-letter ISO code, or WORLD for the mean",
     )
     loggers: tuple[Literal["csv", "tensorboard", "mlflow", "wandb"], ...] = Field(
-        ("csv", "tensorboard"), description="where losses are written, under RUN/logs"
+        ("csv", "tensorboard"), description="formats of the logs of losses, under RUN/logs"
     )
 
 
 class DeviceError(ValueError):
-    """Devices that can't do what is asked of them."""
+    """An option is not available on these devices."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What a training runs on. `fsdp` shards weights, gradients and the optimiser's state over the processes."""
+    """The devices of a training. `fsdp` shards weights, gradients and the optimiser's state over the processes."""
 
     devices: int = 1
     nodes: int = 1
@@ -86,5 +94,5 @@ ONE_DEVICE = Devices()
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one of its training that writes."""
+    """Whether this is the first process of a training, which writes all outputs."""
     return getattr(rank_zero_only, "rank", 0) == 0

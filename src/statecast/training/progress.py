@@ -14,9 +14,10 @@ from statecast.training.throughput import peak_flops, question_flops
 
 
 class TrainingProgress(Callback):
-    """A bar with the step, the loss, the samples a second, the share of the device's peak that they use, and the time left.
+    """A bar with the step, the loss, the samples per second, the utilisation of the device's peak, and the time left.
 
-    The share counts matrix products (`throughput`); on a CPU the peak is that of a large one, measured as the training begins.
+    The utilisation counts matrix products (see `throughput`). On a CPU the peak is that of a large matrix product, measured at the start of
+    the training.
     """
 
     def __init__(self, title: str, model: StateModel, options: TrainingOptions, first_step: int, blocks: int) -> None:
@@ -46,9 +47,7 @@ class TrainingProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Question, batch_idx: int
     ) -> None:
         seconds = max(1e-9, time.monotonic() - self.began)
-        self.flops += question_flops(
-            self.model, batch, self.rollout_blocks
-        )  # of this process, whose peak it is held against
+        self.flops += question_flops(self.model, batch, self.rollout_blocks)  # of this process, as is the peak
         rate = self.options.batch_size * (trainer.global_step - self.first_step) / seconds
         state = f"loss {outputs['loss'].item():.3f}  {rate:.1f} samples/s"
         if self.peak:

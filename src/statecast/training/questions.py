@@ -12,10 +12,10 @@ from statecast.tasks import TaskOptions
 
 @dataclass(frozen=True)
 class QuestionDataset(Dataset[Question]):
-    """Sample i of a training of `samples` samples: a window and a question about it that depend on (seed, i) alone.
+    """The `samples` samples of a training. Sample i is a question about a window; both depend only on (seed, i).
 
-    What must agree within a batch, such as the hidden share, is drawn from (seed, i // batch_size), where `batch_size`
-    is the global one: the order is the same on any number of processes.
+    Properties that must agree within a batch, such as the hidden fraction, are drawn from (seed, i // batch_size), where `batch_size` is
+    the global batch size: the samples are the same on any number of processes.
     """
 
     source: Source
@@ -38,7 +38,7 @@ class QuestionDataset(Dataset[Question]):
         return self.task(window, sample, step)
 
     def describe(self, index: int) -> str:
-        """Where the window of a sample lies, in words."""
+        """Where in the record the window of a sample lies, as text."""
         return self.source.describe(self._generator(index))
 
     def _generator(self, index: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""How much of a device's arithmetic a training uses."""
+"""Operations per second of a training, and the peak of its device."""
 
 import time
 
@@ -13,7 +13,7 @@ DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": to
 
 
 def question_flops(model: StateModel, question: Question, blocks: int = 1) -> int:
-    """Operations of a step on all samples of a question, answered in so many blocks; see `models.operations.sample_flops`."""
+    """Operations of a step on all samples of a question, answered in `blocks` blocks; see `models.operations.sample_flops`."""
     shown = token_counts(question.context)
     asked = {name: count // blocks for name, count in token_counts(question.queries).items()}
     samples = len(next(iter(question.queries.values())).values)
@@ -21,7 +21,7 @@ def question_flops(model: StateModel, question: Question, blocks: int = 1) -> in
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """FLOP/s that a device can do: of its data sheet for a GPU that Lightning knows, measured on a CPU, None for others."""
+    """Peak FLOP/s of a device: from the data sheet for a GPU known to Lightning, measured on a CPU, None for other devices."""
     if device.type == "cpu":
         return matmul_peak(seconds=0.3, size=1024)
     known = get_available_flops(device, DTYPES[precision])
@@ -29,7 +29,7 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
 
 
 def matmul_peak(seconds: float, size: int) -> float:
-    """FLOP/s of the best of several f32 matrix products on the CPU, on as many threads as torch has."""
+    """FLOP/s of the fastest of several float32 matrix products on the CPU, with all of torch's threads."""
     a, b = torch.ones(size, size), torch.ones(size, size)
     best, began = float("inf"), time.perf_counter()
     while time.perf_counter() - began < seconds:
