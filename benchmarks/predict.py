@@ -24,7 +24,7 @@ from statecast.fields.inference.members import draw_member
 from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.inference.rollout import APART_H, rolled_out
 from statecast.fields.sources import Record
-from statecast.fields.tokenizers import read_window
+from statecast.fields.tokenizers import located, read_window, sources_of
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
 
@@ -54,7 +54,7 @@ def ask(
     ((name, codec),) = trained.codecs.items()
     task, depth = trained.recipe.task, slab_depth(trained)
     place = whole_domain(record.grid, first, task.window_slabs * depth)
-    question = task.complete(read_window(trained.codecs, {name: record}, {name: place}))
+    question = task.complete(read_window(located(sources_of(trained.codecs, {name: record}), {name: place})))
     values = codec.from_anomalies(history)
     context = {name: replace(question.context[name], values=values.nan_to_num(), observed=values.isfinite())}
     heads = answer(trained, replace(question, context=context))[name]

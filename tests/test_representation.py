@@ -124,8 +124,8 @@ def test_the_period_is_in_the_words_of_the_domain(labelled):
     [
         ({"layer": 3}, r"layer is 3, expected 0 \(the embedding\) to 2, or -1"),
         ({"layer": -4}, "layer is -4"),
-        ({"streams": ("state",)}, "stream state: the model has none of that name. Streams: states, label"),
-        ({"period": ("7", "6")}, "the period holds no window. Name a longer one"),
+        ({"streams": ("state",)}, "stream state: the model has no such stream. Streams: states, label"),
+        ({"period": ("7", "6")}, "the period contains no window. Give a longer one"),
     ],
 )
 def test_what_is_not_there_is_refused_in_one_line(labelled, options, message):

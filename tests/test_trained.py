@@ -114,7 +114,7 @@ def without_a_weight(path) -> None:
     save_file(weights, path)
 
 
-DAMAGED = r"is damaged or of another version \(.*{}.*\)\. Copy it again or train it anew\."
+DAMAGED = r"is damaged or of another version \(.*{}.*\)\. Copy it again or train a new model\."
 NO_FACTS = r"model\.json can't be read \({}\)\. Copy it again\."
 
 
@@ -130,11 +130,11 @@ NO_FACTS = r"model\.json can't be read \({}\)\. Copy it again\."
         (
             "model.json",
             other_format,
-            r"was written in format 99, this version of statecast reads format 5\. Train it again with this version",
+            r"was written in format 99, but this version of statecast reads format 5\. Train it again with this version",
         ),
         ("model.json", wider, DAMAGED.format("size mismatch")),
         ("recipe.yaml", lambda p: p.write_text("a: [1"), DAMAGED.format("")),
-        ("recipe.yaml", lambda p: p.write_text(""), DAMAGED.format("holds no recipe")),
+        ("recipe.yaml", lambda p: p.write_text(""), DAMAGED.format("is not a recipe")),
         ("streams/air.nc", lambda p: p.unlink(), DAMAGED.format(r"air\.nc")),
         ("streams/air.nc", lambda p: p.write_bytes(b"nothing"), DAMAGED.format("")),
     ],

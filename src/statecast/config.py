@@ -229,7 +229,8 @@ def _unknown_key(path: list[str], where: str, recipe: type[Recipe]) -> str:
         elif path[0] == "streams":
             kinds = stream_kinds(recipe)
             options = get_args(recipe.model_fields["streams"].annotation)[1]
-            section, of = (kinds[path[2]] if kinds else options), "a stream"
+            section = kinds[path[2]] if kinds else options
+            name = "a stream"
         else:
             name = part
     options = sorted(field.alias or option for option, field in section.model_fields.items())

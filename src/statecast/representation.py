@@ -89,7 +89,7 @@ def _of_cases(
     pool: Pool,
     report_progress: Callable[[float], None],
 ) -> dict[str, list[Float[np.ndarray, "*N W"]]]:
-    found: dict[str, list[np.ndarray]] = {name: [] for name in streams}
+    of_streams: dict[str, list[np.ndarray]] = {name: [] for name in streams}
     for number in range(len(cases)):
         whole = cases[number]
         window = {name: whole[name] for name in streams}

@@ -114,7 +114,10 @@ def test_a_run_that_was_stopped_is_not_touched_without_a_word_and_not_resumed_by
     shutil.copytree(runs.pretrained, unfinished)
     (unfinished / "model").rename(unfinished / "start")
     code, message = statecast("pretrain", "recipe.yaml", "--out", "run")
-    assert code == 2 and "run.unfinished holds a run that was stopped. Pass --resume" in message
+    assert (
+        code == 2
+        and "run.unfinished contains an interrupted run, but neither --resume nor --overwrite was given" in message
+    )
     code, message = statecast("pretrain", "recipe.yaml", "training.learning_rate=0.5", "--out", "run", "--resume")
     assert code == 2 and "another recipe: training.learning_rate (0.0035 before, 0.5 now)" in message
     assert (unfinished / "start").is_dir() and not (tmp_path / "run").exists()

@@ -27,8 +27,8 @@ def test_a_model_goes_on_and_tells_its_skill_before_and_after(runs, scores_of, t
     np.testing.assert_array_equal(
         result.trained.codecs["fields"].climatology.mean, base.codecs["fields"].climatology.mean
     )
-    data = result.trained.recipe["data"]
-    for period, days in {"old": base.recipe["data"]["validate"], "new": data["validate"]}.items():
+    data = result.trained.recipe.data
+    for period, days in {"old": base.recipe.data.validate_on, "new": data.validate_on}.items():
         told = scores_of(json.loads((tmp_path / "run" / "update" / period / "scores.json").read_text()))
         asked = (runs.store, days, tmp_path / period)
         for name, evaluated in {"before": base, "model": result.trained}.items():
@@ -72,7 +72,7 @@ def test_windows_are_replayed_as_often_as_is_asked_and_never_cross_from_old_to_n
     period = {"train": ["2000-02-06", "2000-02-20"], "replay": ["2000-01-01", "2000-01-31"], "replayed": share}
     recipe = read_recipe(runs.recipe | {"data": {"store": runs.store, **period}})
     source = open_training(recipe, {})
-    times = source.records["fields"].dataset.indexes["time"]
+    times = source.streams["fields"].record.dataset.indexes["time"]
     starts = np.array([source.place(np.random.default_rng([0, 0, i])).start for i in range(2000)])
     is_old = times[starts] < np.datetime64("2000-02-01")
     assert is_old.mean() == pytest.approx(share, abs=0.04)

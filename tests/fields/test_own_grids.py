@@ -193,7 +193,7 @@ def test_samples_and_windows_of_all_streams_lie_at_the_same_time_and_place(runs,
         recipe_of(runs, fine_store, window={"extent": [4, 4]}), inherit=statecast.load(runs.pretrained).recipe
     )
     source = open_training(recipe, {})
-    times = [source.records[name].dataset.indexes["time"] for name in ("fields", "fine")]
+    times = [source.streams[name].record.dataset.indexes["time"] for name in ("fields", "fine")]
     assert times[0].equals(times[1])
     questions = QuestionDataset(source, recipe.task, 0, 2, 20)
     for index in range(20):

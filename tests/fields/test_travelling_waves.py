@@ -40,7 +40,7 @@ def rmse_of(runs, tmp_path):
         found = statecast.evaluate(
             trained, store, runs.held_out, tmp_path / "s", overwrite=True, every_h=24, progress=False
         )
-        assert all(np.array_equal(v.lead_time_h, LEADS_H) for v in found.verifications)
+        assert all(np.array_equal(v.labels("lead_time_h"), LEADS_H) for v in found.verifications)
         return {v.forecast: v.value("rmse") for v in found.verifications}
 
     return evaluate
@@ -74,9 +74,9 @@ def shuffled(model: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.mark.parametrize("weights", ["untrained", "shuffled"])
 def test_other_weights_are_hardly_better_than_persistence_and_climatology(travelling, rmse_of, weights):
-    untrained = build(travelling.model.options, travelling.tokenizers, seed=1).eval()
+    untrained = build(travelling.model.options, travelling.codecs, seed=1).eval()
     model = untrained if weights == "untrained" else shuffled(travelling.model)
-    rmse = rmse_of(TrainedModel(model, travelling.tokenizers, travelling.recipe))
+    rmse = rmse_of(TrainedModel(model, travelling.codecs, travelling.recipe))
     assert (rmse["model"] > 0.8 * better_baseline(rmse)).all(), rmse
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from statecast.evaluation import Verification, ensemble_scores, write_scores
 from statecast.fields.evaluation import verify_forecast
 from statecast.fields.evaluation.labels import channel_axis, lead_time_axis
-from statecast.fields.evaluation.verification import every
+from statecast.fields.evaluation.verification import DECORRELATION_H, every
 from statecast.fields.sources import Record
 from statecast.fields.streams import Channel, Stream
 from statecast.fields.tokenizers import FieldTokenizer
@@ -76,7 +76,7 @@ def scored(values) -> Verification:
     statistics = dict.fromkeys(("squared_error", "absolute_error", "error", "crps", "acc", "variance"), squared)
     starts = 24.0 * np.arange(len(values))
     axes = (lead_time_axis((6.0,)), channel_axis((Channel("t", None),), ("K",)))
-    return Verification("model", "forecast", axes, statistics, starts, scores=ensemble_scores)
+    return Verification("model", "forecast", axes, statistics, starts, DECORRELATION_H, scores=ensemble_scores)
 
 
 def width(squared) -> float:

@@ -14,7 +14,7 @@ from statecast.fields.inference.rollout import APART_H, rolled_out
 from statecast.fields.inference.tiles import blend, weighted
 from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Grid, Record
-from statecast.fields.tokenizers import Place, read_window
+from statecast.fields.tokenizers import Place, located, read_window, sources_of
 from statecast.fields.tokenizers.windows import whole_domain
 
 BLOCKS, MEMBERS, INIT = 3, 3, "2001-02-05T06"
@@ -60,7 +60,7 @@ def block_of_a_member(trained, records, known, first: int, member: int) -> dict[
     )
     parts = {name: [] for name in records}
     for places in neighbourhoods:
-        question = task.complete(read_window(trained.codecs, records, places))
+        question = task.complete(read_window(located(sources_of(trained.codecs, records), places)))
         context = {}
         for name, tokens in question.context.items():
             here = known[name][first:, :, places[name].rows][..., places[name].columns]
@@ -69,7 +69,9 @@ def block_of_a_member(trained, records, known, first: int, member: int) -> dict[
         for name, heads in answer(trained, replace(question, context=context)).items():
             place, record, codec = places[name], records[name], trained.codecs[name]
             ahead = Place(first + history, place.steps - history, place.rows, place.columns)
-            fields = np.where(np.isfinite(codec.usual(record, ahead)), codec.to_anomalies(heads, ahead), np.nan)
+            fields = np.where(
+                np.isfinite(codec.climatology_at(record, ahead)), codec.to_anomalies(heads, ahead), np.nan
+            )
             hours = record.hours[first + history : first + place.steps] + APART_H * first
             grid = Grid(record.grid.lat[place.rows], record.grid.lon[place.columns])
             parts[name].append(draw_member(fields, member, grid, hours))
