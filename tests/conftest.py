@@ -219,6 +219,12 @@ def weather(days: int = 55) -> xr.Dataset:
     )
 
 
+@pytest.fixture
+def make_weather() -> MakeStore:
+    """Travelling waves over so many days, see `weather`."""
+    return weather
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
