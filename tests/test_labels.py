@@ -70,12 +70,12 @@ def test_a_class_that_training_did_not_know_is_refused():
 @pytest.mark.parametrize("values", [["a", "a", None], [1.0, 1.0]])
 @pytest.mark.parametrize("is_class", [True, False])
 def test_labels_that_are_all_alike_are_refused(values, is_class):
-    with pytest.raises(LabelError, match=r"has the label (a|1) alone, expected two different ones"):
+    with pytest.raises(LabelError, match=r"has the single label (a|1), expected at least two different labels"):
         LabelCodec.fit(STREAM, values, is_class=is_class)
 
 
 def test_a_split_without_labels_is_refused():
-    with pytest.raises(LabelError, match="has the label of no sample alone"):
+    with pytest.raises(LabelError, match="the training split has no label"):
         classes([None, math.nan])
 
 

@@ -8,7 +8,7 @@ from statecast.outputs import OutputError, new_output
 def test_an_output_that_exists_is_kept_unless_told(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("x")
-    with pytest.raises(OutputError, match="exists already"), new_output(tmp_path / "out"):
+    with pytest.raises(OutputError, match="already exists"), new_output(tmp_path / "out"):
         raise AssertionError
     with pytest.raises(RuntimeError), new_output(tmp_path / "out", overwrite=True) as path:
         path.mkdir()

@@ -72,7 +72,7 @@ def test_a_new_stream_is_added_and_named(runs, tmp_path):
 def test_other_sizes_than_the_models_are_refused(runs, tmp_path):
     with pytest.raises(RecipeError, match=r"model\.width differs"):
         statecast.finetune(runs.tuning, runs.pretrained, tmp_path / "run", overrides=["model.width=64"], progress=False)
-    with pytest.raises(ModelError, match="is no model directory"):
+    with pytest.raises(ModelError, match="is not a model directory"):
         statecast.finetune(runs.tuning, tmp_path, tmp_path / "run", progress=False)
 
 

@@ -243,7 +243,7 @@ def test_a_record_of_which_no_window_has_a_label_is_refused(runs, labels, tmp_pa
 
 def test_labels_beyond_the_training_period_are_not_learned(runs, labels, tmp_path):
     path = few(labels, tmp_path / "few.csv", {5: "trough", 4 * 40: "ridge"})
-    with pytest.raises(LabelError, match="the training split has the label trough alone"):
+    with pytest.raises(LabelError, match="the training split has the single label trough"):
         sc.finetune(tuning(runs, path, "class"), runs.pretrained, tmp_path / "run", progress=False)
 
 

@@ -133,7 +133,9 @@ def test_an_axis_that_all_keys_lack_has_no_part_in_it(attention):
 def test_streams_that_lack_axes_in_more_ways_than_the_heads_have_room_for_are_refused():
     attention, partly = seeded(SKY), (("place",), ("time",))  # 8 values a head, of which the metrics take 7
     at = Geometry.of(random_coords(7, seed=2), SKY, partly=partly)
-    with pytest.raises(ValueError, match=r"the heads have 8 values for the geometry, these tokens need 9.*same axes"):
+    with pytest.raises(
+        ValueError, match=r"the heads have 8 values for the geometry, but these tokens need 9.*same axes"
+    ):
         attention(torch.zeros(2, 7, WIDTH).double(), at, torch.zeros(2, 7, WIDTH).double(), at)
 
 

@@ -215,7 +215,7 @@ def test_more_groups_of_lacking_axes_than_the_heads_have_room_for_are_refused(pa
     attention = make_attention(axes)
     tokens, coords = random_tokens(3, attention.output.in_features, 1), random_coords(axes, 3, 2)
     at = Geometry.of(coords, axes, partly=partly)
-    with pytest.raises(ValueError, match="streams lack axes in more ways than the model has room for"):
+    with pytest.raises(ValueError, match="but these tokens need 9: too many different sets of axes"):
         attention(tokens, at, tokens, at)
 
 
