@@ -1,0 +1,1 @@
+"""Particle physics: jets as sets and sequences of particles."""

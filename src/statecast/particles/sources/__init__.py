@@ -1,0 +1,1 @@
+"""Where jets come from: files, a simulation, the embedded sample."""
