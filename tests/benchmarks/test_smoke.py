@@ -186,7 +186,6 @@ def check_model_error(printed: str, out: Path) -> None:
         assert events[f"translate ets_{quantile} {place}"] <= events[f"translate csi_{quantile} {place}"]
     assert len(events) == len(bounds) * 2 * len(places)
     assert_runs(out / "smoke" / "seed-0", ["pretrained", "corrected"])
-    assert (out / "smoke" / "seed-0" / "scores" / "report.html").stat().st_size > 1e4
 
 
 def check_peers(printed: str, out: Path) -> None:
