@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from statecast.particles.evaluation.bootstrap import Score, interval, resampled
+from statecast.particles.evaluation.bootstrap import Score, Statistic, interval, resampled
 from statecast.particles.jets import JetError
 
 SIGNAL_EFFICIENCIES = (0.3, 0.5)
@@ -116,7 +116,7 @@ def _separation(
     score = discriminant(probability[chosen], *pair)
     draws = resampled(is_signal)
     labels = (("signal", names[0]), ("background", names[1]))
-    statistics = {"auc": auc}
+    statistics: dict[str, Statistic] = {"auc": auc}
     for efficiency in SIGNAL_EFFICIENCIES:
         statistics[f"rejection_{efficiency * 100:.0f}"] = _rejection_at(efficiency)
     scores = []
@@ -126,7 +126,7 @@ def _separation(
     return scores
 
 
-def _rejection_at(efficiency: float):
+def _rejection_at(efficiency: float) -> Statistic:
     def statistic(score: Float[np.ndarray, " J"], is_signal: Bool[np.ndarray, " J"]) -> float:
         return rejection(score, is_signal, efficiency)
 
