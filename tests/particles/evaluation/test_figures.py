@@ -47,3 +47,10 @@ def test_a_jet_is_drawn_at_its_particles():
     discs = figure.axes[0].collections[0]
     assert discs.get_offsets().tolist() == [[0.1, 0.0], [-0.2, 0.3]]
     assert discs.get_sizes()[0] > discs.get_sizes()[1] and drawn(figure).std() > 5
+
+
+def test_bins_of_counts_hold_the_same_number_of_whole_numbers():
+    counts = np.random.default_rng(0).poisson(40, 5000).astype(float)
+    edges = figures.bin_edges(counts)
+    assert np.diff(edges) == pytest.approx(1.0) and edges[0] % 1 == 0.5
+    assert len(figures.bin_edges(counts + 0.1)) == figures.BINS + 1

@@ -53,7 +53,7 @@ def distributions(
     for (above, below), name in zip(panels.T, names, strict=True):
         _draw_distribution(above, below, name, truth[name], {key: values[name] for key, values in generated.items()})
     panels[0, 0].set_ylabel("probability density")
-    panels[1, 0].set_ylabel("ratio to truth")
+    panels[1, 0].set_ylabel("ratio")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False)
     return figure
@@ -64,18 +64,27 @@ def _draw_distribution(
 ) -> None:
     import mplhep
 
-    edges = np.linspace(*np.percentile(truth, SHOWN), BINS + 1)
+    edges = bin_edges(truth)
     of_truth, _ = np.histogram(truth, edges, density=True)
     mplhep.histplot(of_truth, edges, ax=above, histtype="fill", color="#cccccc", label="truth")
     for colour, (key, values) in zip(COLOURS, generated.items(), strict=False):
         density, _ = np.histogram(values, edges, density=True)
-        ratio = np.divide(density, of_truth, out=np.full(BINS, np.nan), where=of_truth > 0)
+        ratio = np.divide(density, of_truth, out=np.full(len(of_truth), np.nan), where=of_truth > 0)
         mplhep.histplot(density, edges, ax=above, color=colour, label=key, yerr=False)
         mplhep.histplot(ratio, edges, ax=below, color=colour, yerr=False)
     below.axhline(1, color="k", linewidth=0.6)
     below.set(ylim=(0, 2), xlabel=AXIS_LABELS.get(name, name))
     for axis in (above, below):
         axis.tick_params(labelsize=7)
+
+
+def bin_edges(values: Float[np.ndarray, " J"]) -> Float[np.ndarray, " K"]:
+    """Edges of some 40 bins over the central 99 % of the values; bins of whole numbers hold the same number of them each."""
+    low, high = np.percentile(values, SHOWN)
+    if not (values == values.round()).all():
+        return np.linspace(low, high, BINS + 1)
+    width = max(1, round((high - low) / BINS))
+    return np.arange(np.floor(low) - 0.5, high + width, width)
 
 
 def label_efficiency(
