@@ -26,8 +26,8 @@ class JetError(ValueError):
 class Jets:
     """A batch of jets; the constituents of jet j are those from `offsets[j]` to `offsets[j + 1]`, in order of decreasing pT.
 
-    particles  columns of the constituents: `MOMENTUM`, `kind` (codes of `PARTICLE_KINDS`), `charge` (in units of e), and those of
-               `TRACK` that the source has
+    particles  columns of the constituents: `MOMENTUM`, `kind` (codes of `PARTICLE_KINDS`), `charge` (in units of e; NaN if the source
+               has none), and those of `TRACK` that the source has
     of_jets    columns of the jets: `MOMENTUM`, and any further number, such as `generated_mass_gev`
     labels     name of the class of each jet; None for unlabelled jets
     """
