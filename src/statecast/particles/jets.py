@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 PARTICLE_KINDS = ("charged hadron", "neutral hadron", "photon", "electron", "muon")
-"""Names of the codes in the column `kind`; a particle of another or unknown kind has `streams.UNKNOWN`."""
+"""Names of the codes in the column `kind`; a particle of another or unknown kind has `UNKNOWN_KIND`."""
+UNKNOWN_KIND = -1
+"""The same as `streams.UNKNOWN`, so that a kind is the code of a token."""
 MOMENTUM = ("pt_gev", "eta", "phi", "mass_gev")
 """Columns that every constituent and every jet has: transverse momentum, pseudorapidity, azimuth in [-pi, pi), mass."""
 TRACK = ("d0_mm", "d0_error_mm", "dz_mm", "dz_error_mm")

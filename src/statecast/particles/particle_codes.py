@@ -3,8 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from statecast.particles.jets import PARTICLE_KINDS
-from statecast.streams import UNKNOWN
+from statecast.particles.jets import PARTICLE_KINDS, UNKNOWN_KIND
 
 ELECTRON, MUON, PHOTON = 11, 13, 22
 LEPTONS = (11, 13, 15)
@@ -17,8 +16,8 @@ PHOTON_KIND, ELECTRON_KIND, MUON_KIND = (PARTICLE_KINDS.index(name) for name in 
 def charges(codes: Int[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     """Electric charge in units of e, from the quarks that the digits of a hadron's code name; 0 for what is no hadron or lepton.
 
-    A meson `...ab.` is a quark and an antiquark: a > b, and a is the quark if it is up-like (even), else the antiquark. A baryon `...abc.` is
-    three quarks. Source: PDG, Monte Carlo particle numbering scheme.
+    A meson `...ab.` is a quark and an antiquark: a > b, and a is the quark if it is up-like (even), else the antiquark.
+    A baryon `...abc.` is three quarks. Source: PDG, Monte Carlo particle numbering scheme.
     """
     codes = np.asarray(codes, np.int64)
     size = np.abs(codes)
@@ -32,7 +31,7 @@ def charges(codes: Int[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
 
 
 def kinds(codes: Int[np.ndarray, " N"], charge: Shaped[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
-    """Places in `PARTICLE_KINDS`: electrons, muons and photons by code, hadrons by charge; `UNKNOWN` for a neutrino and an unknown charge.
+    """Places in `PARTICLE_KINDS`: electrons, muons and photons by code, hadrons by charge; `UNKNOWN_KIND` for neutrinos and without charge.
 
     Code 0, which Delphes gives to a neutral cluster, and CMS's code 1 count as neutral hadrons, CMS's code 2 as photons.
     """
@@ -44,4 +43,4 @@ def kinds(codes: Int[np.ndarray, " N"], charge: Shaped[np.ndarray, " N"]) -> Int
         (size == PHOTON) | (size == FORWARD_PHOTON),
         np.isin(size, NEUTRINOS) | np.isnan(charge),
     ]
-    return np.select(conditions, [ELECTRON_KIND, MUON_KIND, PHOTON_KIND, UNKNOWN], hadron).astype(np.int8)
+    return np.select(conditions, [ELECTRON_KIND, MUON_KIND, PHOTON_KIND, UNKNOWN_KIND], hadron).astype(np.int8)

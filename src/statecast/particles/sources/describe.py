@@ -1,8 +1,8 @@
 """What is in files of jets. Registered with the core, which knows no domain, as what describes the data of particles."""
 
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
-from glob import glob, has_magic
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from statecast.particles.jets import PARTICLE_KINDS, Jets
+from statecast.particles.jets import PARTICLE_KINDS, UNKNOWN_KIND, Jets
 from statecast.particles.sources.files import open_jets
 from statecast.particles.sources.layouts.layout import NoConstituentsError
 from statecast.particles.sources.tables import SUFFIXES, kind_of_file
-from statecast.streams import UNKNOWN
 
 SAMPLED_JETS = 10_000  # jets that are inspected, from the first on
 LISTED_CLASSES = 12
@@ -97,9 +96,9 @@ def recognises(data: str) -> bool:
     if path.is_dir():
         inside = next((each for each in path.iterdir() if each.suffix.lower() in SUFFIXES), None)
         return inside is not None and recognises(str(inside))
-    if has_magic(data) and not path.exists():
-        first = next(iter(sorted(glob(data, recursive=True))), None)
-        return first is not None and recognises(first) if first else path.suffix.lower() in SUFFIXES
+    if glob.has_magic(data) and not path.exists():
+        first = next(glob.iglob(data, recursive=True), None)  # noqa: PTH207
+        return path.suffix.lower() in SUFFIXES if first is None else recognises(first)
     kind = kind_of_file(path)
     if kind == "HDF5" and path.is_file():
         return not _is_netcdf(path)
@@ -162,7 +161,7 @@ def _summary(owner: str, name: str, column: np.ndarray) -> ColumnSummary:
 def _kinds(jets: Jets) -> dict[str, float]:
     """Share of the particles of each kind."""
     codes = jets.particles["kind"]
-    names = [*enumerate(PARTICLE_KINDS), (UNKNOWN, "unknown")]
+    names = [*enumerate(PARTICLE_KINDS), (UNKNOWN_KIND, "unknown")]
     shares = {name: float(np.mean(codes == code)) for code, name in names} if len(codes) else {}
     return {name: share for name, share in shares.items() if share}
 
@@ -182,9 +181,8 @@ def _classes_as_text(classes: Mapping[str, int]) -> str:
 
 
 def _table(columns: tuple[ColumnSummary, ...], inspected: int) -> Table:
-    table = Table(
-        header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=f"Numbers are of the first {inspected} jets."
-    )
+    caption = f"Numbers are of the first {inspected} jets."
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption)
     table.add_column("of", no_wrap=True)
     table.add_column("column", no_wrap=True)
     for name in ("missing", "lowest", "median", "highest"):

@@ -1,9 +1,9 @@
 """Files of jets, one after the other, in bounded memory."""
 
+import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from glob import glob, has_magic
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ from statecast.particles.sources.tables import SUFFIXES, Table, open_tables
 BLOCK_BYTES = 16e6  # of a file's columns in memory at a time; what is made of them takes some five times as much
 MOST_ENTRIES = 100_000
 GEV_PER_UNIT = {"MeV": 1e-3, "GeV": 1.0, "TeV": 1e3}
-PLAUSIBLE_GEV = 1.0, 5000.0  # of the median pT of jets at a hadron collider: its jets start at some 10 GeV, and its beams have 7 TeV
-PLAUSIBLE_SHARE = 1e-2, 1e2  # of the summed pT of a jet's particles in the jet's own: tracks alone have some 0.6
+PLAUSIBLE_GEV = 1.0, 5000.0
+"""Of the median pT of jets at a hadron collider, whose jets start at some 10 GeV and whose beams have 7 TeV."""
+PLAUSIBLE_SHARE = 1e-2, 1e2
+"""Of the summed pT of a jet's particles in the jet's own pT; tracks alone have some 0.6."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +165,8 @@ def open_jets(
     tree               name of a tree of ROOT files or a table of HDF5 files; the first with a known layout if not given
     particle_codes     PDG codes of the numbers 0, 1, ... in a column of particle classes which the file does not explain (OmniLearned)
 
-    Each file is opened once to check it. Raises JetError for a file that is missing, corrupt, of no known layout, or of another one than the
-    first; for a column or collection that is missing; and for constituents that a file does not have.
+    Each file is opened once to check it. Raises JetError for a file that is missing, corrupt, of no known layout, or of another one than
+    the first; for a column or collection that is missing; and for constituents that a file does not have.
     """
     if unit is not None and unit not in GEV_PER_UNIT:
         raise JetError(f"unit: {unit} is not known. Units of energy: {', '.join(GEV_PER_UNIT)}.")
@@ -214,8 +216,8 @@ def _expanded(given: str) -> list[Path]:
         if not inside:
             raise JetError(f"directory {given}: holds no file with one of the endings {', '.join(SUFFIXES)}.")
         return inside
-    if has_magic(given) and not path.exists():
-        matching = [Path(each) for each in sorted(glob(given, recursive=True))]
+    if glob.has_magic(given) and not path.exists():
+        matching = [Path(each) for each in sorted(glob.glob(given, recursive=True))]  # noqa: PTH207
         if not matching:
             raise JetError(f"files {given}: nothing matches this pattern.")
         return [each for each in matching if each.is_file()]

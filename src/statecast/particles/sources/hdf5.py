@@ -31,7 +31,8 @@ class ArraysTable:
         return tuple(self._arrays[column].shape)
 
     def bytes_per_entry(self, columns: Sequence[str]) -> float:
-        return float(sum(array.dtype.itemsize * np.prod(array.shape[1:]) for array in map(self._arrays.get, columns)))
+        arrays = [self._arrays[name] for name in columns]
+        return float(sum(array.dtype.itemsize * np.prod(array.shape[1:]) for array in arrays))
 
     def blocks(self, columns: Sequence[str], first: int, last: int, entries: int) -> Iterator[Block]:
         for start in range(first, last, entries):
@@ -78,9 +79,8 @@ def open_file(path: Path, tree: str | None = None) -> Iterator[list[Table]]:
         frames = {name: group["table"] for name, group in _groups(file, h5py) if _is_frame(group, h5py)}
         if tree is not None and tree not in frames:
             raise JetError(f"file {path}: has no table {tree}. Tables: {', '.join(frames) or 'none'}.")
-        tables: list[Table] = [
-            PandasTable(path, name, rows) for name, rows in frames.items() if tree in (None, name)
-        ]
+        chosen = [name for name in frames if tree in (None, name)]
+        tables: list[Table] = [PandasTable(path, name, frames[name]) for name in chosen]
         arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim}
         yield tables or [ArraysTable(path, arrays)]
 

@@ -18,7 +18,7 @@ class RootTable:
 
     def __init__(self, path: Path, tree: Any) -> None:
         self.name = f"file {path}, tree {tree.name}"
-        self.columns = list(dict.fromkeys(tree.keys(full_paths=False)))
+        self.columns = _names(tree)
         self._tree = tree
 
     def __len__(self) -> int:
@@ -56,6 +56,12 @@ def open_file(path: Path, tree: str | None = None) -> Iterator[list[Table]]:
             found = ", ".join(file.keys(cycle=False)) or "nothing"
             raise JetError(f"file {path}: holds no tree, expected a TTree or RNTuple of jets, found {found}.")
         yield [RootTable(path, file[name]) for name in classes if tree in (None, name)]
+
+
+def _names(tree: Any) -> list[str]:
+    """Branches at any depth; fields of an RNTuple at the first alone, as a collection is one of them."""
+    depth = {"full_paths": False} if hasattr(tree, "branches") else {"recursive": False}
+    return list(dict.fromkeys(tree.keys(**depth)))
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from statecast.particles.jets import Jets, summed_momentum, wrapped
+from statecast.particles.jets import UNKNOWN_KIND, Jets, summed_momentum, wrapped
 from statecast.particles.particle_codes import charges, kinds
-from statecast.particles.sources.layouts.labels import LabelColumns, label_columns
+from statecast.particles.sources.layouts.labels import label_columns
 from statecast.particles.sources.layouts.layout import Reading, Selection, refuse_collection, require
 from statecast.particles.sources.layouts.momentum import from_components, from_energy, light, momentum, track
 from statecast.particles.sources.layouts.ragged import numbers, ragged, together
 from statecast.particles.sources.rules import Rules
 from statecast.particles.sources.tables import Block, Table
-from statecast.streams import UNKNOWN
 
 FLAGS = ("part_isChargedHadron", "part_isNeutralHadron", "part_isPhoton", "part_isElectron", "part_isMuon")
 """Columns of the particle class, in the order of `PARTICLE_KINDS`."""
@@ -139,8 +138,8 @@ def _kinds(flat: Mapping[str, np.ndarray], codes: np.ndarray | None, charge: np.
     flags = [flat[name].astype(bool) for name in FLAGS if name in flat]
     if flags:
         places = [place for place, name in enumerate(FLAGS) if name in flat]
-        return np.select(flags, places, UNKNOWN).astype(np.int8)
-    return np.full(len(charge), UNKNOWN, np.int8) if codes is None else kinds(codes, charge)
+        return np.select(flags, places, UNKNOWN_KIND).astype(np.int8)
+    return np.full(len(charge), UNKNOWN_KIND, np.int8) if codes is None else kinds(codes, charge)
 
 
 def _momentum_of_jets(own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from statecast.particles.jets import JetError, Jets, wrapped
+from statecast.particles.jets import UNKNOWN_KIND, JetError, Jets, wrapped
 from statecast.particles.particle_codes import NEUTRAL_HADRON, PHOTON_KIND, kinds
-from statecast.particles.sources.layouts.labels import LabelColumns, label_columns
+from statecast.particles.sources.layouts.labels import labels_of_events
 from statecast.particles.sources.layouts.layout import Reading, Selection, chosen_collection, require
-from statecast.particles.sources.layouts.momentum import from_energy, light, momentum, track
+from statecast.particles.sources.layouts.momentum import from_energy, light, momentum, nothing, track
 from statecast.particles.sources.layouts.ragged import Ragged, linked, ragged
 from statecast.particles.sources.packages import package
 from statecast.particles.sources.rules import NOT_IN_FILE, Rules
 from statecast.particles.sources.tables import Block, Table
-from statecast.streams import UNKNOWN
 
 PREFERRED = ("FatJet", "JetPUPPIAK8", "ParticleFlowJet08", "JetAK8", "Jet")
 OBJECT_NUMBER = 0xFFFFFF
@@ -57,7 +56,7 @@ RECONSTRUCTED = (
     Candidates("EFlowPhoton", "ET", "E", PHOTON_KIND, 0.0),
     Candidates("EFlowNeutralHadron", "ET", "E", NEUTRAL_HADRON, 0.0),
     Candidates("Track"),
-    Candidates("Tower", "ET", "E", UNKNOWN, np.nan),
+    Candidates("Tower", "ET", "E", UNKNOWN_KIND, np.nan),
 )
 GENERATED = (Candidates("Particle"),)
 
@@ -76,17 +75,17 @@ def layout(table: Table, selection: Selection) -> Reading | None:
     sources = _sources(jet, have) if selection.constituents else []
     lacks = "" if sources or not selection.constituents else _lacks(jet)
     link = _Links(table, jet, sources, f"{jet}.Constituents" in have)
-    labels = _labels(table, jet, selection)
+    labels = labels_of_events(table, selection, f"{jet}.")
 
     def convert(block: Block, rules: Rules) -> Jets:
         columns = {what: ragged(block[name]) for what, name in own.items()}
         momenta = momentum(*(columns[what].values for what in own))
         of_jets = light(momenta | _further(block, further))
         offsets, particles = link.particles(block, columns, rules)
-        return Jets(offsets, particles, of_jets, _read_labels(labels, block, rules))
+        return Jets(offsets, particles, of_jets, labels.read(block, rules))
 
-    columns = [*own.values(), *further.values(), *link.columns, *labels.columns]
-    return Reading("Delphes", list(dict.fromkeys(columns)), convert, labels.classes, jet, jets, own["PT"], lacks=lacks)
+    columns = [*own.values(), *further.values(), *link.columns, *labels.columns.columns]
+    return Reading("Delphes", list(dict.fromkeys(columns)), convert, (), jet, jets, own["PT"], lacks=lacks)
 
 
 def _sources(jet: str, have: set[str]) -> list[Candidates]:
@@ -97,20 +96,7 @@ def _sources(jet: str, have: set[str]) -> list[Candidates]:
 
 def _lacks(jet: str) -> str:
     names = ", ".join(each.name for each in (GENERATED if jet.startswith("Gen") else RECONSTRUCTED))
-    return f"has no particles to which {jet} may refer, expected one of {names}. Name other jets, or keep these branches in Delphes' TreeWriter."
-
-
-def _labels(table: Table, jet: str, selection: Selection) -> LabelColumns:
-    if isinstance(selection.labels, str):
-        name = selection.labels if selection.labels in table.columns else f"{jet}.{selection.labels}"
-        require(table, [name], "Delphes with these labels")
-        return LabelColumns(table.name, [name], required=True)
-    return label_columns(table, selection)
-
-
-def _read_labels(labels: LabelColumns, block: Block, rules: Rules) -> np.ndarray | None:
-    flat = {name: ragged(block[name]).values for name in labels.columns}
-    return labels.read(flat, rules)
+    return f"has no particles of {jet}, expected one of {names}. Name other jets, or keep these branches in Delphes' TreeWriter."
 
 
 def _further(block: Block, names: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -146,7 +132,7 @@ class _Links:
         """Offsets of the jets and the columns of their particles."""
         number = len(jets["PT"].values)
         if not self._sources:
-            return np.zeros(number + 1, np.int64), light(_nothing())
+            return np.zeros(number + 1, np.int64), nothing()
         parts = [self._candidates(block, each) for each in self._sources]
         names = [name for name in parts[0] if all(name in part for part in parts)]
         tracks = [name for part in parts for name in part if name not in names]
@@ -256,8 +242,3 @@ def _references(column: Any) -> tuple[np.ndarray, np.ndarray]:
 def _key(event: np.ndarray, number: np.ndarray) -> np.ndarray:
     """One number for an object of an event."""
     return event.astype(np.int64) << 24 | number.astype(np.int64)
-
-
-def _nothing() -> dict[str, np.ndarray]:
-    """Columns without particles."""
-    return momentum(*np.zeros((4, 0))) | {"kind": np.zeros(0, np.int8), "charge": np.zeros(0)}

@@ -1,7 +1,7 @@
 """The 188 classes of JetClass-II by their number in the column `jet_label`.
 
-Source: C. Li et al., arXiv 2405.12972, and the label list of the Sophon model. X is a resonance; b, c, s, q, g, e, m are its products (q: u or d),
-tauh, taue, taum taus by their decay, v a neutrino; a jet of QCD is named by the quarks found in it.
+Source: C. Li et al., arXiv 2405.12972, and the label list of the Sophon model. X is a resonance; b, c, s, q (u or d), g, e, m, v (neutrino) are
+its products, and tauh, taue, taum taus by their decay; a jet of QCD is named by the quarks found in it.
 """
 
 _TWO_PRONGS = "bb cc ss qq bc cs bq cq sq gg ee mm tauhtaue tauhtaum tauhtauh"
@@ -17,7 +17,10 @@ qqqb qqqc qqqs bbcq ccbs ccbq ccsq sscq qqbc qqbs qqcs bcsq bcs bcq bsq csq
 bcev csev bqev cqev sqev qqev bcmv csmv bqmv cqmv sqmv qqmv bctauev cstauev bqtauev cqtauev sqtauev qqtauev
 bctaumv cstaumv bqtaumv cqtaumv sqtaumv qqtaumv bctauhv cstauhv bqtauhv cqtauhv sqtauhv qqtauhv
 """
-_QCD = "bbccss bbccs bbcc bbcss bbcs bbc bbss bbs bb bccss bccs bcc bcss bcs bc bss bs b ccss ccs cc css cs c ss s light"
+_QCD = """
+bbccss bbccs bbcc bbcss bbcs bbc bbss bbs bb bccss bccs bcc bcss bcs bc bss bs b
+ccss ccs cc css cs c ss s light
+"""
 
 JETCLASS2 = (
     *(f"X_{name}" for name in _TWO_PRONGS.split()),

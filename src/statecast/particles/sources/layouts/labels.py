@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 from statecast.particles.jets import JetError
 from statecast.particles.sources.layouts.jetclass2 import JETCLASS2
 from statecast.particles.sources.layouts.layout import Selection, listed, similar
-from statecast.particles.sources.layouts.ragged import numbers
+from statecast.particles.sources.layouts.ragged import numbers, ragged
 from statecast.particles.sources.rules import UNLABELLED, Rules
 from statecast.particles.sources.tables import Block, Table
 
@@ -66,8 +66,8 @@ class LabelColumns:
     def _refuse(self, unlabelled: np.ndarray) -> None:
         if self.required:
             raise JetError(
-                f"{self.table}: jet {unlabelled[0]} of a block has no label or several in {listed(self.columns)}, and {len(unlabelled) - 1} more "
-                "have not. Remove them, or do without labels."
+                f"{self.table}: {len(unlabelled)} jets have no label or several in {listed(self.columns)} (the first is jet {unlabelled[0]} of its "
+                "block). Remove them, or do without labels."
             )
 
 
@@ -95,6 +95,36 @@ def label_columns(table: Table, selection: Selection, classes: Sequence[str] = (
             "Name the column, or do without labels."
         )
     return LabelColumns(table.name)
+
+
+@dataclass(frozen=True)
+class LabelsOfEvents:
+    """A label column of files of events: one list of labels for each event."""
+
+    columns: LabelColumns
+
+    def read(self, block: Block, rules: Rules) -> Shaped[np.ndarray, " J"] | None:
+        """As `LabelColumns.read`, for the jets of all events."""
+        flat = {name: ragged(block[name]).values for name in self.columns.columns}
+        return self.columns.read(flat, rules)
+
+
+def labels_of_events(table: Table, selection: Selection, stem: str) -> LabelsOfEvents:
+    """The label column that the selection names, of files of events: by itself or after `stem`, as in `FatJet_` and `hadronFlavour`.
+
+    Raises JetError if there is no such column, or if labels are required and no column is named: such files have none of their own.
+    """
+    if not selection.labels:
+        return LabelsOfEvents(LabelColumns(table.name))
+    if selection.labels is True:
+        raise JetError(
+            f"{table.name}: files of events have no column of labels of its own. Name one of the jets, as in labels=hadronFlavour "
+            f"for {stem}hadronFlavour."
+        )
+    name = selection.labels if selection.labels in table.columns else f"{stem}{selection.labels}"
+    if name not in table.columns:
+        raise JetError(f"{table.name}: has no column {name} for labels. {similar(table, name)}")
+    return LabelsOfEvents(LabelColumns(table.name, [name], required=True))
 
 
 def _named(table: Table, name: str, classes: Sequence[str]) -> LabelColumns:

@@ -84,7 +84,9 @@ def require(table: Table, names: Sequence[str], layout: str) -> None:
     """Raises JetError for a column that is missing, with those that are called like it."""
     for name in names:
         if name not in table.columns:
-            raise JetError(f"{table.name}: has no column {name}, which the layout {layout} needs. {similar(table, name)}")
+            raise JetError(
+                f"{table.name}: has no column {name}, which the layout {layout} needs. {similar(table, name)}"
+            )
 
 
 def similar(table: Table, name: str) -> str:
@@ -103,14 +105,18 @@ def chosen_collection(table: Table, selection: Selection, found: Sequence[str], 
     if selection.jets is None:
         return next((name for name in preferred if name in found), found[0])
     if selection.jets not in found:
-        raise JetError(f"{table.name}: has no jets {selection.jets}. Collections: {', '.join(found)}. Name one of them.")
+        raise JetError(
+            f"{table.name}: has no jets {selection.jets}. Collections: {', '.join(found)}. Name one of them."
+        )
     return selection.jets
 
 
 def refuse_collection(table: Table, selection: Selection) -> None:
     """Raises JetError if a collection is asked for where each entry is a jet."""
     if selection.jets is not None:
-        raise JetError(f"{table.name}: each entry is a jet, there are no jets {selection.jets}. Leave the collection out.")
+        raise JetError(
+            f"{table.name}: each entry is a jet, there are no jets {selection.jets}. Leave the collection out."
+        )
 
 
 def _require_constituents(table: Table, reading: Reading, selection: Selection) -> None:

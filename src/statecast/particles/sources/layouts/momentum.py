@@ -45,12 +45,21 @@ def momentum(
 def track(
     columns: Mapping[str, Float[np.ndarray, " N"]], charge: Float[np.ndarray, " N"], mm: float = 1.0
 ) -> dict[str, Float[np.ndarray, " N"]]:
-    """The columns of `TRACK` in mm, in their order; NaN for a particle without charge. `mm` is the file's unit of length."""
-    return {
-        name: np.where(charge == 0, np.nan, np.asarray(columns[name], np.float64) * mm)
-        for name in TRACK
-        if name in columns
-    }
+    """The columns of `TRACK` in mm, in their order; NaN for a particle without charge, and where an uncertainty is negative, as CMS marks a
+    track that was not kept. `mm` is the file's unit of length.
+    """
+    found = {name: np.asarray(columns[name], np.float64) for name in TRACK if name in columns}
+    without = np.asarray(charge == 0)
+    for name in ("d0_error_mm", "dz_error_mm"):
+        if name in found:
+            without = without | (found[name] < 0)
+    return {name: np.where(without, np.nan, column * mm) for name, column in found.items()}
+
+
+def nothing() -> dict[str, np.ndarray]:
+    """The columns of no particle."""
+    kind, charge = np.zeros(0, np.int8), np.zeros(0)
+    return light(momentum(*np.zeros((4, 0))) | {"kind": kind, "charge": charge})
 
 
 def light(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,9 +12,9 @@ import numpy as np
 
 from statecast.particles.jets import Jets
 from statecast.particles.particle_codes import charges, kinds
-from statecast.particles.sources.layouts.labels import LabelColumns, label_columns
+from statecast.particles.sources.layouts.labels import labels_of_events
 from statecast.particles.sources.layouts.layout import Reading, Selection, chosen_collection, require
-from statecast.particles.sources.layouts.momentum import light, momentum, track
+from statecast.particles.sources.layouts.momentum import light, momentum, nothing, track
 from statecast.particles.sources.layouts.ragged import Ragged, linked, outside, ragged
 from statecast.particles.sources.rules import BAD_INDEX, Rules
 from statecast.particles.sources.tables import Block, Table
@@ -23,6 +23,7 @@ MM_PER_CM = 10.0
 PREFERRED = ("FatJet", "Jet")
 GENERATED = {"GenFatJet": "GenJetAK8", "GenJet": "GenJet"}
 """Name of the jets where that of the links says otherwise."""
+JETS = re.compile(r"^(?!n[A-Z])\w*Jet(AK\d+)?_pt$")  # nX_pt are lengths, in trees that uproot wrote
 LINKS = re.compile(r"^(\w+?)(PFCands?|Cands?)_jetIdx$")
 INDEX = ("pFCandsIdx", "pfCandIdx", "pfCandsIdx", "candIdx")
 FURTHER = {
@@ -63,17 +64,17 @@ def layout(table: Table, selection: Selection) -> Reading | None:
     lacks = "" if where or not selection.constituents else _lacks(jet, linked_jets)
     own = {what: f"{jet}_{what}" for what in ("pt", "eta", "phi", "mass")}
     further = {f"{jet}_{what}": name for what, name in FURTHER.items() if f"{jet}_{what}" in have}
-    labels = _labels(table, jet, selection)
-    columns = [*own.values(), *further, *(_particle_columns(table, where) if where else []), *labels.columns]
+    labels = labels_of_events(table, selection, f"{jet}_")
+    columns = [*own.values(), *further, *(_particle_columns(table, where) if where else []), *labels.columns.columns]
     weighted = where is not None and _is_weighted(table, jet, where)
 
     def convert(block: Block, rules: Rules) -> Jets:
         pt = ragged(block[own["pt"]])
         momenta = momentum(pt.values, *(ragged(block[own[what]]).values for what in ("eta", "phi", "mass")))
         of_jets = light(momenta | {name: ragged(block[column]).values for column, name in further.items()})
-        named = labels.read({name: ragged(block[name]).values for name in labels.columns}, rules)
+        named = labels.read(block, rules)
         if where is None:
-            return Jets(np.zeros(len(pt.values) + 1, np.int64), light(_nothing()), of_jets, named)
+            return Jets(np.zeros(len(pt.values) + 1, np.int64), nothing(), of_jets, named)
         offsets, rows = _linked(block, where, pt, rules)
         return Jets(offsets, light(_particles(block, where, rows, weighted)), of_jets, named)
 
@@ -83,7 +84,7 @@ def layout(table: Table, selection: Selection) -> Reading | None:
         name,
         list(dict.fromkeys(columns)),
         convert,
-        labels.classes,
+        (),
         jet,
         jets,
         own["pt"],
@@ -94,7 +95,7 @@ def layout(table: Table, selection: Selection) -> Reading | None:
 
 def _jets(columns: Sequence[str]) -> list[str]:
     have = set(columns)
-    names = [name.removesuffix("_pt") for name in columns if re.search(r"Jet(AK\d+)?_pt$", name)]
+    names = [name.removesuffix("_pt") for name in columns if JETS.match(name)]
     return [name for name in names if all(f"{name}_{what}" in have for what in ("eta", "phi", "mass"))]
 
 
@@ -115,17 +116,9 @@ def _lacks(jet: str, linked_jets: Mapping[str, Constituents]) -> str:
     if linked_jets:
         return f"{jet} has no constituents. Jets that have: {', '.join(linked_jets)}. Name one of them."
     return (
-        f"{jet} has no constituents: plain NanoAOD stores jets without their particles. Use PFNano (FatJetPFCands and PFCands), or NanoAOD from "
-        "version 15 on (FatJetPFCand and PFCand)."
+        f"{jet} has no constituents: plain NanoAOD stores jets without their particles. Use PFNano (FatJetPFCands and PFCands), "
+        "or NanoAOD from version 15 on (FatJetPFCand and PFCand)."
     )
-
-
-def _labels(table: Table, jet: str, selection: Selection) -> LabelColumns:
-    if isinstance(selection.labels, str):
-        name = selection.labels if selection.labels in table.columns else f"{jet}_{selection.labels}"
-        require(table, [name], "NanoAOD with these labels")
-        return LabelColumns(table.name, [name], required=True)
-    return label_columns(table, selection)
 
 
 def _particle_columns(table: Table, where: Constituents) -> list[str]:
@@ -170,14 +163,11 @@ def _is_weighted(table: Table, jet: str, where: Constituents) -> bool:
         pt = ragged(block[f"{jet}_pt"])
         expected = pt.values * (1 - ragged(block[raw]).values)
         offsets, rows = _linked(block, where, pt, Rules())
-        values = {what: ragged(block[f"{where.candidates}_{what}"]).values[rows] for what in ("pt", "phi", "puppiWeight")}
+        values = {
+            what: ragged(block[f"{where.candidates}_{what}"]).values[rows] for what in ("pt", "phi", "puppiWeight")
+        }
         for weight in (np.ones(len(rows)), values["puppiWeight"]):
             parts = weight * values["pt"] * np.exp(1j * values["phi"])
             sums = np.abs(np.diff(np.concatenate([[0], np.cumsum(parts)])[offsets]))
             deviations.append(np.median(np.abs(sums - expected)) if len(expected) else 0.0)
     return bool(deviations) and bool(deviations[1] < deviations[0])
-
-
-def _nothing() -> dict[str, np.ndarray]:
-    """Columns without particles."""
-    return momentum(*np.zeros((4, 0))) | {"kind": np.zeros(0, np.int8), "charge": np.zeros(0)}

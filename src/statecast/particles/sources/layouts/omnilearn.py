@@ -1,9 +1,10 @@
 """Jets of OmniLearn and OmniLearned: arrays `data` [J P F], `pid` [J] and `global` or `jet` [J G], padded by zeros; GeV.
 
 Axes: J jet, P place of a particle, F feature, G number of a jet.
-Features of OmniLearned (`global`, or neither): Δη, Δφ, log pT, log E; a fifth or ninth adds the particle's number; a ninth or eighth the
-track: tanh d0, error of d0, tanh dz, error of dz. Features of OmniLearn (`jet`): Δη, Δφ, log(1 - pT/jet), log pT, log(1 - E/jet), log E, ΔR, and from
-13 on charge and the five flags of the class; `jet` is pT, η, mass, number of particles.
+OmniLearned (`global`, or neither) has the features Δη, Δφ, log pT, log E, then the number of the particle's class (if there are 5 or 9), then
+tanh d0, error of d0, tanh dz, error of dz (if there are 8 or 9).
+OmniLearn (`jet`) has Δη, Δφ, log(1 - pT/jet), log pT, log(1 - E/jet), log E, ΔR, then charge and the five flags of the class (if there are 13);
+`jet` is pT, η, mass, number of particles.
 Sources: V. Mikuni and B. Nachman, arXiv 2404.16091; W. Bhimji et al., arXiv 2510.24066, and the documents of both repositories.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from statecast.particles.jets import JetError, Jets, summed_momentum
+from statecast.particles.jets import UNKNOWN_KIND, JetError, Jets, summed_momentum
 from statecast.particles.particle_codes import charges, kinds
 from statecast.particles.sources.hdf5 import ArraysTable
 from statecast.particles.sources.layouts.labels import LabelColumns
@@ -21,14 +22,14 @@ from statecast.particles.sources.layouts.layout import Reading, Selection, refus
 from statecast.particles.sources.layouts.momentum import from_energy, light, momentum
 from statecast.particles.sources.rules import Rules
 from statecast.particles.sources.tables import Block, Table
-from statecast.streams import UNKNOWN
 
 NO_AXIS = "jets without η: particles at η relative to the jet, without mass"
 NO_AZIMUTH = "jets without φ: particles at φ relative to the jet"
 NO_CODES = "particles without class: the file does not say what the numbers in their column mean (particle_codes)"
 PEEKED = 256  # jets that tell what the columns of `global` are
 NEAR = 0.02  # relative deviation below which a column of `global` counts as the quantity computed from the particles
-HARD_GEV, NEAR_ENERGY = 10.0, 1e-3  # above 10 GeV a kaon's mass changes E / (pT cosh η) by at most 1.2e-3, a pion's by 1e-4
+HARD_GEV = 10.0  # above which a kaon's mass changes E / (pT cosh η) by at most 1.2e-3, a pion's by 1e-4
+NEAR_ENERGY = 1e-3
 LARGEST_TANH = 1 - 1e-6
 
 
@@ -123,15 +124,18 @@ def _classes(
 ) -> dict[str, np.ndarray]:
     """Class, charge and track of the particles."""
     count = len(features)
-    kind, charge = np.full(count, UNKNOWN, np.int8), np.full(count, np.nan)
+    kind, charge = np.full(count, UNKNOWN_KIND, np.int8), np.full(count, np.nan)
     if places.first_flag is not None and places.charge is not None:
         flags = features[:, places.first_flag : places.first_flag + 5] > 0.5
-        kind = np.where(flags.any(axis=1), flags.argmax(axis=1), UNKNOWN).astype(np.int8)
+        kind = np.where(flags.any(axis=1), flags.argmax(axis=1), UNKNOWN_KIND).astype(np.int8)
         charge = features[:, places.charge]
     elif places.code is not None and codes is not None:
         number = np.rint(features[:, places.code]).astype(np.int64)
-        if count and not (0 <= number.min() and number.max() < len(codes)):
-            raise JetError(f"particle_codes: has {len(codes)} codes, but a particle has the number {number.max()}.")
+        if ((number < 0) | (number >= len(codes))).any():
+            raise JetError(
+                f"particle_codes: has {len(codes)} codes, and particles have the numbers {number.min()} to {number.max()}. "
+                "Give a code for each number from 0 on."
+            )
         found = np.asarray(codes, np.int64)[number]
         charge = charges(found)
         kind = kinds(found, charge)
@@ -196,5 +200,3 @@ def _near(values: np.ndarray, expected: np.ndarray, limit: float = NEAR) -> bool
     """Whether two columns agree in the median."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return bool(np.median(np.abs(values - expected) / np.maximum(np.abs(expected), 1e-9)) < limit)
-
-

@@ -5,20 +5,19 @@ are read with the tracks that belong to them (`GhostTrack`), other jets have no 
 Source: xAOD::TrackParticle: pT = |1 / (q/p)| sin θ, η = -ln tan θ/2; z0 counts from the beam spot at `vz`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from statecast.particles.jets import Jets
-from statecast.particles.sources.layouts.labels import LabelColumns, label_columns
+from statecast.particles.jets import UNKNOWN_KIND, Jets
+from statecast.particles.sources.layouts.labels import labels_of_events
 from statecast.particles.sources.layouts.layout import Reading, Selection, chosen_collection, require
-from statecast.particles.sources.layouts.momentum import light, momentum, track
+from statecast.particles.sources.layouts.momentum import light, momentum, nothing, track
 from statecast.particles.sources.layouts.ragged import Ragged, linked, outside, ragged
 from statecast.particles.sources.packages import package
 from statecast.particles.sources.rules import BAD_INDEX, NOT_IN_FILE, Rules
 from statecast.particles.sources.tables import Block, Table
-from statecast.streams import UNKNOWN
 
 TRACK_KEY = 490246363  # of the container InDetTrackParticles: a hash of its name and type, the same in all files
 TRACKS = "InDetTrackParticlesAuxDyn"
@@ -28,6 +27,7 @@ VERTICES = "PrimaryVerticesAuxDyn"
 PRIMARY = 1  # xAOD::VxType::PriVtx
 LINKS = ("constituentLinks", "GhostTrack")
 PREFERRED = ("AnalysisJets",)
+REMARK = "particles are the tracks that belong to a jet, with the mass of a pion; the file has no neutral particles"
 PEEKED = 100  # events that decide whether linked particles are in the file
 
 
@@ -39,30 +39,30 @@ def layout(table: Table, selection: Selection) -> Reading | None:
     jet = chosen_collection(table, selection, list(places), PREFERRED)
     own = {what: f"{places[jet]}.{what}" for what in ("pt", "eta", "phi", "m")}
     link, lacks = _link(table, places[jet], jet) if selection.constituents else ("", "")
-    labels = _labels(table, places[jet], selection)
+    labels = labels_of_events(table, selection, f"{places[jet]}.")
     particles = [] if not link else [link, *_track_columns(table)]
 
     def convert(block: Block, rules: Rules) -> Jets:
         columns = {what: ragged(block[name]) for what, name in own.items()}
         of_jets = light(momentum(*(columns[what].values for what in own)))
-        named = labels.read({name: ragged(block[name]).values for name in labels.columns}, rules)
+        named = labels.read(block, rules)
         if not link:
-            return Jets(np.zeros(len(of_jets["pt_gev"]) + 1, np.int64), light(_tracks(block, None)), of_jets, named)
+            return Jets(np.zeros(len(of_jets["pt_gev"]) + 1, np.int64), nothing(), of_jets, named)
         offsets, rows = _linked(block, link, columns["pt"], rules)
         return Jets(offsets, light(_tracks(block, rows)), of_jets, named)
 
-    remarks = ["particles are the tracks that belong to a jet, with the mass of a pion; neutral particles are not in the file"]
+    remarks = [REMARK] if link else []
     return Reading(
         "PHYSLITE",
-        [*own.values(), *particles, *labels.columns],
+        [*own.values(), *particles, *labels.columns.columns],
         convert,
-        labels.classes,
+        (),
         jet,
         list(places),
         own["pt"],
         "MeV",
         lacks,
-        remarks if link else [],
+        remarks,
     )
 
 
@@ -76,13 +76,13 @@ def _jets(columns: Sequence[str]) -> dict[str, str]:
 
 def _link(table: Table, place: str, jet: str) -> tuple[str, str]:
     """The column of links that lead to tracks in the file, or why there is none."""
-    keys: dict[int, None] = {}
+    keys: set[int] = set()
     for name in (f"{place}.{link}" for link in LINKS):
         if name not in table.columns:
             continue
         for block in table.blocks([name], 0, min(PEEKED, len(table)), PEEKED):
             found = np.unique(_flat_links(block[name])[0])
-            keys |= dict.fromkeys(map(int, found))
+            keys |= set(map(int, found))
             if TRACK_KEY in found and f"{TRACKS}.qOverP" in table.columns:
                 return name, ""
     containers = ", ".join(map(str, sorted(keys - {0}))) if keys else "none"
@@ -90,14 +90,6 @@ def _link(table: Table, place: str, jet: str) -> tuple[str, str]:
         f"{jet} has no constituents in the file: its links lead to containers that PHYSLITE does not keep (keys: {containers}). "
         "Name AnalysisJets, whose tracks are kept, or use DAOD_PHYS converted to the columns of JetClass."
     )
-
-
-def _labels(table: Table, place: str, selection: Selection) -> LabelColumns:
-    if isinstance(selection.labels, str):
-        name = selection.labels if selection.labels in table.columns else f"{place}.{selection.labels}"
-        require(table, [name], "PHYSLITE with these labels")
-        return LabelColumns(table.name, [name], required=True)
-    return label_columns(table, selection)
 
 
 def _track_columns(table: Table) -> list[str]:
@@ -130,10 +122,7 @@ def _linked(block: Block, link: str, jets: Ragged, rules: Rules) -> tuple[np.nda
     return linked(jet, tracks.starts[event] + places, ~(elsewhere | bad), len(jets.values))
 
 
-def _tracks(block: Block, rows: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Columns of the tracks at `rows`; of none if None."""
-    if rows is None:
-        return momentum(*np.zeros((4, 0))) | {"kind": np.zeros(0, np.int8), "charge": np.zeros(0)}
+def _tracks(block: Block, rows: np.ndarray) -> dict[str, np.ndarray]:
     event = ragged(block[f"{TRACKS}.qOverP"]).owner[rows]
     columns = {what: ragged(block[f"{TRACKS}.{what}"]).values[rows].astype(np.float64) for what in TRACK_COLUMNS}
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -142,7 +131,7 @@ def _tracks(block: Block, rows: np.ndarray | None) -> dict[str, np.ndarray]:
     charge = np.sign(columns["qOverP"])
     momenta = momentum(pt, eta, columns["phi"], np.full(len(pt), PION_MASS_MEV))
     parts = {"d0_mm": columns["d0"], "dz_mm": columns["z0"] + _shift(block, rows, event)}
-    momenta |= {"kind": np.full(len(pt), UNKNOWN, np.int8), "charge": charge}
+    momenta |= {"kind": np.full(len(pt), UNKNOWN_KIND, np.int8), "charge": charge}
     return momenta | track(parts | _errors(block, rows), charge)
 
 
@@ -160,7 +149,7 @@ def _shift(block: Block, rows: np.ndarray, event: np.ndarray) -> np.ndarray:
     return shift
 
 
-def _errors(block: Block, rows: np.ndarray) -> Mapping[str, np.ndarray]:
+def _errors(block: Block, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Uncertainties: the diagonal of the covariance of (d0, z0, phi, theta, q/p) has their squares."""
     name = f"{TRACKS}.definingParametersCovMatrixDiag"
     if name not in block:

@@ -43,7 +43,9 @@ def numbers(column: Any) -> Shaped[np.ndarray, " N"]:
         return column
     awkward = package("awkward", "columns of lists")
     array = awkward.to_numpy(column, allow_missing=True)
-    return array.astype(np.float64).filled(np.nan) if np.ma.isMaskedArray(array) and array.mask.any() else np.asarray(array)
+    if not isinstance(array, np.ma.MaskedArray):
+        return np.asarray(array)
+    return np.where(array.mask, np.nan, array.data) if np.any(array.mask) else array.data
 
 
 def together(block: Mapping[str, Any], names: Sequence[str], source: str) -> tuple[dict[str, np.ndarray], np.ndarray]:

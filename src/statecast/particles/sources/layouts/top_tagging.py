@@ -5,13 +5,12 @@ Source: A. Butter et al., arXiv 1902.09914; G. Kasieczka et al., Top Quark Taggi
 
 import numpy as np
 
-from statecast.particles.jets import Jets, summed_momentum
+from statecast.particles.jets import UNKNOWN_KIND, Jets, summed_momentum
 from statecast.particles.sources.layouts.labels import LabelColumns, label_columns
 from statecast.particles.sources.layouts.layout import Reading, Selection, refuse_collection, require
 from statecast.particles.sources.layouts.momentum import from_components, light
 from statecast.particles.sources.rules import Rules
 from statecast.particles.sources.tables import Block, Table
-from statecast.streams import UNKNOWN
 
 LABEL, CLASSES = "is_signal_new", ("QCD", "top")
 COMPONENTS = ("PX", "PY", "PZ", "E")
@@ -32,7 +31,7 @@ def layout(table: Table, selection: Selection) -> Reading | None:
         present = (components != 0).any(axis=1)
         flat = components.transpose(1, 0, 2)[:, present]
         momenta = from_components(*flat)
-        unknown = {"kind": np.full(flat.shape[1], UNKNOWN, np.int8), "charge": np.full(flat.shape[1], np.nan)}
+        unknown = {"kind": np.full(flat.shape[1], UNKNOWN_KIND, np.int8), "charge": np.full(flat.shape[1], np.nan)}
         offsets = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
         jets = Jets(offsets, momenta | unknown, {}, labels.read(block, rules))
         return Jets(offsets, light(jets.particles), light(summed_momentum(jets)), jets.labels)
