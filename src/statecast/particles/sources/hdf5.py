@@ -2,8 +2,9 @@
 
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,32 +38,59 @@ class ArraysTable:
     def blocks(self, columns: Sequence[str], first: int, last: int, entries: int) -> Iterator[Block]:
         for start in range(first, last, entries):
             span = slice(start, min(start + entries, last))
-            yield _read(self.name, lambda span=span: {name: self._arrays[name][span] for name in columns})
+            with _reading(self.name):
+                block = {name: self._arrays[name][span] for name in columns}
+            yield block
 
 
-class PandasTable:
-    """The columns of a frame that pandas wrote in its format `table`: one array of rows, whose fields are blocks of columns."""
+class FrameTable:
+    """The columns of a frame that pandas wrote: blocks of columns of one type, in its format `table` or `fixed`."""
 
-    def __init__(self, path: Path, group: str, rows: Any) -> None:
+    def __init__(self, path: Path, group: str, frame: Any) -> None:
         self.name = f"file {path}, table {group}"
-        self._rows = rows
-        self._places: dict[str, tuple[str, int]] = {}
-        for field in rows.dtype.names or ():
-            for number, column in enumerate(_column_names(rows.attrs, field)):
-                self._places[column] = (field, number)
+        self._blocks = _blocks_of_rows(frame["table"]) if "table" in frame else _blocks_of_arrays(frame)
+        self._places = {
+            column: (name, place) for name, (_, columns) in self._blocks.items() for place, column in enumerate(columns)
+        }
         self.columns = list(self._places)
+        self._length = len(frame["table" if "table" in frame else "axis1"])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._length
 
     def bytes_per_entry(self, columns: Sequence[str]) -> float:
-        return float(self._rows.dtype.itemsize)  # rows are read whole
+        return 8.0 * len(self.columns)  # blocks are read whole
 
     def blocks(self, columns: Sequence[str], first: int, last: int, entries: int) -> Iterator[Block]:
+        needed = {self._places[name][0] for name in columns}
         for start in range(first, last, entries):
             span = slice(start, min(start + entries, last))
-            rows = _read(self.name, lambda span=span: self._rows[span])
-            yield {name: _column(rows, *self._places[name]) for name in columns}
+            with _reading(self.name):
+                read = {name: self._blocks[name][0](span) for name in needed}
+            yield {name: _column(read[self._places[name][0]], self._places[name][1]) for name in columns}
+
+
+ReadSpan = Callable[[slice], np.ndarray]
+
+
+def _blocks_of_rows(rows: Any) -> dict[str, tuple[ReadSpan, list[str]]]:
+    """How to read each block of the format `table`, an array of rows whose fields are the blocks, and the block's columns."""
+    fields = rows.dtype.names
+    return {field: (partial(_read_field, rows, field), _column_names(rows.attrs, field)) for field in fields}
+
+
+def _read_field(rows: Any, field: str, span: slice) -> np.ndarray:
+    return np.asarray(rows[field, span])
+
+
+def _blocks_of_arrays(frame: Any) -> dict[str, tuple[ReadSpan, list[str]]]:
+    """The same of the format `fixed`, which has an array for the names and one for the values of each block."""
+    blocks: dict[str, tuple[ReadSpan, list[str]]] = {}
+    for name in frame:
+        if name.endswith("_items") and frame[name].dtype.kind == "S":
+            values = frame[f"{name.removesuffix('_items')}_values"]
+            blocks[name] = (values.__getitem__, [text.decode() for text in frame[name][()]])
+    return blocks
 
 
 @contextmanager
@@ -76,22 +104,17 @@ def open_file(path: Path, tree: str | None = None) -> Iterator[list[Table]]:
     except (OSError, ValueError) as error:
         raise corrupt(f"file {path}", "HDF5", error) from error
     with file:
-        frames = {name: group["table"] for name, group in _groups(file, h5py) if _is_frame(group, h5py)}
+        frames = {name: group for name, group in file.items() if isinstance(group, h5py.Group) and _is_frame(group)}
         if tree is not None and tree not in frames:
             raise JetError(f"file {path}: has no table {tree}. Tables: {', '.join(frames) or 'none'}.")
         chosen = [name for name in frames if tree in (None, name)]
-        tables: list[Table] = [PandasTable(path, name, frames[name]) for name in chosen]
+        tables: list[Table] = [FrameTable(path, name, frames[name]) for name in chosen]
         arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim}
         yield tables or [ArraysTable(path, arrays)]
 
 
-def _groups(file: Any, h5py: Any) -> list[tuple[str, Any]]:
-    return [(name, item) for name, item in file.items() if isinstance(item, h5py.Group)]
-
-
-def _is_frame(group: Any, h5py: Any) -> bool:
-    table = group.get("table")
-    return isinstance(table, h5py.Dataset) and table.dtype.names is not None
+def _is_frame(group: Any) -> bool:
+    return "block0_items" in group or ("table" in group and bool(group["table"].dtype.names))
 
 
 def _column_names(attributes: Any, field: str) -> list[str]:
@@ -114,16 +137,17 @@ class _TextsOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}, expected texts alone")
 
 
-def _column(rows: np.ndarray, field: str, number: int) -> np.ndarray:
-    block = rows[field]
-    return block if block.ndim == 1 else block[:, number]
+def _column(block: np.ndarray, place: int) -> np.ndarray:
+    return block if block.ndim == 1 else block[:, place]
 
 
-def _read(name: str, read: Any) -> Any:
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turns h5py's errors into ours."""
     try:
-        return read()
+        yield
     except OSError as error:
-        if "filter" in str(error) and find_spec("hdf5plugin") is None:
+        if find_spec("hdf5plugin") is None and any(word in str(error) for word in ("filter", "plugin")):
             raise JetError(
                 f"{name}: is compressed in a way that h5py does not know. pip install hdf5plugin, or repack the file with gzip."
             ) from error

@@ -1,7 +1,7 @@
 """The 188 classes of JetClass-II by their number in the column `jet_label`.
 
-Source: C. Li et al., arXiv 2405.12972, and the label list of the Sophon model. X is a resonance; b, c, s, q (u or d), g, e, m, v (neutrino) are
-its products, and tauh, taue, taum taus by their decay; a jet of QCD is named by the quarks found in it.
+Source: C. Li et al., arXiv 2405.12972, and the label list of the Sophon model. X is a resonance; b, c, s, q (u or d), g, e, m and
+v (neutrino) are its products, and tauh, taue, taum taus by their decay; a jet of QCD is named by the quarks found in it.
 """
 
 _TWO_PRONGS = "bb cc ss qq bc cs bq cq sq gg ee mm tauhtaue tauhtaum tauhtauh"

@@ -66,8 +66,8 @@ class LabelColumns:
     def _refuse(self, unlabelled: np.ndarray) -> None:
         if self.required:
             raise JetError(
-                f"{self.table}: {len(unlabelled)} jets have no label or several in {listed(self.columns)} (the first is jet {unlabelled[0]} of its "
-                "block). Remove them, or do without labels."
+                f"{self.table}: {len(unlabelled)} jets have no label or several in {listed(self.columns)} (the first is number "
+                f"{unlabelled[0]} of its block). Remove them, or do without labels."
             )
 
 

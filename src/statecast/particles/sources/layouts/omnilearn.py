@@ -1,10 +1,10 @@
 """Jets of OmniLearn and OmniLearned: arrays `data` [J P F], `pid` [J] and `global` or `jet` [J G], padded by zeros; GeV.
 
 Axes: J jet, P place of a particle, F feature, G number of a jet.
-OmniLearned (`global`, or neither) has the features Δη, Δφ, log pT, log E, then the number of the particle's class (if there are 5 or 9), then
-tanh d0, error of d0, tanh dz, error of dz (if there are 8 or 9).
-OmniLearn (`jet`) has Δη, Δφ, log(1 - pT/jet), log pT, log(1 - E/jet), log E, ΔR, then charge and the five flags of the class (if there are 13);
-`jet` is pT, η, mass, number of particles.
+OmniLearned (`global`, or neither) has the features Δη, Δφ, log pT, log E, then the number of the particle's class (if there are 5 or 9),
+then tanh d0, error of d0, tanh dz, error of dz (if there are 8 or 9).
+OmniLearn (`jet`) has Δη, Δφ, log(1 - pT/jet), log pT, log(1 - E/jet), log E, ΔR, then charge and the five flags of the class (if there
+are 13); `jet` is pT, η, mass, number of particles.
 Sources: V. Mikuni and B. Nachman, arXiv 2404.16091; W. Bhimji et al., arXiv 2510.24066, and the documents of both repositories.
 """
 
