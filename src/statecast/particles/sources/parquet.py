@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 
+BUFFER_BYTES = 1 << 18  # of a column that is read at a time; pyarrow's pre-buffer would hold whole groups of rows
+
+
 class ParquetTable:
     """The top-level columns of a Parquet file."""
 
@@ -35,7 +38,7 @@ class ParquetTable:
     def blocks(self, columns: Sequence[str], first: int, last: int, entries: int) -> Iterator[Block]:
         awkward = package("awkward", "Parquet files")
         groups, start = self._row_groups(first, last)
-        batches = self._file.iter_batches(batch_size=entries, row_groups=groups, columns=list(columns))
+        batches = self._file.iter_batches(batch_size=entries, row_groups=groups, columns=list(columns), use_threads=False)
         try:
             for batch in batches:
                 low, high = max(first - start, 0), min(last - start, len(batch))
@@ -64,7 +67,7 @@ def open_file(path: Path, tree: str | None = None) -> Iterator[list[Table]]:
     """The table of a Parquet file; `tree` has no meaning here. Raises JetError if the file is corrupt."""
     parquet = package("pyarrow.parquet", "Parquet files")
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES)
     except (OSError, ValueError) as error:
         raise corrupt(f"file {path}", "Parquet", error) from error
     with file:

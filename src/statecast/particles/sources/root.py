@@ -10,6 +10,7 @@ from statecast.particles.sources.packages import package
 from statecast.particles.sources.tables import Block, Table, corrupt
 
 TREES = ("TTree", "ROOT::RNTuple", "ROOT::Experimental::RNTuple")
+BLOCKS_AT_A_TIME = 4  # as a basket is decompressed once for each reading, and often holds more than a block
 BYTES_OF_A_FIELD = 200.0  # assumed for an entry of an RNTuple's field, of which uproot tells no size: 50 numbers
 
 
@@ -30,8 +31,10 @@ class RootTable:
         return sum(sizes) / max(len(self), 1)
 
     def blocks(self, columns: Sequence[str], first: int, last: int, entries: int) -> Iterator[Block]:
-        for start in range(first, last, entries):
-            yield self._block(columns, start, min(start + entries, last))
+        for start in range(first, last, entries * BLOCKS_AT_A_TIME):
+            span = self._block(columns, start, min(start + entries * BLOCKS_AT_A_TIME, last))
+            for low in range(0, min(entries * BLOCKS_AT_A_TIME, last - start), entries):
+                yield {name: column[low : low + entries] for name, column in span.items()}
 
     def _block(self, columns: Sequence[str], start: int, stop: int) -> Block:
         try:
