@@ -77,6 +77,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, statecast, command, mes
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, statecast):
-    monkeypatch.setattr("statecast.fields.sources.open_fields", lambda store: int("no number"))
+    monkeypatch.setattr("statecast.fields.sources.describe.open_fields", lambda store: int("no number"))
     with pytest.raises(ValueError, match="no number"):
         statecast("data", "describe", "x")

@@ -1,4 +1,4 @@
-"""Commands on stores: look at one, or simulate one."""
+"""Commands on data: look at them, or simulate some."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,13 +8,14 @@ from rich.console import Console
 
 from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
 
+JETS_HELP = "Jets: a Parquet, ROOT or HDF5 file, a directory of such files, or a pattern in quotes."
 
-def describe(store: Annotated[str, typer.Argument(help=STORE_HELP)]) -> None:
-    """What is in STORE: variables, levels, grid, times, gaps."""
-    from statecast.fields.sources import open_fields
-    from statecast.fields.sources.describe import describe as describe_dataset
 
-    Console().print(describe_dataset(open_fields(store)))
+def describe(data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {JETS_HELP}")]) -> None:
+    """What is in DATA: of fields, variables, levels, grid, times and gaps; of jets, layout, columns, classes and what had to be dropped."""
+    from statecast.describers import describe_data
+
+    Console().print(describe_data(data))
 
 
 def simulate(

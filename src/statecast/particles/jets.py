@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 PARTICLE_KINDS = ("charged hadron", "neutral hadron", "photon", "electron", "muon")
-"""Names of the codes in the column `kind`; a particle of another or unknown kind has `streams.UNKNOWN`."""
+"""Names of the codes in the column `kind`; a particle of another or unknown kind has `UNKNOWN_KIND`."""
+UNKNOWN_KIND = -1
+"""The same as `streams.UNKNOWN`, so that a kind is the code of a token."""
 MOMENTUM = ("pt_gev", "eta", "phi", "mass_gev")
 """Columns that every constituent and every jet has: transverse momentum, pseudorapidity, azimuth in [-pi, pi), mass."""
 TRACK = ("d0_mm", "d0_error_mm", "dz_mm", "dz_error_mm")
@@ -26,8 +28,8 @@ class JetError(ValueError):
 class Jets:
     """A batch of jets; the constituents of jet j are those from `offsets[j]` to `offsets[j + 1]`, in order of decreasing pT.
 
-    particles  columns of the constituents: `MOMENTUM`, `kind` (codes of `PARTICLE_KINDS`), `charge` (in units of e), and those of
-               `TRACK` that the source has
+    particles  columns of the constituents: `MOMENTUM`, `kind` (codes of `PARTICLE_KINDS`), `charge` (in units of e; NaN if the source
+               has none), and those of `TRACK` that the source has
     of_jets    columns of the jets: `MOMENTUM`, and any further number, such as `generated_mass_gev`
     labels     name of the class of each jet; None for unlabelled jets
     """

@@ -1,7 +1,8 @@
-"""Summary of the contents of a store. Axes: H row, W column."""
+"""Summary of the contents of a store. Registered with the core as the describer of fields. Axes: H row, W column."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ from rich.table import Table
 from rich.text import Text
 from scipy.special import roots_legendre
 
+from statecast.fields.sources.fields import open_fields
 from statecast.fields.sources.grid import Grid
 from statecast.fields.sources.record import Record
 
 SAMPLE_STEPS = 8  # times that are inspected, evenly spaced
 SAMPLE_VALUES = 2_000_000  # values of a variable that are inspected, 16 MB in float64
 LISTED_GAPS = 10
+NETCDF_MAGIC = (b"CDF", b"\x89HDF")  # classic, and version 4, which is HDF5
+ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 EQUAL_SPACING = 1e-3  # relative to the spacing: float32 coordinates differ by about 1e-5
 
 
@@ -74,11 +78,23 @@ class Description:
         return capture.get()
 
 
-def describe(dataset: xr.Dataset) -> Description:
-    """Describe `dataset` (as returned by `open_fields`): variables, grid, times and gaps, size.
+def recognises(data: str) -> bool:
+    """Whether `data` is a sample, a Zarr store or a NetCDF file, as far as its name and first bytes tell."""
+    path = Path(data)
+    if path.is_file():
+        with path.open("rb") as file:
+            return file.read(4).startswith(NETCDF_MAGIC)
+    in_store = any((path / name).exists() for name in ZARR_METADATA)
+    return in_store or "://" in data or data.startswith("sample:") or path.suffix in (".zarr", ".nc")
+
+
+def describe(data: str | Path | xr.Dataset) -> Description:
+    """Describe a store of fields (see `open_fields`): variables, grid, times and gaps, size.
 
     Reads a sample of limited size (see `VariableSummary`), one time step at a time, so a store may be larger than memory.
+    Raises StoreError and MissingStoreError as `open_fields` does.
     """
+    dataset = open_fields(data)
     record = Record(dataset, channels=(), units=())
     variables = tuple(_variable(array) for array in dataset.data_vars.values())
     return Description(variables, _grid(record.grid), _times(record), int(dataset.nbytes))
