@@ -1,12 +1,24 @@
-"""Commands on stores: look at one, or simulate one."""
+"""Commands on data: look at a store, simulate an atmosphere or jets."""
 
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
+from statecast.particles.sources.pythia import KINDS
+
+
+class Simulations(TyperGroup):
+    """The commands `simulate ...`; without the name of a system, options are those of the atmosphere."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            args = [atmosphere.__name__, *args]
+        return super().parse_args(ctx, args)
 
 
 def describe(store: Annotated[str, typer.Argument(help=STORE_HELP)]) -> None:
@@ -17,7 +29,7 @@ def describe(store: Annotated[str, typer.Argument(help=STORE_HELP)]) -> None:
     Console().print(describe_dataset(open_fields(store)))
 
 
-def simulate(
+def atmosphere(
     out: Annotated[Path, typer.Option(help="Zarr store to write; an unfinished one of the same options is continued.")],
     days: Annotated[float | None, typer.Option(help="Days to simulate.")] = None,
     years: Annotated[float | None, typer.Option(help="Years to simulate, of 365.25 days.")] = None,
@@ -65,3 +77,33 @@ def simulate(
         progress=not quiet,
     )
     print(f"store: {out}")
+
+
+def jets(
+    out: Annotated[Path, typer.Option(help="Parquet file to write; an unfinished one of the same options is continued.")],
+    jets: Annotated[int, typer.Option(help="Jets in all, the same number of each kind.")],
+    kinds: Annotated[
+        list[str], typer.Option("--kind", help=f"{', '.join(KINDS)}; repeat for several.", show_default="qcd and top")
+    ] = ["qcd", "top"],  # noqa: B006
+    seed: Annotated[int, typer.Option(help="Another seed is other collisions.")] = 0,
+    pt: Annotated[tuple[float, float], typer.Option(help="Lowest and highest pT of a jet in GeV.")] = (500.0, 650.0),
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the work, one per core if not given; the jets stay the same.")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate jets of proton-proton collisions, generated and measured, to a Parquet file; resumable (needs the extra `hep`)."""
+    from statecast.particles.sources.simulate import simulate_jets
+
+    simulate_jets(
+        out,
+        jets=jets,
+        kinds=kinds,
+        seed=seed,
+        pt_range_gev=pt,
+        workers=workers,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    print(f"jets: {out}")

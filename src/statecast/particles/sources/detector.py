@@ -4,7 +4,7 @@ It follows the card `delphes_card_CMS.tcl` of Delphes (de Favereau et al., JHEP 
 
 track        a charged particle of |eta| < 2.5 is found with the probability `TRACK_EFFICIENCY`; its pT gets a relative error σ =
              √(a² + (b pT)²) of `TRACK_RESOLUTION` and a log-normal distribution; its direction is exact
-             impact parameters: those of its helix in a field of 3.8 T, with a normal error √(a² + (b / pT)²) of `IMPACT_RESOLUTION`
+             impact parameters: those of its helix in a field of 3.8 T, with a normal error √(a² + (b / pT)²) of `IMPACT_RESOLUTION`, pT as measured
 photon       energy in cells of the electromagnetic calorimeter, with the error `ecal_resolution`
 neutral      energy in cells of the hadronic calorimeter, with the error `hcal_resolution`; massless
 hadron
@@ -181,8 +181,8 @@ def _rows(columns: Mapping[str, np.ndarray], chosen: np.ndarray) -> Columns:
 def _tracks(particles: Columns, vertex_mm: np.ndarray, random: np.random.Generator) -> Columns:
     pt = particles["pt_gev"]
     d0, dz = impact_parameters(vertex_mm, particles)
-    d0_error, dz_error = (np.hypot(a, b / pt) for a, b in IMPACT_RESOLUTION.values())
     measured = log_normal(pt, track_resolution(particles) * pt, random)
+    d0_error, dz_error = (np.hypot(a, b / measured) for a, b in IMPACT_RESOLUTION.values())
     return {
         **particles,
         "pt_gev": measured,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from statecast.particles.clustering import clustering
 from statecast.particles.jets import JetError, Jets, momentum_columns, momentum_components, summed_momentum, wrapped
 from statecast.particles.sources.detector import Columns, kinds_of, measure
 
@@ -71,6 +72,8 @@ COMMON_SETTINGS = (
     "PhaseSpace:bias2Selection = on",
     "PhaseSpace:bias2SelectionRef = 100.",
     "Random:setSeed = on",
+    "6:m0 = 172.5",
+    "25:m0 = 125.",
 )
 
 
@@ -172,13 +175,9 @@ def visible_particles(record: Any, charge_of: Callable[[int], float]) -> tuple[C
 def clustered(particles: Columns, events: int, min_pt_gev: float) -> tuple[Jets, Int[np.ndarray, " J"]]:
     """Anti-kT jets with R = 0.8 of each event and the number of their event. `particles` has `event`, in ascending order."""
     import awkward as ak
-    import fastjet
 
     counts = np.bincount(particles["event"], minlength=events)
-    components = dict(zip(("px", "py", "pz", "E"), momentum_components(particles), strict=True))
-    by_event = ak.unflatten(ak.zip(components, with_name="Momentum4D"), counts)
-    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
-    members = fastjet.ClusterSequence(by_event, definition).constituent_index(min_pt_gev)
+    members = clustering(particles, counts, "antikt", RADIUS).constituent_index(min_pt_gev)
     event = np.repeat(np.arange(events), ak.to_numpy(ak.num(members, axis=1)))
     in_jets = ak.flatten(members, axis=1)
     sizes = ak.to_numpy(ak.num(in_jets, axis=1))
