@@ -1,9 +1,8 @@
 """Commands on data: look at a store, simulate an atmosphere or jets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
@@ -15,7 +14,7 @@ from statecast.particles.sources.pythia import KINDS
 class Simulations(TyperGroup):
     """The commands `simulate ...`; without the name of a system, options are those of the atmosphere."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
             args = [atmosphere.__name__, *args]
         return super().parse_args(ctx, args)
@@ -80,7 +79,9 @@ def atmosphere(
 
 
 def jets(
-    out: Annotated[Path, typer.Option(help="Parquet file to write; an unfinished one of the same options is continued.")],
+    out: Annotated[
+        Path, typer.Option(help="Parquet file to write; an unfinished one of the same options is continued.")
+    ],
     jets: Annotated[int, typer.Option(help="Jets in all, the same number of each kind.")],
     kinds: Annotated[
         list[str], typer.Option("--kind", help=f"{', '.join(KINDS)}; repeat for several.", show_default="qcd and top")
@@ -88,7 +89,8 @@ def jets(
     seed: Annotated[int, typer.Option(help="Another seed is other collisions.")] = 0,
     pt: Annotated[tuple[float, float], typer.Option(help="Lowest and highest pT of a jet in GeV.")] = (500.0, 650.0),
     workers: Annotated[
-        int | None, typer.Option(help="Processes that share the work, one per core if not given; the jets stay the same.")
+        int | None,
+        typer.Option(help="Processes that share the work, one per core if not given; the jets stay the same."),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

@@ -35,7 +35,9 @@ def _fastjet() -> tuple[Any, Any]:
         import awkward
         import fastjet
     except ModuleNotFoundError as error:
-        message = f"clustering: needs fastjet and awkward, and {error.name} is not installed. pip install 'statecast[hep]'"
+        message = (
+            f"clustering: needs fastjet and awkward, and {error.name} is not installed. pip install 'statecast[hep]'"
+        )
         raise JetError(message) from None
     particle = awkward.Array([{"px": 1.0, "py": 0.0, "pz": 0.0, "E": 1.0}], with_name="Momentum4D")
     sys.stdout.flush()

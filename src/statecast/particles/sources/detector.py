@@ -4,7 +4,8 @@ It follows the card `delphes_card_CMS.tcl` of Delphes (de Favereau et al., JHEP 
 
 track        a charged particle of |eta| < 2.5 is found with the probability `TRACK_EFFICIENCY`; its pT gets a relative error σ =
              √(a² + (b pT)²) of `TRACK_RESOLUTION` and a log-normal distribution; its direction is exact
-             impact parameters: those of its helix in a field of 3.8 T, with a normal error √(a² + (b / pT)²) of `IMPACT_RESOLUTION`, pT as measured
+             impact parameters: those of its helix in a field of 3.8 T, with a normal error √(a² + (b / pT)²) of `IMPACT_RESOLUTION`
+             at the measured pT
 photon       energy in cells of the electromagnetic calorimeter, with the error `ecal_resolution`
 neutral      energy in cells of the hadronic calorimeter, with the error `hcal_resolution`; massless
 hadron

@@ -8,6 +8,7 @@ Axes: E event of a batch, N particle of all events, J jet.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -26,7 +27,7 @@ BATCH_EVENTS = 50
 SEEDS = 900_000_000  # Pythia accepts 1 to this number
 RESONANCES = (6, 23, 24, 25)
 VECTOR_BOSONS_TO_QUARKS = ("23:onMode = off", "23:onIfAny = 1 2 3 4 5", "24:onMode = off", "24:onIfAny = 1 2 3 4 5")
-PACKAGES = ("pythia8mc", "fastjet", "awkward", "numpy")
+VERSIONED = ("pythia8mc", "fastjet", "awkward", "numpy")
 
 
 @dataclass(frozen=True)
@@ -94,18 +95,14 @@ class GeneratedJets:
 
 def require_packages() -> dict[str, str]:
     """Versions of what generates jets. Raises JetError if a package is missing."""
-    try:
-        import awkward
-        import fastjet
-        import pyarrow
-        import pythia8mc  # noqa: F401
-    except ModuleNotFoundError as error:
-        message = (
-            f"simulation of jets: needs pythia8mc, fastjet, awkward and pyarrow, and {error.name} is not installed. "
-            "pip install 'statecast[hep]'"
-        )
-        raise JetError(message) from None
-    return {name: version(name) for name in PACKAGES}
+    for name in ("pythia8mc", "fastjet", "awkward", "pyarrow"):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise JetError(
+                f"simulation of jets: needs {name}, and {error.name} is not installed. pip install 'statecast[hep]'"
+            ) from None
+    return {name: version(name) for name in VERSIONED}
 
 
 def generate(
@@ -248,7 +245,7 @@ def decay_quarks(record: Any, heavy: int) -> list[Float[np.ndarray, "Q 2"]]:
         return quarks + [quark for daughter in unstable for quark in products(daughter)]
 
     decays = []
-    for particle in np.flatnonzero(np.abs(pdg) == heavy):
+    for particle in np.flatnonzero(np.abs(pdg) == heavy).tolist():
         daughters = pdg[first[particle] : last[particle] + 1]
         if pdg[particle] not in daughters:
             momentum = record.p[products(particle)]

@@ -8,30 +8,22 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from statecast.outputs import new_output
-from statecast.particles.jets import JetError, Jets
-from statecast.particles.sources.layout import table_of
-from statecast.particles.sources.pythia import KINDS, SEEDS, GeneratedJets, generate, require_packages
+from statecast.particles.jets import JetError
+from statecast.particles.sources.blocks import Block, JetOptions, end_with_the_parent, write_block
+from statecast.particles.sources.pythia import require_packages
 
-BLOCK_JETS = 250  # ten to thirty seconds of work: little is lost when a run is killed, and Pythia's start of 1 s hardly counts
 BLOCKS_PER_ROW_GROUP = 8
-MIN_JETS_PER_BATCH = 0.05
-"""A kind that gives fewer jets, of 50 collisions, is refused after `PATIENCE` batches: its decay does not fit into a jet of this pT."""
-PATIENCE = 100
 METADATA_KEY = "statecast.simulation"
 OPTIONS_FILE = "options.json"
 LICENCE = "Apache-2.0"
@@ -41,50 +33,6 @@ class SimulationStopped(InterruptedError):
     """Ctrl-C stopped the simulation; the finished blocks are kept."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
-
-
-class Block(NamedTuple):
-    """The `number`-th block of jets of a kind."""
-
-    kind: str
-    number: int
-    jets: int
-
-    @property
-    def file(self) -> str:
-        return f"{self.number:06d}-{self.kind}.parquet"
-
-
-@dataclass(frozen=True)
-class JetOptions:
-    """What determines a file of jets."""
-
-    jets: int
-    kinds: tuple[str, ...]
-    seed: int
-    pt_range_gev: tuple[float, float]
-
-    def __post_init__(self) -> None:
-        """Raises JetError for a value out of range."""
-        if unknown := [kind for kind in self.kinds if kind not in KINDS]:
-            raise JetError(f"kind {unknown[0]} is not a kind of jet. Kinds: {', '.join(KINDS)}.")
-        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
-            raise JetError(f"kinds are {', '.join(self.kinds) or 'none'}, expected each once and at least one.")
-        if self.jets < len(self.kinds) or self.jets % len(self.kinds):
-            raise JetError(f"jets is {self.jets}, expected a positive multiple of the number of kinds, {len(self.kinds)}.")
-        if not 0 <= self.seed < 2**31:
-            raise JetError(f"seed is {self.seed}, expected 0 to {2**31 - 1}.")
-        low, high = self.pt_range_gev
-        if not (100 <= low < high <= 3000 and high - low >= 10):
-            raise JetError(f"pT range is {low:g} to {high:g} GeV, expected at least 10 GeV within 100 to 3000 GeV.")
-
-    def blocks(self) -> list[Block]:
-        """All blocks, in the order of the file: the kinds take turns."""
-        of_each = self.jets // len(self.kinds)
-        starts = range(0, of_each, BLOCK_JETS)
-        return [
-            Block(kind, start // BLOCK_JETS, min(BLOCK_JETS, of_each - start)) for start in starts for kind in self.kinds
-        ]
 
 
 def simulate_jets(
@@ -144,32 +92,6 @@ def recorded_options(file: Path) -> dict[str, Any]:
         raise JetError(f"file {file}: exists but does not contain simulated jets. Give another path.") from None
 
 
-def simulate_block(options: JetOptions, block: Block) -> GeneratedJets:
-    """The jets of a block, a pure function of the seed, the kind and the number of the block.
-
-    Pythia's seeds of all blocks of a run differ, because they count upwards from a number that the seed determines. Raises JetError if
-    there are hardly any such jets.
-    """
-    kind_number = list(KINDS).index(block.kind)
-    first = int(np.random.SeedSequence(options.seed).generate_state(1)[0])
-    pythia_seed = 1 + (first + len(KINDS) * block.number + kind_number) % SEEDS
-    random = np.random.default_rng((options.seed, kind_number, block.number))
-    measured, generated, count = [], [], 0
-    for batches, part in enumerate(generate(KINDS[block.kind], options.pt_range_gev, pythia_seed, random), start=1):
-        measured.append(part.measured)
-        generated.append(part.generated)
-        count += len(part.measured)
-        if count >= block.jets:
-            break
-        if batches >= PATIENCE and count < MIN_JETS_PER_BATCH * batches:
-            low, high = options.pt_range_gev
-            raise JetError(
-                f"kind {block.kind}: {count} jets in {batches} batches of collisions have a pT of {low:g} to {high:g} GeV and contain the "
-                "whole decay, expected more. Choose a wider range or higher pT."
-            )
-    return GeneratedJets(Jets.joined(measured), Jets.joined(generated)).first(block.jets)
-
-
 def _workers(workers: int | None) -> int:
     if workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -221,38 +143,16 @@ def _finished(parts: Path, options: JetOptions, blocks: Sequence[Block], workers
     """Each block after its file has been written, in any order."""
     if workers <= 1:
         for block in blocks:
-            yield _write_block(parts, options, block)
+            yield write_block(parts, options, block)
         return
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of rich and torch in any state
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_the_parent) as pool:
-        futures: list[Future[Block]] = [pool.submit(_write_block, parts, options, block) for block in blocks]
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_the_parent) as pool:
+        futures: list[Future[Block]] = [pool.submit(write_block, parts, options, block) for block in blocks]
         try:
             for future in as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _end_with_the_parent() -> None:
-    """A worker ends silently on Ctrl-C, and when the process that started it is gone, however that ended."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _write_block(parts: Path, options: JetOptions, block: Block) -> Block:
-    import pyarrow.parquet
-
-    table = table_of(simulate_block(options, block), KINDS[block.kind].label)
-    with new_output(parts / block.file, overwrite=True) as written:
-        pyarrow.parquet.write_table(table, written, compression="zstd")
-    return block
 
 
 def _join(files: Sequence[Path], out: Path, record: Mapping[str, Any]) -> None:
