@@ -206,19 +206,18 @@ def test_a_block_in_the_middle_needs_none_before_it(fake):
 
 def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
     """SIGKILL leaves no time to tell them: they watch. The run ends when no process has its output open any more."""
-    code = f"""
-import multiprocessing, os, signal, threading, time
-
-def kill():
-    while len(multiprocessing.active_children()) < 2:
-        time.sleep(0.01)
-    print(len(multiprocessing.active_children()), flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+    code = """
+import multiprocessing, os, signal, time
+from concurrent.futures import ProcessPoolExecutor
+from statecast.particles.sources.blocks import end_with_the_parent
 
 if __name__ == "__main__":
-    from statecast.particles.sources.simulate import simulate_jets
-    threading.Thread(target=kill, daemon=True).start()
-    simulate_jets({str(tmp_path / "jets.parquet")!r}, jets=10_000, workers=2, progress=False)
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(2, mp_context=spawn, initializer=end_with_the_parent)
+    pool.submit(time.sleep, 0).result()
+    busy = [pool.submit(time.sleep, 1000) for _ in range(2)]
+    print(len(multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
     script = tmp_path / "script.py"
     script.write_text(code)
