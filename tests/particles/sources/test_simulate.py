@@ -204,25 +204,31 @@ def test_a_block_in_the_middle_needs_none_before_it(fake):
     assert not np.isin(one.measured.particles["pt_gev"], other.measured.particles["pt_gev"]).any()
 
 
-def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path):
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "stopping.close()"])
+def test_workers_end_when_they_are_told_to_or_the_process_that_started_them_is_killed(tmp_path, end):
     """SIGKILL leaves no time to tell them: they watch. The run ends when no process has its output open any more."""
-    code = """
+    code = f"""
 import multiprocessing, os, signal, time
 from concurrent.futures import ProcessPoolExecutor
-from statecast.particles.sources.blocks import end_with_the_parent
+from statecast.particles.sources.blocks import end_when_closed
 
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(2, mp_context=spawn, initializer=end_with_the_parent)
+    stop, stopping = spawn.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(2, spawn, end_when_closed, (stop,))
     pool.submit(time.sleep, 0).result()
     busy = [pool.submit(time.sleep, 1000) for _ in range(2)]
     print(len(multiprocessing.active_children()), flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+    {end}
+    print(*(type(future.exception()).__name__ for future in busy))
 """
     script = tmp_path / "script.py"
     script.write_text(code)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
-    assert done.returncode == -9 and done.stdout == "2\n"
+    if "SIGKILL" in end:
+        assert (done.returncode, done.stdout) == (-9, "2\n")
+    else:
+        assert (done.returncode, done.stdout) == (0, "2\nBrokenProcessPool BrokenProcessPool\n"), done.stderr
 
 
 def test_workers_need_not_import_torch():

@@ -3,12 +3,11 @@
 Worker processes import this module, so it imports neither torch nor xarray.
 """
 
-import multiprocessing
 import os
 import signal
 import threading
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,14 +109,12 @@ def write_block(parts: Path, options: JetOptions, block: Block) -> Block:
     return block
 
 
-def end_with_the_parent() -> None:
-    """Start of a worker: it ends silently on Ctrl-C, and when the process that started it is gone, however that ended."""
+def end_when_closed(stop: Connection) -> None:
+    """Start of a worker: it ends silently on Ctrl-C, and when the other end of `stop` is closed, if only because its process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
 
     def watch() -> None:
-        wait([parent.sentinel])
+        wait([stop])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from statecast.outputs import new_output
 from statecast.particles.jets import JetError
-from statecast.particles.sources.blocks import Block, JetOptions, end_with_the_parent, write_block
+from statecast.particles.sources.blocks import Block, JetOptions, end_when_closed, write_block
 from statecast.particles.sources.pythia import require_packages
 
 BLOCKS_PER_ROW_GROUP = 8
@@ -146,13 +146,16 @@ def _finished(parts: Path, options: JetOptions, blocks: Sequence[Block], workers
             yield write_block(parts, options, block)
         return
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of rich and torch in any state
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_the_parent) as pool:
+    stop, stopping = spawn.Pipe(duplex=False)
+    with ProcessPoolExecutor(workers, spawn, end_when_closed, (stop,)) as pool:
         futures: list[Future[Block]] = [pool.submit(write_block, parts, options, block) for block in blocks]
         try:
             for future in as_completed(futures):
                 yield future.result()
-        finally:
+        except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            stopping.close()
+            raise
 
 
 def _join(files: Sequence[Path], out: Path, record: Mapping[str, Any]) -> None:
