@@ -1,0 +1,311 @@
+"""Codecs of the streams of jets: particles, numbers of a jet and targets as tokens, each with its inverse.
+
+Axes: N particle of one jet, P value in a token, C coordinate, Q number of the jet, K bin, M member of a bin.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from statecast.axes import Axis
+from statecast.particles.codebook import MEMBERS, Codebook
+from statecast.particles.features import POSITION, QUANTITIES, particle_columns
+from statecast.particles.jets import PARTICLE_KINDS
+from statecast.particles.streams import JetStream, ParticleStream, TargetStream
+from statecast.streams import Tokens, TokenSpec
+
+INDEX = Axis("index", "index")
+"""The sequence of a jet: its numbers, at their `Quantity.order`, then its particles from 0 in order of decreasing pT."""
+PLANE = Axis("plane", "plane", "1", 0.1, POSITION)
+"""Δη and Δφ from the axis of the jet. 0.1: a typical distance between neighbouring particles of a jet."""
+
+
+@dataclass(frozen=True)
+class OneJet:
+    """The columns of one jet, from which codecs make tokens.
+
+    features    of its particles, see `features.FEATURES`; NaN where unknown
+    quantities  of the jet on the scale of `features.QUANTITIES`, those of `JetStream.ordered`
+    codes       of its particles by stream, where they are known already
+    """
+
+    features: Float[Tensor, "N P"]
+    kinds: Int[Tensor, " N"]
+    quantities: Float[Tensor, " Q"]
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    codes: Mapping[str, Int[Tensor, " N"]] = field(default_factory=dict)
+
+    def turned(self, names: Sequence[str], turn: Float[Tensor, "2 2"]) -> "OneJet":
+        """The same jet, rotated or reflected in the plane of Δη and Δφ. Codes are left out: they depend on the direction."""
+        columns = [list(names).index(name) for name in POSITION]
+        features = self.features.clone()
+        features[:, columns] = features[:, columns] @ turn.T
+        return OneJet(features, self.kinds, self.quantities, self.labels)
+
+
+class _Codec:
+    """What the codecs have in common."""
+
+    channels: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+
+    def calibrate(self, anchor: nn.Module | None) -> None:
+        """Does nothing: these streams have no anchor."""
+
+
+@dataclass(frozen=True)
+class ParticleCodec(_Codec):
+    """Particles as standardised features and the code of their kind, at (Δη, Δφ, rank)."""
+
+    stream: ParticleStream
+    mean: Float[Tensor, " P"]
+    std: Float[Tensor, " P"]
+    categories: ClassVar[tuple[str, ...]] = PARTICLE_KINDS
+
+    @classmethod
+    def fit(cls, stream: ParticleStream, features: Float[np.ndarray, "N P"], known: Self | None = None) -> Self:
+        """Statistics of the training split; a value that an earlier codec has keeps its own."""
+        mean = torch.from_numpy(np.nanmean(features, axis=0, dtype=np.float64)).float()
+        std = torch.from_numpy(np.nanstd(features, axis=0, dtype=np.float64)).float()
+        mean, std = torch.nan_to_num(mean), torch.where(std > 0, std, 1.0)
+        for place, name in enumerate(stream.particles):
+            if known is not None and name in known.channels:
+                there = known.channels.index(name)
+                mean[place], std[place] = known.mean[there], known.std[there]
+        return cls(stream, mean, std)
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(
+            size=len(self.channels), vocabulary=len(PARTICLE_KINDS), axes=(PLANE, INDEX), order="index", ragged=True
+        )
+
+    @property
+    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(self.stream.particles)
+
+    def normalised(self, features: Float[Tensor, "*N P"]) -> Float[Tensor, "*N P"]:
+        return (features - self.mean) / self.std
+
+    def tokens(self, jet: OneJet) -> Tokens:
+        columns = [self.channels.index(name) for name in POSITION]
+        ranks = torch.arange(len(jet.kinds), dtype=torch.float32)[:, None]
+        values = self.normalised(jet.features)
+        observed = values.isfinite()
+        coords = torch.cat([jet.features[:, columns], ranks], dim=-1)
+        return Tokens(torch.nan_to_num(values), coords, observed, self.spec, codes=jet.kinds).numbered()
+
+    def particles(self, tokens: Tokens, jet: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The columns of the particles of tokens; `jet` holds the columns of the jet of each. The inverse of `tokens`."""
+        assert tokens.codes is not None
+        values = torch.where(tokens.observed, tokens.values, torch.nan).double()
+        return particle_columns((values * self.std + self.mean).numpy(), self.channels, tokens.codes.numpy(), jet)
+
+    def save(self, directory: Path, name: str) -> None:
+        facts = {"mean": self.mean.tolist(), "std": self.std.tolist()}
+        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+
+    @classmethod
+    def load(cls, stream: ParticleStream, directory: Path, name: str) -> Self:
+        facts = json.loads((directory / f"{name}.json").read_text())
+        return cls(stream, torch.tensor(facts["mean"]), torch.tensor(facts["std"]))
+
+
+@dataclass(frozen=True)
+class JetCodec(_Codec):
+    """Numbers of a jet, a standardised value in each token, at their place in the sequence."""
+
+    stream: JetStream
+    mean: Float[Tensor, " Q"]
+    std: Float[Tensor, " Q"]
+    channels: ClassVar[tuple[str, ...]] = ("value",)
+
+    @classmethod
+    def fit(cls, stream: JetStream, quantities: Float[np.ndarray, "J Q"], known: Self | None = None) -> Self:
+        """Statistics of the training split; a number that an earlier codec has keeps its own."""
+        mean = torch.from_numpy(np.nan_to_num(np.nanmean(quantities, axis=0, dtype=np.float64))).float()
+        std = torch.from_numpy(np.nanstd(quantities, axis=0, dtype=np.float64)).float()
+        std = torch.where(std > 0, std, 1.0)
+        for place, name in enumerate(stream.ordered):
+            if known is not None and name in known.stream.ordered:
+                there = known.stream.ordered.index(name)
+                mean[place], std[place] = known.mean[there], known.std[there]
+        return cls(stream, mean, std)
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(size=1, axes=(INDEX,), order="index")
+
+    def tokens(self, jet: OneJet) -> Tokens:
+        values = ((jet.quantities - self.mean) / self.std)[:, None]
+        return Tokens(torch.nan_to_num(values), places_of(self.stream), values.isfinite(), self.spec).numbered()
+
+    def save(self, directory: Path, name: str) -> None:
+        facts = {"mean": self.mean.tolist(), "std": self.std.tolist()}
+        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+
+    @classmethod
+    def load(cls, stream: JetStream, directory: Path, name: str) -> Self:
+        facts = json.loads((directory / f"{name}.json").read_text())
+        return cls(stream, torch.tensor(facts["mean"]), torch.tensor(facts["std"]))
+
+
+@dataclass(frozen=True)
+class CodebookCodec(_Codec):
+    """Particles as codes of a codebook, at their rank; the last token of a jet has the code that ends it."""
+
+    stream: TargetStream
+    codebook: Codebook
+    of: ParticleCodec
+
+    @property
+    def stop(self) -> int:
+        """The code that ends a jet."""
+        return self.codebook.size
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(vocabulary=self.codebook.size + 1, axes=(INDEX,), order="index", ragged=True)
+
+    @property
+    def categories(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*map(str, range(self.codebook.size)), "stop")
+
+    def codes(self, features: Float[Tensor, "N P"], kinds: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """The codes of particles with these features."""
+        return self.codebook.assign(self.of.normalised(features), kinds, self.of.channels)
+
+    def tokens(self, jet: OneJet, name: str) -> Tokens:
+        known = jet.codes.get(name)
+        codes = self.codes(jet.features, jet.kinds) if known is None else known
+        return ranked(self.spec, torch.cat([codes, torch.tensor([self.stop])]))
+
+    def save(self, directory: Path, name: str) -> None:
+        save_file({key: value.contiguous() for key, value in self.codebook.tensors().items()}, directory / f"{name}.safetensors")
+        facts = {"names": self.codebook.names, "looked_at": self.codebook.looked_at}
+        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+
+    @classmethod
+    def load(cls, stream: TargetStream, of: ParticleCodec, directory: Path, name: str) -> Self:
+        facts = json.loads((directory / f"{name}.json").read_text())
+        tensors = load_file(directory / f"{name}.safetensors")
+        return cls(stream, Codebook.of_tensors(tensors, facts["names"], facts["looked_at"]), of)
+
+
+@dataclass(frozen=True)
+class KindsCodec(_Codec):
+    """The kinds of particles, at their rank."""
+
+    stream: TargetStream
+    spec: ClassVar[TokenSpec] = TokenSpec(vocabulary=len(PARTICLE_KINDS), axes=(INDEX,), order="index", ragged=True)
+    categories: ClassVar[tuple[str, ...]] = PARTICLE_KINDS
+
+    def tokens(self, jet: OneJet) -> Tokens:
+        return ranked(self.spec, jet.kinds)
+
+    def save(self, directory: Path, name: str) -> None:
+        """Writes nothing: there is no statistic."""
+
+
+@dataclass(frozen=True)
+class ValuesCodec(_Codec):
+    """The continuous values of particles, at their rank, normalised as those that are visible."""
+
+    stream: TargetStream
+    of: ParticleCodec
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(size=len(self.channels), axes=(INDEX,), order="index", ragged=True)
+
+    @property
+    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.of.channels
+
+    def tokens(self, jet: OneJet) -> Tokens:
+        values = self.of.normalised(jet.features)
+        ranks = torch.arange(len(values), dtype=torch.float32)[:, None]
+        return Tokens(torch.nan_to_num(values), ranks, values.isfinite(), self.spec).numbered()
+
+    def save(self, directory: Path, name: str) -> None:
+        """Writes nothing: the statistics are those of the particles."""
+
+
+@dataclass(frozen=True)
+class BinsCodec(_Codec):
+    """Numbers of a jet as the bins that they lie in, which hold equally many jets of the training split; in the order of the jet's stream.
+
+    members  numbers of the training split in each bin, on the scale of `features.QUANTITIES`: a bin is decoded to one of them at random
+    """
+
+    stream: TargetStream
+    of: JetStream
+    edges: Float[Tensor, "Q K_minus_1"]
+    members: Float[Tensor, "Q K M"]
+
+    @classmethod
+    def fit(cls, stream: TargetStream, of: JetStream, quantities: Float[np.ndarray, "J Q"], seed: int) -> Self:
+        bins, random = max(2, stream.size // 8), np.random.default_rng(seed)
+        edges = np.zeros((quantities.shape[1], bins - 1), np.float32)
+        members = np.zeros((quantities.shape[1], bins, MEMBERS), np.float32)
+        for number, values in enumerate(quantities.T):
+            known = np.sort(values[np.isfinite(values)])
+            edges[number] = np.quantile(known, np.arange(1, bins) / bins)
+            bin_of = np.searchsorted(edges[number], known, side="right")
+            for code in range(bins):
+                inside = known[bin_of == code]
+                inside = inside if len(inside) else edges[number, max(0, code - 1) : max(1, code)]
+                members[number, code] = random.choice(inside, MEMBERS, replace=len(inside) < MEMBERS)
+        return cls(stream, of, torch.from_numpy(edges), torch.from_numpy(members))
+
+    @property
+    def spec(self) -> TokenSpec:
+        return TokenSpec(vocabulary=self.members.shape[1], axes=(INDEX,), order="index")
+
+    @property
+    def categories(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(map(str, range(self.members.shape[1])))
+
+    def tokens(self, jet: OneJet) -> Tokens:
+        codes = torch.searchsorted(self.edges, jet.quantities[:, None], right=True)[:, 0]
+        codes = torch.where(jet.quantities.isfinite(), codes, -1)
+        return _coded(self.spec, codes, places_of(self.of))
+
+    def decode(self, codes: Int[Tensor, " B"], number: int, generator: torch.Generator) -> Float[Tensor, " B"]:
+        """For each code a number of the training split in that bin, at random; on the scale of `features.QUANTITIES`."""
+        drawn = torch.randint(self.members.shape[-1], codes.shape, generator=generator)
+        return self.members[number, codes, drawn]
+
+    def save(self, directory: Path, name: str) -> None:
+        save_file({"edges": self.edges, "members": self.members}, directory / f"{name}.safetensors")
+
+    @classmethod
+    def load(cls, stream: TargetStream, of: JetStream, directory: Path, name: str) -> Self:
+        tensors = load_file(directory / f"{name}.safetensors")
+        return cls(stream, of, tensors["edges"], tensors["members"])
+
+
+TargetCodec = CodebookCodec | KindsCodec | ValuesCodec | BinsCodec
+
+
+def places_of(stream: JetStream) -> Float[Tensor, "Q 1"]:
+    """The coordinates of the numbers of a jet: their places in its sequence."""
+    return torch.tensor([[float(QUANTITIES[name].order)] for name in stream.ordered])
+
+
+def ranked(spec: TokenSpec, codes: Int[Tensor, " N"]) -> Tokens:
+    """Tokens of one code each, at ranks from 0."""
+    return _coded(spec, codes, torch.arange(len(codes), dtype=torch.float32)[:, None])
+
+
+def _coded(spec: TokenSpec, codes: Int[Tensor, " N"], coords: Float[Tensor, "N 1"]) -> Tokens:
+    empty = torch.zeros(len(codes), 0)
+    return Tokens(empty, coords, empty.bool(), spec, codes=codes).numbered()
