@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
@@ -51,6 +51,11 @@ class Codebook:
     @property
     def size(self) -> int:
         return len(self.centres)
+
+    @property
+    def is_used(self) -> Bool[Tensor, " V"]:
+        """False for a code that no particle has: k-means, or an autoencoder, left its cell empty."""
+        return self.centres.isfinite().all(dim=-1)
 
     @torch.no_grad()
     def assign(self, features: Float[Tensor, "N F"], kinds: Int[Tensor, " N"], names: Sequence[str]) -> Int[Tensor, " N"]:

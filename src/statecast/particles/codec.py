@@ -6,12 +6,13 @@ Axes: N particle of one jet, P value in a token, C coordinate, Q number of the j
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -82,7 +83,7 @@ class ParticleCodec(_Codec):
                 mean[place], std[place] = known.mean[there], known.std[there]
         return cls(stream, mean, std)
 
-    @property
+    @cached_property  # made once: it takes as long as drawing a jet
     def spec(self) -> TokenSpec:
         return TokenSpec(
             size=len(self.channels), vocabulary=len(PARTICLE_KINDS), axes=(PLANE, INDEX), order="index", ragged=True
@@ -96,12 +97,10 @@ class ParticleCodec(_Codec):
         return (features - self.mean) / self.std
 
     def tokens(self, jet: OneJet) -> Tokens:
-        columns = [self.channels.index(name) for name in POSITION]
-        ranks = torch.arange(len(jet.kinds), dtype=torch.float32)[:, None]
-        values = self.normalised(jet.features)
-        observed = values.isfinite()
-        coords = torch.cat([jet.features[:, columns], ranks], dim=-1)
-        return Tokens(torch.nan_to_num(values), coords, observed, self.spec, codes=jet.kinds).numbered()
+        eta, phi = (self.channels.index(name) for name in POSITION)
+        values, observed = known(self.normalised(jet.features))
+        coords = torch.cat([jet.features[:, eta, None], jet.features[:, phi, None], ranks(len(values))], dim=-1)
+        return Tokens(values, coords, observed, self.spec, codes=jet.kinds).numbered()
 
     def particles(self, tokens: Tokens, jet: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The columns of the particles of tokens; `jet` holds the columns of the jet of each. The inverse of `tokens`."""
@@ -140,13 +139,13 @@ class JetCodec(_Codec):
                 mean[place], std[place] = known.mean[there], known.std[there]
         return cls(stream, mean, std)
 
-    @property
+    @cached_property
     def spec(self) -> TokenSpec:
         return TokenSpec(size=1, axes=(INDEX,), order="index")
 
     def tokens(self, jet: OneJet) -> Tokens:
-        values = ((jet.quantities - self.mean) / self.std)[:, None]
-        return Tokens(torch.nan_to_num(values), places_of(self.stream), values.isfinite(), self.spec).numbered()
+        values, observed = known(((jet.quantities - self.mean) / self.std)[:, None])
+        return Tokens(values, places_of(self.stream), observed, self.spec).numbered()
 
     def save(self, directory: Path, name: str) -> None:
         facts = {"mean": self.mean.tolist(), "std": self.std.tolist()}
@@ -171,7 +170,7 @@ class CodebookCodec(_Codec):
         """The code that ends a jet."""
         return self.codebook.size
 
-    @property
+    @cached_property
     def spec(self) -> TokenSpec:
         return TokenSpec(vocabulary=self.codebook.size + 1, axes=(INDEX,), order="index", ragged=True)
 
@@ -184,8 +183,7 @@ class CodebookCodec(_Codec):
         return self.codebook.assign(self.of.normalised(features), kinds, self.of.channels)
 
     def tokens(self, jet: OneJet, name: str) -> Tokens:
-        known = jet.codes.get(name)
-        codes = self.codes(jet.features, jet.kinds) if known is None else known
+        codes = jet.codes[name] if name in jet.codes else self.codes(jet.features, jet.kinds)
         return ranked(self.spec, torch.cat([codes, torch.tensor([self.stop])]))
 
     def save(self, directory: Path, name: str) -> None:
@@ -222,7 +220,7 @@ class ValuesCodec(_Codec):
     stream: TargetStream
     of: ParticleCodec
 
-    @property
+    @cached_property
     def spec(self) -> TokenSpec:
         return TokenSpec(size=len(self.channels), axes=(INDEX,), order="index", ragged=True)
 
@@ -231,9 +229,8 @@ class ValuesCodec(_Codec):
         return self.of.channels
 
     def tokens(self, jet: OneJet) -> Tokens:
-        values = self.of.normalised(jet.features)
-        ranks = torch.arange(len(values), dtype=torch.float32)[:, None]
-        return Tokens(torch.nan_to_num(values), ranks, values.isfinite(), self.spec).numbered()
+        values, observed = known(self.of.normalised(jet.features))
+        return Tokens(values, ranks(len(values)), observed, self.spec).numbered()
 
     def save(self, directory: Path, name: str) -> None:
         """Writes nothing: the statistics are those of the particles."""
@@ -257,16 +254,16 @@ class BinsCodec(_Codec):
         edges = np.zeros((quantities.shape[1], bins - 1), np.float32)
         members = np.zeros((quantities.shape[1], bins, MEMBERS), np.float32)
         for number, values in enumerate(quantities.T):
-            known = np.sort(values[np.isfinite(values)])
-            edges[number] = np.quantile(known, np.arange(1, bins) / bins)
-            bin_of = np.searchsorted(edges[number], known, side="right")
+            finite = np.sort(values[np.isfinite(values)])
+            edges[number] = np.quantile(finite, np.arange(1, bins) / bins)
+            bin_of = np.searchsorted(edges[number], finite, side="right")
             for code in range(bins):
-                inside = known[bin_of == code]
+                inside = finite[bin_of == code]
                 inside = inside if len(inside) else edges[number, max(0, code - 1) : max(1, code)]
                 members[number, code] = random.choice(inside, MEMBERS, replace=len(inside) < MEMBERS)
         return cls(stream, of, torch.from_numpy(edges), torch.from_numpy(members))
 
-    @property
+    @cached_property
     def spec(self) -> TokenSpec:
         return TokenSpec(vocabulary=self.members.shape[1], axes=(INDEX,), order="index")
 
@@ -296,6 +293,18 @@ class BinsCodec(_Codec):
 TargetCodec = CodebookCodec | KindsCodec | ValuesCodec | BinsCodec
 
 
+def known(values: Float[Tensor, "N P"]) -> tuple[Float[Tensor, "N P"], Bool[Tensor, "N P"]]:
+    """Values with 0 where they are NaN, and which are known."""
+    is_known = values == values
+    return torch.where(is_known, values, 0.0), is_known
+
+
+def ranks(particles: int) -> Float[Tensor, "N 1"]:
+    """The ranks of so many particles, from 0."""
+    return torch.arange(particles, dtype=torch.float32)[:, None]
+
+
+@cache
 def places_of(stream: JetStream) -> Float[Tensor, "Q 1"]:
     """The coordinates of the numbers of a jet: their places in its sequence."""
     return torch.tensor([[float(QUANTITIES[name].order)] for name in stream.ordered])
@@ -303,7 +312,7 @@ def places_of(stream: JetStream) -> Float[Tensor, "Q 1"]:
 
 def ranked(spec: TokenSpec, codes: Int[Tensor, " N"]) -> Tokens:
     """Tokens of one code each, at ranks from 0."""
-    return _coded(spec, codes, torch.arange(len(codes), dtype=torch.float32)[:, None])
+    return _coded(spec, codes, ranks(len(codes)))
 
 
 def _coded(spec: TokenSpec, codes: Int[Tensor, " N"], coords: Float[Tensor, "N 1"]) -> Tokens:
