@@ -1,10 +1,13 @@
 """Small random jets of two kinds, one-pronged and two-pronged, in place of files."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+import statecast
 from statecast.particles import record
 from statecast.particles.jets import Jets, summed_momentum, wrapped
 
@@ -51,17 +54,25 @@ def make_jets() -> MakeJets:
     return random_jets
 
 
-@pytest.fixture(autouse=True)
-def files_of_jets(monkeypatch):
-    """The names of files are the seeds of their jets: `0.jets` holds 300 jets, `1.jets` others, `u.jets` jets without a label."""
+@pytest.fixture(scope="session", autouse=True)
+def files_of_jets():
+    """Files whose names end in .jets: `0.jets` holds 300 jets of the seed 0, `u.jets` jets without a label. Others are read as they are."""
+    read = record.chunks_of
 
     def chunks(files, most_constituents, jets):
         for name in files:
-            whole = random_jets(seed=0 if name[0] == "u" else int(name.split(".")[0]), labelled=name[0] != "u")
-            for first in range(0, len(whole), 70):
-                yield whole[slice(first, first + 70)]
+            if not name.endswith(".jets"):
+                yield from read([name], most_constituents, jets)
+                continue
+            seed = name.split(".")[0]
+            whole = random_jets(seed=0 if seed == "u" else int(seed), labelled=seed != "u")
+            step = min(jets, 70)  # so that a split begins and ends within a chunk
+            for first in range(0, len(whole), step):
+                yield whole[slice(first, first + step)]
 
-    monkeypatch.setattr(record, "chunks_of", chunks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "chunks_of", chunks)
+        yield
 
 
 def recipe(task: dict, **changes) -> dict:
@@ -81,3 +92,28 @@ MASKED = {"kind": "masked_particles", "ask": ["codes"], "show": ["jet"]}
 def make_recipe() -> Callable[..., dict]:
     """A recipe on `0.jets` of a tiny model; by default it asks for codes of hidden particles."""
     return lambda task=MASKED, **changes: recipe(task, **changes)
+
+
+class Runs(NamedTuple):
+    """A tiny model that was pre-trained on hidden particles, and others fine-tuned from it."""
+
+    masked: Path
+    tagged: Path
+    generating: Path
+
+
+LABELLED = {name: STREAMS[name] for name in ("particles", "jet")} | {"label": {"label": "class"}}
+GENERATING = STREAMS | {"bins": {"asks": "bins", "size": 64}, "label": {"label": "class"}}
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, files_of_jets) -> Runs:
+    folder = tmp_path_factory.mktemp("jets")
+    found = Runs(*(folder / name for name in Runs._fields))
+    statecast.pretrain(recipe(MASKED), found.masked, progress=False)
+    tag = {"streams": LABELLED, "task": {"kind": "translate", "to": ["label"]}, "training": TRAINING}
+    statecast.finetune(tag, found.masked, found.tagged, progress=False)
+    draw = {"kind": "next_particle", "ask": ["codes", "bins"], "show": ["jet", "label"]}
+    generate = {"streams": GENERATING, "task": draw, "training": TRAINING}
+    statecast.finetune(generate, found.masked, found.generating, progress=False)
+    return found

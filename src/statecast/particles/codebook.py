@@ -24,7 +24,7 @@ KIND_WEIGHT = 2.0  # distance between two kinds, in standard deviations: cells o
 MEMBERS = 32  # remembered particles of a code
 FITTED_ON = 200_000  # particles: enough for hundreds of a code
 HIDDEN, LATENT = 96, 6  # sizes of the autoencoder
-STEPS, BATCH, LEARNING_RATE = 2500, 2048, 2e-3  # of its training: half a minute on one CPU core
+STEPS, BATCH, LEARNING_RATE = 2500, 512, 2e-3  # of its training: half a minute on one CPU core with 512 codes
 COMMITMENT = 0.25
 CHUNK = 2**14  # particles encoded at once
 

@@ -74,9 +74,7 @@ class ParticleCodec(_Codec):
     @classmethod
     def fit(cls, stream: ParticleStream, features: Float[np.ndarray, "N P"], known: Self | None = None) -> Self:
         """Statistics of the training split; a value that an earlier codec has keeps its own."""
-        mean = torch.from_numpy(np.nanmean(features, axis=0, dtype=np.float64)).float()
-        std = torch.from_numpy(np.nanstd(features, axis=0, dtype=np.float64)).float()
-        mean, std = torch.nan_to_num(mean), torch.where(std > 0, std, 1.0)
+        mean, std = statistics(features)
         for place, name in enumerate(stream.particles):
             if known is not None and name in known.channels:
                 there = known.channels.index(name)
@@ -130,9 +128,7 @@ class JetCodec(_Codec):
     @classmethod
     def fit(cls, stream: JetStream, quantities: Float[np.ndarray, "J Q"], known: Self | None = None) -> Self:
         """Statistics of the training split; a number that an earlier codec has keeps its own."""
-        mean = torch.from_numpy(np.nan_to_num(np.nanmean(quantities, axis=0, dtype=np.float64))).float()
-        std = torch.from_numpy(np.nanstd(quantities, axis=0, dtype=np.float64)).float()
-        std = torch.where(std > 0, std, 1.0)
+        mean, std = statistics(quantities)
         for place, name in enumerate(stream.ordered):
             if known is not None and name in known.stream.ordered:
                 there = known.stream.ordered.index(name)
@@ -291,6 +287,16 @@ class BinsCodec(_Codec):
 
 
 TargetCodec = CodebookCodec | KindsCodec | ValuesCodec | BinsCodec
+
+
+def statistics(values: Float[np.ndarray, "N P"]) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
+    """Mean and standard deviation of the known values; 0 and 1 where none is known, or all are equal."""
+    is_known = np.isfinite(values)
+    count = np.maximum(is_known.sum(axis=0), 1)
+    mean = np.where(is_known, values, 0.0).sum(axis=0, dtype=np.float64) / count
+    std = np.sqrt((np.where(is_known, values - mean, 0.0) ** 2).sum(axis=0, dtype=np.float64) / count)
+    is_constant = std <= 1e-6 * np.maximum(1.0, np.abs(mean))
+    return torch.from_numpy(mean).float(), torch.from_numpy(np.where(is_constant, 1.0, std)).float()
 
 
 def known(values: Float[Tensor, "N P"]) -> tuple[Float[Tensor, "N P"], Bool[Tensor, "N P"]]:

@@ -44,7 +44,7 @@ QUANTITIES = {
     "pt_gev": Quantity(-15, True),
     "eta": Quantity(-14, False),
     "mass_gev": Quantity(-13, True),
-    "sdmass_gev": Quantity(-12, True),
+    "soft_drop_mass_gev": Quantity(-12, True),
     "tau21": Quantity(-11, False),
     "tau32": Quantity(-10, False),
 }
@@ -87,10 +87,15 @@ def particle_columns(
 
 
 def jet_quantities(jets: Jets, names: Sequence[str]) -> Float[np.ndarray, "J Q"]:
-    """The named numbers of each jet, on the scale of their `Quantity`. Raises JetError for one that can't be known."""
+    """The named numbers of each jet, on the scale of their `Quantity`; what the jets lack is computed from their particles. NaN where unknown."""
+    known = {"multiplicity": jets.multiplicity.astype(float), **jets.of_jets}
+    if any(name not in known for name in names):
+        from statecast.particles.substructure import substructure
+
+        known = {**substructure(jets), **known}
     found = np.empty((len(jets), len(names)), np.float32)
     for place, name in enumerate(names):
-        values = _quantity(jets, name)
+        values = known[name]
         found[:, place] = np.log1p(np.maximum(values, 0.0)) if QUANTITIES[name].is_log else values
     return found
 
@@ -98,16 +103,6 @@ def jet_quantities(jets: Jets, names: Sequence[str]) -> Float[np.ndarray, "J Q"]
 def quantity_values(scaled: Float[np.ndarray, "*J"], name: str) -> Float[np.ndarray, "*J"]:
     """A number of a jet from its scaled form. The inverse of `jet_quantities`."""
     return np.expm1(scaled) if QUANTITIES[name].is_log else scaled
-
-
-def _quantity(jets: Jets, name: str) -> np.ndarray:
-    if name == "multiplicity":
-        return jets.multiplicity.astype(float)
-    if name in jets.of_jets:
-        return jets.of_jets[name]
-    from statecast.particles import substructure
-
-    return substructure.of_jets(jets, name)
 
 
 def _log(values: np.ndarray) -> np.ndarray:
