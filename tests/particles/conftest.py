@@ -103,7 +103,7 @@ class Runs(NamedTuple):
 
 
 LABELLED = {name: STREAMS[name] for name in ("particles", "jet")} | {"label": {"label": "class"}}
-GENERATING = STREAMS | {"bins": {"asks": "bins", "size": 64}, "label": {"label": "class"}}
+GENERATING = STREAMS | {"fine": {"asks": "residual", "of": "codes", "size": 16}, "bins": {"asks": "bins", "size": 64}, "label": {"label": "class"}}
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +113,7 @@ def runs(tmp_path_factory, files_of_jets) -> Runs:
     statecast.pretrain(recipe(MASKED), found.masked, progress=False)
     tag = {"streams": LABELLED, "task": {"kind": "translate", "to": ["label"]}, "training": TRAINING}
     statecast.finetune(tag, found.masked, found.tagged, progress=False)
-    draw = {"kind": "next_particle", "ask": ["codes", "bins"], "show": ["jet", "label"]}
+    draw = {"kind": "next_particle", "ask": ["codes", "fine", "bins"], "show": ["jet", "label"]}
     generate = {"streams": GENERATING, "task": draw, "training": TRAINING}
     statecast.finetune(generate, found.masked, found.generating, progress=False)
     return found

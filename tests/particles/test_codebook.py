@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from statecast.particles import codebook
-from statecast.particles.codebook import MEMBERS, Codebook, fit_codebook, members_of, nearest
+from statecast.particles.codebook import MEMBERS, Codebook, fit_codebook, fit_residuals, members_of, nearest
 from statecast.particles.jets import JetError
 
 NAMES = ("delta_eta", "delta_phi", "log_pt_fraction", "charge")
@@ -68,6 +68,22 @@ def test_a_code_without_particles_is_never_assigned():
     book = fit_codebook(values, kinds, NAMES, 8, "kmeans", seed=0)
     assert book.size == 8 and book.is_used.sum() == 2
     assert set(book.assign(values, kinds, NAMES).tolist()) == {0, 1}
+
+
+def test_a_second_code_says_where_in_its_cell_a_particle_lies(book, particles):
+    values, kinds = particles
+    random = torch.Generator().manual_seed(1)
+    codes = book.assign(values, kinds, NAMES)
+    residuals = fit_residuals(values[:, :3], codes, 64, 32, seed=0)
+    fine = residuals.assign(values[:, :3], codes)
+    decoded = residuals.decode(codes, fine, random)
+    coarse, _ = book.decode(codes, random)
+    errors = [(found[:, :3] - values[:, :3]).square().mean() for found in (decoded, coarse)]
+    assert errors[0] < 0.3 * errors[1]
+    assert torch.equal(residuals.assign(decoded, codes), fine)
+    for code in (0, 17):  # in units of its cell, a particle has mean 0 and standard deviation 1
+        places = ((values[:, :3] - residuals.middles[code]) / residuals.spreads[code])[codes == code]
+        assert places.mean(dim=0).abs().max() < 1e-5 and (places.std(dim=0, correction=0) - 1).abs().max() < 1e-4
 
 
 def test_the_nearest_centre_is_that_of_brute_force():

@@ -13,13 +13,14 @@ ALL = {
     "particles": {"particles": ["delta_eta", "delta_phi", "log_pt_fraction", "log_pt", "charge", "mass_gev", "d0_mm"]},
     "jet": {"quantities": ["multiplicity", "pt_gev", "eta", "mass_gev"]},
     "codes": {"asks": "codebook", "size": 64},
+    "fine": {"asks": "residual", "of": "codes", "size": 16},
     "kinds": {"asks": "kinds"},
     "momenta": {"asks": "values"},
     "bins": {"asks": "bins", "size": 64},
     "label": {"label": "class"},
     "mass": {"label": "generated_mass_gev"},
 }
-TASK = {"kind": "next_particle", "ask": ["codes", "kinds", "momenta", "bins"], "show": ["jet", "label"]}
+TASK = {"kind": "next_particle", "ask": ["codes", "fine", "kinds", "momenta", "bins"], "show": ["jet", "label"]}
 
 
 @pytest.fixture
@@ -59,11 +60,12 @@ def test_what_a_particle_lacks_is_not_observed(source, make_jets):
 def test_targets_lie_at_the_ranks_of_the_particles_and_have_no_direction(source):
     window = source.window(5)
     count = len(window["particles"])
-    for name in ("codes", "kinds", "momenta"):
+    for name in ("codes", "fine", "kinds", "momenta"):
         tokens = window[name]
         assert [axis.name for axis in tokens.spec.axes] == ["index"]
         assert len(tokens) == count + (name == "codes")
         assert (tokens.coords[:, 0] == torch.arange(len(tokens))).all() and (tokens.index == torch.arange(len(tokens))).all()
+    assert (window["fine"].guess[:, 0] == window["codes"].codes[:-1]).all()
     assert window["codes"].codes[-1] == source.codecs["codes"].stop
     assert (window["particles"].codes == window["kinds"].codes).all()
     torch.testing.assert_close(window["particles"].values, window["momenta"].values)

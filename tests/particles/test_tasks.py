@@ -145,6 +145,8 @@ def test_a_mixture_asks_its_questions_by_weight_and_the_same_in_a_step(source):
         ({"kind": "mix", "tasks": [{"kind": "next_particle"}], "weights": [1, 2]}, {}, "weights: 2 for 1 tasks"),
         (NEXT, {"particles": {"particles": ["delta_eta", "log_pt"]}}, "say too little for an inverse"),
         (NEXT, {"others": {"particles": ["delta_eta", "delta_phi", "log_pt"]}}, "2 hold particles (particles, others), expected one"),
+        (NEXT, {"fine": {"asks": "residual"}}, "of: needs the stream of a codebook, with asks residual"),
+        (NEXT, {"fine": {"asks": "residual", "of": "bins"}}, "streams.fine.of: bins asks for no codebook, expected one of codes"),
         (NEXT, {"jet": {"quantities": ["tau99"]}}, "streams.jet.quantities.0: input should be"),
         (NEXT, {"codes": {"asks": "codebook", "sice": 3}}, "streams.codes.sice is not an option of a stream. Did you mean streams.codes.size?"),
     ],

@@ -96,6 +96,65 @@ class Codebook:
         return cls(tuple(names), tuple(looked_at), *own, encoder)
 
 
+@dataclass(frozen=True)
+class Residuals:
+    """A second code, of where in its cell a particle lies: the first says where the cell is, and how large.
+
+    middles, spreads  mean and standard deviation in each cell, of the features that determine the code
+    centres           of the second code, in units of the spread
+    members           remembered places in a cell, in units of its spread, for each second code
+
+    Residual vector quantisation (Juang & Gray 1982): V cells of V' parts each are described by V + V' codes.
+    """
+
+    middles: Float[Tensor, "V G"]
+    spreads: Float[Tensor, "V G"]
+    centres: Float[Tensor, "R G"]
+    members: Float[Tensor, "R M G"]
+
+    @property
+    def size(self) -> int:
+        return len(self.centres)
+
+    @property
+    def is_used(self) -> Bool[Tensor, " R"]:
+        """False for a code that no particle has."""
+        return self.centres.isfinite().all(dim=-1)
+
+    def assign(self, looked_at: Float[Tensor, "N G"], codes: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """The second code of particles whose first is known."""
+        places = (torch.nan_to_num(looked_at) - self.middles[codes]) / self.spreads[codes]
+        parts = [nearest(some, self.centres) for some in places.split(CHUNK)]
+        return torch.cat(parts) if parts else codes.new_zeros(0)
+
+    def decode(
+        self, codes: Int[Tensor, "*B"], residuals: Int[Tensor, "*B"], generator: torch.Generator
+    ) -> Float[Tensor, "*B G"]:
+        """The features of a remembered place of each second code, in the cell of the first."""
+        drawn = torch.randint(self.members.shape[1], codes.shape, generator=generator)
+        return self.middles[codes] + self.spreads[codes] * self.members[residuals, drawn]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a file has to hold, by name."""
+        return {name: getattr(self, name) for name in ("middles", "spreads", "centres", "members")}
+
+
+def fit_residuals(looked_at: Float[Tensor, "N G"], codes: Int[Tensor, " N"], cells: int, size: int, seed: int) -> Residuals:
+    """The second code of normalised particles of the training split, from their first."""
+    looked_at, counts = torch.nan_to_num(looked_at), torch.bincount(codes, minlength=cells).clamp(min=1)[:, None]
+    middles = looked_at.new_zeros(cells, looked_at.shape[1]).index_add(0, codes, looked_at) / counts
+    squares = torch.zeros_like(middles).index_add(0, codes, (looked_at - middles[codes]) ** 2)
+    spreads = (squares / counts).sqrt()
+    spreads = torch.where(spreads > 0, spreads, 1.0)
+    random = np.random.default_rng([seed, len(codes)])
+    chosen = torch.from_numpy(np.sort(random.permutation(len(codes))[:FITTED_ON]))
+    places = ((looked_at - middles[codes]) / spreads[codes])[chosen]
+    centres = _fit_kmeans(places, size, seed)
+    centres, own = without_empty(centres, nearest(places, centres))
+    rows = members_of(own.numpy(), size, random)
+    return Residuals(middles, spreads, centres, places[rows])
+
+
 def fit_codebook(
     features: Float[Tensor, "N F"], kinds: Int[Tensor, " N"], names: Sequence[str], size: int, method: str, seed: int
 ) -> Codebook:
@@ -114,12 +173,16 @@ def fit_codebook(
         centres = _fit_kmeans(inputs, size, seed)
     with torch.no_grad():
         codes = nearest(inputs if encoder is None else encoder(inputs), centres)
-    used = torch.unique(codes)  # a code without particles would have nothing to decode to
-    codes = torch.searchsorted(used, codes)
-    rows = members_of(codes.numpy(), len(used), random)
-    rows = np.concatenate([rows, np.zeros((size - len(used), MEMBERS), rows.dtype)])  # never assigned, see below
-    far = torch.full((size - len(used), centres.shape[1]), torch.inf)
-    return Codebook(tuple(names), looked_at, torch.cat([centres[used], far]), features[rows], kinds[rows], encoder)
+    centres, codes = without_empty(centres, codes)
+    rows = members_of(codes.numpy(), size, random)
+    return Codebook(tuple(names), looked_at, centres, features[rows], kinds[rows], encoder)
+
+
+def without_empty(centres: Float[Tensor, "V L"], codes: Int[Tensor, " N"]) -> tuple[Float[Tensor, "V L"], Int[Tensor, " N"]]:
+    """The centres that have particles first, the others at infinity, and the codes by their new numbers."""
+    used = torch.unique(codes)
+    far = torch.full((len(centres) - len(used), centres.shape[1]), torch.inf)
+    return torch.cat([centres[used], far]), torch.searchsorted(used, codes)
 
 
 def with_kinds(looked_at: Float[Tensor, "N F"], kinds: Int[Tensor, " N"]) -> Float[Tensor, "N G"]:
@@ -136,11 +199,11 @@ def nearest(points: Float[Tensor, "N L"], centres: Float[Tensor, "V L"]) -> Int[
 
 
 def members_of(codes: Int[np.ndarray, " N"], size: int, random: np.random.Generator) -> Int[np.ndarray, "V M"]:
-    """Rows of `MEMBERS` random particles of each code; with repetition where a code has fewer."""
+    """Rows of `MEMBERS` random particles of each code; with repetition where a code has fewer, and any where it has none."""
     order = random.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
     counts = np.bincount(codes, minlength=size)
-    first = np.cumsum(counts) - counts
+    first = np.minimum(np.cumsum(counts) - counts, len(codes) - 1)
     return order[first[:, None] + np.arange(MEMBERS) % np.maximum(counts, 1)[:, None]]
 
 

@@ -5,7 +5,7 @@ Axes: N particle of one jet, P value in a token, C coordinate, Q number of the j
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from statecast.axes import Axis
-from statecast.particles.codebook import MEMBERS, Codebook
+from statecast.models.anchors import Anchored
+from statecast.particles.codebook import MEMBERS, Codebook, Residuals
 from statecast.particles.features import POSITION, QUANTITIES, particle_columns
 from statecast.particles.jets import PARTICLE_KINDS
 from statecast.particles.streams import JetStream, ParticleStream, TargetStream
@@ -195,6 +196,73 @@ class CodebookCodec(_Codec):
 
 
 @dataclass(frozen=True)
+class ResidualSpec(TokenSpec):
+    """Tokens of a second code, whose question tells the first, one of `cells`, as its first guess."""
+
+    cells: int = 0
+
+    def make_anchor(self, width: int) -> nn.Module:
+        return FirstCode(self.cells, width)
+
+
+class FirstCode(nn.Module):
+    """Tells a query about the second code of a particle what the first is; an `models.anchors.Anchor`."""
+
+    lead_features: ClassVar[int] = 0
+    channel_axes: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, cells: int, width: int) -> None:
+        super().__init__()
+        self.cells = nn.Embedding(cells, width)
+
+    def forward(self, asked: Tokens, shown: Tokens | None, encoded: Tensor | None, *, causal: bool) -> Anchored:
+        assert asked.guess is not None
+        zero = asked.values.new_zeros((*asked.coords.shape[:-1], 1))
+        hint = self.cells(asked.guess[..., 0].long())
+        return Anchored(zero, zero + 1, zero[..., :0], hint=hint)
+
+
+@dataclass(frozen=True)
+class ResidualCodec(_Codec):
+    """Where in the cell of its code a particle lies, as a second code at its rank, asked with the first one given."""
+
+    stream: TargetStream
+    residuals: Residuals
+    of: CodebookCodec
+
+    @cached_property
+    def spec(self) -> ResidualSpec:
+        cells = self.of.codebook.size
+        return ResidualSpec(
+            vocabulary=self.residuals.size, axes=(INDEX,), order="index", ragged=True, guess_size=1, cells=cells
+        )
+
+    @property
+    def categories(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(map(str, range(self.residuals.size)))
+
+    def codes(self, features: Float[Tensor, "N P"], first: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """The second codes of particles with these features and first codes."""
+        columns = [self.of.of.channels.index(name) for name in self.of.codebook.looked_at]
+        return self.residuals.assign(self.of.of.normalised(features)[:, columns], first)
+
+    def tokens(self, jet: OneJet, name: str) -> Tokens:
+        assert self.stream.of is not None
+        first, second = jet.codes.get(self.stream.of), jet.codes.get(name)
+        if first is None or second is None:
+            first = self.of.codes(jet.features, jet.kinds)
+            second = self.codes(jet.features, first)
+        return replace(ranked(self.spec, second), guess=first[:, None].float())
+
+    def save(self, directory: Path, name: str) -> None:
+        save_file({key: value.contiguous() for key, value in self.residuals.tensors().items()}, directory / f"{name}.safetensors")
+
+    @classmethod
+    def load(cls, stream: TargetStream, of: CodebookCodec, directory: Path, name: str) -> Self:
+        return cls(stream, Residuals(**load_file(directory / f"{name}.safetensors")), of)
+
+
+@dataclass(frozen=True)
 class KindsCodec(_Codec):
     """The kinds of particles, at their rank."""
 
@@ -286,7 +354,7 @@ class BinsCodec(_Codec):
         return cls(stream, of, tensors["edges"], tensors["members"])
 
 
-TargetCodec = CodebookCodec | KindsCodec | ValuesCodec | BinsCodec
+TargetCodec = CodebookCodec | ResidualCodec | KindsCodec | ValuesCodec | BinsCodec
 
 
 def statistics(values: Float[np.ndarray, "N P"]) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from statecast.domain import Sizes, Split
 from statecast.labels import LabelCodec
-from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, KindsCodec, ParticleCodec, ValuesCodec
+from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, KindsCodec, ParticleCodec, ResidualCodec, ValuesCodec
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.sizes import sizes
 from statecast.particles.source import JetSource, open_source
@@ -41,6 +41,7 @@ class Particles:
         of = ParticleCodec.load(ParticleStream(**streams[particles]), directory, particles)
         of_jet = JetStream(**streams[jets]) if jets else None
         codecs: dict[str, Any] = {}
+        refined: dict[str, TargetStream] = {}
         for name, options in streams.items():
             if name == particles:
                 codecs[name] = of
@@ -48,9 +49,13 @@ class Particles:
                 codecs[name] = JetCodec.load(JetStream(**options), directory, name)
             elif kinds[name] == "label":
                 codecs[name] = LabelCodec.load(LabelStream(**options), directory, name)
+            elif options["asks"] == "residual":
+                refined[name] = TargetStream(**options)
             else:
                 codecs[name] = _load_target(TargetStream(**options), of, of_jet, directory, name)
-        return codecs
+        for name, stream in refined.items():
+            codecs[name] = ResidualCodec.load(stream, codecs[str(stream.of)], directory, name)
+        return {name: codecs[name] for name in streams}
 
     def sizes(self, recipe: ParticleRecipe) -> Sizes:
         return sizes(recipe)

@@ -88,6 +88,16 @@ class ParticleRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _residuals_are_of_codebooks(self) -> Self:
+        books = [name for name, stream in self.targets.items() if stream.asks == "codebook"]
+        for name, stream in self.targets.items():
+            if stream.of is not None and stream.of not in books:
+                raise ValueError(
+                    f"streams.{name}.of: {stream.of} asks for no codebook, expected one of {', '.join(books) or 'none'}. Add its stream."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _targets_are_not_visible(self) -> Self:
         shown = set(self.streams) - set(self.task.to) if isinstance(self.task, Translate) else self._shown_by_name()
         if visible := [name for name in self.targets if name in shown]:

@@ -5,7 +5,7 @@ import torch
 
 from statecast.domain import Sizes
 from statecast.labels import LabelCodec
-from statecast.particles.codebook import MEMBERS, Codebook
+from statecast.particles.codebook import MEMBERS, Codebook, Residuals
 from statecast.particles.codec import (
     BinsCodec,
     CodebookCodec,
@@ -13,6 +13,7 @@ from statecast.particles.codec import (
     KindsCodec,
     OneJet,
     ParticleCodec,
+    ResidualCodec,
     ValuesCodec,
 )
 from statecast.particles.jets import JetError
@@ -82,6 +83,11 @@ def _blank_target(stream: TargetStream, of: ParticleCodec, recipe: ParticleRecip
         assert recipe.jet is not None
         bins, count = max(2, stream.size // 8), len(recipe.jet[1].ordered)
         return BinsCodec(stream, recipe.jet[1], torch.zeros(count, bins - 1), torch.zeros(count, bins, MEMBERS))
+    if stream.asks == "residual":
+        book = _blank_target(recipe.targets[str(stream.of)], of, recipe)
+        assert isinstance(book, CodebookCodec)
+        cells, parts = torch.zeros(book.codebook.size, 3), torch.zeros(stream.size, 3)
+        return ResidualCodec(stream, Residuals(cells, cells + 1, parts, parts[:, None]), book)
     looked_at = of.channels[:3]
     nothing = torch.zeros(stream.size, MEMBERS)
     book = Codebook(of.channels, looked_at, torch.zeros(stream.size, 8), nothing[..., None], nothing.long())

@@ -13,8 +13,8 @@ from torch import Tensor
 from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.labels import LabelCodec
-from statecast.particles.codebook import fit_codebook
-from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, KindsCodec, OneJet, ParticleCodec, ValuesCodec
+from statecast.particles.codebook import fit_codebook, fit_residuals
+from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, KindsCodec, OneJet, ParticleCodec, ResidualCodec, ValuesCodec
 from statecast.particles.recipe import JetData, ParticleRecipe
 from statecast.particles.record import Columns, JetRecord, Range, read_record
 from statecast.particles.streams import JetStream, LabelStream, ParticleStream, TargetStream
@@ -94,7 +94,7 @@ def _tokens(name: str, codec: Any, jet: OneJet) -> Tokens:
     if isinstance(codec, LabelCodec):
         assert isinstance(codec.stream, LabelStream)
         return codec.tokens(jet.labels.get(codec.stream.label))
-    if isinstance(codec, CodebookCodec):
+    if isinstance(codec, CodebookCodec | ResidualCodec):
         return codec.tokens(jet, name)
     return codec.tokens(jet)
 
@@ -123,10 +123,14 @@ def open_source(recipe: ParticleRecipe, split: Split, known: Mapping[str, Any]) 
 
 def source_of(record: JetRecord, codecs: Mapping[str, Any], *, is_rotated: bool = False) -> JetSource:
     """Samples of a record; the codes of all particles are computed once."""
-    codes = {}
-    for name, codec in codecs.items():
-        if isinstance(codec, CodebookCodec) and not is_rotated:
-            codes[name] = codec.codes(record.features, record.kinds.long()).to(torch.int16 if codec.stop < 2**15 else torch.int32)
+    codes: dict[str, Tensor] = {}
+    if not is_rotated:  # of a rotated jet they change with each draw
+        for name, codec in codecs.items():
+            if isinstance(codec, CodebookCodec):
+                codes[name] = codec.codes(record.features, record.kinds.long()).int()
+        for name, codec in codecs.items():
+            if isinstance(codec, ResidualCodec) and codec.stream.of in codes:
+                codes[name] = codec.codes(record.features, codes[codec.stream.of].long()).int()
     return JetSource(record, codecs, codes, is_rotated)
 
 
@@ -158,16 +162,21 @@ def fitted_codecs(recipe: ParticleRecipe, record: JetRecord, known: Mapping[str,
     name, stream = recipe.particles
     particles = _particle_codec(stream, record, _known(name, known, ParticleCodec))
     codecs: dict[str, Any] = {}
+    refined: dict[str, TargetStream] = {}
     for other, options in recipe.streams.items():
         if isinstance(options, ParticleStream):
             codecs[other] = particles
         elif isinstance(options, JetStream):
             codecs[other] = _jet_codec(options, record, _known(other, known, JetCodec))
+        elif isinstance(options, TargetStream) and options.of is not None:
+            refined[other] = options
         elif isinstance(options, TargetStream):
             codecs[other] = _target_codec(other, options, particles, recipe, record, known)
         elif isinstance(options, LabelStream):
             codecs[other] = _label_codec(options, record, _known(other, known, LabelCodec))
-    return codecs
+    for other, options in refined.items():
+        codecs[other] = _residual_codec(other, options, codecs[str(options.of)], recipe, record, known)
+    return {other: codecs[other] for other in recipe.streams}
 
 
 def _known(name: str, known: Mapping[str, Any], kind: type[Any]) -> Any:
@@ -196,6 +205,26 @@ def _label_codec(stream: LabelStream, record: JetRecord, known: LabelCodec | Non
     return LabelCodec.fit(stream, record.labels(stream.label), is_class=stream.is_class, units=units)
 
 
+def _residual_codec(
+    name: str, stream: TargetStream, of: CodebookCodec, recipe: ParticleRecipe, record: JetRecord, known: Mapping[str, Any]
+) -> ResidualCodec:
+    before = _known(name, known, ResidualCodec)
+    if before is not None:
+        _require_same(name, before.stream, stream)
+        return replace(before, of=of)
+    columns = [of.of.channels.index(each) for each in of.codebook.looked_at]
+    values = of.of.normalised(record.features)[:, columns]
+    codes = of.codes(record.features, record.kinds.long())
+    return ResidualCodec(stream, fit_residuals(values, codes, of.codebook.size, stream.size, recipe.seed), of)
+
+
+def _require_same(name: str, before: TargetStream, now: TargetStream) -> None:
+    if before != now:
+        raise ModelError(
+            f"stream {name}: the model knows it with {before}, the recipe says {now}. Give the stream another name to add it."
+        )
+
+
 def _target_codec(
     name: str,
     stream: TargetStream,
@@ -206,8 +235,8 @@ def _target_codec(
 ) -> Any:
     kind = {"codebook": CodebookCodec, "kinds": KindsCodec, "values": ValuesCodec, "bins": BinsCodec}[stream.asks]
     before = _known(name, known, kind)
-    if before is not None and before.stream != stream:
-        raise ModelError(f"stream {name}: the model knows it with {before.stream}, the recipe says {stream}. Give it another name to add it.")
+    if before is not None:
+        _require_same(name, before.stream, stream)
     if isinstance(before, CodebookCodec | ValuesCodec):
         return replace(before, of=particles)
     if before is not None:

@@ -50,15 +50,25 @@ class TargetStream(StreamOptions):
     Its tokens have no direction, only their rank: with a direction a question would give away its answer.
     """
 
-    asks: Literal["codebook", "kinds", "values", "bins"] = Field(
-        description="codebook: codes of a codebook of particles, and a code that ends the jet; kinds: the kinds of particles; values: "
+    asks: Literal["codebook", "residual", "kinds", "values", "bins"] = Field(
+        description="codebook: codes of a codebook of particles, and a code that ends the jet; residual: where in its cell a particle "
+        "lies, given its code; kinds: the kinds of particles; values: "
         "their continuous values; bins: the bin of each number of the jet"
     )
-    size: int = Field(512, ge=2, description="codes of the codebook; bins of each number have an eighth as many")
+    of: str | None = Field(None, description="residual: stream of the codebook that it refines")
+    size: int = Field(512, ge=2, description="codes of a codebook or of its residual; bins of each number have an eighth as many")
     method: Literal["kmeans", "vqvae"] = Field(
         "kmeans",
         description="codebook: centres of k-means, or a vector-quantised autoencoder (needs vector-quantize-pytorch)",
     )
+
+
+    @model_validator(mode="after")
+    def _a_residual_is_of_a_codebook(self) -> Self:
+        if (self.asks == "residual") != (self.of is not None):
+            need = "needs the stream of a codebook" if self.asks == "residual" else "is no option of it"
+            raise ValueError(f"of: {need}, with asks {self.asks}.")
+        return self
 
 
 class LabelStream(StreamOptions):

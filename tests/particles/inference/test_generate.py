@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import statecast as sc
+from statecast.models.generation import CausalState
+from statecast.particles.codec import places_of
 from statecast.particles.features import particle_features
 from statecast.particles.inference.generate import Generator, Sampling, closed, generate
 from statecast.particles.jets import momentum_components, summed_momentum
-from statecast.streams import stack
+from statecast.streams import Tokens, concatenate, stack
 
 
 @pytest.fixture(scope="module")
@@ -42,35 +44,44 @@ def test_a_jet_does_not_depend_on_how_many_are_drawn_and_another_seed_gives_othe
 def test_what_the_model_sees_while_it_draws_is_what_it_sees_of_the_drawn_jet(generator, monkeypatch):
     """The cache of keys and values, the tokens made on the way and one causal pass over the finished jet agree."""
     asked = []
-    draw = Generator._draw_codes
+    ask, states = CausalState.ask, []
 
-    def keeping(self, logits, *arguments, **options):
-        asked.append(logits)
-        return draw(self, logits, *arguments, **options)
+    def keeping(self, name, tokens):
+        said = ask(self, name, tokens)
+        asked.append((name, tokens, said.logits))
+        states.append(self)
+        return said
 
-    monkeypatch.setattr(Generator, "_draw_codes", keeping)
-    states = []
-    start = Generator._started
-    monkeypatch.setattr(Generator, "_started", lambda self, labels: states.append(start(self, labels)) or states[-1])
-    generator.draw(["one", "two", None], torch.Generator().manual_seed(0), Sampling())
-    visible = states[0].visible
-    codes = generator.codes[1]
-    places = visible["particles"].coords[..., -1:]
-    empty = torch.zeros(*places.shape[:-1], 0)
-    query = replace(visible["particles"], values=empty, observed=empty.bool(), coords=places, spec=codes.spec)
+    monkeypatch.setattr(CausalState, "ask", keeping)
     with torch.no_grad():
-        whole = generator.trained.model(dict(visible), {"codes": query}, "tokens", True)["codes"].logits
-    here = visible["particles"].present
-    stepwise = torch.stack(asked, dim=1)
-    torch.testing.assert_close(whole[here], stepwise[here], rtol=0, atol=3e-5)
+        generator.draw(["one", "two", None], torch.Generator().manual_seed(0), Sampling())
+    visible = states[0].visible
+    for name in ("codes", "fine"):
+        queries = concatenate([tokens for each, tokens, _ in asked if each == name])
+        stepwise = torch.cat([logits for each, _, logits in asked if each == name], dim=1)
+        with torch.no_grad():
+            whole = generator.trained.model(dict(visible), {name: queries}, "tokens", True)[name].logits
+        here = visible["particles"].present
+        torch.testing.assert_close(whole[here], stepwise[here], rtol=0, atol=3e-5)
 
 
+def generator_numbers(generator: Generator) -> Tokens:
+    """The numbers of two jets, at their mean."""
+    name, codec = generator.jet
+    values = torch.zeros(2, 3, 1)
+    coords = places_of(codec.stream).expand(2, -1, -1)
+    return Tokens(values, coords, torch.ones_like(values, dtype=torch.bool), codec.spec, index=torch.arange(3).expand(2, -1))
+
+
+@torch.no_grad()
 def test_a_drawn_particle_is_the_token_of_its_own_columns(generator):
     """The visible token of a drawn particle equals the token that the codec makes of it within its jet."""
     codec = generator.particles[1]
     numbers = {"pt_gev": torch.tensor([300.0, 80.0])}
     random = torch.Generator().manual_seed(0)
-    token = generator._particle(torch.tensor([3, 5]), numbers, 2, torch.tensor([True, True]), random)
+    state = generator._started(["one", "two"])
+    state.append("jet", generator_numbers(generator))
+    token = generator._particle(state, torch.tensor([3, 5]), numbers, 2, torch.tensor([True, True]), random, Sampling())
     flat = replace(token, values=token.values[:, 0], observed=token.observed[:, 0], codes=token.codes[:, 0])
     jet = {"pt_gev": numbers["pt_gev"].numpy(), "eta": np.zeros(2), "phi": np.zeros(2)}
     columns = codec.particles(flat, jet)

@@ -17,7 +17,7 @@ from statecast.evaluation.progress import progress_bar
 from statecast.labels import LabelCodec
 from statecast.models.generation import CausalState
 from statecast.outputs import new_output
-from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, ParticleCodec, places_of
+from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, OneJet, ParticleCodec, ResidualCodec, places_of
 from statecast.particles.features import POSITION, quantity_values
 from statecast.particles.inference.parquet import write_jets
 from statecast.particles.jets import Jets, summed_momentum, wrapped
@@ -43,6 +43,7 @@ AS_LEARNED = Sampling()
 class Generator:
     """A model with the streams that generation needs, by their role.
 
+    fine   stream and codec of the second code; None: a particle lies anywhere in the cell of its first
     label  stream and codec of the condition; None for a model that was not shown a label
     """
 
@@ -51,6 +52,7 @@ class Generator:
     codes: tuple[str, CodebookCodec]
     jet: tuple[str, JetCodec]
     bins: tuple[str, BinsCodec]
+    fine: tuple[str, ResidualCodec] | None
     label: tuple[str, LabelCodec] | None
 
     @classmethod
@@ -69,7 +71,7 @@ class Generator:
         if "pt_gev" not in shown[JetCodec][1].stream.ordered:
             raise ModelError("the model can't generate jets: pt_gev is none of the numbers of the jet. Add it to quantities.")
         particles = (task.particles, codecs[task.particles])
-        return cls(trained, particles, asked[CodebookCodec], shown[JetCodec], asked[BinsCodec], shown.get(LabelCodec))
+        return cls(trained, particles, asked[CodebookCodec], shown[JetCodec], asked[BinsCodec], asked.get(ResidualCodec), shown.get(LabelCodec))
 
     def draw(self, labels: Sequence[str | None], random: torch.Generator, sampling: Sampling) -> Jets:
         """A jet for each label; None: of any class."""
@@ -127,7 +129,7 @@ class Generator:
             assert logits is not None
             chosen = self._draw_codes(logits[:, 0], random, sampling, may_stop=counts is None and rank > 0)
             running = running & (chosen != codes.stop if counts is None else rank < counts)
-            token = self._particle(chosen.clamp(max=codes.stop - 1), numbers, rank, running, random)
+            token = self._particle(state, chosen.clamp(max=codes.stop - 1), numbers, rank, running, random, sampling)
             state.append(name, token)
             parts.append(token)
             if not running.any():
@@ -145,17 +147,37 @@ class Generator:
             logits, random, temperature=sampling.temperature, top_k=sampling.top_k
         )
 
+    def _draw_place(
+        self, state: CausalState, chosen: Int[Tensor, " B"], rank: int, random: torch.Generator, sampling: Sampling
+    ) -> Float[Tensor, "B G"]:
+        """Where in the cells of these codes the particles lie."""
+        assert self.fine is not None
+        name, codec = self.fine
+        asked = replace(_place(codec, len(chosen), rank), guess=chosen[:, None, None].float())
+        logits = state.ask(name, asked).logits
+        assert logits is not None
+        logits = logits[:, 0].masked_fill(~codec.residuals.is_used, -torch.inf)
+        second = self.trained.model.categorical.sample(
+            logits, random, temperature=sampling.temperature, top_k=sampling.top_k
+        )
+        return codec.residuals.decode(chosen, second, random)
+
     def _particle(
         self,
+        state: CausalState,
         chosen: Int[Tensor, " B"],
         numbers: Mapping[str, Tensor],
         rank: int,
         running: Bool[Tensor, " B"],
         random: torch.Generator,
+        sampling: Sampling,
     ) -> Tokens:
         """A particle of each code, as the visible token of the next rank."""
         codec, book = self.particles[1], self.codes[1].codebook
         values, kinds = book.decode(chosen, random)
+        if self.fine is not None:
+            looked_at = [book.names.index(name) for name in book.looked_at]
+            values[:, looked_at] = self._draw_place(state, chosen, rank, random, sampling)
         columns = [book.names.index(name) for name in codec.channels]
         features = values[:, columns] * codec.std + codec.mean
         names = list(codec.channels)
@@ -275,13 +297,11 @@ def _generating_task(trained: TrainedModel) -> NextParticle:
 
 def _no_jet(generator: Generator) -> Any:
     """The columns of a jet without particles, whose numbers are 0."""
-    from statecast.particles.codec import OneJet
-
     values, quantities = len(generator.particles[1].channels), len(generator.jet[1].stream.ordered)
     return OneJet(torch.zeros(0, values), torch.zeros(0, dtype=torch.int64), torch.zeros(quantities))
 
 
-def _place(codec: CodebookCodec, jets: int, rank: int) -> Tokens:
+def _place(codec: CodebookCodec | ResidualCodec, jets: int, rank: int) -> Tokens:
     """The asked token of one rank, for so many jets."""
     empty = torch.zeros(jets, 1, 0)
     codes = torch.zeros(jets, 1, dtype=torch.int64)
