@@ -18,7 +18,14 @@ STREAMS = {
     "codes": {"asks": "codebook", "size": 32},
 }
 TINY = {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "members": 4}
-TRAINING = {"steps": 6, "batch_size": 4, "validate_every": 3, "validation_samples": 4, "checkpoint_every": 2, "footprint": False}
+TRAINING = {
+    "steps": 6,
+    "batch_size": 4,
+    "validate_every": 3,
+    "validation_samples": 4,
+    "checkpoint_every": 2,
+    "footprint": False,
+}
 
 
 def random_jets(jets: int = 300, seed: int = 0, labelled: bool = True) -> Jets:
@@ -37,7 +44,9 @@ def random_jets(jets: int = 300, seed: int = 0, labelled: bool = True) -> Jets:
     particles = {
         "pt_gev": pt[order],
         "eta": side * np.cos(angle) + 0.06 * random.standard_normal(total) + random.uniform(-1, 1, jets)[jet_of],
-        "phi": wrapped(side * np.sin(angle) + 0.06 * random.standard_normal(total) + random.uniform(-4, 4, jets)[jet_of]),
+        "phi": wrapped(
+            side * np.sin(angle) + 0.06 * random.standard_normal(total) + random.uniform(-4, 4, jets)[jet_of]
+        ),
         "mass_gev": np.full(total, 0.139),
         "kind": kind,
         "charge": np.where(np.isin(kind, (0, 3, 4)), random.choice([-1.0, 1.0], total), 0.0),
@@ -103,7 +112,11 @@ class Runs(NamedTuple):
 
 
 LABELLED = {name: STREAMS[name] for name in ("particles", "jet")} | {"label": {"label": "class"}}
-GENERATING = STREAMS | {"fine": {"asks": "residual", "of": "codes", "size": 16}, "bins": {"asks": "bins", "size": 64}, "label": {"label": "class"}}
+GENERATING = STREAMS | {
+    "fine": {"asks": "residual", "of": "codes", "size": 16},
+    "bins": {"asks": "bins", "size": 64},
+    "label": {"label": "class"},
+}
 
 
 @pytest.fixture(scope="session")

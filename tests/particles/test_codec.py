@@ -34,7 +34,9 @@ def test_values_are_standardised_over_the_training_split(source):
     values = torch.cat([torch.where(t.observed, t.values, torch.nan) for t in tokens])
     assert values.nanmean(dim=0).abs().max() < 1e-4
     spread = (values**2).nanmean(dim=0).sqrt()
-    is_constant = torch.tensor([name == "mass_gev" for name in source.codecs["particles"].channels])  # of these test jets
+    is_constant = torch.tensor(
+        [name == "mass_gev" for name in source.codecs["particles"].channels]
+    )  # of these test jets
     assert (spread[~is_constant] - 1).abs().max() < 1e-3 and spread[is_constant] == 0
     jets = torch.stack([cases[number]["jet"].values[:, 0] for number in range(len(cases))])
     assert jets.mean(dim=0).abs().max() < 1e-4 and (jets.std(dim=0, correction=0) - 1).abs().max() < 1e-3
@@ -64,7 +66,9 @@ def test_targets_lie_at_the_ranks_of_the_particles_and_have_no_direction(source)
         tokens = window[name]
         assert [axis.name for axis in tokens.spec.axes] == ["index"]
         assert len(tokens) == count + (name == "codes")
-        assert (tokens.coords[:, 0] == torch.arange(len(tokens))).all() and (tokens.index == torch.arange(len(tokens))).all()
+        assert (tokens.coords[:, 0] == torch.arange(len(tokens))).all() and (
+            tokens.index == torch.arange(len(tokens))
+        ).all()
     assert (window["fine"].guess[:, 0] == window["codes"].codes[:-1]).all()
     assert window["codes"].codes[-1] == source.codecs["codes"].stop
     assert (window["particles"].codes == window["kinds"].codes).all()

@@ -95,7 +95,10 @@ def test_the_commands_know_jets(runs, statecast, tmp_path, command):
         assert float(explained["particles_sensitivity"].sel(particles_token=0).isnull().sum()) == 0
         assert "particles_delta_eta" in explained.coords
     else:
-        assert statecast("embed", runs.tagged, "--data", "1.jets", "--period", 0, 4, "--out", "e.nc", "--quiet") == (0, "")
+        assert statecast("embed", runs.tagged, "--data", "1.jets", "--period", 0, 4, "--out", "e.nc", "--quiet") == (
+            0,
+            "",
+        )
         found = xr.open_dataset(tmp_path / "e.nc")
         assert found["particles"].shape == (5, 32) and found.sample.values.tolist() == [0, 1, 2, 3, 4]
         assert "label" not in found

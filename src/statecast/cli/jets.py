@@ -31,7 +31,8 @@ def generate(
     jets: Annotated[int, typer.Option(help="Jets to draw.", min=1)] = 1000,
     label: Annotated[str | None, typer.Option(help="Class of the jets; any if not given.")] = None,
     temperature: Annotated[
-        float, typer.Option(help="Of the codes of particles: 0 draws the most probable one, 1 as the model learned.", min=0.0)
+        float,
+        typer.Option(help="Of the codes of particles: 0 draws the most probable one, 1 as the model learned.", min=0.0),
     ] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw among so many most probable codes only.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other jets.", min=0)] = 0,

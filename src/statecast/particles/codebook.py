@@ -20,7 +20,9 @@ from torch.nn.functional import cross_entropy, mse_loss, one_hot
 from statecast.particles.features import MOMENTA, POSITION
 from statecast.particles.jets import PARTICLE_KINDS, JetError
 
-KIND_WEIGHT = 2.0  # distance between two kinds, in standard deviations: cells of k-means then hold one kind almost always
+KIND_WEIGHT = (
+    2.0  # distance between two kinds, in standard deviations: cells of k-means then hold one kind almost always
+)
 MEMBERS = 32  # remembered particles of a code
 FITTED_ON = 200_000  # particles: enough for hundreds of a code
 HIDDEN, LATENT = 96, 6  # sizes of the autoencoder
@@ -59,7 +61,9 @@ class Codebook:
         return self.centres.isfinite().all(dim=-1)
 
     @torch.no_grad()
-    def assign(self, features: Float[Tensor, "N F"], kinds: Int[Tensor, " N"], names: Sequence[str]) -> Int[Tensor, " N"]:
+    def assign(
+        self, features: Float[Tensor, "N F"], kinds: Int[Tensor, " N"], names: Sequence[str]
+    ) -> Int[Tensor, " N"]:
         """The code of each particle; `names` of its normalised features."""
         columns = [list(names).index(name) for name in self.looked_at]
         codes = [
@@ -72,7 +76,9 @@ class Codebook:
         inputs = with_kinds(looked_at, kinds)
         return inputs if self.encoder is None else self.encoder(inputs)
 
-    def decode(self, codes: Int[Tensor, "*B"], generator: torch.Generator) -> tuple[Float[Tensor, "*B F"], Int[Tensor, "*B"]]:
+    def decode(
+        self, codes: Int[Tensor, "*B"], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "*B F"], Int[Tensor, "*B"]]:
         """Features and kind of a remembered particle of each code, at random."""
         drawn = torch.randint(self.members.shape[1], codes.shape, generator=generator)
         return self.members[codes, drawn], self.member_kinds[codes, drawn]
@@ -139,7 +145,9 @@ class Residuals:
         return {name: getattr(self, name) for name in ("middles", "spreads", "centres", "members")}
 
 
-def fit_residuals(looked_at: Float[Tensor, "N G"], codes: Int[Tensor, " N"], cells: int, size: int, seed: int) -> Residuals:
+def fit_residuals(
+    looked_at: Float[Tensor, "N G"], codes: Int[Tensor, " N"], cells: int, size: int, seed: int
+) -> Residuals:
     """The second code of normalised particles of the training split, from their first."""
     looked_at, counts = torch.nan_to_num(looked_at), torch.bincount(codes, minlength=cells).clamp(min=1)[:, None]
     middles = looked_at.new_zeros(cells, looked_at.shape[1]).index_add(0, codes, looked_at) / counts
@@ -160,7 +168,9 @@ def fit_codebook(
 ) -> Codebook:
     """A codebook of normalised particles of the training split. Raises JetError for fewer particles than codes."""
     if len(features) < size:
-        raise JetError(f"the training split has {len(features)} particles, expected at least {size}, one for each code. Lower size.")
+        raise JetError(
+            f"the training split has {len(features)} particles, expected at least {size}, one for each code. Lower size."
+        )
     random = np.random.default_rng([seed, len(features)])
     chosen = torch.from_numpy(np.sort(random.permutation(len(features))[:FITTED_ON]))
     features, kinds = torch.nan_to_num(features[chosen]), kinds[chosen]
@@ -178,7 +188,9 @@ def fit_codebook(
     return Codebook(tuple(names), looked_at, centres, features[rows], kinds[rows], encoder)
 
 
-def without_empty(centres: Float[Tensor, "V L"], codes: Int[Tensor, " N"]) -> tuple[Float[Tensor, "V L"], Int[Tensor, " N"]]:
+def without_empty(
+    centres: Float[Tensor, "V L"], codes: Int[Tensor, " N"]
+) -> tuple[Float[Tensor, "V L"], Int[Tensor, " N"]]:
     """The centres that have particles first, the others at infinity, and the codes by their new numbers."""
     used = torch.unique(codes)
     far = torch.full((len(centres) - len(used), centres.shape[1]), torch.inf)

@@ -184,7 +184,10 @@ class CodebookCodec(_Codec):
         return ranked(self.spec, torch.cat([codes, torch.tensor([self.stop])]))
 
     def save(self, directory: Path, name: str) -> None:
-        save_file({key: value.contiguous() for key, value in self.codebook.tensors().items()}, directory / f"{name}.safetensors")
+        save_file(
+            {key: value.contiguous() for key, value in self.codebook.tensors().items()},
+            directory / f"{name}.safetensors",
+        )
         facts = {"names": self.codebook.names, "looked_at": self.codebook.looked_at}
         (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
 
@@ -255,7 +258,10 @@ class ResidualCodec(_Codec):
         return replace(ranked(self.spec, second), guess=first[:, None].float())
 
     def save(self, directory: Path, name: str) -> None:
-        save_file({key: value.contiguous() for key, value in self.residuals.tensors().items()}, directory / f"{name}.safetensors")
+        save_file(
+            {key: value.contiguous() for key, value in self.residuals.tensors().items()},
+            directory / f"{name}.safetensors",
+        )
 
     @classmethod
     def load(cls, stream: TargetStream, of: CodebookCodec, directory: Path, name: str) -> Self:

@@ -6,7 +6,15 @@ from typing import Any
 
 from statecast.domain import Sizes, Split
 from statecast.labels import LabelCodec
-from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, KindsCodec, ParticleCodec, ResidualCodec, ValuesCodec
+from statecast.particles.codec import (
+    BinsCodec,
+    CodebookCodec,
+    JetCodec,
+    KindsCodec,
+    ParticleCodec,
+    ResidualCodec,
+    ValuesCodec,
+)
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.sizes import sizes
 from statecast.particles.source import JetSource, open_source
@@ -24,9 +32,7 @@ class Particles:
     def open(self, recipe: ParticleRecipe, split: Split, known: Mapping[str, Any]) -> JetSource | None:
         return open_source(recipe, split, known)
 
-    def with_data(
-        self, recipe: ParticleRecipe, data: str | None, period: tuple[str, str] | None
-    ) -> ParticleRecipe:
+    def with_data(self, recipe: ParticleRecipe, data: str | None, period: tuple[str, str] | None) -> ParticleRecipe:
         """The recipe with other files of validation; without a range all of their jets."""
         changes: dict[str, Any] = {}
         if data is not None:
@@ -66,7 +72,13 @@ class Particles:
             categories = codec.categories
             listed = ", ".join(categories) if len(categories) <= 12 else f"{len(categories)} codes"
             content = codec.stream.ordered if isinstance(codec, JetCodec) else codec.channels
-            tokens = "one a particle" if codec.spec.ragged else "one a number" if isinstance(codec, JetCodec) else "one a jet"
+            tokens = (
+                "one a particle"
+                if codec.spec.ragged
+                else "one a number"
+                if isinstance(codec, JetCodec)
+                else "one a jet"
+            )
             rows.append(f"| {name} | {tokens} | {', '.join(content) or '-'} | {listed or '-'} |")
         first, last = recipe.data.train
         return "\n".join([f"Trained on jets {first} to {last} of `{', '.join(recipe.data.files)}`.", "", *rows])
@@ -91,7 +103,9 @@ def jet_numbers(period: tuple[str, str]) -> tuple[int, int]:
     try:
         first, last = (int(text) for text in period)
     except ValueError:
-        raise RecipeError(f"period {' '.join(map(str, period))}: expected the numbers of the first and the last jet.") from None
+        raise RecipeError(
+            f"period {' '.join(map(str, period))}: expected the numbers of the first and the last jet."
+        ) from None
     if not 0 <= first <= last:
         raise RecipeError(f"period {first} {last}: expected the first and the last jet, in this order.")
     return first, last

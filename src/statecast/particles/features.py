@@ -13,7 +13,9 @@ from statecast.particles.jets import MOMENTUM, PARTICLE_KINDS, TRACK, JetError, 
 
 Columns = Mapping[str, np.ndarray]
 
-TRACK_SCALE_MM = 0.05  # impact parameters within the resolution of a tracker stay linear, those of decays become logarithmic
+TRACK_SCALE_MM = (
+    0.05  # impact parameters within the resolution of a tracker stay linear, those of decays become logarithmic
+)
 MASS_GEV = (0.13957, 0.49761, 0.0, 0.000511, 0.10566)
 """Mass of each of `PARTICLE_KINDS`, for particles whose mass is not tokenised: π±, K0, photon, e, μ (Particle Data Group 2024)."""
 POSITION = ("delta_eta", "delta_phi")
@@ -33,7 +35,11 @@ of impact parameters and their errors."""
 
 
 class Quantity(NamedTuple):
-    """A number of a whole jet. `order`: its place in the sequence of a jet, before the particles, which start at 0; `is_log`: as log(1 + x)."""
+    """A number of a whole jet.
+
+    order   its place in the sequence of a jet, before the particles, which start at 0
+    is_log  its scaled form is log(1 + x), else x
+    """
 
     order: int
     is_log: bool
@@ -58,7 +64,9 @@ def particle_features(jets: Jets, names: Sequence[str]) -> Float[np.ndarray, "N 
     found = np.empty((int(jets.offsets[-1] - jets.offsets[0]), len(names)), np.float32)
     for place, name in enumerate(names):
         if name in TRACK and name not in jets.particles:
-            raise JetError(f"the jets have no column {name}. Columns: {', '.join(jets.particles)}. Leave it out of values.")
+            raise JetError(
+                f"the jets have no column {name}. Columns: {', '.join(jets.particles)}. Leave it out of values."
+            )
         found[:, place] = FEATURES[name](jets.particles, jet)
     return found
 
@@ -87,7 +95,7 @@ def particle_columns(
 
 
 def jet_quantities(jets: Jets, names: Sequence[str]) -> Float[np.ndarray, "J Q"]:
-    """The named numbers of each jet, on the scale of their `Quantity`; what the jets lack is computed from their particles. NaN where unknown."""
+    """The named numbers of each jet in their scaled form; what the jets lack is computed from their particles. NaN where unknown."""
     known = {"multiplicity": jets.multiplicity.astype(float), **jets.of_jets}
     if any(name not in known for name in names):
         from statecast.particles.substructure import substructure

@@ -16,8 +16,12 @@ Numbers = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 class JetData(DataOptions):
     """Where the jets lie and which of them may be learned from."""
 
-    files: tuple[str, ...] = Field(description="a file of jets, several, or the sample that ships with statecast (sample:jets)")
-    train: Numbers = Field(description="first and last jet of training, inclusive; statistics and codebooks come from them alone")
+    files: tuple[str, ...] = Field(
+        description="a file of jets, several, or the sample that ships with statecast (sample:jets)"
+    )
+    train: Numbers = Field(
+        description="first and last jet of training, inclusive; statistics and codebooks come from them alone"
+    )
     validate_on: Numbers | Literal["all"] | None = Field(
         None, alias="validate", description="first and last jet of validation, inclusive, or all; none: no validation"
     )
@@ -27,7 +31,8 @@ class JetData(DataOptions):
         False, description="training sees each jet rotated about its axis by a random angle, and reflected at random"
     )
     cache: str | None = Field(
-        None, description="directory in which columns are kept and memory-mapped, for more jets than memory holds; none: in memory"
+        None,
+        description="directory in which columns are kept and memory-mapped, for more jets than memory holds; none: in memory",
     )
 
     @field_validator("files", "validate_files", mode="before")
@@ -82,9 +87,13 @@ class ParticleRecipe(Recipe):
         for kind, what, least in ((ParticleStream, "particles", 1), (JetStream, "quantities", 0)):
             names = [name for name, stream in self.streams.items() if isinstance(stream, kind)]
             if not least <= len(names) <= 1:
-                raise ValueError(f"streams: {len(names)} hold {what} ({', '.join(names) or 'none'}), expected one. Add or remove some.")
+                raise ValueError(
+                    f"streams: {len(names)} hold {what} ({', '.join(names) or 'none'}), expected one. Add or remove some."
+                )
         if self.jet is None and (bins := [name for name, stream in self.targets.items() if stream.asks == "bins"]):
-            raise ValueError(f"streams.{bins[0]}: asks for bins of numbers of the jet, but no stream has quantities. Add one.")
+            raise ValueError(
+                f"streams.{bins[0]}: asks for bins of numbers of the jet, but no stream has quantities. Add one."
+            )
         return self
 
     @model_validator(mode="after")
@@ -113,7 +122,9 @@ class ParticleRecipe(Recipe):
             for asked in task.ask:
                 target = self.targets.get(asked)
                 if target is None:
-                    raise ValueError(f"task.ask: {asked} is no target stream ({', '.join(self.targets) or 'none'}). Name one of them.")
+                    raise ValueError(
+                        f"task.ask: {asked} is no target stream ({', '.join(self.targets) or 'none'}). Name one of them."
+                    )
                 if target.asks == "bins" and isinstance(task, MaskedParticles):
                     raise ValueError(f"task.ask: {asked} is of the whole jet, expected a target of its particles.")
         return self

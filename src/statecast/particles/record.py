@@ -150,7 +150,9 @@ def _arrays(jets: Jets, columns: Columns, names: list[str]) -> dict[str, np.ndar
         if name == "class":
             continue
         if name not in jets.of_jets:
-            raise JetError(f"label {name}: the jets have no such column. Columns: {', '.join(jets.of_jets)}. Name one of them, or class.")
+            raise JetError(
+                f"label {name}: the jets have no such column. Columns: {', '.join(jets.of_jets)}. Name one of them, or class."
+            )
         numbers[:, place] = jets.of_jets[name]
     return {
         "counts": jets.multiplicity.astype(np.int32),

@@ -56,7 +56,7 @@ def _looked_at(recipe: ParticleRecipe) -> JetRecord | None:
 
 
 def _blank_codecs(recipe: ParticleRecipe, classes: int) -> dict[str, object]:
-    name, stream = recipe.particles
+    stream = recipe.particles[1]
     size = len(stream.particles)
     of = ParticleCodec(stream, torch.zeros(size), torch.ones(size))
     codecs: dict[str, object] = {}

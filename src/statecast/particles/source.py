@@ -14,7 +14,16 @@ from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.labels import LabelCodec
 from statecast.particles.codebook import fit_codebook, fit_residuals
-from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, KindsCodec, OneJet, ParticleCodec, ResidualCodec, ValuesCodec
+from statecast.particles.codec import (
+    BinsCodec,
+    CodebookCodec,
+    JetCodec,
+    KindsCodec,
+    OneJet,
+    ParticleCodec,
+    ResidualCodec,
+    ValuesCodec,
+)
 from statecast.particles.recipe import JetData, ParticleRecipe
 from statecast.particles.record import Columns, JetRecord, Range, read_record
 from statecast.particles.streams import JetStream, LabelStream, ParticleStream, TargetStream
@@ -206,7 +215,12 @@ def _label_codec(stream: LabelStream, record: JetRecord, known: LabelCodec | Non
 
 
 def _residual_codec(
-    name: str, stream: TargetStream, of: CodebookCodec, recipe: ParticleRecipe, record: JetRecord, known: Mapping[str, Any]
+    name: str,
+    stream: TargetStream,
+    of: CodebookCodec,
+    recipe: ParticleRecipe,
+    record: JetRecord,
+    known: Mapping[str, Any],
 ) -> ResidualCodec:
     before = _known(name, known, ResidualCodec)
     if before is not None:

@@ -13,7 +13,7 @@ JetNumber = Literal[tuple(QUANTITIES)]  # type: ignore[valid-type]
 
 
 class ParticleStream(StreamOptions):
-    """The particles of a jet, a token each, in order of decreasing pT: continuous values and the kind of particle, visible with its direction."""
+    """The particles of a jet, a token each, in order of decreasing pT: continuous values, kind and direction."""
 
     particles: tuple[Feature, ...] = Field(
         ("delta_eta", "delta_phi", "log_pt_fraction", "log_pt", "charge"),
@@ -56,12 +56,13 @@ class TargetStream(StreamOptions):
         "their continuous values; bins: the bin of each number of the jet"
     )
     of: str | None = Field(None, description="residual: stream of the codebook that it refines")
-    size: int = Field(512, ge=2, description="codes of a codebook or of its residual; bins of each number have an eighth as many")
+    size: int = Field(
+        512, ge=2, description="codes of a codebook or of its residual; bins of each number have an eighth as many"
+    )
     method: Literal["kmeans", "vqvae"] = Field(
         "kmeans",
         description="codebook: centres of k-means, or a vector-quantised autoencoder (needs vector-quantize-pytorch)",
     )
-
 
     @model_validator(mode="after")
     def _a_residual_is_of_a_codebook(self) -> Self:
@@ -74,7 +75,9 @@ class TargetStream(StreamOptions):
 class LabelStream(StreamOptions):
     """A class or a number of each jet, asked as a stream of one token."""
 
-    label: str = Field(description="class: the name of the jet's class; else a column of the jets, such as generated_mass_gev")
+    label: str = Field(
+        description="class: the name of the jet's class; else a column of the jets, such as generated_mass_gev"
+    )
 
     @property
     def is_class(self) -> bool:

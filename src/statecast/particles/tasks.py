@@ -1,8 +1,8 @@
 """Questions about jets: hidden particles, the next particle, and mixtures of several questions.
 
-A particle's direction is part of the answer, so the tasks of the core that ask for a stream with its coordinates don't fit: visible particles
-are tokens of one stream, and what is asked about a hidden one is a token of a target stream with the same index, which has a rank but no
-direction.
+The direction of a particle is part of the answer, so the tasks of the core, which ask for tokens with their coordinates, would give it
+away. Visible particles are tokens of one stream; what is asked about a hidden one is a token of a target stream with the same index, which
+has a rank but no direction.
 """
 
 from collections.abc import Collection, Mapping
@@ -41,7 +41,9 @@ class _OfParticles(TaskOptions):
                     f"task.{key}: there is no stream {unknown[0]}. Streams: {', '.join(streams)}. Name one of them."
                 )
         if both := [name for name in self.ask if name in (self.particles, *self.show)]:
-            raise TaskError(f"task.ask: {both[0]} is visible too, so its content is known. Ask for a target stream of it.")
+            raise TaskError(
+                f"task.ask: {both[0]} is visible too, so its content is known. Ask for a target stream of it."
+            )
 
     def require(self, specs: Mapping[str, TokenSpec]) -> None:
         self.require_streams(specs)
@@ -54,7 +56,9 @@ class MaskedParticles(_OfParticles):
     """
 
     kind: Literal["masked_particles"] = "masked_particles"
-    hidden: tuple[Share, Share] = Field((0.3, 0.4), description="range of the hidden share of the particles; drawn once a step")
+    hidden: tuple[Share, Share] = Field(
+        (0.3, 0.4), description="range of the hidden share of the particles; drawn once a step"
+    )
 
     @model_validator(mode="after")
     def _hidden_is_a_range(self) -> Self:
@@ -103,7 +107,8 @@ class NextParticle(_OfParticles):
         if sample.uniform() >= self.unlabelled:
             return question
         context = {
-            name: unlabelled(tokens) if tokens.spec.order is None else tokens for name, tokens in question.context.items()
+            name: unlabelled(tokens) if tokens.spec.order is None else tokens
+            for name, tokens in question.context.items()
         }
         return replace(question, context=context)
 

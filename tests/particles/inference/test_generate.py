@@ -35,7 +35,9 @@ def test_generated_jets_are_jets(runs):
 
 
 def test_a_jet_does_not_depend_on_how_many_are_drawn_and_another_seed_gives_others(runs):
-    few, many, others = (generate(runs.generating, count, seed=seed, batch=16) for count, seed in ((10, 1), (20, 1), (10, 2)))
+    few, many, others = (
+        generate(runs.generating, count, seed=seed, batch=16) for count, seed in ((10, 1), (20, 1), (10, 2))
+    )
     for name, column in few.particles.items():
         np.testing.assert_array_equal(column, many[slice(0, 10)].particles[name])
     assert few.multiplicity.tolist() != others.multiplicity.tolist()
@@ -67,10 +69,12 @@ def test_what_the_model_sees_while_it_draws_is_what_it_sees_of_the_drawn_jet(gen
 
 def generator_numbers(generator: Generator) -> Tokens:
     """The numbers of two jets, at their mean."""
-    name, codec = generator.jet
+    codec = generator.jet[1]
     values = torch.zeros(2, 3, 1)
     coords = places_of(codec.stream).expand(2, -1, -1)
-    return Tokens(values, coords, torch.ones_like(values, dtype=torch.bool), codec.spec, index=torch.arange(3).expand(2, -1))
+    return Tokens(
+        values, coords, torch.ones_like(values, dtype=torch.bool), codec.spec, index=torch.arange(3).expand(2, -1)
+    )
 
 
 @torch.no_grad()
@@ -96,8 +100,15 @@ def test_closing_a_jet_gives_it_the_momentum_that_was_drawn(make_jets):
     jets = make_jets(30)
     of = np.repeat(np.arange(30), jets.multiplicity)
     random = np.random.default_rng(0)
-    wanted = {"pt_gev": random.uniform(100, 900, 30), "eta": random.uniform(-2, 2, 30), "phi": random.uniform(-3, 3, 30)}
-    apart = {"eta": jets.particles["eta"] - jets.of_jets["eta"][of], "phi": jets.particles["phi"] - jets.of_jets["phi"][of]}
+    wanted = {
+        "pt_gev": random.uniform(100, 900, 30),
+        "eta": random.uniform(-2, 2, 30),
+        "phi": random.uniform(-3, 3, 30),
+    }
+    apart = {
+        "eta": jets.particles["eta"] - jets.of_jets["eta"][of],
+        "phi": jets.particles["phi"] - jets.of_jets["phi"][of],
+    }
     moved = {name: wanted[name][of] + apart[name] for name in ("eta", "phi")}
     particles = closed({**jets.particles, **moved}, of, wanted)
     total = summed_momentum(replace(jets, particles=particles))
@@ -131,7 +142,21 @@ def test_a_model_without_the_count_stops_by_its_code(make_recipe, tmp_path):
 
 def test_a_file_of_generated_jets_has_the_names_of_jetclass(runs, statecast, tmp_path):
     out = tmp_path / "drawn.parquet"
-    options = ("--jets", 12, "--label", "one", "--temperature", 0.8, "--top-k", 10, "--seed", 4, "--out", out, "--quiet")
+    options = (
+        "--jets",
+        12,
+        "--label",
+        "one",
+        "--temperature",
+        0.8,
+        "--top-k",
+        10,
+        "--seed",
+        4,
+        "--out",
+        out,
+        "--quiet",
+    )
     assert statecast("generate", runs.generating, *options) == (0, "")
     table = pq.read_table(out).to_pydict()
     jets = generate(runs.generating, 12, label="one", sampling=Sampling(0.8, 10), seed=4)

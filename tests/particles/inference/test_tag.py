@@ -36,7 +36,9 @@ def test_labels_in_the_file_are_not_needed(runs, make_jets):
 
 def test_numbers_get_a_mean_and_an_interval(make_recipe, tmp_path):
     streams = {"particles": {}, "mass": {"label": "generated_mass_gev"}}
-    trained = sc.pretrain(make_recipe({"kind": "translate", "to": ["mass"]}, streams=streams), tmp_path / "run", progress=False)
+    trained = sc.pretrain(
+        make_recipe({"kind": "translate", "to": ["mass"]}, streams=streams), tmp_path / "run", progress=False
+    )
     tag(trained, "1.jets", tmp_path / "t.parquet")
     table = pd.read_parquet(tmp_path / "t.parquet")
     assert list(table.columns) == ["jet", "mass", "mass_low", "mass_high", "class"]

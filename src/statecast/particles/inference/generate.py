@@ -17,7 +17,15 @@ from statecast.evaluation.progress import progress_bar
 from statecast.labels import LabelCodec
 from statecast.models.generation import CausalState
 from statecast.outputs import new_output
-from statecast.particles.codec import BinsCodec, CodebookCodec, JetCodec, OneJet, ParticleCodec, ResidualCodec, places_of
+from statecast.particles.codec import (
+    BinsCodec,
+    CodebookCodec,
+    JetCodec,
+    OneJet,
+    ParticleCodec,
+    ResidualCodec,
+    places_of,
+)
 from statecast.particles.features import POSITION, quantity_values
 from statecast.particles.inference.parquet import write_jets
 from statecast.particles.jets import Jets, summed_momentum, wrapped
@@ -67,11 +75,23 @@ class Generator:
             (JetCodec, shown, "show the numbers of the jet"),
         ):
             if kind not in found:
-                raise ModelError(f"the model can't generate jets: its task doesn't {what}. Train it by the recipe jets-generate.")
+                raise ModelError(
+                    f"the model can't generate jets: its task doesn't {what}. Fine-tune it by the recipe jets-generate."
+                )
         if "pt_gev" not in shown[JetCodec][1].stream.ordered:
-            raise ModelError("the model can't generate jets: pt_gev is none of the numbers of the jet. Add it to quantities.")
+            raise ModelError(
+                "the model can't generate jets: pt_gev is none of the numbers of the jet. Add it to quantities."
+            )
         particles = (task.particles, codecs[task.particles])
-        return cls(trained, particles, asked[CodebookCodec], shown[JetCodec], asked[BinsCodec], asked.get(ResidualCodec), shown.get(LabelCodec))
+        return cls(
+            trained,
+            particles,
+            asked[CodebookCodec],
+            shown[JetCodec],
+            asked[BinsCodec],
+            asked.get(ResidualCodec),
+            shown.get(LabelCodec),
+        )
 
     def draw(self, labels: Sequence[str | None], random: torch.Generator, sampling: Sampling) -> Jets:
         """A jet for each label; None: of any class."""
@@ -107,7 +127,9 @@ class Generator:
             value = (scaled - codec.mean[place]) / codec.std[place]
             coords = places_of(codec.stream)[place].expand(jets, 1, 1)
             observed = torch.ones(jets, 1, 1, dtype=torch.bool)
-            state.append(name, Tokens(value[:, None, None], coords, observed, codec.spec, index=torch.full((jets, 1), place)))
+            state.append(
+                name, Tokens(value[:, None, None], coords, observed, codec.spec, index=torch.full((jets, 1), place))
+            )
             drawn[quantity] = quantity_values(scaled.double().numpy(), quantity)
         return {quantity: torch.from_numpy(values) for quantity, values in drawn.items()}
 
@@ -115,7 +137,7 @@ class Generator:
         self, state: CausalState, numbers: Mapping[str, Tensor], random: torch.Generator, sampling: Sampling
     ) -> Tokens:
         """The particles of each jet one after the other; those after its end are not `present`."""
-        (name, codec), (codes_name, codes) = self.particles, self.codes
+        name, (codes_name, codes) = self.particles[0], self.codes
         jets, longest = self._jets(state), self.trained.recipe.data.most_constituents
         counts = numbers.get("multiplicity")
         if counts is not None:
@@ -234,9 +256,10 @@ def generate(
 
         p(jet | label) = prod_i p(q_i | q_1 ... q_(i-1), label) prod_k p(c_k | q, x_1 ... x_(k-1), label)
 
-    with q the numbers of the jet, c the codes of particles, and x_k a particle of training with code c_k. Particles are drawn until there are
-    as many as the first number says or, for a model that knows no `multiplicity`, until the code that ends a jet. They are then scaled and
-    moved together, so that their sum has the pT of the jet and lies on its axis.
+    with q the numbers of the jet, c the codes of particles, and x_k a remembered particle with code c_k or, where the model has a second
+    code, a place in its cell. Particles are drawn until there are as many as the first number says or, for a model that knows no
+    `multiplicity`, until the code that ends a jet. They are then scaled and moved together, so that their sum has the pT of the jet and
+    lies on its axis.
 
     label  class of the jets; None: as the model was trained without labels
     seed   the same seed gives the same jets, also when more of them are drawn
@@ -245,7 +268,9 @@ def generate(
     """
     generator = Generator.of(run if isinstance(run, TrainedModel) else load(run))
     if label is not None and generator.label is None:
-        raise ModelError(f"label {label}: the model was not shown a label. Leave it out, or train with a label stream in task.show.")
+        raise ModelError(
+            f"label {label}: the model was not shown a label. Leave it out, or train with a label stream in task.show."
+        )
     with progress_bar("jets", progress) as report:
         parts = list(_batches(generator, jets, label, sampling, seed, batch, report))
     drawn = Jets.joined(parts)
@@ -259,7 +284,9 @@ def _batches(
     generator: Generator, jets: int, label: str | None, sampling: Sampling, seed: int, batch: int, report: Any
 ) -> Iterator[Jets]:
     for number, first in enumerate(range(0, jets, batch)):
-        random = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1))
+        random = torch.Generator().manual_seed(
+            int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
+        )
         count = min(batch, jets - first)
         yield generator.draw([label] * batch, random, sampling)[slice(0, count)]
         report(min(1.0, (first + batch) / jets))
@@ -292,7 +319,9 @@ def _generating_task(trained: TrainedModel) -> NextParticle:
     for each in task.tasks if isinstance(task, Mix) else (task,):
         if isinstance(each, NextParticle):
             return each
-    raise ModelError(f"the model was trained on the task {task.kind}, expected next_particle. Train it by the recipe jets-generate.")
+    raise ModelError(
+        f"the model was trained on the task {task.kind}, expected next_particle. Fine-tune it by the recipe jets-generate."
+    )
 
 
 def _no_jet(generator: Generator) -> Any:
@@ -305,11 +334,11 @@ def _place(codec: CodebookCodec | ResidualCodec, jets: int, rank: int) -> Tokens
     """The asked token of one rank, for so many jets."""
     empty = torch.zeros(jets, 1, 0)
     codes = torch.zeros(jets, 1, dtype=torch.int64)
-    return Tokens(empty, torch.full((jets, 1, 1), float(rank)), empty.bool(), codec.spec, codes=codes, index=codes + rank)
+    return Tokens(
+        empty, torch.full((jets, 1, 1), float(rank)), empty.bool(), codec.spec, codes=codes, index=codes + rank
+    )
 
 
 def _repeated(tokens: Tokens, jets: int) -> Tokens:
     """The tokens of one jet, for each of so many."""
-    return tokens.each(
-        lambda part: part[None].repeat(jets, 1, 1), lambda part: part[None].repeat(jets, 1)
-    )
+    return tokens.each(lambda part: part[None].repeat(jets, 1, 1), lambda part: part[None].repeat(jets, 1))

@@ -33,7 +33,10 @@ def particle_columns(jets: Jets) -> dict[str, np.ndarray]:
     jet = {name: np.repeat(jets.of_jets[name], counts) for name in ("eta", "phi")}
     side = np.where(jet["eta"] < 0, -1.0, 1.0)
     columns = {"part_px": px, "part_py": py, "part_pz": pz, "part_energy": energy}
-    columns |= {"part_deta": (particles["eta"] - jet["eta"]) * side, "part_dphi": wrapped(particles["phi"] - jet["phi"])}
+    columns |= {
+        "part_deta": (particles["eta"] - jet["eta"]) * side,
+        "part_dphi": wrapped(particles["phi"] - jet["phi"]),
+    }
     columns |= {TRACK_NAMES[name]: np.nan_to_num(particles[name]) for name in TRACK if name in particles}
     columns["part_charge"] = particles["charge"]
     return columns | {name: (particles["kind"] == kind) for kind, name in enumerate(KIND_NAMES)}

@@ -101,9 +101,7 @@ def _tables(
 def _answers(said: Prediction, codec: LabelCodec, name: str, prefix: str) -> dict[str, np.ndarray]:
     if said.logits is not None:
         probabilities = said.logits[:, 0].softmax(dim=-1).cpu().numpy()
-        return {
-            f"{prefix}probability_{each}": probabilities[:, place] for place, each in enumerate(codec.classes)
-        }
+        return {f"{prefix}probability_{each}": probabilities[:, place] for place, each in enumerate(codec.classes)}
     assert said.members is not None
     members = codec.numbers(said.members[:, 0, :, 0].cpu().numpy())
     low, high = np.quantile(members, INTERVAL, axis=-1)
