@@ -72,7 +72,10 @@ def test_shipped_recipes_are_those_of_all_domains_by_name():
     shipped = shipped_recipes()
     assert list(shipped) == sorted(shipped) and {"quickstart", "small", "base"} <= set(shipped)
     assert all(path.is_file() and path.suffix == ".yaml" for path in shipped.values())
-    assert {path.parent.parent.name for path in shipped.values()} == {"fields", "particles"}  # the tiny domains ship none
+    assert {path.parent.parent.name for path in shipped.values()} == {
+        "fields",
+        "particles",
+    }  # the tiny domains ship none
 
 
 def test_a_domain_that_ships_a_recipe_adds_it_to_the_list(monkeypatch, tmp_path):

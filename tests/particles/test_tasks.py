@@ -147,7 +147,7 @@ def test_a_mixture_asks_its_questions_by_weight_and_the_same_in_a_step(source):
         (NEXT, {"others": {"particles": ["delta_eta", "delta_phi", "log_pt"]}}, "2 hold particles (particles, others), expected one"),
         (NEXT, {"fine": {"asks": "residual"}}, "of: needs the stream of a codebook, with asks residual"),
         (NEXT, {"fine": {"asks": "residual", "of": "bins"}}, "streams.fine.of: bins asks for no codebook, expected one of codes"),
-        (NEXT, {"jet": {"quantities": ["tau99"]}}, "streams.jet.quantities.0: input should be"),
+        (NEXT, {"jet": {"quantities": ["tau99"]}}, "streams.jet.quantities.0: tau99 is not known. Choose among multiplicity, pt_gev"),
         (NEXT, {"codes": {"asks": "codebook", "sice": 3}}, "streams.codes.sice is not an option of a stream. Did you mean streams.codes.size?"),
     ],
 )  # fmt: skip

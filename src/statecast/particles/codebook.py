@@ -98,8 +98,8 @@ class Codebook:
         if weights:
             encoder = perceptron(len(looked_at) + len(PARTICLE_KINDS), LATENT)
             encoder.load_state_dict(weights)
-        own = (tensors[key] for key in ("centres", "members", "member_kinds"))
-        return cls(tuple(names), tuple(looked_at), *own, encoder)
+        centres, members, kinds = (tensors[key] for key in ("centres", "members", "member_kinds"))
+        return cls(tuple(names), tuple(looked_at), centres, members, kinds, encoder)
 
 
 @dataclass(frozen=True)

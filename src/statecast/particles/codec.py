@@ -54,10 +54,15 @@ class OneJet:
 
 
 class _Codec:
-    """What the codecs have in common."""
+    """What the codecs have in common: no channel, no category and no anchor, unless they say otherwise."""
 
-    channels: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return ()
 
     def calibrate(self, anchor: nn.Module | None) -> None:
         """Does nothing: these streams have no anchor."""
@@ -70,7 +75,6 @@ class ParticleCodec(_Codec):
     stream: ParticleStream
     mean: Float[Tensor, " P"]
     std: Float[Tensor, " P"]
-    categories: ClassVar[tuple[str, ...]] = PARTICLE_KINDS
 
     @classmethod
     def fit(cls, stream: ParticleStream, features: Float[np.ndarray, "N P"], known: Self | None = None) -> Self:
@@ -89,8 +93,12 @@ class ParticleCodec(_Codec):
         )
 
     @property
-    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
+    def channels(self) -> tuple[str, ...]:
         return tuple(self.stream.particles)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return PARTICLE_KINDS
 
     def normalised(self, features: Float[Tensor, "*N P"]) -> Float[Tensor, "*N P"]:
         return (features - self.mean) / self.std
@@ -124,7 +132,6 @@ class JetCodec(_Codec):
     stream: JetStream
     mean: Float[Tensor, " Q"]
     std: Float[Tensor, " Q"]
-    channels: ClassVar[tuple[str, ...]] = ("value",)
 
     @classmethod
     def fit(cls, stream: JetStream, quantities: Float[np.ndarray, "J Q"], known: Self | None = None) -> Self:
@@ -139,6 +146,10 @@ class JetCodec(_Codec):
     @cached_property
     def spec(self) -> TokenSpec:
         return TokenSpec(size=1, axes=(INDEX,), order="index")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return ("value",)
 
     def tokens(self, jet: OneJet) -> Tokens:
         values, observed = known(((jet.quantities - self.mean) / self.std)[:, None])
@@ -172,7 +183,7 @@ class CodebookCodec(_Codec):
         return TokenSpec(vocabulary=self.codebook.size + 1, axes=(INDEX,), order="index", ragged=True)
 
     @property
-    def categories(self) -> tuple[str, ...]:  # type: ignore[override]
+    def categories(self) -> tuple[str, ...]:
         return (*map(str, range(self.codebook.size)), "stop")
 
     def codes(self, features: Float[Tensor, "N P"], kinds: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
@@ -241,7 +252,7 @@ class ResidualCodec(_Codec):
         )
 
     @property
-    def categories(self) -> tuple[str, ...]:  # type: ignore[override]
+    def categories(self) -> tuple[str, ...]:
         return tuple(map(str, range(self.residuals.size)))
 
     def codes(self, features: Float[Tensor, "N P"], first: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
@@ -274,7 +285,10 @@ class KindsCodec(_Codec):
 
     stream: TargetStream
     spec: ClassVar[TokenSpec] = TokenSpec(vocabulary=len(PARTICLE_KINDS), axes=(INDEX,), order="index", ragged=True)
-    categories: ClassVar[tuple[str, ...]] = PARTICLE_KINDS
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return PARTICLE_KINDS
 
     def tokens(self, jet: OneJet) -> Tokens:
         return ranked(self.spec, jet.kinds)
@@ -295,7 +309,7 @@ class ValuesCodec(_Codec):
         return TokenSpec(size=len(self.channels), axes=(INDEX,), order="index", ragged=True)
 
     @property
-    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
+    def channels(self) -> tuple[str, ...]:
         return self.of.channels
 
     def tokens(self, jet: OneJet) -> Tokens:
@@ -338,7 +352,7 @@ class BinsCodec(_Codec):
         return TokenSpec(vocabulary=self.members.shape[1], axes=(INDEX,), order="index")
 
     @property
-    def categories(self) -> tuple[str, ...]:  # type: ignore[override]
+    def categories(self) -> tuple[str, ...]:
         return tuple(map(str, range(self.members.shape[1])))
 
     def tokens(self, jet: OneJet) -> Tokens:

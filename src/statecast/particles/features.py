@@ -21,14 +21,22 @@ MASS_GEV = (0.13957, 0.49761, 0.0, 0.000511, 0.10566)
 POSITION = ("delta_eta", "delta_phi")
 MOMENTA = ("log_pt_fraction", "log_pt")
 
-FEATURES: dict[str, Callable[[Columns, Columns], np.ndarray]] = {
+Feature = Callable[[Columns, Columns], np.ndarray]
+"""(columns of particles, columns of the jet of each) -> a number of each particle."""
+
+
+def _scaled_track(name: str) -> Feature:
+    return lambda particle, jet: np.arcsinh(particle[name] / TRACK_SCALE_MM)
+
+
+FEATURES: dict[str, Feature] = {
     "delta_eta": lambda particle, jet: particle["eta"] - jet["eta"],
     "delta_phi": lambda particle, jet: wrapped(particle["phi"] - jet["phi"]),
     "log_pt_fraction": lambda particle, jet: _log(particle["pt_gev"]) - _log(jet["pt_gev"]),
     "log_pt": lambda particle, jet: _log(particle["pt_gev"]),
     "charge": lambda particle, jet: particle["charge"],
     "mass_gev": lambda particle, jet: particle["mass_gev"],
-    **{name: (lambda particle, jet, name=name: np.arcsinh(particle[name] / TRACK_SCALE_MM)) for name in TRACK},
+    **{name: _scaled_track(name) for name in TRACK},
 }
 """Features of a particle, from its columns and those of its jet: relative to the axis of the jet; logarithms of pT in GeV; asinh(x / 50 µm)
 of impact parameters and their errors."""

@@ -94,8 +94,11 @@ def read_record(columns: Columns, cache: str | None = None) -> JetRecord:
         arrays, names = _mapped(folder)
     else:
         arrays, names = _in_memory(columns)
-    counts = arrays.pop("counts")
-    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return _as_record(columns, arrays, names)
+
+
+def _as_record(columns: Columns, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> JetRecord:
+    offsets = np.concatenate([[0], np.cumsum(arrays["counts"], dtype=np.int64)])
     return JetRecord(
         columns,
         offsets,
@@ -112,9 +115,7 @@ def record_of(jets: Jets, columns: Columns) -> JetRecord:
     """A record of jets that are in memory already."""
     names: list[str] = []
     arrays = _arrays(jets, columns, names)
-    offsets = np.concatenate([[0], np.cumsum(arrays["counts"], dtype=np.int64)])
-    tensors = (torch.from_numpy(arrays[key]) for key in ("features", "kinds", "quantities"))
-    return JetRecord(columns, offsets, *tensors, arrays["classes"], tuple(names), arrays["numbers"])
+    return _as_record(columns, arrays, names)
 
 
 def chunks_of(files: Sequence[str], most_constituents: int, jets: int) -> Iterator[Jets]:

@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from statecast.particles.features import FEATURES, MOMENTA, POSITION, QUANTITIES
 from statecast.streams import StreamOptions
 
-Feature = Literal[tuple(FEATURES)]  # type: ignore[valid-type]
-JetNumber = Literal[tuple(QUANTITIES)]  # type: ignore[valid-type]
+Feature = Annotated[str, AfterValidator(lambda name: one_of(name, FEATURES))]
+JetNumber = Annotated[str, AfterValidator(lambda name: one_of(name, QUANTITIES))]
+
+
+def one_of(name: str, known: Mapping[str, Any]) -> str:
+    """The same name. Raises ValueError if it is not known."""
+    if name not in known:
+        raise ValueError(f"{name} is not known. Choose among {', '.join(known)}.")
+    return name
 
 
 class ParticleStream(StreamOptions):

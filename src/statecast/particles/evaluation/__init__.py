@@ -1,0 +1,1 @@
+"""How good models of jets, and their codebooks, are."""
