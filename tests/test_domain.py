@@ -29,7 +29,7 @@ def test_the_domain_of_statecast_and_those_of_entry_points_are_found_by_name():
 
 
 def test_a_domain_that_is_not_installed_is_refused_in_one_line():
-    message = r"data.domain: there is no domain jets. Installed: chain, fields, points. Name one of them."
+    message = r"data.domain: there is no domain jets. Installed: chain, fields, particles, points. Name one of them."
     with pytest.raises(DomainError, match=message):
         find_domain("jets")
     with pytest.raises(DomainError, match=message):
@@ -72,7 +72,10 @@ def test_shipped_recipes_are_those_of_all_domains_by_name():
     shipped = shipped_recipes()
     assert list(shipped) == sorted(shipped) and {"quickstart", "small", "base"} <= set(shipped)
     assert all(path.is_file() and path.suffix == ".yaml" for path in shipped.values())
-    assert {path.parent.parent.name for path in shipped.values()} == {"fields"}  # the tiny domains ship none
+    assert {path.parent.parent.name for path in shipped.values()} == {
+        "fields",
+        "particles",
+    }  # the tiny domains ship none
 
 
 def test_a_domain_that_ships_a_recipe_adds_it_to_the_list(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, jets
+from statecast.cli.jets import generate, tag
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
 
@@ -24,6 +25,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     complete,
     explain,
     embed,
+    tag,
+    generate,
 )
 SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets)
 

@@ -38,7 +38,9 @@ class ParquetTable:
     def blocks(self, columns: Sequence[str], first: int, last: int, entries: int) -> Iterator[Block]:
         awkward = package("awkward", "Parquet files")
         groups, start = self._row_groups(first, last)
-        batches = self._file.iter_batches(batch_size=entries, row_groups=groups, columns=list(columns), use_threads=False)
+        batches = self._file.iter_batches(
+            batch_size=entries, row_groups=groups, columns=list(columns), use_threads=False
+        )
         try:
             for batch in batches:
                 low, high = max(first - start, 0), min(last - start, len(batch))
