@@ -74,7 +74,7 @@ def test_particles_are_sorted_and_of_one_kind_each(sample):
 
 def test_tops_weigh_what_a_top_weighs_and_qcd_jets_do_not(sample):
     """The top of the simulation has 172.5 GeV; radiation, underlying event and neutrinos of b quarks widen the peak."""
-    groomed = ak.to_numpy(sample.genjet_sdmass[sample.label_Tbqq])
+    groomed = ak.to_numpy(sample.genjet_sdmass[sample.label_Tbqq], allow_missing=False)
     near = groomed[(groomed > 140) & (groomed < 200)]
     assert np.median(near) == pytest.approx(172.5, abs=4)
     assert len(near) > 0.7 * len(groomed)
