@@ -1,6 +1,6 @@
 """Labels of jets, asked of a trained model: the probability of each class, or the distribution of a number.
 
-Axes: B jet of a batch, V class, E member of the head.
+Axes: J jet, B jet of a batch, V class, E member of the head.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from statecast.labels import LabelCodec
 from statecast.models import Prediction
@@ -71,6 +72,19 @@ def tag_jets(trained: TrainedModel, jets: Jets) -> dict[str, Prediction]:
     questions = [task.complete(source.window(number)) for number in range(len(jets))]
     device = next(trained.model.parameters()).device
     return trained.model.answer(stack_questions(questions).to(device))
+
+
+def class_probabilities(trained: TrainedModel, jets: Jets, batch: int = BATCH) -> Float[np.ndarray, "J V"]:
+    """The probability of each class of the model's label, for jets in memory. Raises ModelError if the model answers no class."""
+    names = [name for name, codec in asked_labels(trained).items() if codec.classes]
+    if not names:
+        raise ModelError("the model answers numbers, expected a class. Fine-tune it by the recipe jets-tag.")
+    parts = []
+    for first in range(0, len(jets), batch):
+        logits = tag_jets(trained, jets[first : first + batch])[names[0]].logits
+        assert logits is not None
+        parts.append(logits[:, 0].softmax(dim=-1).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def needed_columns(trained: TrainedModel) -> Columns:

@@ -1,0 +1,192 @@
+"""The first run on jets: pre-train on unlabelled jets, learn to tag from few labels, generate, evaluate and report."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from statecast.config import Recipe, read_recipe
+from statecast.evaluation.samples import evaluate_samples
+from statecast.explain.tokens import explain_token
+from statecast.outputs import new_output
+from statecast.particles.evaluation.baselines import Kind, fit_classifier, independent_constituents, probabilities
+from statecast.particles.evaluation.bootstrap import Score
+from statecast.particles.evaluation.generation import wasserstein_scores
+from statecast.particles.evaluation.observables import GENERATION, TAGGING, as_features, observables
+from statecast.particles.evaluation.report import ExplainedJet, GenerationResult, TaggingResult, write_jet_report
+from statecast.particles.evaluation.tagging import tagging_scores
+from statecast.particles.inference.generate import generate
+from statecast.particles.inference.tag import class_probabilities
+from statecast.particles.jets import Jets
+from statecast.particles.sources.files import read_jets
+from statecast.runs import finetune, pretrain
+from statecast.trained import TrainedModel
+
+HELD_OUT = (16_000, 17_999)
+"""First and last jet of the sample that no training and no validation sees."""
+MASKED_JETS = 300  # of the held-out ones, on which masked particles are scored
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of what the first run does.
+
+    labels     labelled jets that the taggers learn from
+    generated  jets that are drawn
+    overrides  of the recipe of every training
+    """
+
+    labels: int = 1000
+    generated: int = 2000
+    held_out: tuple[int, int] = HELD_OUT
+    masked_jets: int = MASKED_JETS
+    overrides: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """Wall time of each named part."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[part] = time.monotonic() - began
+
+
+def quickstart(
+    out: str | Path = "runs/jets", *, plan: Plan | None = None, overwrite: bool = False, progress: bool = True
+) -> list[Score]:
+    """Run the whole path on `sample:jets` and write `out`: the run directories `pretrained/`, `tagger/`, `scratch/` and `generator/`,
+    `scores.json` and `report.html`. Returns the scores.
+
+    The tagger is compared with one of the same architecture and steps whose initial weights are random, and with logistic regression and
+    gradient boosting on five substructure variables, all from the same labels. Generated jets are compared with a second sample of true jets
+    and with jets of independent constituents.
+
+    Raises OutputError if `out` exists and may not be overwritten.
+    """
+    plan = plan or Plan()
+    watch = Stopwatch()
+    with new_output(out, overwrite=overwrite) as directory:
+        directory.mkdir()
+        models = _train(directory, plan, watch, progress)
+        training = _jets(models["pretrained"].recipe, models["pretrained"].recipe.data.train)
+        held_out = _jets(models["pretrained"].recipe, plan.held_out)
+        with watch.time("evaluation"):
+            masked = masked_scores(models["pretrained"], plan)
+            tagging = _tag(models, training, held_out, plan)
+            generation = _generate(models["generator"], training, held_out, plan, progress)
+            explained = [_explain(models["tagger"], held_out, plan, number) for number in _examples(held_out)]
+        scores = [*masked, *tagging.scores, *generation.scores]
+        (directory / "scores.json").write_text(json.dumps([score.record() for score in scores], indent=1))
+        runs = {name: directory / name for name in models}
+        write_jet_report(
+            _facts(models, held_out, watch), masked, tagging, generation, explained, runs, directory / "report.html"
+        )
+    return scores
+
+
+def _train(directory: Path, plan: Plan, watch: Stopwatch, progress: bool) -> dict[str, TrainedModel]:
+    """The pre-trained model, the tagger, its control from scratch, and the generator."""
+    base = read_recipe("jets", plan.overrides)
+    few = [*plan.overrides, f"data.train=[0,{plan.labels - 1}]"]
+    tagging = read_recipe("jets-tag", few, inherit=base)
+    generating = read_recipe("jets-generate", plan.overrides, inherit=base)
+    with watch.time("pre-training"):
+        pretrained = pretrain(base, directory / "pretrained", progress=progress)
+    with watch.time("tagger"):
+        tagger = finetune(tagging, pretrained, directory / "tagger", progress=progress, title="tagger")
+    with watch.time("tagger from scratch"):
+        scratch = pretrain(tagging, directory / "scratch", progress=progress, title="from scratch")
+    with watch.time("generator"):
+        generator = finetune(generating, pretrained, directory / "generator", progress=progress, title="generator")
+    return {"pretrained": pretrained, "tagger": tagger, "scratch": scratch, "generator": generator}
+
+
+def _jets(recipe: Recipe, numbers: tuple[int, int]) -> Jets:
+    return read_jets(recipe.data.files, first=numbers[0], last=numbers[1])  # type: ignore[attr-defined]
+
+
+def masked_scores(pretrained: TrainedModel, plan: Plan) -> list[Score]:
+    """Log score and accuracy of the codes of hidden particles, on held-out jets."""
+    first = plan.held_out[0]
+    period = (str(first), str(first + plan.masked_jets - 1))
+    recipe = pretrained.domain.with_data(pretrained.recipe, None, period)
+    return sample_scores(replace(pretrained, recipe=recipe))
+
+
+def sample_scores(trained: TrainedModel) -> list[Score]:
+    """The scores of `evaluate_samples` on the validation split."""
+    with tempfile.TemporaryDirectory() as folder:
+        evaluation = evaluate_samples(trained, out=Path(folder) / "scores", progress=False)
+    scores = []
+    for verification in evaluation.verifications:
+        for record in verification.records():
+            numbers = {key: record[key] for key in ("value", "low", "high", "n")}
+            scores.append(Score(record["forecast"], record["task"], record["metric"], **numbers))
+    return scores
+
+
+def _tag(models: Mapping[str, TrainedModel], training: Jets, held_out: Jets, plan: Plan) -> TaggingResult:
+    classes = models["tagger"].codecs["label"].classes
+    of_models = {"pre-trained": models["tagger"], "scratch": models["scratch"]}
+    found = {name: class_probabilities(model, held_out) for name, model in of_models.items()}
+    labelled = training[: plan.labels]
+    theirs, ours = (as_features(observables(jets), TAGGING) for jets in (labelled, held_out))
+    kinds: tuple[tuple[str, Kind], ...] = (
+        ("boosting on substructure", "boosting"),
+        ("logistic on substructure", "logistic"),
+    )
+    for name, kind in kinds:
+        found[name] = probabilities(fit_classifier(kind, theirs, labelled.labels), ours, classes)
+    assert held_out.labels is not None
+    scores = tagging_scores(found, held_out.labels, classes)
+    return TaggingResult(found, held_out.labels, classes, plan.labels, scores)
+
+
+def _generate(generator: TrainedModel, training: Jets, held_out: Jets, plan: Plan, progress: bool) -> GenerationResult:
+    drawn = generate(generator, plan.generated, progress=progress)
+    chance = np.random.default_rng(0)
+    independent = independent_constituents(training, plan.generated, chance)
+    other = training[np.sort(chance.choice(len(training), min(plan.generated, len(training)), replace=False))]
+    truth = observables(held_out)
+    samples = {"model": drawn, "independent constituents": independent, "truth": other}
+    generated = {name: observables(jets) for name, jets in samples.items()}
+    compared = {name: {key: values[key] for key in GENERATION} for name, values in generated.items()}
+    return GenerationResult(truth, generated, wasserstein_scores(truth, compared))
+
+
+def _examples(held_out: Jets) -> list[int]:
+    """The first jet of each class."""
+    assert held_out.labels is not None
+    return [int(np.flatnonzero(held_out.labels == name)[0]) for name in np.unique(held_out.labels)]
+
+
+def _explain(tagger: TrainedModel, held_out: Jets, plan: Plan, number: int) -> ExplainedJet:
+    period = (str(plan.held_out[0]), str(plan.held_out[1]))
+    explained = explain_token(tagger, period=period, sample=number, token="label")
+    attention = explained["particles_rollout"].values
+    jet = held_out[number : number + 1]
+    assert jet.labels is not None
+    return ExplainedJet(jet, attention / attention.max(), f"jet {plan.held_out[0] + number}: {jet.labels[0]}")
+
+
+def _facts(models: Mapping[str, TrainedModel], held_out: Jets, watch: Stopwatch) -> list[tuple[str, str]]:
+    recipe: Any = models["pretrained"].recipe
+    first, last = recipe.data.train
+    rows = [
+        ("jets", ", ".join(recipe.data.files)),
+        ("pre-trained on", f"jets {first} to {last}, without labels"),
+        ("evaluated on", f"{len(held_out)} jets that training did not see"),
+        ("parameters", f"{models['pretrained'].parameters:,}"),
+    ]
+    return [*rows, *((part, f"{seconds:.0f} s") for part, seconds in watch.seconds.items())]
