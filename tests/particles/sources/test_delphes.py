@@ -109,7 +109,9 @@ def test_references_without_target_are_dropped_and_counted(memory_table):
 
 def test_jets_of_particles_that_are_not_in_the_file_are_refused(memory_table):
     table = EVENTS | {"Jet.Constituents": links([[[14, 12, 999], [3, 18]], [], [[12, 13]]])}
-    with pytest.raises(JetError, match=r"6 of 7 particles of Jet are not in the file \(EFlowTrack, EFlowPhoton, EFlowNeutralHadron\)"):
+    with pytest.raises(
+        JetError, match=r"6 of 7 particles of Jet are not in the file \(EFlowTrack, EFlowPhoton, EFlowNeutralHadron\)"
+    ):
         read(memory_table(table))
 
 
@@ -135,7 +137,13 @@ def test_matching_by_distance_agrees_with_brute_force(memory_table):
         Mass=lists(jets_in, 1, 2),
         BTag=lists(jets_in, 0, 1),
     )
-    table |= columns("EFlowPhoton", ET=lists(counts, 1, 5), Eta=lists(counts, -2, 2), Phi=lists(counts, -np.pi, np.pi), E=lists(counts, 1, 5))
+    table |= columns(
+        "EFlowPhoton",
+        ET=lists(counts, 1, 5),
+        Eta=lists(counts, -2, 2),
+        Phi=lists(counts, -np.pi, np.pi),
+        E=lists(counts, 1, 5),
+    )
     (block,) = memory_table(table).blocks(list(table), 0, 30, 30)
     _, reading = find_reading([memory_table(table)], Selection())
     jets = reading.convert(block, Rules())
@@ -156,7 +164,14 @@ def test_matching_by_distance_agrees_with_brute_force(memory_table):
 
 @pytest.mark.parametrize(
     ("jets", "radius"),
-    [("JetAK8", 0.8), ("JetPUPPIAK15", 1.5), ("ParticleFlowJet04", 0.4), ("FatJet", 0.8), ("Jet", 0.5), ("GenJet", 0.5)],
+    [
+        ("JetAK8", 0.8),
+        ("JetPUPPIAK15", 1.5),
+        ("ParticleFlowJet04", 0.4),
+        ("FatJet", 0.8),
+        ("Jet", 0.5),
+        ("GenJet", 0.5),
+    ],
 )
 def test_the_radius_is_in_the_name(jets, radius):
     assert radius_of(jets) == radius
@@ -164,7 +179,11 @@ def test_the_radius_is_in_the_name(jets, radius):
 
 def test_generated_jets_refer_to_generated_particles(memory_table):
     table = {name.replace("Jet.", "GenJet."): column for name, column in EVENTS.items() if name.startswith("Jet.")}
-    table |= {name.replace("EFlowTrack", "Particle"): column for name, column in EVENTS.items() if name.startswith("EFlowTrack")}
+    table |= {
+        name.replace("EFlowTrack", "Particle"): column
+        for name, column in EVENTS.items()
+        if name.startswith("EFlowTrack")
+    }
     table |= {"GenJet.Constituents": links([[[2], [3]], [], [[3]]])}
     jets, _, _ = read(memory_table(table))
     assert list(jets.particles["pt_gev"]) == [30, 25, 60]
@@ -172,7 +191,9 @@ def test_generated_jets_refer_to_generated_particles(memory_table):
 
 def test_a_file_without_particles_is_refused_and_its_jets_are_read_on_request(memory_table):
     table = memory_table({name: column for name, column in EVENTS.items() if name.startswith("Jet.")})
-    with pytest.raises(NoConstituentsError, match="has no particles of Jet, expected one of ParticleFlowCandidate, EFlowTrack"):
+    with pytest.raises(
+        NoConstituentsError, match="has no particles of Jet, expected one of ParticleFlowCandidate, EFlowTrack"
+    ):
         read(table)
     _, reading = find_reading([table], Selection(constituents=False))
     (block,) = table.blocks(reading.columns, 0, 3, 3)

@@ -16,7 +16,9 @@ def test_real_jets_of_jetclass2_are_described(real):
     assert found.classes["X_YY_see"] == 1 and sum(found.classes.values()) == 6
     assert sum(found.kinds.values()) == pytest.approx(1) and found.kinds["photon"] > 0.2
     by_name = {(each.owner, each.name): each for each in found.columns}
-    assert by_name["particle", "d0_mm"].missing == pytest.approx(1 - found.kinds["charged hadron"] - found.kinds["electron"] - found.kinds["muon"])
+    assert by_name["particle", "d0_mm"].missing == pytest.approx(
+        1 - found.kinds["charged hadron"] - found.kinds["electron"] - found.kinds["muon"]
+    )
     assert by_name["jet", "pt_gev"].lowest == pytest.approx(202.3, abs=0.1)
     text = str(found)
     for part in ("JetClass-II", "6 in ", "in a jet", "soft_drop_mass_gev", "charged hadron", "X_YY_see 1"):
@@ -65,8 +67,22 @@ def test_files_of_jets_are_recognised_and_stores_of_fields_are_not(real, tmp_pat
     with h5py.File(tmp_path / "jets.h5", "w") as file:
         file["data"] = np.zeros((2, 3, 4))
     (tmp_path / "renamed.dat").write_bytes(parquet(jetclass(3)).read_bytes())
-    jets = [str(real), str(real / "pfnano_1_event.root"), f"{tmp_path}/*.parquet", f"{tmp_path}/jets.h5", "gone.root", "gone/*.parquet"]
-    fields = [f"{tmp_path}/fields.nc", f"{tmp_path}/fields.h5", f"{tmp_path}/fields.zarr", "sample:atmosphere", "gone.nc", "s3://bucket/era5.zarr"]
+    jets = [
+        str(real),
+        str(real / "pfnano_1_event.root"),
+        f"{tmp_path}/*.parquet",
+        f"{tmp_path}/jets.h5",
+        "gone.root",
+        "gone/*.parquet",
+    ]
+    fields = [
+        f"{tmp_path}/fields.nc",
+        f"{tmp_path}/fields.h5",
+        f"{tmp_path}/fields.zarr",
+        "sample:atmosphere",
+        "gone.nc",
+        "s3://bucket/era5.zarr",
+    ]
     assert {name: recognises(name) for name in jets} == dict.fromkeys(jets, True)
     assert {name: recognises(name) for name in fields} == dict.fromkeys(fields, False)
     assert recognises(str(tmp_path / "renamed.dat"))  # by its first bytes

@@ -23,7 +23,10 @@ def same(one: Jets, other: Jets) -> bool:
 @pytest.fixture
 def three(jetclass, parquet, tmp_path):
     """Three files with 20, 7 and 13 jets; the paths and all their jets."""
-    paths = [parquet(jetclass(count, seed=count), f"part_{place}.parquet", row_group_size=6) for place, count in enumerate((20, 7, 13))]
+    paths = [
+        parquet(jetclass(count, seed=count), f"part_{place}.parquet", row_group_size=6)
+        for place, count in enumerate((20, 7, 13))
+    ]
     return paths, Jets.joined([read_jets(path) for path in paths])
 
 
@@ -144,7 +147,9 @@ def test_files_of_two_layouts_are_refused(jetclass, parquet, real):
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, content, ending):
     path = tmp_path / f"jets.{ending}"
     path.write_bytes(content)
-    with pytest.raises(JetError, match=r"is no Parquet, ROOT or HDF5 file|cannot be read as a|holds no tree|of no known layout") as raised:
+    with pytest.raises(
+        JetError, match=r"is no Parquet, ROOT or HDF5 file|cannot be read as a|holds no tree|of no known layout"
+    ) as raised:
         open_jets(path)
     assert "\n" not in str(raised.value)
 
@@ -172,7 +177,9 @@ def test_a_file_with_damaged_columns_is_refused_when_they_are_read(jetclass, par
 
 def test_columns_of_no_layout_are_refused_with_the_likeliest(root):
     table = ak.Array({"jets_pt": [[1.0], [2.0]], "weight": [1.0, 2.0]})
-    with pytest.raises(JetError, match=r"of no known layout, expected such as part_px.*The likeliest of its columns: .*jets_pt") as raised:
+    with pytest.raises(
+        JetError, match=r"of no known layout, expected such as part_px.*The likeliest of its columns: .*jets_pt"
+    ) as raised:
         open_jets(root(table))
     assert "\n" not in str(raised.value)
 
@@ -180,7 +187,7 @@ def test_columns_of_no_layout_are_refused_with_the_likeliest(root):
 def test_a_tree_is_chosen_by_name(jetclass, root):
     path = root(jetclass(5), tree="jets")
     assert len(open_jets(path, tree="jets")) == 5
-    with pytest.raises(JetError, match="has no tree events. Trees: jets"):
+    with pytest.raises(JetError, match=r"has no tree events. Trees: jets"):
         open_jets(path, tree="events")
 
 
@@ -223,7 +230,9 @@ def test_particles_in_another_unit_than_their_jets_are_noticed(jetclass, parquet
     table = jetclass()
     for name in ("part_px", "part_py", "part_pz", "part_energy"):
         table = ak.with_field(table, table[name] * 1000, name)
-    with pytest.raises(JetError, match=r"the particles of a jet have 1.*e\+03 times the pT of their jet.*units are mixed"):
+    with pytest.raises(
+        JetError, match=r"the particles of a jet have 1.*e\+03 times the pT of their jet.*units are mixed"
+    ):
         read_jets(parquet(table))
 
 

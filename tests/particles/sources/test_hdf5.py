@@ -64,7 +64,7 @@ def test_the_top_tagging_frame_has_the_values_that_h5py_reads(tmp_path, form):
     sums = particles.sum(axis=1)
     np.testing.assert_allclose(jets.of_jets["pt_gev"], np.hypot(sums[:, 1], sums[:, 2]), rtol=1e-5)
     mass = np.sqrt(sums[:, 0] ** 2 - (sums[:, 1:] ** 2).sum(axis=1))
-    np.testing.assert_allclose(jets.of_jets["mass_gev"], mass, rtol=1e-3)
+    np.testing.assert_allclose(jets.of_jets["mass_gev"], mass, rtol=1e-3, atol=0.01)
     assert (jets.particles["kind"] == UNKNOWN_KIND).all() and np.isnan(jets.particles["charge"]).all()
 
 
@@ -93,8 +93,12 @@ def test_names_of_columns_run_no_code(tmp_path):
 def test_a_compression_that_h5py_lacks_is_named(tmp_path, monkeypatch):
     path = write_frame(tmp_path / "top.h5", particles_of(), np.zeros(8, int))
     files = open_jets(path)
-    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *_: (_ for _ in ()).throw(OSError("required filter 'blosc' is not registered")))
-    with pytest.raises(JetError, match="is compressed in a way that h5py does not know. pip install hdf5plugin"):
+    monkeypatch.setattr(
+        h5py.Dataset,
+        "__getitem__",
+        lambda *_: (_ for _ in ()).throw(OSError("required filter 'blosc' is not registered")),
+    )
+    with pytest.raises(JetError, match=r"is compressed in a way that h5py does not know. pip install hdf5plugin"):
         files.read()
 
 
@@ -114,10 +118,23 @@ def omnilearned(jets=40, features=9, seed=0):
     random = np.random.default_rng(seed)
     code = random.integers(0, len(CODES), present.shape)
     track = random.normal(0, 0.3, (*present.shape, 4))
-    columns = [np.arcsinh(pz / pt) - eta_of_jet[:, None], turn, np.log(pt), np.log(np.where(present, energy, 1.0)), code, *np.tanh(track.T).T.transpose(2, 0, 1)]
+    columns = [
+        np.arcsinh(pz / pt) - eta_of_jet[:, None],
+        turn,
+        np.log(pt),
+        np.log(np.where(present, energy, 1.0)),
+        code,
+        *np.tanh(track.T).T.transpose(2, 0, 1),
+    ]
     data = np.stack(columns[:features], axis=2) * present[:, :, None]
     mass = np.sqrt(np.maximum(sums[:, 0] ** 2 - (sums[:, 1:] ** 2).sum(axis=1), 0))
-    return data.astype(np.float32), {"pt": pt_of_jet, "eta": eta_of_jet, "phi": phi_of_jet, "mass": mass}, particles, code, present
+    return (
+        data.astype(np.float32),
+        {"pt": pt_of_jet, "eta": eta_of_jet, "phi": phi_of_jet, "mass": mass},
+        particles,
+        code,
+        present,
+    )
 
 
 def write_arrays(path, **arrays):
@@ -131,16 +148,22 @@ def test_omnilearned_has_the_values_that_h5py_reads(tmp_path):
     data, jet, particles, code, present = omnilearned()
     own = np.stack([jet["mass"], jet["pt"], jet["eta"], present.sum(axis=1)], axis=1)
     labels = np.arange(40) % 3
-    files = open_jets(write_arrays(tmp_path / "jets.h5", data=data, pid=labels, **{"global": own}), particle_codes=CODES)
+    files = open_jets(
+        write_arrays(tmp_path / "jets.h5", data=data, pid=labels, **{"global": own}), particle_codes=CODES
+    )
     jets = files.read()
     assert files.layout == "OmniLearned" and list(jets.labels) == [str(label) for label in labels]
     np.testing.assert_array_equal(jets.multiplicity, present.sum(axis=1))
-    np.testing.assert_allclose(jets.particles["pt_gev"], np.hypot(particles[..., 1], particles[..., 2])[present], rtol=1e-5)
+    np.testing.assert_allclose(
+        jets.particles["pt_gev"], np.hypot(particles[..., 1], particles[..., 2])[present], rtol=1e-5
+    )
     np.testing.assert_allclose(jets.of_jets["pt_gev"], jet["pt"], rtol=1e-5)
     np.testing.assert_allclose(jets.of_jets["eta"], jet["eta"], rtol=1e-5)
     np.testing.assert_allclose(jets.of_jets["global_0"], jet["mass"], rtol=1e-5)
     found = np.array(CODES)[code[present]]
-    expected = np.select([abs(found) == 211, found == 130, found == 22, abs(found) == 11, abs(found) == 13], range(5), 1)
+    expected = np.select(
+        [abs(found) == 211, found == 130, found == 22, abs(found) == 11, abs(found) == 13], range(5), 1
+    )
     np.testing.assert_array_equal(jets.particles["kind"], expected)
     charged = np.isin(np.abs(found), (211, 11, 13))
     np.testing.assert_array_equal(jets.particles["charge"] != 0, charged)
@@ -168,7 +191,9 @@ def test_without_the_axis_of_a_jet_particles_stay_relative_to_it_and_this_is_cou
     counts = files.rules.counts
     assert counts == {omnilearn.NO_AZIMUTH: 40, omnilearn.NO_AXIS: 40, omnilearn.NO_CODES: present.sum()}
     np.testing.assert_allclose(jets.particles["eta"], data[present][:, 0], rtol=1e-6)
-    np.testing.assert_allclose(jets.particles["pt_gev"], np.hypot(particles[..., 1], particles[..., 2])[present], rtol=1e-5)
+    np.testing.assert_allclose(
+        jets.particles["pt_gev"], np.hypot(particles[..., 1], particles[..., 2])[present], rtol=1e-5
+    )
     assert (jets.particles["mass_gev"] == 0).all() and np.abs(jets.of_jets["eta"]).max() < 0.5
     np.testing.assert_allclose(jets.of_jets["pt_gev"], jet["pt"], rtol=1e-5)
 

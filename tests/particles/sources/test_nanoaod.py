@@ -53,7 +53,9 @@ def test_particles_go_to_their_jet_by_index_whatever_the_order_of_the_links(memo
 def test_lengths_are_in_mm_and_tracks_that_were_not_kept_have_none(memory_table):
     jets, _, _ = read(memory_table(events()))
     np.testing.assert_allclose(jets.particles["d0_mm"], [np.nan, -0.2, np.nan, 0.1, np.nan, 1.0, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(jets.particles["d0_error_mm"], [np.nan, 0.02, np.nan, 0.01, np.nan, 0.1, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(
+        jets.particles["d0_error_mm"], [np.nan, 0.02, np.nan, 0.01, np.nan, 0.1, np.nan], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,10 @@ def test_indices_out_of_range_are_dropped_and_counted(memory_table, changes, mul
 
 def test_charges_follow_from_codes_where_the_file_has_none(memory_table):
     expected, _, _ = read(memory_table(events()))
-    table = {name.replace("PFCands", "PFCand").replace("pFCandsIdx", "pfCandIdx"): values for name, values in events().items()}
+    table = {
+        name.replace("PFCands", "PFCand").replace("pFCandsIdx", "pfCandIdx"): values
+        for name, values in events().items()
+    }
     del table["PFCand_charge"], table["PFCand_d0"], table["PFCand_d0Err"]  # as NanoAOD 15
     jets, _, _ = read(memory_table(table))
     np.testing.assert_array_equal(jets.particles["charge"], expected.particles["charge"])
@@ -84,7 +89,11 @@ def test_momenta_are_weighted_where_the_jets_are(memory_table):
     candidates = table["PFCands_pt"] * np.exp(1j * table["PFCands_phi"])
     for weighted in (False, True):
         parts = candidates * table["PFCands_puppiWeight"] if weighted else candidates
-        sums = [[abs(parts[0][1] + parts[0][2] + parts[0][4]), abs(parts[0][0] + parts[0][3])], [], [abs(parts[2][0] + parts[2][1])]]
+        sums = [
+            [abs(parts[0][1] + parts[0][2] + parts[0][4]), abs(parts[0][0] + parts[0][3])],
+            [],
+            [abs(parts[2][0] + parts[2][1])],
+        ]
         raw = {"FatJet_pt": ak.Array(sums) / 0.9, "FatJet_rawFactor": ak.Array([[0.1, 0.1], [], [0.1]])}
         jets, _, reading = read(memory_table(table | raw))
         hardest = 190 * 0.8 if weighted else 190
@@ -93,8 +102,12 @@ def test_momenta_are_weighted_where_the_jets_are(memory_table):
 
 def test_generated_jets_have_generated_candidates(memory_table):
     table = events()
-    own = {name.replace("FatJet_", "GenJetAK8_"): values for name, values in table.items() if name.startswith("FatJet_")}
-    candidates = {name.replace("PFCands", "GenCands"): values for name, values in table.items() if name.startswith("PFCands_")}
+    own = {
+        name.replace("FatJet_", "GenJetAK8_"): values for name, values in table.items() if name.startswith("FatJet_")
+    }
+    candidates = {
+        name.replace("PFCands", "GenCands"): values for name, values in table.items() if name.startswith("PFCands_")
+    }
     links = {f"GenFatJetCands_{name}": table[f"FatJetPFCands_{name}"] for name in ("jetIdx", "pFCandsIdx")}
     jets, _, reading = read(memory_table(table | own | candidates | links), jets="GenJetAK8")
     assert reading.collection == "GenJetAK8" and list(jets.multiplicity) == [3, 2, 2]
@@ -127,7 +140,7 @@ def test_a_real_event_of_pfnano_has_the_values_that_uproot_reads(real):
 
 def test_plain_nanoaod_has_no_constituents_and_says_what_has(real):
     path = real / "nanoaod_20_events.root"
-    message = r"FatJet has no constituents: plain NanoAOD stores jets without their particles. Use PFNano \(FatJetPFCands and PFCands\)"
+    message = r"Jet has no constituents: plain NanoAOD stores jets without their particles. Use PFNano \(FatJetPFCands and PFCands\)"
     with pytest.raises(NoConstituentsError, match=message):
         open_jets(path)
 
@@ -160,10 +173,10 @@ def test_labels_are_a_column_of_the_jets(real):
 
 
 def test_jets_that_are_not_there_and_jets_without_links_are_refused_with_those_that_are(memory_table):
-    with pytest.raises(JetError, match="has no jets TopJet. Collections: FatJet. Name one of them"):
+    with pytest.raises(JetError, match=r"has no jets TopJet. Collections: FatJet. Name one of them"):
         read(memory_table(events()), jets="TopJet")
     table = events() | {f"Jet_{name}": ak.Array([[30.0], [], []]) for name in ("pt", "eta", "phi", "mass")}
-    with pytest.raises(NoConstituentsError, match="Jet has no constituents. Jets that have: FatJet"):
+    with pytest.raises(NoConstituentsError, match=r"Jet has no constituents. Jets that have: FatJet"):
         read(memory_table(table), jets="Jet")
 
 

@@ -16,7 +16,9 @@ PT_MEV, ETA = np.array([2000.0, 8000.0, 500.0]), np.array([0.5, -1.2, 2.0])
 
 
 def links(events):
-    return ak.Array([[[{"m_persKey": key, "m_persIndex": place} for key, place in jet] for jet in event] for event in events])
+    return ak.Array(
+        [[[{"m_persKey": key, "m_persIndex": place} for key, place in jet] for jet in event] for event in events]
+    )
 
 
 def tracks():
@@ -30,18 +32,29 @@ def tracks():
         f"{name}.d0": ak.Array([[0.01, 0.02], [0.03]]),
         f"{name}.z0": ak.Array([[1.0, 2.0], [3.0]]),
         f"{name}.vz": ak.Array([[0.1, 0.1], [0.2]]),
-        f"{name}.definingParametersCovMatrixDiag": ak.Array([[[0.04, 0.09, 1, 1, 1], [0.01, 0.16, 1, 1, 1]], [[0.25, 0.36, 1, 1, 1]]]),
+        f"{name}.definingParametersCovMatrixDiag": ak.Array(
+            [[[0.04, 0.09, 1, 1, 1], [0.01, 0.16, 1, 1, 1]], [[0.25, 0.36, 1, 1, 1]]]
+        ),
         "PrimaryVerticesAuxDyn.z": ak.Array([[5.0, 0.6], [0.5, 7.0]]),
         "PrimaryVerticesAuxDyn.vertexType": ak.Array([[3, 1], [1, 0]]),
     }
 
 
 def jets_of(name, references, link="GhostTrack"):
-    own = {"pt": [[60e3, 40e3], [90e3]], "eta": [[0.0, 1.0], [2.0]], "phi": [[0.0, 3.0], [-3.0]], "m": [[5e3, 4e3], [9e3]]}
-    return {f"{name}AuxDyn.{what}": ak.Array(values) for what, values in own.items()} | {f"{name}AuxDyn.{link}": links(references)}
+    own = {
+        "pt": [[60e3, 40e3], [90e3]],
+        "eta": [[0.0, 1.0], [2.0]],
+        "phi": [[0.0, 3.0], [-3.0]],
+        "m": [[5e3, 4e3], [9e3]],
+    }
+    return {f"{name}AuxDyn.{what}": ak.Array(values) for what, values in own.items()} | {
+        f"{name}AuxDyn.{link}": links(references)
+    }
 
 
-SMALL = jets_of("AnalysisJets", [[[(TRACK_KEY, 1), (0, 0), (TRACK_KEY, 0)], [(0, 4)]], [[(TRACK_KEY, 0), (TRACK_KEY, 5)]]])
+SMALL = jets_of(
+    "AnalysisJets", [[[(TRACK_KEY, 1), (0, 0), (TRACK_KEY, 0)], [(0, 4)]], [[(TRACK_KEY, 0), (TRACK_KEY, 5)]]]
+)
 LARGE = jets_of("AnalysisLargeRJets", [[[(ELSEWHERE, 1)], []], [[(ELSEWHERE, 0)]]], "constituentLinks")
 
 
@@ -86,5 +99,7 @@ def test_jets_alone_are_read_on_request(memory_table):
 def test_a_missing_column_of_the_tracks_is_named(memory_table):
     table = SMALL | tracks()
     del table["InDetTrackParticlesAuxDyn.theta"]
-    with pytest.raises(JetError, match="has no column InDetTrackParticlesAuxDyn.theta, which the layout PHYSLITE needs"):
+    with pytest.raises(
+        JetError, match=r"has no column InDetTrackParticlesAuxDyn.theta, which the layout PHYSLITE needs"
+    ):
         read(memory_table(table))

@@ -184,7 +184,9 @@ def open_jets(
     for path, reading in zip(found.paths, readings, strict=True):
         _require_same(found, path, reading)
     if not len(found):
-        raise JetError(f"{found.paths[0]}: has no jets{f' {named.collection}' if named.collection else ''}.")
+        others = [name for name in named.collections if name != named.collection]
+        more = f" Other jets: {', '.join(others)}." if others else ""
+        raise JetError(f"file {found.paths[0]}: has no jets{f' {named.collection}' if named.collection else ''}.{more}")
     return found
 
 

@@ -38,7 +38,9 @@ class ParquetTable:
     def blocks(self, columns: Sequence[str], first: int, last: int, entries: int) -> Iterator[Block]:
         awkward = package("awkward", "Parquet files")
         groups, start = self._row_groups(first, last)
-        batches = self._file.iter_batches(batch_size=entries, row_groups=groups, columns=list(columns), use_threads=False)
+        batches = self._file.iter_batches(
+            batch_size=entries, row_groups=groups, columns=list(columns), use_threads=False
+        )
         try:
             for batch in batches:
                 low, high = max(first - start, 0), min(last - start, len(batch))
@@ -67,9 +69,7 @@ def open_file(path: Path, tree: str | None = None) -> Iterator[list[Table]]:
     """The table of a Parquet file; `tree` has no meaning here. Raises JetError if the file is corrupt."""
     parquet = package("pyarrow.parquet", "Parquet files")
     try:
-        file = parquet.ParquetFile(
-            path, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True
-        )
+        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
     except (OSError, ValueError) as error:
         raise corrupt(f"file {path}", "Parquet", error) from error
     with file:
