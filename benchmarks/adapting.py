@@ -57,14 +57,15 @@ Found = dict[tuple[str, ...], float]
 
 
 @dataclass(frozen=True)
-class Appended:
-    """From when an update learns, and what it is changed by."""
+class Plan:
+    """Which weights change, from when an update learns, and with which overrides."""
 
+    changes: tuple[str, ...] = tuple(CHANGES)
     since: str = "2001-01-01"
     overrides: tuple[str, ...] = (f"training.steps={UPDATE_STEPS}",)
 
 
-SMOKE_APPENDED = Appended("2001-02-15", FEW_STEPS)
+SMOKE_PLAN = Plan(("all", "lora", "heads"), "2001-02-15", FEW_STEPS)
 
 
 def after_over_before(rows: Rows) -> float:
@@ -77,12 +78,12 @@ def after_over_before(rows: Rows) -> float:
     return float(np.mean(ratios))
 
 
-def changed(folder: Path, base: TrainedModel, effort: Effort) -> Found:
+def changed(folder: Path, base: TrainedModel, effort: Effort, changes: Sequence[str]) -> Found:
     """RMSE over persistence's at each lead time, and how many weights could change."""
     found: Found = {}
-    for name, change in CHANGES.items():
+    for name in changes:
         run = folder / name.replace(" ", "-")
-        overrides = [*change, *effort.of_tuning]
+        overrides = [*CHANGES[name], *effort.of_tuning]
         model = once(run, partial(finetune, "quickstart-forecast", base, run, overrides=overrides))
         ratios = mean_ratios(evaluated_once(folder / f"{run.name}-scores", model, SAMPLE, effort), "rmse")
         for lead in LEADS_H:
@@ -102,21 +103,21 @@ def forgotten(folder: Path, base: TrainedModel, effort: Effort) -> Found:
     return found
 
 
-def updated(folder: Path, appended: Appended) -> Found:
+def updated(folder: Path, plan: Plan) -> Found:
     found: Found = {}
     for replay in REPLAYS:
         run = folder / f"update-{replay:g}"
         if not run.is_dir():
-            update(folder / "all", SAMPLE, appended.since, run, replay=replay, overrides=appended.overrides)
+            update(folder / "all", SAMPLE, plan.since, run, replay=replay, overrides=plan.overrides)
         for period in ("old", "new"):
             found[f"replay {replay:g}", period] = after_over_before(rows_in(run / "update" / period))
     return found
 
 
-def run_seed(seed: int, out: Path, effort: Effort, appended: Appended) -> Found:
+def run_seed(seed: int, out: Path, effort: Effort, plan: Plan) -> Found:
     folder = out / f"seed-{seed}"
     base = pretrained_once(folder, seed, effort)
-    return changed(folder, base, effort) | forgotten(folder, base, effort) | updated(folder, appended)
+    return changed(folder, base, effort, plan.changes) | forgotten(folder, base, effort) | updated(folder, plan)
 
 
 def print_table(runs: Sequence[Found]) -> None:
@@ -128,11 +129,12 @@ def print_table(runs: Sequence[Found]) -> None:
 def draw(runs: Sequence[Found]) -> Figure:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    names = [name for name, what in runs[0] if what == "weights"]
     for lead, marker in zip(LEADS_H, "os", strict=True):
-        values = np.array([[run[name, lead_label(lead)] for name in CHANGES] for run in runs])
-        weights = [np.mean([run[name, "weights"] for run in runs]) for name in CHANGES]
+        values = np.array([[run[name, lead_label(lead)] for name in names] for run in runs])
+        weights = [np.mean([run[name, "weights"] for run in runs]) for name in names]
         left.errorbar(weights, values.mean(0), values.std(0), fmt=marker, capsize=3, label=lead_label(lead))
-        for i, (name, x, y) in enumerate(zip(CHANGES, weights, values.mean(0), strict=True)):
+        for i, (name, x, y) in enumerate(zip(names, weights, values.mean(0), strict=True)):
             left.annotate(
                 name, (x, y), fontsize=7, xytext=(0, 6 if i else -12), textcoords="offset points", ha="center"
             )
@@ -156,10 +158,10 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one seed, a few steps; its results lie apart")
     arguments = parser.parse_args()
     out = arguments.out / "smoke" if arguments.smoke else arguments.out
-    seeds, effort, appended = arguments.seeds, Effort(), Appended()
+    seeds, effort, plan = arguments.seeds, Effort(), Plan()
     if arguments.smoke:
-        seeds, effort, appended = [0], SMOKE, SMOKE_APPENDED
-    runs = [run_seed(seed, out, effort, appended) for seed in seeds]
+        seeds, effort, plan = [0], SMOKE, SMOKE_PLAN
+    runs = [run_seed(seed, out, effort, plan) for seed in seeds]
     print_table(runs)
     if arguments.figure:
         draw(runs).savefig(arguments.figure, dpi=130)

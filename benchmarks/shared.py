@@ -167,7 +167,7 @@ def evaluated_once(
 ) -> Rows:
     """Scores of the held-out period in a directory, which are made if they aren't there yet."""
     if not scores.is_dir():
-        evaluate(model, store, effort.extent.held_out, scores, every_h=effort.every_h, against=against)
+        evaluate(model, store, effort.extent.held_out, scores, every_h=effort.every_h, against=against, report=False)
     return rows_in(scores)
 
 

@@ -61,7 +61,7 @@ def run_seed(seed: int, store: str, patch: int, scale: float, out: Path, extent:
     model = once(folder / "forecast", partial(finetune, tuning, pretrained, folder / "forecast"))
     scratch = once(folder / "scratch", partial(pretrain, tuning, folder / "scratch", title="from scratch"))
     masked = evaluate(
-        pretrained, store, extent.held_out, folder / "masked", every_h=MASKED_EVERY_H, overwrite=True
+        pretrained, store, extent.held_out, folder / "masked", every_h=MASKED_EVERY_H, report=False, overwrite=True
     ).verifications
     dataset, stream = open_fields(store), next(iter(model.codecs.values())).stream
     record, training = (Record.open(dataset, stream, p) for p in (extent.held_out, extent.train))

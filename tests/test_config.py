@@ -5,6 +5,7 @@ import yaml
 from pydantic import ValidationError
 
 from statecast.config import RecipeError, read_recipe, shipped_recipes
+from statecast.particles.tasks import MaskedParticles
 from statecast.tasks import Forecast, Masked
 
 
@@ -152,7 +153,7 @@ def test_every_recipe_that_ships_can_be_read(name):
     base, _, tuning = name.partition("-")
     base = "base" if base == "atmorep" else base
     read = read_recipe(name, inherit=read_recipe(base)) if tuning else read_recipe(name)
-    assert isinstance(read.task, Masked) is not bool(tuning)
+    assert isinstance(read.task, Masked | MaskedParticles) is not bool(tuning)
 
 
 def test_what_is_no_recipe_is_refused_in_one_line(tmp_path):

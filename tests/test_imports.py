@@ -8,7 +8,15 @@ import pytest
 from importlinter import cli
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "lightning", "xarray")  # each takes a good part of a second, torch more than one
+HEAVY = (
+    "torch",
+    "lightning",
+    "xarray",
+    "awkward",
+    "fastjet",
+    "pythia8mc",
+    "pyarrow",
+)  # each takes a good part of a second, torch more than one
 
 
 def test_imports_run_one_way(monkeypatch):
@@ -23,6 +31,7 @@ def test_imports_run_one_way(monkeypatch):
         "from statecast.cli import main; sys.argv[1:] = ['--help']; main()",
         "from statecast.cli import main; sys.argv[1:] = ['pretrain', '--help']; main()",
         "from statecast.cli import main; sys.argv[1:] = ['data', 'simulate', '--help']; main()",
+        "from statecast.cli import main; sys.argv[1:] = ['data', 'simulate', 'jets', '--help']; main()",
     ],
 )
 def test_the_help_does_not_wait_for_torch(statement):

@@ -18,7 +18,7 @@ from torch import nn
 
 from statecast.streams import StreamOptions, TokenSpec, Window
 
-OWN = {"fields": "statecast.fields.domain"}
+OWN = {"fields": "statecast.fields.domain", "particles": "statecast.particles.domain"}
 """Modules of statecast that define a domain as `DOMAIN`, by the name of the domain."""
 GROUP = "statecast.domains"
 

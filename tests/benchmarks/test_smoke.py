@@ -124,7 +124,7 @@ def check_ablations(printed: str, out: Path) -> None:
 
 
 def check_adapting(printed: str, out: Path) -> None:
-    names = ("all", "layer_decay 0.7", "last_blocks", "lora", "heads")
+    names = ("all", "lora", "heads")
     rows = lines_of(printed)
     skill = table([row for row in rows if row.split()[-2] == "h"], NUMBER)
     weights = table([row for row in rows if " weights " in row], rf"weights +{COUNT}")
@@ -134,8 +134,7 @@ def check_adapting(printed: str, out: Path) -> None:
     for name in names:
         assert_rises(skill, f"{name} {{}}", LEADS[:2])
     assert_rows(weights, list(names), 1e4, 1e6)
-    assert weights["all"] == weights["layer_decay 0.7"]
-    assert weights["all"] > weights["last_blocks"] > weights["lora"] > weights["heads"]
+    assert weights["all"] > weights["lora"] > weights["heads"]
     updates = [f"replay {share} {period}" for share, period in product(("0.5", "0.01"), ("old", "new"))]
     assert_rows(kept, ["forgetting all", "forgetting new", *updates], 0.9, 1.1)
     assert kept["forgetting new"] == (1.0,)  # where only what is new may change
@@ -186,7 +185,6 @@ def check_model_error(printed: str, out: Path) -> None:
         assert events[f"translate ets_{quantile} {place}"] <= events[f"translate csi_{quantile} {place}"]
     assert len(events) == len(bounds) * 2 * len(places)
     assert_runs(out / "smoke" / "seed-0", ["pretrained", "corrected"])
-    assert (out / "smoke" / "seed-0" / "scores" / "report.html").stat().st_size > 1e4
 
 
 def check_peers(printed: str, out: Path) -> None:

@@ -6,6 +6,8 @@ import sys
 import pytest
 import yaml
 
+from statecast.cli import main
+
 
 def test_the_steps_of_the_readme_run_one_after_the_other(runs, tmp_path, statecast):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(runs.recipe))
@@ -67,6 +69,12 @@ def test_the_installed_command_says_how_it_is_used():
             ["data", "simulate", "--out", "s.zarr", "--days", "1", "--restart-days", "inf", "--physics", "a.b=1"],
             "restart_days is inf, expected 0, or a multiple of the interval of 6 h.",
         ),
+        (["data", "simulate", "atmosphere", "--out", "s.zarr"], "--days or --years"),
+        (["data", "simulate", "jets", "--out", "j.parquet", "--jets", "7"], "jets is 7, expected a positive multiple"),
+        (
+            ["data", "simulate", "jets", "--out", "j.parquet", "--jets", "8", "--kind", "b"],
+            "kind b is not a kind of jet. Kinds: qcd, top, w, z, h.",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, statecast, command, message):
@@ -74,6 +82,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, statecast, command, mes
     lines = written.strip().splitlines()
     assert code == 2 and len(lines) == 1 and lines[0].startswith("statecast: ") and message in lines[0], written
     assert not list(tmp_path.iterdir())
+
+
+def test_each_simulation_has_options_of_its_own(monkeypatch, capsys):
+    """Without a name, options are those of the atmosphere, as before there were others; the help lists both."""
+    shown = {}
+    for words in ((), ("atmosphere",), ("jets",)):
+        monkeypatch.setattr(sys, "argv", ["statecast", "data", "simulate", *words, "--help"])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+        shown[words] = capsys.readouterr().out
+    assert "atmosphere" in shown[()] and "jets" in shown[()] and "--days" not in shown[()]
+    assert "--days" in shown["atmosphere",] and "--kind" not in shown["atmosphere",]
+    assert "--kind" in shown["jets",] and "--days" not in shown["jets",]
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, statecast):

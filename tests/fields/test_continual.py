@@ -32,7 +32,7 @@ def test_a_model_goes_on_and_tells_its_skill_before_and_after(runs, scores_of, t
         told = scores_of(json.loads((tmp_path / "run" / "update" / period / "scores.json").read_text()))
         asked = (runs.store, days, tmp_path / period)
         for name, evaluated in {"before": base, "model": result.trained}.items():
-            found = statecast.evaluate(evaluated, *asked, every_h=24.0, overwrite=True, progress=False)
+            found = statecast.evaluate(evaluated, *asked, every_h=24.0, overwrite=True, progress=False, report=False)
             alone = scores_of(r for v in found.verifications for r in v.records())
             assert told[name] == alone["model"] and told["climatology"] == alone["climatology"]
         errors = [key for key in told["model"] if key[:2] == (task, "rmse")]
@@ -59,7 +59,9 @@ def test_a_second_update_replays_all_that_the_model_has_learned_from(runs, tmp_p
     assert learned[0] == np.datetime64("2000-01-01") and (learned < "2000-02-13").sum() == 38 * 4
     assert not ((learned >= "2000-02-13") & (learned < "2000-02-16")).any()  # what was held out stays so
     with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
-        statecast.evaluate(tmp_path / "two", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False)
+        statecast.evaluate(
+            tmp_path / "two", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False, report=False
+        )
 
 
 def test_the_old_validation_period_is_not_scored_once_it_is_learned_from(runs, tmp_path):
@@ -101,7 +103,9 @@ def test_a_calendar_of_equal_months_has_its_own_days(runs, tmp_path):
 def test_what_was_replayed_can_not_be_evaluated_on(runs, tmp_path):
     update(runs.forecast, runs.store, SINCE, tmp_path / "run", progress=False)
     with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
-        statecast.evaluate(tmp_path / "run", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False)
+        statecast.evaluate(
+            tmp_path / "run", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False, report=False
+        )
 
 
 def test_what_was_learned_from_is_not_new(runs, tmp_path):
@@ -136,7 +140,9 @@ def test_without_a_replay_the_new_data_alone_are_learned_from_and_the_old_still_
     recipe = statecast.load(tmp_path / "run").recipe
     assert learned_from(open_fields(runs.store), recipe).indexes["time"][0] == np.datetime64(SINCE)
     with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
-        statecast.evaluate(tmp_path / "run", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False)
+        statecast.evaluate(
+            tmp_path / "run", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False, report=False
+        )
 
 
 def test_too_little_that_is_new_is_refused(runs, tmp_path):

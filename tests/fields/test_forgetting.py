@@ -40,7 +40,9 @@ def test_a_level_and_a_variable_that_are_added_report_what_was_forgotten_of_the_
     base, tuned = statecast.load(narrow), statecast.load(tmp_path / "run")
     for name, model in {"before": base, "model": as_before(tuned, base)}.items():
         period = base.recipe.data.validate_on
-        found = statecast.evaluate(model, runs.store, period, tmp_path / name, every_h=24.0, progress=False)
+        found = statecast.evaluate(
+            model, runs.store, period, tmp_path / name, every_h=24.0, progress=False, report=False
+        )
         alone = scores_of(r for v in found.verifications for r in v.records())
         assert scores_of(records)[name] == alone["model"]
     for task in ("masked 50%", "masked 75%", "masked 90%"):

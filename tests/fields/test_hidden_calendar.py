@@ -80,14 +80,21 @@ def with_a_gap(store: str) -> xr.Dataset:
 FILLED, EMBEDDED, VERIFIED = ("2000-02-10", "2000-02-12"), ("2000-02-10", "2000-02-11"), ("2000-02-10", "2000-02-16")
 POINT = {"at": "2000-02-12T00", "query": (30.0, 45.0, "t@500")}
 VERBS = {
-    "evaluate": ("masked", lambda model, runs, out: sc.evaluate(model, runs.store, VERIFIED, out, progress=False)),
+    "evaluate": (
+        "masked",
+        lambda model, runs, out: sc.evaluate(model, runs.store, VERIFIED, out, progress=False, report=False),
+    ),
     "evaluate a forecast": (
         "forecast",
-        lambda model, runs, out: sc.evaluate(model, runs.store, VERIFIED, out, progress=False, every_h=96.0),
+        lambda model, runs, out: sc.evaluate(
+            model, runs.store, VERIFIED, out, progress=False, report=False, every_h=96.0
+        ),
     ),
     "evaluate an interpolation": (
         "interpolate",
-        lambda model, runs, out: sc.evaluate(model, runs.store, VERIFIED, out, progress=False, every_h=96.0),
+        lambda model, runs, out: sc.evaluate(
+            model, runs.store, VERIFIED, out, progress=False, report=False, every_h=96.0
+        ),
     ),
     "predict": ("forecast", lambda model, runs, out: sc.predict(model, runs.store, "2000-02-12T00", 4)),
     "complete": ("masked", lambda model, runs, out: sc.complete(model, with_a_gap(runs.store), FILLED, progress=False)),

@@ -226,7 +226,7 @@ def test_the_recipes_of_atmoreps_finer_data_run_from_training_to_an_answer(
     run = tmp_path / "run"
     statecast.finetune(f"atmorep-{name}", of_era5, run, overrides=[*SMALL, *own], progress=False)
     period = ("2000-01-04", "2000-01-04")
-    statecast.evaluate(run, era5, period, tmp_path / "scores", every_h=1000, progress=False)
+    statecast.evaluate(run, era5, period, tmp_path / "scores", every_h=1000, progress=False, report=False)
     records = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert {r["forecast"] for r in records} == {"model", "climatology", "bilinear", "regression", "quantile_mapping"}
     assert np.isfinite([r["value"] for r in records]).all()

@@ -96,18 +96,20 @@ def test_an_answer_on_the_finer_grid_is_explained_from_the_coarse_store_alone(ru
 def test_a_store_of_one_stream_that_was_learned_from_is_not_unseen(runs, fine_store, tuned, tmp_path):
     copy = str(shutil.copytree(runs.store, tmp_path / "copy.zarr"))
     with pytest.raises(StoreError, match="overlaps the training period"):
-        statecast.evaluate(tuned, copy, ("2000-01-10", "2000-01-20"), tmp_path / "s", progress=False)
+        statecast.evaluate(tuned, copy, ("2000-01-10", "2000-01-20"), tmp_path / "s", progress=False, report=False)
     other = shutil.copy(fine_store, tmp_path / "other.nc")
     own = {"fine": str(other)}  # only the relief is what it was
     statecast.evaluate(
-        tuned, copy, ("2000-01-10", "2000-01-14"), tmp_path / "s", stores=own, every_h=96, progress=False
+        tuned, copy, ("2000-01-10", "2000-01-14"), tmp_path / "s", stores=own, every_h=96, progress=False, report=False
     )
 
 
 def test_a_store_that_begins_after_the_training_can_be_evaluated_on(runs, fine_store, tuned, tmp_path):
     open_fields(fine_store).load().sel(time=slice("2000-02-09", None)).to_netcdf(tmp_path / "later.nc")
     own = {"fine": str(tmp_path / "later.nc")}
-    found = statecast.evaluate(tuned, runs.store, runs.held_out, tmp_path / "s", stores=own, every_h=96, progress=False)
+    found = statecast.evaluate(
+        tuned, runs.store, runs.held_out, tmp_path / "s", stores=own, every_h=96, progress=False, report=False
+    )
     assert {v.forecast for v in found.verifications} == {"model", "climatology", "bilinear"}  # others need the training
 
 
@@ -149,7 +151,9 @@ def test_an_orography_is_shown_and_not_scored(runs, fine_store, tmp_path, order)
     recipe["streams"] = {name: recipe["streams"][name] for name in order}
     recipe["data"] = {"stores": {"relief": fine_store}}
     statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
-    statecast.evaluate(tmp_path / "run", runs.store, runs.held_out, tmp_path / "scores", every_h=96, progress=False)
+    statecast.evaluate(
+        tmp_path / "run", runs.store, runs.held_out, tmp_path / "scores", every_h=96, progress=False, report=False
+    )
     records = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert {r["variable"] for r in records} == {"t", "msl"} and {r["task"] for r in records} == {"forecast"}
 
@@ -324,6 +328,7 @@ def test_a_store_on_another_grid_is_not_verified(runs, fine_store, tuned, tmp_pa
             tmp_path / "s",
             stores={"fine": str(tmp_path / "aside.nc")},
             progress=False,
+            report=False,
         )
     assert not (tmp_path / "s").exists()
 

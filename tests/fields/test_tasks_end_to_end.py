@@ -151,11 +151,11 @@ def test_a_stream_that_is_added_with_all_weights_free_reports_what_was_forgotten
     told = scores_of(json.loads((tmp_path / "tuned" / "forgetting" / "scores.json").read_text()))
     period = runs.recipe["data"]["validate"]
     asked = (runs.store, period, tmp_path / "scores")
-    before = statecast.evaluate(runs.pretrained, *asked, every_h=24.0, progress=False)
+    before = statecast.evaluate(runs.pretrained, *asked, every_h=24.0, progress=False, report=False)
     expected = scores_of(r for v in before.verifications for r in v.records())
     assert told["before"] == expected["model"] and told["interpolation"] == expected["interpolation"]
     both = statecast.evaluate(
-        tmp_path / "tuned", *asked, against=runs.pretrained, every_h=24.0, overwrite=True, progress=False
+        tmp_path / "tuned", *asked, against=runs.pretrained, every_h=24.0, overwrite=True, progress=False, report=False
     )
     after = scores_of(r for v in both.verifications for r in v.records())["model"]
     assert told["model"] == pytest.approx(after, rel=1e-6) and after != pytest.approx(expected["model"], rel=1e-4)
@@ -164,13 +164,13 @@ def test_a_stream_that_is_added_with_all_weights_free_reports_what_was_forgotten
 def test_two_models_are_asked_the_question_of_one(runs, tmp_path):
     out = tmp_path / "scores"
     statecast.evaluate(
-        runs.forecast, runs.store, runs.held_out, out, against=runs.pretrained, every_h=96, progress=False
+        runs.forecast, runs.store, runs.held_out, out, against=runs.pretrained, every_h=96, progress=False, report=False
     )
     records = json.loads((out / "scores.json").read_text())
     assert {r["forecast"] for r in records} == {"model", "before", "climatology", "interpolation"}
     assert {r["task"] for r in records} == {"masked 50%", "masked 75%", "masked 90%"}
     alone = statecast.evaluate(
-        runs.pretrained, runs.store, runs.held_out, tmp_path / "alone", every_h=96, progress=False
+        runs.pretrained, runs.store, runs.held_out, tmp_path / "alone", every_h=96, progress=False, report=False
     )
     before = [r["value"] for r in records if r["forecast"] == "before"]
     assert before == [r["value"] for v in alone.verifications if v.forecast == "model" for r in v.records()]
@@ -181,5 +181,11 @@ def test_a_question_about_streams_that_the_model_lacks_is_refused(runs, tmp_path
     statecast.finetune(recipe, runs.pretrained, tmp_path / "apart", progress=False)
     with pytest.raises(ModelError, match=r"stream fields: the model doesn't know it as .* Its streams: fields"):
         statecast.evaluate(
-            runs.pretrained, runs.store, runs.held_out, tmp_path / "s", against=tmp_path / "apart", progress=False
+            runs.pretrained,
+            runs.store,
+            runs.held_out,
+            tmp_path / "s",
+            against=tmp_path / "apart",
+            progress=False,
+            report=False,
         )

@@ -38,7 +38,7 @@ def rmse_of(runs, tmp_path):
 
     def evaluate(trained, store=runs.store) -> dict[str, np.ndarray]:
         found = statecast.evaluate(
-            trained, store, runs.held_out, tmp_path / "s", overwrite=True, every_h=24, progress=False
+            trained, store, runs.held_out, tmp_path / "s", overwrite=True, every_h=24, progress=False, report=False
         )
         assert all(np.array_equal(v.labels("lead_time_h"), LEADS_H) for v in found.verifications)
         return {v.forecast: v.value("rmse") for v in found.verifications}

@@ -25,14 +25,18 @@ def test_evaluation_of_a_forecast_writes_scores_and_a_self_contained_report(runs
 
 
 def test_evaluation_of_a_pretrained_model_is_reconstruction(runs, tmp_path):
-    evaluation = statecast.evaluate(runs.pretrained, runs.store, runs.held_out, tmp_path / "scores", progress=False)
+    evaluation = statecast.evaluate(
+        runs.pretrained, runs.store, runs.held_out, tmp_path / "scores", progress=False, report=False
+    )
     assert {v.task for v in evaluation.verifications} == {"masked 50%", "masked 75%", "masked 90%"}
     assert {v.forecast for v in evaluation.verifications} == {"model", "climatology", "interpolation"}
 
 
 def test_evaluation_on_the_training_period_is_refused(runs, tmp_path):
     with pytest.raises(StoreError, match="overlaps the training period"):
-        statecast.evaluate(runs.forecast, runs.store, ("2000-01-20", "2000-02-20"), tmp_path / "scores", progress=False)
+        statecast.evaluate(
+            runs.forecast, runs.store, ("2000-01-20", "2000-02-20"), tmp_path / "scores", progress=False, report=False
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -41,13 +45,15 @@ def test_evaluation_on_what_an_earlier_model_was_trained_on_is_refused(runs, tmp
     statecast.finetune(runs.tuning | later, runs.pretrained, tmp_path / "run", progress=False)
     for period in (("2000-01-20", "2000-01-25"), ("2000-02-10", "2000-02-20")):
         with pytest.raises(StoreError, match="overlaps the training period"):
-            statecast.evaluate(tmp_path / "run", runs.store, period, tmp_path / "scores", progress=False)
+            statecast.evaluate(tmp_path / "run", runs.store, period, tmp_path / "scores", progress=False, report=False)
 
 
 def test_another_spelling_of_the_store_is_the_same_store(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(runs.pretrained.parent)
     with pytest.raises(StoreError, match="overlaps the training period"):
-        statecast.evaluate(runs.forecast, "./store.zarr", ("2000-01-20", "2000-01-25"), tmp_path / "s", progress=False)
+        statecast.evaluate(
+            runs.forecast, "./store.zarr", ("2000-01-20", "2000-01-25"), tmp_path / "s", progress=False, report=False
+        )
 
 
 def test_a_forecast_is_written_with_its_ending(runs, tmp_path):

@@ -38,6 +38,10 @@ def evaluate(
     every_h: Annotated[
         float | None, typer.Option(help="Fields: hours between starts, 12 if not given.", min=0.0)
     ] = None,
+    report: Annotated[
+        bool | None,
+        typer.Option("--report/--no-report", help="Fields: draw a report beside the scores; drawn if not given."),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -45,7 +49,7 @@ def evaluate(
     from statecast import verbs
     from statecast.evaluation.samples import SampleEvaluation
 
-    options = given(stores=by_stream(stores) or None, every_h=every_h)
+    options = given(stores=by_stream(stores) or None, every_h=every_h, report=report)
     evaluation = verbs.evaluate(
         run, store, period, out, against=against, overwrite=overwrite, progress=not quiet, **options
     )
@@ -54,7 +58,8 @@ def evaluate(
         print(f"scores: {out / 'scores.json'}")
         return
     print_skill(evaluation.verifications)
-    print(f"report: {out / 'report.html'}")
+    written = "scores.json" if report is False else "report.html"
+    print(f"{written.partition('.')[0]}: {out / written}")
 
 
 def predict(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
-from statecast.cli.data import describe, simulate
+from statecast.cli.data import Simulations, atmosphere, describe, jets
+from statecast.cli.jets import generate, tag
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
 
@@ -24,8 +25,10 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     complete,
     explain,
     embed,
+    tag,
+    generate,
 )
-DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, simulate)
+SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets)
 
 
 def main() -> None:
@@ -52,10 +55,17 @@ def _app() -> typer.Typer:
         pretty_exceptions_enable=False,
         help="Pre-train a foundation model on the record of a physical system and fine-tune it for every question asked of it.",
     )
-    data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate one.")
     for command in COMMANDS:
         app.command()(command)
-    for command in DATA_COMMANDS:
-        data.command()(command)
+    data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate data.")
+    data.command()(describe)
+    simulate = typer.Typer(
+        cls=Simulations,
+        no_args_is_help=True,
+        help="Simulate an atmosphere or jets. Options that follow directly are those of the atmosphere.",
+    )
+    for command in SIMULATE_COMMANDS:
+        simulate.command()(command)
+    data.add_typer(simulate, name="simulate")
     app.add_typer(data, name="data")
     return app

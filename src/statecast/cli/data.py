@@ -1,14 +1,25 @@
-"""Commands on data: look at them, or simulate some."""
+"""Commands on data: look at them, or simulate an atmosphere or jets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
+from statecast.particles.sources.pythia import KINDS
 
 JETS_HELP = "Jets: a Parquet, ROOT or HDF5 file, a directory of such files, or a pattern in quotes."
+
+
+class Simulations(TyperGroup):
+    """The commands `simulate ...`; without the name of a system, options are those of the atmosphere."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            args = [atmosphere.__name__, *args]
+        return super().parse_args(ctx, args)
 
 
 def describe(data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {JETS_HELP}")]) -> None:
@@ -18,7 +29,7 @@ def describe(data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {JETS_HELP}
     Console().print(describe_data(data))
 
 
-def simulate(
+def atmosphere(
     out: Annotated[Path, typer.Option(help="Zarr store to write; an unfinished one of the same options is continued.")],
     days: Annotated[float | None, typer.Option(help="Days to simulate.")] = None,
     years: Annotated[float | None, typer.Option(help="Years to simulate, of 365.25 days.")] = None,
@@ -66,3 +77,36 @@ def simulate(
         progress=not quiet,
     )
     print(f"store: {out}")
+
+
+def jets(
+    out: Annotated[
+        Path, typer.Option(help="Parquet file to write; an unfinished one of the same options is continued.")
+    ],
+    jets: Annotated[int, typer.Option(help="Jets in all, the same number of each kind.")],
+    kinds: Annotated[
+        list[str], typer.Option("--kind", help=f"{', '.join(KINDS)}; repeat for several.", show_default="qcd and top")
+    ] = ["qcd", "top"],  # noqa: B006
+    seed: Annotated[int, typer.Option(help="Another seed is other collisions.")] = 0,
+    pt: Annotated[tuple[float, float], typer.Option(help="Lowest and highest pT of a jet in GeV.")] = (500.0, 650.0),
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that share the work, one per core if not given; the jets stay the same."),
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate jets of proton-proton collisions, generated and measured, to a Parquet file; resumable (needs the extra `hep`)."""
+    from statecast.particles.sources.simulate import simulate_jets
+
+    simulate_jets(
+        out,
+        jets=jets,
+        kinds=kinds,
+        seed=seed,
+        pt_range_gev=pt,
+        workers=workers,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    print(f"jets: {out}")

@@ -41,16 +41,20 @@ def evaluate(
     stores: Mapping[str, str | xr.Dataset] | None = None,
     against: str | Path | TrainedModel | None = None,
     every_h: float = 12.0,
+    report: bool = True,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Evaluation | SampleEvaluation:
     """Verify a model on a period that its training did not see; write `scores.json`, `scores.nc` and `report.html` into `out`.
 
-    The model is asked what it was trained for: a pre-trained one to fill in what is hidden, one fine-tuned to forecast, to forecast.
-    With a model to hold it `against`, both are asked what that one was trained for: has fine-tuning forgotten what it knew?
-    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
-    Raises StoreError if the period overlaps the training period of one of the same stores, also of a model that this one was fine-tuned
-    from, or holds no data.
+    against  another model; both models then answer the question that this one was trained for: has fine-tuning forgotten it?
+    stores   stores of streams that are not in `data`, by stream; a stream that is not named is read from its store in training
+    every_h  hours between the starts
+    report   False: only the scores are written; drawing the report's figures takes some seconds
+
+    A model answers the question that it was trained for: a pre-trained model fills in hidden tokens, a model fine-tuned to forecast makes
+    forecasts. Raises StoreError if the period holds no data, or overlaps the training period, in the same store, of this model or of a
+    model that it was fine-tuned from.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     if set(trained.recipe.labels) & set(trained.recipe.task.asked_streams(trained.recipe.streams)):
@@ -71,10 +75,10 @@ def evaluate(
         learned = opened if are_of_training(trained, named) else None
         verifications = verify(models, records, learned, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
-        facts = RunFacts(
-            "Evaluation", trained, str(data), period, {"evaluation": time.monotonic() - began}, run_directories(run)
-        )
-        write_report(facts, records, verifications, directory / "report.html")
+        if report:
+            seconds = {"evaluation": time.monotonic() - began}
+            facts = RunFacts("Evaluation", trained, str(data), period, seconds, run_directories(run))
+            write_report(facts, records, verifications, directory / "report.html")
     return Evaluation(Path(out), verifications)
 
 

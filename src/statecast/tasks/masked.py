@@ -22,6 +22,7 @@ from statecast.tasks.base import (
     as_unknown,
     is_within,
     random_share,
+    slab_of,
 )
 
 SURFACES = ("sphere", "plane", "circle", "line")  # kinds of axes along which blocks extend
@@ -169,6 +170,8 @@ def _later_slabs(position: float, slabs: int) -> Chooser:
         if slabs == 1 or tokens.spec.order is None:  # nothing is later
             return _single_tokens(tokens, count, generator)
         shown = is_within(tokens, 1 + int(position * (slabs - 1)), slabs)
+        if not shown.any():  # a ragged sample with fewer slabs than the window: its first slab is shown
+            shown = slab_of(tokens) == 0
         return generator.permutation(np.flatnonzero(~shown))
 
     return choose

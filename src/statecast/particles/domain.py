@@ -1,0 +1,114 @@
+"""Jets as a domain of the core: recipe, record, codecs, model card and the verbs of its own."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from statecast.domain import Sizes, Split
+from statecast.labels import LabelCodec
+from statecast.particles.codec import (
+    BinsCodec,
+    CodebookCodec,
+    JetCodec,
+    KindsCodec,
+    ParticleCodec,
+    ResidualCodec,
+    ValuesCodec,
+)
+from statecast.particles.recipe import ParticleRecipe
+from statecast.particles.sizes import sizes
+from statecast.particles.source import JetSource, open_source
+from statecast.particles.streams import JetStream, LabelStream, ParticleStream, TargetStream, kind_of_stream
+
+
+class Particles:
+    """Jets of particles."""
+
+    name = "particles"
+    Recipe = ParticleRecipe
+    recipes = "statecast.particles.recipes"
+    verbs: Mapping[str, Callable[..., Any]] = {}
+
+    def open(self, recipe: ParticleRecipe, split: Split, known: Mapping[str, Any]) -> JetSource | None:
+        return open_source(recipe, split, known)
+
+    def with_data(self, recipe: ParticleRecipe, data: str | None, period: tuple[str, str] | None) -> ParticleRecipe:
+        """The recipe with other files of validation; without a range all of their jets."""
+        changes: dict[str, Any] = {}
+        if data is not None:
+            changes = {"validate_files": (data,), "validate_on": "all"}
+        if period is not None:
+            changes["validate_on"] = jet_numbers(period)
+        return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
+
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        kinds = {name: kind_of_stream(options) for name, options in streams.items()}
+        particles, jets = (next((n for n, k in kinds.items() if k == kind), "") for kind in ("particles", "quantities"))
+        of = ParticleCodec.load(ParticleStream(**streams[particles]), directory, particles)
+        of_jet = JetStream(**streams[jets]) if jets else None
+        codecs: dict[str, Any] = {}
+        refined: dict[str, TargetStream] = {}
+        for name, options in streams.items():
+            if name == particles:
+                codecs[name] = of
+            elif name == jets:
+                codecs[name] = JetCodec.load(JetStream(**options), directory, name)
+            elif kinds[name] == "label":
+                codecs[name] = LabelCodec.load(LabelStream(**options), directory, name)
+            elif options["asks"] == "residual":
+                refined[name] = TargetStream(**options)
+            else:
+                codecs[name] = _load_target(TargetStream(**options), of, of_jet, directory, name)
+        for name, stream in refined.items():
+            codecs[name] = ResidualCodec.load(stream, codecs[str(stream.of)], directory, name)
+        return {name: codecs[name] for name in streams}
+
+    def sizes(self, recipe: ParticleRecipe) -> Sizes:
+        return sizes(recipe)
+
+    def card(self, codecs: Mapping[str, Any], recipe: ParticleRecipe) -> str:
+        rows = ["| stream | tokens | values | categories |", "|---|---|---|---|"]
+        for name, codec in codecs.items():
+            categories = codec.categories
+            listed = ", ".join(categories) if len(categories) <= 12 else f"{len(categories)} codes"
+            content = codec.stream.ordered if isinstance(codec, JetCodec) else codec.channels
+            tokens = (
+                "one a particle"
+                if codec.spec.ragged
+                else "one a number"
+                if isinstance(codec, JetCodec)
+                else "one a jet"
+            )
+            rows.append(f"| {name} | {tokens} | {', '.join(content) or '-'} | {listed or '-'} |")
+        first, last = recipe.data.train
+        return "\n".join([f"Trained on jets {first} to {last} of `{', '.join(recipe.data.files)}`.", "", *rows])
+
+
+def _load_target(stream: TargetStream, of: ParticleCodec, of_jet: JetStream | None, directory: Path, name: str) -> Any:
+    if stream.asks == "codebook":
+        return CodebookCodec.load(stream, of, directory, name)
+    if stream.asks == "values":
+        return ValuesCodec(stream, of)
+    if stream.asks == "kinds":
+        return KindsCodec(stream)
+    if of_jet is None:
+        raise ValueError(f"stream {name} has bins of numbers of the jet, but no stream has these numbers")
+    return BinsCodec.load(stream, of_jet, directory, name)
+
+
+def jet_numbers(period: tuple[str, str]) -> tuple[int, int]:
+    """First and last jet from the texts of an option. Raises RecipeError for what are no numbers."""
+    from statecast.config import RecipeError
+
+    try:
+        first, last = (int(text) for text in period)
+    except ValueError:
+        raise RecipeError(
+            f"period {' '.join(map(str, period))}: expected the numbers of the first and the last jet."
+        ) from None
+    if not 0 <= first <= last:
+        raise RecipeError(f"period {first} {last}: expected the first and the last jet, in this order.")
+    return first, last
+
+
+DOMAIN = Particles()

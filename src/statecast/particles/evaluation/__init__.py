@@ -1,0 +1,1 @@
+"""Evaluation of taggers and of generated jets, as the field does it."""

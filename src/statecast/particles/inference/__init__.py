@@ -1,0 +1,1 @@
+"""Answers of a trained model about jets: labels, and new jets."""

@@ -1,0 +1,138 @@
+"""Labels of jets, asked of a trained model: the probability of each class, or the distribution of a number.
+
+Axes: B jet of a batch, V class, E member of the head.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from statecast.labels import LabelCodec
+from statecast.models import Prediction
+from statecast.outputs import new_output
+from statecast.particles import record
+from statecast.particles.jets import JetError, Jets
+from statecast.particles.record import Columns, record_of
+from statecast.particles.source import source_of
+from statecast.streams import stack_questions
+from statecast.trained import ModelError, TrainedModel, load
+
+BATCH = 256
+INTERVAL = (0.05, 0.95)  # quantiles of a number that are written beside its mean
+
+
+def tag(
+    run: str | Path | TrainedModel,
+    files: str | Sequence[str],
+    out: str | Path,
+    *,
+    batch: int = BATCH,
+    overwrite: bool = False,
+) -> Path:
+    """Write a table with a row for each jet of the files: Parquet, or NetCDF if the name ends in .nc. Labels in the files are not read
+    by the model.
+
+    jet                number of the jet
+    probability_CLASS  of a label that is a class
+    NAME, NAME_low, NAME_high   of a label that is a number: its mean and its 5 % and 95 % quantile, in its unit
+    class              of the files, where they know it
+
+    Raises ModelError for a model that was not trained to answer labels, OutputError if `out` exists.
+    """
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    names = tuple(files if not isinstance(files, str) else [files])
+    labels = asked_labels(trained)
+    tables = _tables(trained, names, labels, batch)
+    with new_output(out, overwrite=overwrite) as path:
+        (_write_netcdf if path.suffix == ".nc" else _write_parquet)(tables, path)
+    return Path(out)
+
+
+def asked_labels(trained: TrainedModel) -> dict[str, LabelCodec]:
+    """The label streams that the model answers. Raises ModelError if there is none."""
+    asked = trained.recipe.task.asked_streams(trained.codecs)
+    labels = {name: trained.codecs[name] for name in asked if isinstance(trained.codecs[name], LabelCodec)}
+    if not labels:
+        raise ModelError(
+            f"the model answers {', '.join(asked)}, expected a label. Fine-tune it by the task translate to a stream of labels."
+        )
+    return labels
+
+
+@torch.inference_mode()
+def tag_jets(trained: TrainedModel, jets: Jets) -> dict[str, Prediction]:
+    """The predictions for the label streams of some jets, in one batch."""
+    columns = needed_columns(trained)
+    source = source_of(record_of(jets, columns), trained.codecs)
+    task = trained.recipe.task
+    questions = [task.complete(source.window(number)) for number in range(len(jets))]
+    device = next(trained.model.parameters()).device
+    return trained.model.answer(stack_questions(questions).to(device))
+
+
+def needed_columns(trained: TrainedModel) -> Columns:
+    """The columns of jets that a model needs: no label."""
+    recipe = trained.recipe
+    quantities = recipe.jet[1].ordered if recipe.jet else ()
+    values = tuple(recipe.particles[1].particles)
+    return Columns((), (0, None), recipe.data.most_constituents, values, quantities, ())
+
+
+def _tables(
+    trained: TrainedModel, files: Sequence[str], labels: Mapping[str, LabelCodec], batch: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of the table, a batch at a time."""
+    first = 0
+    for jets in record.chunks_of(files, trained.recipe.data.most_constituents, batch):
+        said = tag_jets(trained, jets)
+        table: dict[str, np.ndarray] = {"jet": np.arange(first, first + len(jets))}
+        for name, codec in labels.items():
+            prefix = "" if len(labels) == 1 else f"{name}_"
+            table |= _answers(said[name], codec, name, prefix)
+        if jets.labels is not None:
+            table["class"] = np.asarray(jets.labels).astype(str)
+        first += len(jets)
+        yield table
+
+
+def _answers(said: Prediction, codec: LabelCodec, name: str, prefix: str) -> dict[str, np.ndarray]:
+    if said.logits is not None:
+        probabilities = said.logits[:, 0].softmax(dim=-1).cpu().numpy()
+        return {f"{prefix}probability_{each}": probabilities[:, place] for place, each in enumerate(codec.classes)}
+    assert said.members is not None
+    members = codec.numbers(said.members[:, 0, :, 0].cpu().numpy())
+    low, high = np.quantile(members, INTERVAL, axis=-1)
+    return {name: members.mean(axis=-1), f"{name}_low": low, f"{name}_high": high}
+
+
+def _write_parquet(tables: Iterator[dict[str, np.ndarray]], path: Path) -> None:
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetWriter
+    except ImportError:
+        raise JetError("a Parquet table needs pyarrow. Install statecast[hep], or write NetCDF (.nc).") from None
+    writer: Any = None
+    try:
+        for table in tables:
+            rows = pyarrow.table(table)
+            writer = writer or ParquetWriter(path, rows.schema)
+            writer.write_table(rows)
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise JetError("the files hold no jet, expected at least one.")
+
+
+def _write_netcdf(tables: Iterator[dict[str, np.ndarray]], path: Path) -> None:
+    import xarray as xr
+
+    parts = list(tables)
+    if not parts:
+        raise JetError("the files hold no jet, expected at least one.")
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    jet = whole.pop("jet")
+    xr.Dataset({name: ("jet", values) for name, values in whole.items()}, {"jet": jet}).to_netcdf(path)

@@ -1,0 +1,137 @@
+"""The recipe of a run on jets: where they lie, their streams, and the question."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from statecast.config import DataOptions, Recipe
+from statecast.particles.streams import AnyStream, JetStream, LabelStream, ParticleStream, TargetStream
+from statecast.particles.tasks import MaskedParticles, Mix, NextParticle
+from statecast.tasks import Translate
+
+ParticleTask = MaskedParticles | NextParticle | Mix | Translate
+Numbers = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+
+
+class JetData(DataOptions):
+    """Where the jets lie and which of them may be learned from."""
+
+    files: tuple[str, ...] = Field(
+        description="a file of jets, several, or the sample that ships with statecast (sample:jets)"
+    )
+    train: Numbers = Field(
+        description="first and last jet of training, inclusive; statistics and codebooks come from them alone"
+    )
+    validate_on: Numbers | Literal["all"] | None = Field(
+        None, alias="validate", description="first and last jet of validation, inclusive, or all; none: no validation"
+    )
+    validate_files: tuple[str, ...] = Field((), description="files of validation; none: those of training")
+    most_constituents: int = Field(128, ge=1, description="particles of a jet that are read, those of largest pT")
+    rotate: bool = Field(
+        False, description="training sees each jet rotated about its axis by a random angle, and reflected at random"
+    )
+    cache: str | None = Field(
+        None,
+        description="directory in which columns are kept and memory-mapped, for more jets than memory holds; none: in memory",
+    )
+
+    @field_validator("files", "validate_files", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else () if value is None else value
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> Self:
+        for key, numbers in (("train", self.train), ("validate", self.validate_on)):
+            if isinstance(numbers, tuple) and numbers[0] > numbers[1]:
+                raise ValueError(f"{key}: {list(numbers)} is no range, expected the first and the last jet.")
+        if not self.files:
+            raise ValueError("files: there is none, expected at least one file.")
+        return self
+
+    @property
+    def held_out_files(self) -> tuple[str, ...]:
+        """The files of validation."""
+        return self.validate_files or self.files
+
+
+class ParticleRecipe(Recipe):
+    """One run on jets."""
+
+    data: JetData
+    streams: dict[str, AnyStream] = Field(min_length=1, description="kinds of measurement, by name")  # type: ignore[assignment]
+    task: Annotated[ParticleTask, Field(discriminator="kind")]  # type: ignore[assignment]
+
+    @property
+    def particles(self) -> tuple[str, ParticleStream]:
+        """Name and options of the stream of particles."""
+        return next((name, stream) for name, stream in self.streams.items() if isinstance(stream, ParticleStream))
+
+    @property
+    def jet(self) -> tuple[str, JetStream] | None:
+        """Name and options of the stream of numbers of the jet; None if there is none."""
+        return next(((name, s) for name, s in self.streams.items() if isinstance(s, JetStream)), None)
+
+    @property
+    def targets(self) -> dict[str, TargetStream]:
+        """The streams that are only asked."""
+        return {name: stream for name, stream in self.streams.items() if isinstance(stream, TargetStream)}
+
+    @property
+    def labels(self) -> dict[str, LabelStream]:
+        """The streams of labels."""
+        return {name: stream for name, stream in self.streams.items() if isinstance(stream, LabelStream)}
+
+    @model_validator(mode="after")
+    def _there_is_one_stream_of_each_kind(self) -> Self:
+        for kind, what, least in ((ParticleStream, "particles", 1), (JetStream, "quantities", 0)):
+            names = [name for name, stream in self.streams.items() if isinstance(stream, kind)]
+            if not least <= len(names) <= 1:
+                raise ValueError(
+                    f"streams: {len(names)} hold {what} ({', '.join(names) or 'none'}), expected one. Add or remove some."
+                )
+        if self.jet is None and (bins := [name for name, stream in self.targets.items() if stream.asks == "bins"]):
+            raise ValueError(
+                f"streams.{bins[0]}: asks for bins of numbers of the jet, but no stream has quantities. Add one."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _residuals_are_of_codebooks(self) -> Self:
+        books = [name for name, stream in self.targets.items() if stream.asks == "codebook"]
+        for name, stream in self.targets.items():
+            if stream.of is not None and stream.of not in books:
+                raise ValueError(
+                    f"streams.{name}.of: {stream.of} asks for no codebook, expected one of {', '.join(books) or 'none'}. Add its stream."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_are_not_visible(self) -> Self:
+        shown = set(self.streams) - set(self.task.to) if isinstance(self.task, Translate) else self._shown_by_name()
+        if visible := [name for name in self.targets if name in shown]:
+            raise ValueError(f"streams.{visible[0]}: is a target, but the task shows it. Ask for it, or leave it out.")
+        return self
+
+    @model_validator(mode="after")
+    def _particles_are_particles(self) -> Self:
+        for task in self._particle_tasks():
+            name = self.particles[0]
+            if task.particles != name:
+                raise ValueError(f"task.particles: {task.particles} holds no particles, expected {name}.")
+            for asked in task.ask:
+                target = self.targets.get(asked)
+                if target is None:
+                    raise ValueError(
+                        f"task.ask: {asked} is no target stream ({', '.join(self.targets) or 'none'}). Name one of them."
+                    )
+                if target.asks == "bins" and isinstance(task, MaskedParticles):
+                    raise ValueError(f"task.ask: {asked} is of the whole jet, expected a target of its particles.")
+        return self
+
+    def _particle_tasks(self) -> list[MaskedParticles | NextParticle]:
+        tasks = self.task.tasks if isinstance(self.task, Mix) else (self.task,)
+        return [task for task in tasks if not isinstance(task, Translate)]
+
+    def _shown_by_name(self) -> set[str]:
+        return {name for task in self._particle_tasks() for name in task.show}

@@ -1,0 +1,1 @@
+"""Recipes of jets that ship with statecast."""

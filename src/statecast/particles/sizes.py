@@ -1,0 +1,94 @@
+"""The window of a training sample of jets, without values: for costs."""
+
+import numpy as np
+import torch
+
+from statecast.domain import Sizes
+from statecast.labels import LabelCodec
+from statecast.particles.codebook import MEMBERS, Codebook, Residuals
+from statecast.particles.codec import (
+    BinsCodec,
+    CodebookCodec,
+    JetCodec,
+    KindsCodec,
+    OneJet,
+    ParticleCodec,
+    ResidualCodec,
+    ValuesCodec,
+)
+from statecast.particles.jets import JetError
+from statecast.particles.recipe import ParticleRecipe
+from statecast.particles.record import JetRecord, read_record
+from statecast.particles.source import columns_of, window_of
+from statecast.particles.streams import JetStream, LabelStream, ParticleStream, TargetStream
+
+LOOKED_AT = 1000  # jets from which the number of particles and classes is estimated
+ASSUMED_PARTICLES, ASSUMED_CLASSES = 50, 10
+
+
+def sizes(recipe: ParticleRecipe) -> Sizes:
+    """The files say how many particles a jet has and how many classes there are; without files both are assumed."""
+    record, assumed = _looked_at(recipe), ()
+    if record is None:
+        particles, classes = min(ASSUMED_PARTICLES, recipe.data.most_constituents), ASSUMED_CLASSES
+        assumed = (
+            f"{', '.join(recipe.data.files)} can't be read: jets are assumed to have {particles} particles and {classes} classes",
+        )
+    else:
+        particles, classes = round(float(np.diff(record.offsets).mean())), len(record.class_names)
+    codecs = _blank_codecs(recipe, classes)
+    names = recipe.particles[1].particles
+    jet = OneJet(
+        0.01 * torch.arange(particles)[:, None].expand(-1, len(names)).float(),
+        torch.zeros(particles, dtype=torch.int64),
+        torch.zeros(len(recipe.jet[1].ordered) if recipe.jet else 0),
+    )
+    return Sizes({name: codec.spec for name, codec in codecs.items()}, window_of(jet, codecs), assumed)
+
+
+def _looked_at(recipe: ParticleRecipe) -> JetRecord | None:
+    """The first jets of training; None if the files can't be read."""
+    first, last = recipe.data.train
+    try:
+        return read_record(columns_of(recipe, "train", (first, min(last, first + LOOKED_AT - 1))))
+    except (JetError, OSError):
+        return None
+
+
+def _blank_codecs(recipe: ParticleRecipe, classes: int) -> dict[str, object]:
+    stream = recipe.particles[1]
+    size = len(stream.particles)
+    of = ParticleCodec(stream, torch.zeros(size), torch.ones(size))
+    codecs: dict[str, object] = {}
+    for other, options in recipe.streams.items():
+        if isinstance(options, ParticleStream):
+            codecs[other] = of
+        elif isinstance(options, JetStream):
+            zeros = torch.zeros(len(options.ordered))
+            codecs[other] = JetCodec(options, zeros, zeros + 1)
+        elif isinstance(options, LabelStream):
+            names = tuple(f"class {number}" for number in range(max(2, classes))) if options.is_class else ()
+            codecs[other] = LabelCodec(options, names)
+        elif isinstance(options, TargetStream):
+            codecs[other] = _blank_target(options, of, recipe)
+    return codecs
+
+
+def _blank_target(stream: TargetStream, of: ParticleCodec, recipe: ParticleRecipe) -> object:
+    if stream.asks == "kinds":
+        return KindsCodec(stream)
+    if stream.asks == "values":
+        return ValuesCodec(stream, of)
+    if stream.asks == "bins":
+        assert recipe.jet is not None
+        bins, count = max(2, stream.size // 8), len(recipe.jet[1].ordered)
+        return BinsCodec(stream, recipe.jet[1], torch.zeros(count, bins - 1), torch.zeros(count, bins, MEMBERS))
+    if stream.asks == "residual":
+        book = _blank_target(recipe.targets[str(stream.of)], of, recipe)
+        assert isinstance(book, CodebookCodec)
+        cells, parts = torch.zeros(book.codebook.size, 3), torch.zeros(stream.size, 3)
+        return ResidualCodec(stream, Residuals(cells, cells + 1, parts, parts[:, None]), book)
+    looked_at = of.channels[:3]
+    nothing = torch.zeros(stream.size, MEMBERS)
+    book = Codebook(of.channels, looked_at, torch.zeros(stream.size, 8), nothing[..., None], nothing.long())
+    return CodebookCodec(stream, book, of)

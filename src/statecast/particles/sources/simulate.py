@@ -1,0 +1,170 @@
+"""A file of simulated jets, made block by block on several cores.
+
+A block is a fixed number of jets of one kind with random numbers of its own, so that the file does not depend on the number of cores or on
+interruptions. Finished blocks lie in the directory `OUT.unfinished` until all are joined.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from statecast.outputs import new_output
+from statecast.particles.jets import JetError
+from statecast.particles.sources.blocks import Block, JetOptions, end_when_closed, write_block
+from statecast.particles.sources.pythia import require_packages
+
+BLOCKS_PER_ROW_GROUP = 8
+METADATA_KEY = "statecast.simulation"
+OPTIONS_FILE = "options.json"
+LICENCE = "Apache-2.0"
+
+
+class SimulationStopped(InterruptedError):
+    """Ctrl-C stopped the simulation; the finished blocks are kept."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
+def simulate_jets(
+    out: str | Path,
+    *,
+    jets: int,
+    kinds: Sequence[str] = ("qcd", "top"),
+    seed: int = 0,
+    pt_range_gev: tuple[float, float] = (500.0, 650.0),
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Simulate `jets` jets, in equal parts of each of `kinds`, write them to a Parquet file at `out`, and return its path.
+
+    Proton-proton collisions at 13 TeV by Pythia 8 (leading order, its own showers, hadrons and multiparton interactions; Monash tune)
+    and the detector of `sources.detector`. Jets are anti-kT jets with R = 0.8, |eta| < 2 and pT in `pt_range_gev`, of measured
+    particles; beside them, the nearest jet of generated particles, within ΔR = 0.4. Jets are of the kinds of `pythia.KINDS`; those of
+    heavy particles contain all quarks of its hadronic decay (ΔR < 0.8 to the axis). The steep spectrum of pT is flattened for all kinds
+    alike; `event_weight` restores it. Columns: see `sources.layout`.
+
+    `workers` processes (by default one per core) share the blocks. The file depends neither on their number nor on interruptions, and
+    each kind's first jets do not depend on `jets`. A killed run that is called again with the same options resumes. A finished file is
+    left unchanged. `overwrite` starts again. With several workers, a script needs the usual `if __name__ == "__main__":`.
+
+    Raises JetError for an option out of range, a missing package, if `out` holds something else or jets with other options, or if
+    there is an unfinished run with other options; SimulationStopped after Ctrl-C.
+    """
+    out = Path(out)
+    options = JetOptions(jets, tuple(kinds), seed, (float(pt_range_gev[0]), float(pt_range_gev[1])))
+    workers = _workers(workers)
+    console = Console(stderr=True, quiet=not progress)
+    if out.exists() and not overwrite:
+        _refuse_other_options(out, recorded_options(out), asdict(options))
+        console.print(f"file {out}: is already finished, nothing to do.", soft_wrap=True, highlight=False)
+        return out
+    record = {**asdict(options), **require_packages()}
+    parts = out.with_name(f"{out.name}.unfinished")
+    _start(parts, record, overwrite)
+    missing = [block for block in options.blocks() if not (parts / block.file).exists()]
+    _run(parts, options, missing, min(workers, len(missing)), console)
+    with new_output(out, overwrite=overwrite) as written:
+        _join([parts / block.file for block in options.blocks()], written, record)
+    shutil.rmtree(parts)
+    return out
+
+
+def recorded_options(file: Path) -> dict[str, Any]:
+    """The options and versions that a file of simulated jets was made with. Raises JetError if it is none."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_schema(file).metadata or {}
+        return json.loads(metadata[METADATA_KEY.encode()])
+    except (OSError, KeyError, ValueError, pyarrow.ArrowException):
+        raise JetError(f"file {file}: exists but does not contain simulated jets. Give another path.") from None
+
+
+def _workers(workers: int | None) -> int:
+    if workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 1:
+        raise JetError(f"workers is {workers}, expected at least 1.")
+    return workers
+
+
+def _start(parts: Path, record: Mapping[str, Any], overwrite: bool) -> None:
+    if overwrite and parts.exists():
+        shutil.rmtree(parts)
+    if (parts / OPTIONS_FILE).exists():
+        _refuse_other_options(parts, json.loads((parts / OPTIONS_FILE).read_text()), record)
+        return
+    with new_output(parts, overwrite=True) as written:
+        written.mkdir()
+        (written / OPTIONS_FILE).write_text(json.dumps(record, indent=1))
+
+
+def _refuse_other_options(place: Path, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    asked = json.loads(json.dumps(asked))
+    differ = [name for name, value in asked.items() if recorded.get(name) != value]
+    if differ:
+        options = ", ".join(f"{name} {recorded.get(name)} (requested: {asked[name]})" for name in differ)
+        raise JetError(f"{place}: was made with {options}. Request these options, give another path, or overwrite.")
+
+
+def _run(parts: Path, options: JetOptions, blocks: Sequence[Block], workers: int, console: Console) -> None:
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("jets,"), TimeRemainingColumn(), TextColumn("left")
+    done = options.jets - sum(block.jets for block in blocks)
+    try:
+        with Progress(*columns, console=console, disable=console.quiet) as bar:
+            task = bar.add_task("jets", total=options.jets, completed=done)
+            for block in _finished(parts, options, blocks, workers):
+                done += block.jets
+                bar.update(task, completed=done)
+    except KeyboardInterrupt:
+        raise SimulationStopped(
+            f"Ctrl-C stopped the simulation after {done} of {options.jets} jets. The same command resumes it."
+        ) from None
+    except BrokenProcessPool:
+        raise JetError(
+            f"{parts}: a worker process was killed after {done} of {options.jets} jets, perhaps for want of memory. "
+            "The same command resumes the simulation; fewer workers need less memory."
+        ) from None
+
+
+def _finished(parts: Path, options: JetOptions, blocks: Sequence[Block], workers: int) -> Iterator[Block]:
+    """Each block after its file has been written, in any order."""
+    if workers <= 1:
+        for block in blocks:
+            yield write_block(parts, options, block)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of rich and torch in any state
+    stop, stopping = spawn.Pipe(duplex=False)
+    with ProcessPoolExecutor(workers, spawn, end_when_closed, (stop,)) as pool:
+        futures: list[Future[Block]] = [pool.submit(write_block, parts, options, block) for block in blocks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stopping.close()
+            raise
+
+
+def _join(files: Sequence[Path], out: Path, record: Mapping[str, Any]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    metadata = {METADATA_KEY: json.dumps(record), "license": LICENCE}
+    schema = pyarrow.parquet.read_schema(files[0]).with_metadata(metadata)
+    with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
+        for start in range(0, len(files), BLOCKS_PER_ROW_GROUP):
+            group = [pyarrow.parquet.read_table(file) for file in files[start : start + BLOCKS_PER_ROW_GROUP]]
+            writer.write_table(pyarrow.concat_tables(group).cast(schema).combine_chunks())
