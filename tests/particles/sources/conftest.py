@@ -61,7 +61,9 @@ def make_jetclass(jets: int = 20, seed: int = 0, **changes: Any) -> ak.Array:
         "part_dzval": np.where(charge == 0, 0, random.normal(0, 0.2, total)),
         "part_dzerr": np.where(charge == 0, 0, 0.03),
     }
-    columns = {name: column.astype(np.float32) for name, column in columns.items()} | {"part_charge": charge.astype(np.int32)}
+    columns = {name: column.astype(np.float32) for name, column in columns.items()} | {
+        "part_charge": charge.astype(np.int32)
+    }
     columns |= {name: kind == place for place, name in enumerate(FLAGS)}
     lists = {name: ak.unflatten(column, counts) for name, column in columns.items()}
     px, py, pz, energy = (ak.to_numpy(ak.sum(lists[f"part_{name}"], axis=1)) for name in ("px", "py", "pz", "energy"))

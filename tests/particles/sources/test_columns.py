@@ -148,14 +148,20 @@ def test_real_jets_of_jetclass2_have_the_values_that_pyarrow_reads(real):
 def test_the_labels_of_jetclass2_name_the_products_that_the_file_keeps(real):
     """Two electrons and two strange quarks are the first jet's resonance; its label is number 92."""
     row = pq.read_table(real / "jetclass2_6_jets.parquet").to_pylist()[0]
-    products = [abs(code) for code, chosen in zip(row["aux_genpart_pid"], row["aux_genpart_isResDecayProd"], strict=True) if chosen]
+    products = [
+        abs(code)
+        for code, chosen in zip(row["aux_genpart_pid"], row["aux_genpart_isResDecayProd"], strict=True)
+        if chosen
+    ]
     assert row["jet_label"] == 92 and sorted(products) == [3, 3, 11, 11]
     assert read_jets(real / "jetclass2_6_jets.parquet", 0, 1).labels[0] == "X_YY_see"
 
 
 def test_a_missing_branch_is_named_with_those_that_are_called_like_it(jetclass, root, drop):
     renamed = ak.with_field(drop(jetclass(), ["part_energy"]), jetclass()["part_energy"], "part_enrgy")
-    with pytest.raises(JetError, match=r"tree tree: has no column part_energy, which the layout JetClass needs. Similar: part_enrgy"):
+    with pytest.raises(
+        JetError, match=r"tree tree: has no column part_energy, which the layout JetClass needs. Similar: part_enrgy"
+    ):
         open_jets(root(renamed))
 
 

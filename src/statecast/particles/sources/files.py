@@ -184,7 +184,9 @@ def open_jets(
     for path, reading in zip(found.paths, readings, strict=True):
         _require_same(found, path, reading)
     if not len(found):
-        raise JetError(f"{found.paths[0]}: has no jets{f' {named.collection}' if named.collection else ''}.")
+        others = [name for name in named.collections if name != named.collection]
+        more = f" Other jets: {', '.join(others)}." if others else ""
+        raise JetError(f"file {found.paths[0]}: has no jets{f' {named.collection}' if named.collection else ''}.{more}")
     return found
 
 
@@ -275,8 +277,9 @@ def _require_plausible(jets: Jets, name: str, unit: str) -> None:
             f"{name}: half of the jets have a pT above {median:.4g} GeV if the file is in {unit}, expected {low:g} to {high:g} GeV. "
             f"If it is in {other}, give unit {other}."
         )
-    summed = np.add.reduceat(np.append(np.nan_to_num(jets.particles["pt_gev"]), 0.0), jets.offsets[:-1])
-    filled = usable & (jets.multiplicity > 0)
+    of_particles = np.nan_to_num(jets.particles["pt_gev"], posinf=0.0, neginf=0.0)
+    summed = np.diff(np.concatenate([[0.0], np.cumsum(of_particles, dtype=np.float64)])[jets.offsets])
+    filled = usable & (summed > 0)
     share = float(np.median(summed[filled] / pt[filled])) if filled.any() else 1.0
     if not PLAUSIBLE_SHARE[0] <= share <= PLAUSIBLE_SHARE[1]:
         raise JetError(

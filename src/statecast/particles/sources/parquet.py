@@ -69,7 +69,7 @@ def open_file(path: Path, tree: str | None = None) -> Iterator[list[Table]]:
     """The table of a Parquet file; `tree` has no meaning here. Raises JetError if the file is corrupt."""
     parquet = package("pyarrow.parquet", "Parquet files")
     try:
-        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES)
+        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
     except (OSError, ValueError) as error:
         raise corrupt(f"file {path}", "Parquet", error) from error
     with file:

@@ -20,7 +20,7 @@ from statecast.particles.sources.rules import BAD_INDEX, Rules
 from statecast.particles.sources.tables import Block, Table
 
 MM_PER_CM = 10.0
-PREFERRED = ("FatJet", "Jet")
+PREFERRED = ("FatJet", "Jet")  # of jets with constituents; else Jet, of which an event has most
 GENERATED = {"GenFatJet": "GenJetAK8", "GenJet": "GenJet"}
 """Name of the jets where that of the links says otherwise."""
 JETS = re.compile(r"^(?!n[A-Z])\w*Jet(AK\d+)?_pt$")  # nX_pt are lengths, in trees that uproot wrote
@@ -59,7 +59,7 @@ def layout(table: Table, selection: Selection) -> Reading | None:
         return None
     linked_jets = _constituents(table.columns)
     first = [name for name in (*PREFERRED, *jets) if name in linked_jets and name in jets]
-    jet = chosen_collection(table, selection, jets, [*first, *PREFERRED])
+    jet = chosen_collection(table, selection, jets, [*first, *reversed(PREFERRED)])
     where = linked_jets.get(jet) if selection.constituents else None
     lacks = "" if where or not selection.constituents else _lacks(jet, linked_jets)
     own = {what: f"{jet}_{what}" for what in ("pt", "eta", "phi", "mass")}

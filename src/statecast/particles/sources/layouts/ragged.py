@@ -32,7 +32,7 @@ class Ragged:
 def ragged(column: Any) -> Ragged:
     """A column of lists of numbers. A missing list is empty, a missing number NaN."""
     awkward = package("awkward", "columns of lists")
-    lists = awkward.fill_none(column, [], axis=0)
+    lists = awkward.fill_none(column, [], axis=0) if column.layout.is_option else column
     counts = np.asarray(awkward.to_numpy(awkward.num(lists, axis=1)), np.int64)
     return Ragged(numbers(awkward.flatten(lists, axis=1)), counts)
 
