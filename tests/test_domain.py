@@ -24,7 +24,7 @@ def recipe(domain: str, stream: dict, **data) -> dict:
 def test_the_domain_of_statecast_and_those_of_entry_points_are_found_by_name():
     assert find_domain("fields") is FIELDS
     assert find_domain("chain") is chain.DOMAIN and find_domain("points") is points.DOMAIN
-    assert domain_names() == ["chain", "fields", "points"]
+    assert domain_names() == ["chain", "fields", "particles", "points"]
     assert all(find_domain(name).name == name for name in domain_names())
 
 
