@@ -85,10 +85,10 @@ def _blank_target(stream: TargetStream, of: ParticleCodec, recipe: ParticleRecip
         bins, count = max(2, stream.size // 8), len(recipe.jet[1].ordered)
         return BinsCodec(stream, recipe.jet[1], torch.zeros(count, bins - 1), torch.zeros(count, bins, MEMBERS))
     if stream.asks == "residual":
-        book = _blank_target(recipe.targets[str(stream.of)], of, recipe)
-        assert isinstance(book, CodebookCodec)
-        cells, parts = torch.zeros(book.codebook.size, 3), torch.zeros(stream.size, 3)
-        return ResidualCodec(stream, Residuals(cells, cells + 1, parts, parts[:, None]), book)
+        coarse = _blank_target(recipe.targets[str(stream.of)], of, recipe)
+        assert isinstance(coarse, CodebookCodec)
+        cells, parts = torch.zeros(coarse.codebook.size, 3), torch.zeros(stream.size, 3)
+        return ResidualCodec(stream, Residuals(cells, cells + 1, parts, parts[:, None]), coarse)
     looked_at = of.channels[:3]
     nothing = torch.zeros(stream.size, MEMBERS)
     book = Codebook(of.channels, looked_at, torch.zeros(stream.size, 8), nothing[..., None], nothing.long())
