@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from statecast.domain import Sizes
+from statecast.domain import Codec, Sizes
 from statecast.labels import LabelCodec
 from statecast.particles.codebook import MEMBERS, Codebook, Residuals
 from statecast.particles.codec import (
@@ -28,7 +28,8 @@ ASSUMED_PARTICLES, ASSUMED_CLASSES = 50, 10
 
 def sizes(recipe: ParticleRecipe) -> Sizes:
     """The files say how many particles a jet has and how many classes there are; without files both are assumed."""
-    record, assumed = _looked_at(recipe), ()
+    record = _looked_at(recipe)
+    assumed: tuple[str, ...] = ()
     if record is None:
         particles, classes = min(ASSUMED_PARTICLES, recipe.data.most_constituents), ASSUMED_CLASSES
         assumed = (
@@ -55,11 +56,11 @@ def _looked_at(recipe: ParticleRecipe) -> JetRecord | None:
         return None
 
 
-def _blank_codecs(recipe: ParticleRecipe, classes: int) -> dict[str, object]:
+def _blank_codecs(recipe: ParticleRecipe, classes: int) -> dict[str, Codec]:
     stream = recipe.particles[1]
     size = len(stream.particles)
     of = ParticleCodec(stream, torch.zeros(size), torch.ones(size))
-    codecs: dict[str, object] = {}
+    codecs: dict[str, Codec] = {}
     for other, options in recipe.streams.items():
         if isinstance(options, ParticleStream):
             codecs[other] = of
@@ -74,7 +75,7 @@ def _blank_codecs(recipe: ParticleRecipe, classes: int) -> dict[str, object]:
     return codecs
 
 
-def _blank_target(stream: TargetStream, of: ParticleCodec, recipe: ParticleRecipe) -> object:
+def _blank_target(stream: TargetStream, of: ParticleCodec, recipe: ParticleRecipe) -> Codec:
     if stream.asks == "kinds":
         return KindsCodec(stream)
     if stream.asks == "values":
@@ -84,10 +85,10 @@ def _blank_target(stream: TargetStream, of: ParticleCodec, recipe: ParticleRecip
         bins, count = max(2, stream.size // 8), len(recipe.jet[1].ordered)
         return BinsCodec(stream, recipe.jet[1], torch.zeros(count, bins - 1), torch.zeros(count, bins, MEMBERS))
     if stream.asks == "residual":
-        book = _blank_target(recipe.targets[str(stream.of)], of, recipe)
-        assert isinstance(book, CodebookCodec)
-        cells, parts = torch.zeros(book.codebook.size, 3), torch.zeros(stream.size, 3)
-        return ResidualCodec(stream, Residuals(cells, cells + 1, parts, parts[:, None]), book)
+        coarse = _blank_target(recipe.targets[str(stream.of)], of, recipe)
+        assert isinstance(coarse, CodebookCodec)
+        cells, parts = torch.zeros(coarse.codebook.size, 3), torch.zeros(stream.size, 3)
+        return ResidualCodec(stream, Residuals(cells, cells + 1, parts, parts[:, None]), coarse)
     looked_at = of.channels[:3]
     nothing = torch.zeros(stream.size, MEMBERS)
     book = Codebook(of.channels, looked_at, torch.zeros(stream.size, 8), nothing[..., None], nothing.long())
