@@ -5,7 +5,7 @@
 
 Floats are rounded and then compressed: η and φ to multiples of 2^-10 (a track's direction is known to about 0.001), pT to 10 significant
 bits (0.1 %, a tenth of the best resolution), impact parameters to 6 and their errors to 5. Columns of the jets are computed again from
-the rounded particles, so that the sample is consistent in itself; those of generated jets are kept as they are.
+the rounded particles, so that the sample is consistent in itself; those of generated jets are kept as they are. Jets are shuffled.
 """
 
 import sys
@@ -27,6 +27,7 @@ from statecast.particles.sources.layout import (
 LARGEST_BYTES = 10_000_000
 ANGLE_STEP = 2.0**-10
 SIGNIFICANT_BITS = {"pt": 10, "d0val": 6, "d0err": 5, "dzval": 6, "dzerr": 5}
+SEED = 0
 ROW_GROUP_JETS = 8000  # larger groups hardly compress better, and take longer until the first jet is read
 
 
@@ -62,6 +63,7 @@ def measured(table: pyarrow.Table) -> Jets:
 
 def pack(source: Path, target: Path) -> None:
     table = pyarrow.parquet.read_table(source)
+    table = table.take(np.random.default_rng(SEED).permutation(len(table)))  # any range of jets holds all classes
     jets = measured(table)
     columns = {name: table[name] for name in table.column_names if not name.startswith(("part_", "genpart_", "jet_"))}
     columns |= jet_columns(jets, "jet")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from statecast.cli.options import Overwrite, Quiet
-from statecast.cli.printing import print_table, print_skill
+from statecast.cli.printing import print_skill, print_table
 
 
 class System(StrEnum):

@@ -68,9 +68,9 @@ def quickstart(
     """Run the whole path on `sample:jets` and write `out`: the run directories `pretrained/`, `tagger/`, `scratch/` and `generator/`,
     `scores.json` and `report.html`. Returns the scores.
 
-    The tagger is compared with one of the same architecture and steps whose initial weights are random, and with logistic regression and
-    gradient boosting on five substructure variables, all from the same labels. Generated jets are compared with a second sample of true jets
-    and with jets of independent constituents.
+    The tagger is compared with a model of the same architecture and steps whose initial weights are random, and with logistic regression
+    and gradient boosting on five substructure variables, all from the same labels. Generated jets are compared with a second sample of true
+    jets and with jets of independent constituents.
 
     Raises OutputError if `out` exists and may not be overwritten.
     """
@@ -113,7 +113,7 @@ def _train(directory: Path, plan: Plan, watch: Stopwatch, progress: bool) -> dic
 
 
 def _jets(recipe: Recipe, numbers: tuple[int, int]) -> Jets:
-    return read_jets(recipe.data.files, first=numbers[0], last=numbers[1])  # type: ignore[attr-defined]
+    return read_jets(recipe.data.files, numbers[0], numbers[1] + 1)  # type: ignore[attr-defined]
 
 
 def masked_scores(pretrained: TrainedModel, plan: Plan) -> list[Score]:
@@ -141,6 +141,7 @@ def _tag(models: Mapping[str, TrainedModel], training: Jets, held_out: Jets, pla
     of_models = {"pre-trained": models["tagger"], "scratch": models["scratch"]}
     found = {name: class_probabilities(model, held_out) for name, model in of_models.items()}
     labelled = training[: plan.labels]
+    assert labelled.labels is not None and held_out.labels is not None
     theirs, ours = (as_features(observables(jets), TAGGING) for jets in (labelled, held_out))
     kinds: tuple[tuple[str, Kind], ...] = (
         ("boosting on substructure", "boosting"),
@@ -148,7 +149,6 @@ def _tag(models: Mapping[str, TrainedModel], training: Jets, held_out: Jets, pla
     )
     for name, kind in kinds:
         found[name] = probabilities(fit_classifier(kind, theirs, labelled.labels), ours, classes)
-    assert held_out.labels is not None
     scores = tagging_scores(found, held_out.labels, classes)
     return TaggingResult(found, held_out.labels, classes, plan.labels, scores)
 

@@ -70,10 +70,13 @@ def write_jet_report(
 
 
 MASKED_TEXT = (
-    "Codes of hidden particles, given the visible ones, on jets that training did not see. The log score is the mean of -log p(code) in nats; "
-    "the baseline predicts the frequency of each code in training."
+    "Codes of hidden particles, given the visible ones, on jets that training did not see. The log score is the mean of -log p(code) in "
+    "nats; the baseline predicts the frequency of each code in training."
 )
-ATTENTION_TEXT = "Attention roll-out of the answer to each particle of a jet (Abnar and Zuidema 2020). The area of a disc is the particle's share of the pT."
+ATTENTION_TEXT = (
+    "Attention roll-out of the answer to each particle of a jet (Abnar and Zuidema 2020). "
+    "The area of a disc is the particle's share of the pT."
+)
 
 
 def masked_table(scores: Sequence[Score]) -> list[list[str]]:

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from statecast.particles.jets import JetError, Jets
+from statecast.particles.samples import SAMPLES, sample_path
 from statecast.particles.sources.layouts import Reading, Selection, find_reading
 from statecast.particles.sources.layouts.ragged import ragged
 from statecast.particles.sources.rules import CONVERTED, Rules, cleaned
 from statecast.particles.sources.tables import SUFFIXES, Table, open_tables
 
+SAMPLE_PREFIX = "sample:"
 BLOCK_BYTES = 16e6  # of a file's columns in memory at a time; what is made of them takes some five times as much
 MOST_ENTRIES = 100_000
 GEV_PER_UNIT = {"MeV": 1e-3, "GeV": 1.0, "TeV": 1e3}
@@ -210,6 +212,8 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _expanded(given: str) -> list[Path]:
+    if given.startswith(SAMPLE_PREFIX):
+        return [_sample(given)]
     if "://" in given:
         raise JetError(f"file {given}: is not on this machine. Copy it here first.")
     path = Path(given)
@@ -224,6 +228,12 @@ def _expanded(given: str) -> list[Path]:
             raise JetError(f"files {given}: nothing matches this pattern.")
         return [each for each in matching if each.is_file()]
     return [path]
+
+
+def _sample(name: str) -> Path:
+    if name not in SAMPLES:
+        raise JetError(f"sample {name}: does not ship with statecast. Samples of jets: {', '.join(SAMPLES)}.")
+    return sample_path(name)
 
 
 @contextmanager
