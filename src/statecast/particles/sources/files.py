@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from statecast.particles.jets import JetError, Jets
+from statecast.particles.samples import SAMPLES, sample_path
 from statecast.particles.sources.layouts import Reading, Selection, find_reading
 from statecast.particles.sources.layouts.ragged import ragged
 from statecast.particles.sources.rules import CONVERTED, Rules, cleaned
@@ -156,7 +157,7 @@ def open_jets(
 ) -> JetFiles:
     """Open Parquet, ROOT or HDF5 files of jets of one layout; the layout is recognised by the columns.
 
-    files              a path, a pattern such as `jets/*.root`, a directory with such files in it, or several of these
+    files              a path, a pattern such as `jets/*.root`, a directory with such files in it, a sample, or several of these
     jets               collection of jets, where a file has several; the layout's first choice if not given
     labels             True: labels are required; a name: the column of the classes; None: labels if there are any; False: none
     constituents       False: the jets' own columns alone, also of files without particles
@@ -210,6 +211,10 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _expanded(given: str) -> list[Path]:
+    if given in SAMPLES:
+        return [sample_path(given)]
+    if given.startswith("sample:"):
+        raise JetError(f"file {given}: no such sample of jets. Samples: {', '.join(SAMPLES)}.")
     if "://" in given:
         raise JetError(f"file {given}: is not on this machine. Copy it here first.")
     path = Path(given)
