@@ -12,7 +12,9 @@ from statecast.describers import describe_data
 JETS = Path(__file__).parent / "particles" / "data" / "jetclass2_6_jets.parquet"
 
 
-@pytest.mark.parametrize(("data", "shown"), [("sample:storm1996", "1996-01-05"), (str(JETS), "JetClass-II")])
+@pytest.mark.parametrize(
+    ("data", "shown"), [("sample:storm1996", "1996-01-05"), (str(JETS), "JetClass-II"), ("sample:jets", "JetClass")]
+)
 def test_the_command_describes_data_of_each_domain(statecast, capsys, data, shown):
     code, _ = statecast("data", "describe", data)
     assert code == 0 and shown in str(describe_data(data))

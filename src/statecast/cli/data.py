@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
 from statecast.particles.sources.pythia import KINDS
 
-JETS_HELP = "Jets: a Parquet, ROOT or HDF5 file, a directory of such files, or a pattern in quotes."
+JETS_HELP = "Jets: a Parquet, ROOT or HDF5 file, a directory of such files, a pattern in quotes, or sample:jets."
 
 
 class Simulations(TyperGroup):

@@ -185,3 +185,19 @@ def test_missing_values_of_parquet_are_particles_without_momentum(jetclass, parq
 def test_a_collection_is_refused_where_each_entry_is_a_jet(jetclass, parquet):
     with pytest.raises(JetError, match="each entry is a jet, there are no jets FatJet"):
         open_jets(parquet(jetclass()), jets="FatJet")
+
+
+def test_the_sample_of_simulated_jets_has_what_its_file_holds():
+    """Particles by pT, η, φ and mass; numbers of the generated jet and the weight of the event beside those of the jet."""
+    files = open_jets("sample:jets")
+    jets, table = files.read(0, 50), pq.read_table(files.paths[0]).slice(0, 50)
+    assert files.rules.counts == {} and len(files) == 4000
+    for column, name in (("part_pt", "pt_gev"), ("part_mass", "mass_gev"), ("part_eta", "eta")):
+        values = np.concatenate([np.asarray(each) for each in table[column].to_pylist()])
+        np.testing.assert_allclose(jets.particles[name], values, rtol=1e-6)
+    for column, name in (
+        ("genjet_mass", "generated_mass_gev"),
+        ("genjet_tau2", "generated_tau2"),
+        ("event_weight", "weight"),
+    ):
+        np.testing.assert_allclose(jets.of_jets[name], table[column].to_numpy(), rtol=1e-6)

@@ -120,6 +120,7 @@ def test_memory_is_bounded_by_the_chunk_and_not_by_the_file(tmp_path, monkeypatc
         ("nowhere.root", "file .*nowhere.root: does not exist"),
         ("nothing/*.parquet", "nothing matches this pattern"),
         ([], "none is given"),
+        ("sample:top", r"no such sample of jets. Samples: sample:jets"),
         ("https://example.org/jets.root", "is not on this machine"),
     ],
 )

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from statecast.particles.jets import PARTICLE_KINDS, UNKNOWN_KIND, Jets
+from statecast.particles.samples import SAMPLES
 from statecast.particles.sources.files import open_jets
 from statecast.particles.sources.layouts.layout import NoConstituentsError
 from statecast.particles.sources.tables import SUFFIXES, kind_of_file
@@ -90,8 +91,10 @@ class Description:
 def recognises(data: str) -> bool:
     """Whether `data` are files of jets: by their first bytes, or their ending if they do not exist.
 
-    Every ROOT and Parquet file is one, and an HDF5 file that is not NetCDF 4.
+    Every ROOT and Parquet file is one, an HDF5 file that is not NetCDF 4, and a sample of jets.
     """
+    if data in SAMPLES:
+        return True
     path = Path(data)
     if path.is_dir():
         inside = next((each for each in path.iterdir() if each.suffix.lower() in SUFFIXES), None)

@@ -15,7 +15,6 @@ from statecast.particles.sources.layouts.ragged import ragged
 from statecast.particles.sources.rules import CONVERTED, Rules, cleaned
 from statecast.particles.sources.tables import SUFFIXES, Table, open_tables
 
-SAMPLE_PREFIX = "sample:"
 BLOCK_BYTES = 16e6  # of a file's columns in memory at a time; what is made of them takes some five times as much
 MOST_ENTRIES = 100_000
 GEV_PER_UNIT = {"MeV": 1e-3, "GeV": 1.0, "TeV": 1e3}
@@ -158,7 +157,7 @@ def open_jets(
 ) -> JetFiles:
     """Open Parquet, ROOT or HDF5 files of jets of one layout; the layout is recognised by the columns.
 
-    files              a path, a pattern such as `jets/*.root`, a directory with such files in it, or several of these
+    files              a path, a pattern such as `jets/*.root`, a directory with such files in it, a sample, or several of these
     jets               collection of jets, where a file has several; the layout's first choice if not given
     labels             True: labels are required; a name: the column of the classes; None: labels if there are any; False: none
     constituents       False: the jets' own columns alone, also of files without particles
@@ -212,8 +211,10 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _expanded(given: str) -> list[Path]:
-    if given.startswith(SAMPLE_PREFIX):
-        return [_sample(given)]
+    if given in SAMPLES:
+        return [sample_path(given)]
+    if given.startswith("sample:"):
+        raise JetError(f"file {given}: no such sample of jets. Samples: {', '.join(SAMPLES)}.")
     if "://" in given:
         raise JetError(f"file {given}: is not on this machine. Copy it here first.")
     path = Path(given)
@@ -228,12 +229,6 @@ def _expanded(given: str) -> list[Path]:
             raise JetError(f"files {given}: nothing matches this pattern.")
         return [each for each in matching if each.is_file()]
     return [path]
-
-
-def _sample(name: str) -> Path:
-    if name not in SAMPLES:
-        raise JetError(f"sample {name}: does not ship with statecast. Samples of jets: {', '.join(SAMPLES)}.")
-    return sample_path(name)
 
 
 @contextmanager

@@ -25,17 +25,19 @@ TRACKS = {
     "dz_mm": ("part_dzval", "part_dz"),
     "dz_error_mm": ("part_dzerr", "part_dz_error"),
 }
+TAUS = ("tau1", "tau2", "tau3", "tau4")
 FURTHER = {
     "jet_sdmass": "soft_drop_mass_gev",
-    "jet_tau1": "tau1",
-    "jet_tau2": "tau2",
-    "jet_tau3": "tau3",
-    "jet_tau4": "tau4",
+    **{f"jet_{name}": name for name in TAUS},
     "genjet_pt": "generated_pt_gev",
     "genjet_eta": "generated_eta",
     "genjet_phi": "generated_phi",
+    "genjet_mass": "generated_mass_gev",
     "genjet_sdmass": "generated_soft_drop_mass_gev",
+    **{f"genjet_{name}": f"generated_{name}" for name in TAUS},
+    "event_weight": "weight",
 }
+"""Further numbers of jets, by their column. `event_weight` is of our own simulations."""
 RESONANCE = ("aux_genpart_mass", "aux_genpart_isResX")
 
 
@@ -91,7 +93,7 @@ def _jet_columns(table: Table, name: str) -> list[str]:
     of_jets = [column for column in FURTHER if column in have]
     if have.issuperset(RESONANCE):
         of_jets += RESONANCE
-    if "genjet_energy" in have and {"genjet_pt", "genjet_eta"} <= have:
+    if "genjet_energy" in have and "genjet_mass" not in have and {"genjet_pt", "genjet_eta"} <= have:
         of_jets.append("genjet_energy")
     relative = not have & {"part_px", "part_eta"} or not have & {"part_px", "part_phi"}
     if "jet_pt" in have or relative:
