@@ -8,9 +8,11 @@ from statecast.particles.features import (
     jet_quantities,
     particle_columns,
     particle_features,
+    principal_turns,
     quantity_values,
+    turned,
 )
-from statecast.particles.jets import JetError, Jets
+from statecast.particles.jets import JetError, Jets, wrapped
 
 
 def test_particles_come_back_from_their_features(make_jets):
@@ -51,3 +53,25 @@ def test_the_count_is_the_first_number_and_all_come_before_the_particles():
     orders = [quantity.order for quantity in QUANTITIES.values()]
     assert orders[0] == min(orders) and next(iter(QUANTITIES)) == "multiplicity" and max(orders) < 0
     assert orders == sorted(orders)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_jet_is_aligned_in_the_same_way_however_it_was_turned_or_reflected(make_jets, sign):
+    jets, names = make_jets(60), ("log_pt", "delta_eta", "delta_phi")
+    counts, of = jets.multiplicity, np.repeat(np.arange(60), jets.multiplicity)
+    angle = np.random.default_rng(1).uniform(0, 2 * np.pi, 60)[of]
+    eta = jets.particles["eta"] - jets.of_jets["eta"][of]
+    phi = sign * wrapped(jets.particles["phi"] - jets.of_jets["phi"][of])
+    other = dict(jets.particles)
+    other["eta"] = jets.of_jets["eta"][of] + np.cos(angle) * eta - np.sin(angle) * phi
+    other["phi"] = wrapped(jets.of_jets["phi"][of] + np.sin(angle) * eta + np.cos(angle) * phi)
+    aligned = []
+    for each in (jets, Jets(jets.offsets, other, jets.of_jets)):
+        turns = principal_turns(each)
+        np.testing.assert_allclose(
+            turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(2), turns.shape), atol=1e-12
+        )
+        aligned.append(turned(particle_features(each, names), names, turns, counts))
+    np.testing.assert_allclose(*aligned, atol=2e-5)
+    along, across = (np.bincount(of, jets.particles["pt_gev"] * aligned[0][:, column] ** 2) for column in (1, 2))
+    assert (along >= across - 1e-3).all()

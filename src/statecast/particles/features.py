@@ -79,6 +79,44 @@ def particle_features(jets: Jets, names: Sequence[str]) -> Float[np.ndarray, "N 
     return found
 
 
+def principal_turns(jets: Jets) -> Float[np.ndarray, "J 2 2"]:
+    """For each jet the rotation, with a reflection where needed, that turns its principal axis to Δη.
+
+    The principal axis belongs to the larger eigenvalue of Σ pT x x^T, with x = (Δη, Δφ) from the axis of the jet. Of the four orientations
+    that are left, the one with Σ pT x |x| >= 0 for both components is taken. So a jet that was turned or reflected about its axis is
+    brought to the same place.
+    """
+    count = len(jets)
+    of = np.repeat(np.arange(count), jets.multiplicity)
+    eta = jets.particles["eta"] - np.asarray(jets.of_jets["eta"])[of]
+    phi = wrapped(jets.particles["phi"] - np.asarray(jets.of_jets["phi"])[of])
+    pt = jets.particles["pt_gev"]
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.bincount(of, pt * values, count)
+
+    angle = 0.5 * np.arctan2(2 * summed(eta * phi), summed(eta**2) - summed(phi**2))
+    cos, sin = np.cos(angle), np.sin(angle)
+    along, across = cos[of] * eta + sin[of] * phi, cos[of] * phi - sin[of] * eta
+    signs = [np.where(summed(each * np.abs(each)) < 0, -1.0, 1.0) for each in (along, across)]
+    rows = np.stack([np.stack([cos, sin], axis=-1), np.stack([-sin, cos], axis=-1)], axis=1)
+    return rows * np.stack(signs, axis=-1)[:, :, None]
+
+
+def turned(
+    features: Float[np.ndarray, "N F"],
+    names: Sequence[str],
+    turns: Float[np.ndarray, "J 2 2"],
+    counts: Int[np.ndarray, " J"],
+) -> Float[np.ndarray, "N F"]:
+    """The features of particles after the turn of their jet in the plane of Δη and Δφ."""
+    columns = [list(names).index(name) for name in POSITION]
+    of_particles = np.repeat(turns, counts, axis=0)
+    found = features.copy()
+    found[:, columns] = np.einsum("nij,nj->ni", of_particles, features[:, columns])
+    return found
+
+
 def particle_columns(
     features: Float[np.ndarray, "N F"], names: Sequence[str], kinds: Int[np.ndarray, " N"], jet: Columns
 ) -> dict[str, np.ndarray]:

@@ -30,6 +30,10 @@ class JetData(DataOptions):
     rotate: bool = Field(
         False, description="training sees each jet rotated about its axis by a random angle, and reflected at random"
     )
+    align: bool = Field(
+        False,
+        description="each jet is turned about its axis until its principal axis lies along Δη; generated jets get a random turn",
+    )
     cache: str | None = Field(
         None,
         description="directory in which columns are kept and memory-mapped, for more jets than memory holds; none: in memory",
@@ -45,6 +49,10 @@ class JetData(DataOptions):
         for key, numbers in (("train", self.train), ("validate", self.validate_on)):
             if isinstance(numbers, tuple) and numbers[0] > numbers[1]:
                 raise ValueError(f"{key}: {list(numbers)} is no range, expected the first and the last jet.")
+        if self.align and self.rotate:
+            raise ValueError(
+                "align and rotate are both true: a random turn undoes the alignment. Set one of them to false."
+            )
         if not self.files:
             raise ValueError("files: there is none, expected at least one file.")
         return self

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from statecast.particles.features import jet_quantities, particle_features
+from statecast.particles.features import jet_quantities, particle_features, principal_turns, turned
 from statecast.particles.jets import JetError, Jets
 
 CHUNK_JETS = 20_000  # read at once
@@ -30,7 +30,7 @@ Range = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of which jets a record holds."""
+    """Which columns of which jets a record holds. `is_aligned`: each jet is turned to its principal axis."""
 
     files: tuple[str, ...]
     jets: Range
@@ -38,6 +38,7 @@ class Columns:
     features: tuple[str, ...]
     quantities: tuple[str, ...]
     labels: tuple[str, ...]
+    is_aligned: bool = False
 
     @property
     def first(self) -> int:
@@ -155,9 +156,12 @@ def _arrays(jets: Jets, columns: Columns, names: list[str]) -> dict[str, np.ndar
                 f"label {name}: the jets have no such column. Columns: {', '.join(jets.of_jets)}. Name one of them, or class."
             )
         numbers[:, place] = jets.of_jets[name]
+    features = particle_features(jets, columns.features)
+    if columns.is_aligned:
+        features = turned(features, columns.features, principal_turns(jets), jets.multiplicity)
     return {
         "counts": jets.multiplicity.astype(np.int32),
-        "features": particle_features(jets, columns.features),
+        "features": features,
         "kinds": np.asarray(jets.particles["kind"]).astype(np.int8),
         "quantities": jet_quantities(jets, columns.quantities),
         "classes": _class_codes(jets, columns, names),

@@ -148,7 +148,8 @@ def columns_of(recipe: ParticleRecipe, split: Split, jets: Range) -> Columns:
     files = recipe.data.files if split == "train" else recipe.data.held_out_files
     quantities = recipe.jet[1].ordered if recipe.jet else ()
     labels = tuple(dict.fromkeys(stream.label for stream in recipe.labels.values()))
-    return Columns(files, jets, recipe.data.most_constituents, tuple(recipe.particles[1].particles), quantities, labels)
+    features = tuple(recipe.particles[1].particles)
+    return Columns(files, jets, recipe.data.most_constituents, features, quantities, labels, recipe.data.align)
 
 
 def require_apart(data: JetData) -> None:

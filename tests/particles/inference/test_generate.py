@@ -11,8 +11,8 @@ import statecast as sc
 from statecast.models.generation import CausalState
 from statecast.particles.codec import places_of
 from statecast.particles.features import particle_features
-from statecast.particles.inference.generate import Generator, Sampling, closed, generate
-from statecast.particles.jets import momentum_components, summed_momentum
+from statecast.particles.inference.generate import Generator, Sampling, closed, generate, randomly_turned
+from statecast.particles.jets import momentum_components, summed_momentum, wrapped
 from statecast.streams import Tokens, concatenate, stack
 
 
@@ -184,3 +184,19 @@ def test_labels_of_a_batch_are_stacked_in_order(generator):
     name, codec = generator.label
     tokens = stack([{name: codec.tokens(label)} for label in ("one", None, "two")])[name]
     assert tokens.codes[:, 0].tolist() == [0, -1, 1]
+
+
+def test_a_random_turn_keeps_what_is_inside_a_jet():
+    random = np.random.default_rng(0)
+    of = np.repeat(np.arange(200), 5)
+    jet = {"eta": random.uniform(-2, 2, 200), "phi": random.uniform(-np.pi, np.pi, 200)}
+    apart = random.normal(0, 0.2, (2, 1000))
+    particles = {"pt_gev": np.ones(1000), "eta": jet["eta"][of] + apart[0], "phi": wrapped(jet["phi"][of] + apart[1])}
+    moved = randomly_turned(particles, of, jet, torch.Generator().manual_seed(0))
+    eta, phi = moved["eta"] - jet["eta"][of], wrapped(moved["phi"] - jet["phi"][of])
+    np.testing.assert_allclose(np.hypot(eta, phi), np.hypot(*apart), atol=1e-9)
+    first = slice(0, None, 5)
+    assert np.abs(np.exp(1j * (np.arctan2(phi, eta) - np.arctan2(*apart[::-1]))[first]).mean()) < 0.2  # all directions
+    distance = np.hypot(eta[1:] - eta[:-1], phi[1:] - phi[:-1])[of[1:] == of[:-1]]
+    before = np.hypot(*np.diff(apart))[of[1:] == of[:-1]]
+    np.testing.assert_allclose(distance, before, atol=1e-9)

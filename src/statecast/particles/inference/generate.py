@@ -227,6 +227,8 @@ class Generator:
         here = drawn.present
         flat = Tokens(drawn.values[here], drawn.coords[here], drawn.observed[here], drawn.spec, codes=drawn.codes[here])
         columns = codec.particles(flat, {"pt_gev": pt[of], "eta": eta[of], "phi": phi[of]})
+        if self.trained.recipe.data.align:
+            columns = randomly_turned(columns, of, {"eta": eta, "phi": phi}, random)
         columns = closed(columns, of, {"pt_gev": pt, "eta": eta, "phi": phi})
         order = np.lexsort((-columns["pt_gev"], of))
         offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -312,6 +314,22 @@ def closed(
     moved["pt_gev"] = particles["pt_gev"] * (jet["pt_gev"] / np.hypot(px, py))[of]
     moved["phi"] = wrapped(moved["phi"])
     return moved
+
+
+def randomly_turned(
+    particles: Mapping[str, np.ndarray],
+    of: Int[np.ndarray, " N"],
+    jet: Mapping[str, np.ndarray],
+    random: torch.Generator,
+) -> dict[str, np.ndarray]:
+    """The particles after a random rotation, and in half of the jets a reflection, about the axis of their jet."""
+    draws = torch.rand(2, len(jet["eta"]), generator=random, dtype=torch.float64).numpy()
+    angle, sign = 2 * np.pi * draws[0][of], np.where(draws[1] < 0.5, -1.0, 1.0)[of]
+    eta, phi = particles["eta"] - jet["eta"][of], sign * wrapped(particles["phi"] - jet["phi"][of])
+    turned = dict(particles)
+    turned["eta"] = jet["eta"][of] + np.cos(angle) * eta - np.sin(angle) * phi
+    turned["phi"] = wrapped(jet["phi"][of] + np.sin(angle) * eta + np.cos(angle) * phi)
+    return turned
 
 
 def _generating_task(trained: TrainedModel) -> NextParticle:

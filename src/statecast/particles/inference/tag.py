@@ -92,7 +92,7 @@ def needed_columns(trained: TrainedModel) -> Columns:
     recipe = trained.recipe
     quantities = recipe.jet[1].ordered if recipe.jet else ()
     values = tuple(recipe.particles[1].particles)
-    return Columns((), (0, None), recipe.data.most_constituents, values, quantities, ())
+    return Columns((), (0, None), recipe.data.most_constituents, values, quantities, (), recipe.data.align)
 
 
 def _tables(
