@@ -240,3 +240,16 @@ def test_particles_in_another_unit_than_their_jets_are_noticed(jetclass, parquet
 def test_at_most_so_many_constituents(jetclass, parquet):
     files = open_jets(parquet(jetclass()), most_constituents=3)
     assert files.read().multiplicity.max() == 3 and sum(files.rules.counts.values()) > 0
+
+
+@pytest.mark.parametrize("kind", ["root", "parquet"])
+def test_a_file_without_jets_is_refused(request, jetclass, kind):
+    with pytest.raises(JetError, match="has no jets"):
+        open_jets(request.getfixturevalue(kind)(jetclass(3)[:0]))
+
+
+def test_a_range_beyond_the_jets_is_refused(jetclass, parquet):
+    files = open_jets(parquet(jetclass(3)))
+    with pytest.raises(JetError, match=r"no jet is left between number 3 and 3 of 3. Read others"):
+        files.read(3)
+    assert list(files.chunks(2, first=3)) == []
