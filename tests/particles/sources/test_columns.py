@@ -191,7 +191,7 @@ def test_the_sample_of_simulated_jets_has_what_its_file_holds():
     """Particles by pT, η, φ and mass; numbers of the generated jet and the weight of the event beside those of the jet."""
     files = open_jets("sample:jets")
     jets, table = files.read(0, 50), pq.read_table(files.paths[0]).slice(0, 50)
-    assert files.rules.counts == {} and len(files) == 4000
+    assert files.rules.counts == {} and len(files) == 18_000
     for column, name in (("part_pt", "pt_gev"), ("part_mass", "mass_gev"), ("part_eta", "eta")):
         values = np.concatenate([np.asarray(each) for each in table[column].to_pylist()])
         np.testing.assert_allclose(jets.particles[name], values, rtol=1e-6)
