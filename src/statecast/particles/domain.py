@@ -15,6 +15,7 @@ from statecast.particles.codec import (
     ResidualCodec,
     ValuesCodec,
 )
+from statecast.particles.evaluation.evaluate import evaluate
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.sizes import sizes
 from statecast.particles.source import JetSource, open_source
@@ -27,7 +28,7 @@ class Particles:
     name = "particles"
     Recipe = ParticleRecipe
     recipes = "statecast.particles.recipes"
-    verbs: Mapping[str, Callable[..., Any]] = {}
+    verbs: Mapping[str, Callable[..., Any]] = {"evaluate": evaluate}
 
     def open(self, recipe: ParticleRecipe, split: Split, known: Mapping[str, Any]) -> JetSource | None:
         return open_source(recipe, split, known)
