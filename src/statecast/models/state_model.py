@@ -290,7 +290,7 @@ def _with_reach(axes: tuple[Axis, ...], reach_deg: float | None) -> tuple[Axis, 
 
 
 def _extent(tokens: Tokens, axis: str) -> str:
-    """Whether `all`, `some` or `none` of the tokens have an axis. One that only lacks coordinates which attention does not measure is had."""
+    """Whether `all`, `some` or `none` of the tokens have an axis, also if they lack coordinates of it that attention does not measure."""
     if axis not in {own.name for own in tokens.spec.axes}:
         return "none"
     return "some" if axis in tokens.partial else "all"
