@@ -39,7 +39,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,7 @@ def inside(lat: Any, lon: Any, box: Box) -> Any:
     return (lat >= south) & (lat <= north) & ((lon - west) % 360 <= east - west)
 
 
+@cache
 def rain_index(study: Study, box: Box) -> pd.Series:
     """Root of the mean rain over a box at each time of the record, without the annual cycle of the training period."""
     rain = open_fields(SAMPLE)["tprate"]
