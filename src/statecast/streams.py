@@ -103,7 +103,7 @@ class Tokens:
     index     position of each token in its window; None before the tokens are numbered
     about     for an asked token: the visible token that the question is about, by its position among the visible tokens of its stream
     guess     first guess that an answer starts from: values of other streams at the token and around it
-    partial   names of the axes along which some tokens have no coordinate
+    partial   names of the axes along which some tokens have no coordinate, and of single coordinates that some tokens lack
     """
 
     values: Float[Tensor, "*B N P"]
