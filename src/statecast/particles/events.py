@@ -1,6 +1,6 @@
 """Events with their jets, as columns. Axes: E event, J jet of all events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -95,3 +95,19 @@ def dijet_mass(events: Events) -> Float[np.ndarray, " E"]:
 def angle_to_leading(events: Events) -> Float[np.ndarray, " E"]:
     """Azimuth of the missing momentum less that of the first jet, in [-pi, pi)."""
     return wrapped(events.of_events["met_phi"] - leading_pair(events)[0]["phi"])
+
+
+EVENT_NUMBERS: dict[str, Callable[[Events], np.ndarray]] = {
+    "met_gev": lambda events: np.log1p(events.of_events["met_gev"]),
+    "met_cos_phi": lambda events: np.cos(angle_to_leading(events)),
+    "met_sin_phi": lambda events: np.sin(angle_to_leading(events)),
+    "dijet_mass_gev": lambda events: np.log1p(dijet_mass(events)),
+    "dijet_delta_eta": lambda events: np.subtract(*(jet["eta"] for jet in leading_pair(events))),
+    "dijet_delta_phi": lambda events: wrapped(np.subtract(*(jet["phi"] for jet in leading_pair(events)))),
+}
+"""Numbers of an event that its stream may hold, in their scaled form: log(1 + x) of momenta and masses in GeV."""
+
+
+def event_numbers(events: Events, names: Sequence[str]) -> Float[np.ndarray, "E M"]:
+    """The named numbers of each event in their scaled form; NaN where unknown."""
+    return np.stack([EVENT_NUMBERS[name](events) for name in names], axis=1).astype(np.float32)

@@ -149,7 +149,13 @@ def _refuse_other_options(place: Path, recorded: Mapping[str, Any], asked: Mappi
 
 
 def _run(parts: Path, options: Options, blocks: Sequence[Block], workers: int, console: Console) -> None:
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn(f"{options.noun},"), TimeRemainingColumn(), TextColumn("left")
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{options.noun},"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
     done = options.total - sum(block.count for block in blocks)
     try:
         with Progress(*columns, console=console, disable=console.quiet) as bar:
