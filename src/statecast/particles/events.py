@@ -12,8 +12,8 @@ from statecast.particles.jets import Jets, momentum_components, wrapped
 MISSING_MOMENTUM = ("met_gev", "met_phi")
 """Columns that every event has: size and azimuth of the missing transverse momentum."""
 NORMALISATION = ("weight", "cross_section_fb")
-"""Columns of simulated events: the relative weight of an event within its process, and an estimate of the cross-section of its process after
-the selection."""
+"""Columns of simulated events: the relative weight of an event within its process, and an estimate of the cross-section of its process
+after the selection."""
 
 
 @dataclass(frozen=True)

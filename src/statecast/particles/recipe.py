@@ -147,7 +147,8 @@ class ParticleRecipe(Recipe):
         if self.targets or not isinstance(self.task, Translate):
             name = next(iter(self.targets), self.task.kind)
             raise ValueError(
-                f"streams.{self.event[0]}: a sample is an event, of which only labels are asked, got {name}. Choose the task translate to labels."
+                f"streams.{self.event[0]}: a sample is an event, of which only labels are asked, got {name}. "
+                "Choose the task translate to labels."
             )
         if self.data.cache is not None:
             raise ValueError("data.cache: events are held in memory. Remove this key.")

@@ -19,7 +19,7 @@ from statecast.particles.codec import (
     ValuesCodec,
 )
 from statecast.particles.event_codec import EventCodec, InEvent
-from statecast.particles.event_source import EventSource, open_event_source
+from statecast.particles.event_source import open_event_source
 from statecast.particles.jets import JetError
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.record import JetRecord, read_record
@@ -63,11 +63,10 @@ def _event_sizes(recipe: ParticleRecipe) -> Sizes:
     assert recipe.event is not None
     first, last = recipe.data.train
     data = recipe.data.model_copy(update={"train": (first, min(last, first + LOOKED_AT - 1))})
-    source: EventSource | None = None
     try:
         source = open_event_source(recipe.model_copy(update={"data": data}), "train", {})
     except (JetError, LabelError, OSError):
-        pass
+        source = None
     if source is None:
         particles, classes = min(ASSUMED_PARTICLES, recipe.data.most_constituents), ASSUMED_CLASSES
         files = ", ".join(recipe.data.files)

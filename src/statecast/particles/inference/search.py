@@ -155,6 +155,6 @@ def _require_apart(validation: Range, test: Range) -> None:
     last = test[1] if test[1] is not None else float("inf")
     if validation[1] is None or (validation[0] <= last and test[0] <= validation[1]):
         raise JetError(
-            f"events {validation[0]} to {validation[1]} of validation overlap the test, {test[0]} to {test[1]}: a cut is best where it is chosen. "
-            "Name others."
+            f"events {validation[0]} to {validation[1]} of validation overlap the test, {test[0]} to {test[1]}: a cut is best where it is "
+            "chosen. Name others."
         )

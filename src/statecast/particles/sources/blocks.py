@@ -40,8 +40,9 @@ class Block(NamedTuple):
 class Options(Protocol):
     """What determines a file: a frozen dataclass, which is recorded in the file.
 
-    noun   what is counted: jets or events
-    total  how many of them
+    noun         what is counted: jets or events
+    total        how many of them
+    interleaved  see `simulate._join`
     """
 
     @property
@@ -49,6 +50,9 @@ class Options(Protocol):
 
     @property
     def total(self) -> int: ...
+
+    @property
+    def interleaved(self) -> int: ...
 
     def blocks(self) -> list[Block]:
         """All blocks, in the order of the file."""
@@ -94,6 +98,7 @@ class JetOptions:
     """What determines a file of jets."""
 
     noun: ClassVar[str] = "jets"
+    interleaved: ClassVar[int] = 0
     jets: int
     kinds: tuple[str, ...]
     seed: int
@@ -118,7 +123,10 @@ class JetOptions:
 
 
 def simulate_block(options: JetOptions, block: Block) -> GeneratedJets:
-    """The jets of a block, a pure function of the seed, the kind and the number of the block. Raises JetError if there are hardly any such jets."""
+    """The jets of a block, a pure function of the seed, the kind and the number of the block.
+
+    Raises JetError if there are hardly any such jets.
+    """
     pythia_seed, random = seeds_of(options.seed, KINDS, block)
     measured, generated, count = [], [], 0
     for batches, part in enumerate(generate(KINDS[block.kind], options.pt_range_gev, pythia_seed, random), start=1):

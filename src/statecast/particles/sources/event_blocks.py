@@ -46,6 +46,11 @@ class EventOptions:
     def total(self) -> int:
         return self.events
 
+    @property
+    def interleaved(self) -> int:
+        """One block of each kind: any range of the file holds all kinds in equal parts."""
+        return len(self.kinds)
+
     def blocks(self) -> list[Block]:
         return blocks_of(self.kinds, self.events, BLOCK_EVENTS)
 

@@ -1,7 +1,7 @@
 """A file of simulated jets or events, made block by block on several cores.
 
-A block is a fixed number of jets or events of one kind with random numbers of its own, so that the file does not depend on the number of cores or on
-interruptions. Finished blocks lie in the directory `OUT.unfinished` until all are joined.
+A block is a fixed number of jets or events of one kind with random numbers of its own, so that the file does not depend on the number of
+cores or on interruptions. Finished blocks lie in the directory `OUT.unfinished` until all are joined.
 """
 
 import json
@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -104,7 +105,8 @@ def _simulate(out: str | Path, options: Options, workers: int | None, *, overwri
     missing = [block for block in options.blocks() if not (parts / block.file).exists()]
     _run(parts, options, missing, min(workers, len(missing)), console)
     with new_output(out, overwrite=overwrite) as written:
-        _join([parts / block.file for block in options.blocks()], written, record)
+        files = [parts / block.file for block in options.blocks()]
+        _join(files, written, record, options.interleaved)
     shutil.rmtree(parts)
     return out
 
@@ -193,13 +195,21 @@ def _finished(parts: Path, options: Options, blocks: Sequence[Block], workers: i
             raise
 
 
-def _join(files: Sequence[Path], out: Path, record: Mapping[str, Any]) -> None:
+def _join(files: Sequence[Path], out: Path, record: Mapping[str, Any], interleaved: int) -> None:
+    """`interleaved`: so many blocks lie in a row group, and their rows take turns; 0: blocks follow one another."""
     import pyarrow
     import pyarrow.parquet
 
     metadata = {METADATA_KEY: json.dumps(record), "license": LICENCE}
     schema = pyarrow.parquet.read_schema(files[0]).with_metadata(metadata)
     with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
-        for start in range(0, len(files), BLOCKS_PER_ROW_GROUP):
-            group = [pyarrow.parquet.read_table(file) for file in files[start : start + BLOCKS_PER_ROW_GROUP]]
-            writer.write_table(pyarrow.concat_tables(group).cast(schema).combine_chunks())
+        for start in range(0, len(files), interleaved or BLOCKS_PER_ROW_GROUP):
+            group = [
+                pyarrow.parquet.read_table(file)
+                for file in files[start : start + (interleaved or BLOCKS_PER_ROW_GROUP)]
+            ]
+            whole = pyarrow.concat_tables(group).cast(schema).combine_chunks()
+            if interleaved:
+                place = np.concatenate([np.arange(len(table)) for table in group])
+                whole = whole.take(np.argsort(place, kind="stable"))
+            writer.write_table(whole)
