@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from statecast.particles.evaluation.bootstrap import Score, interval, resampled
+from statecast.particles.evaluation.bootstrap import Score, Statistic, interval, resampled
 from statecast.particles.jets import JetError
 
 LUMINOSITY_FB = 139.0
@@ -101,6 +101,9 @@ def chosen_cut(
 ) -> Cut:
     """The threshold of largest significance, and bins that hold 10, 20, 40, ... background events from the largest score on.
 
+    For this choice the background is one standard error of its simulation, √(Σ y²), higher than expected: else the cut would be where
+    there are fewest by chance.
+
     Raises JetError if there are fewer than `FEWEST_BACKGROUND` background events, or no signal.
     """
     of_background = np.sort(score[~is_signal])[::-1]
@@ -112,9 +115,10 @@ def chosen_cut(
     order = np.argsort(-score, kind="stable")
     signal = np.cumsum(np.where(is_signal, expected, 0.0)[order])
     background = np.cumsum(np.where(is_signal, 0.0, expected)[order])
+    error = np.sqrt(np.cumsum(np.where(is_signal, 0.0, expected**2)[order]))
     is_allowed = np.cumsum(~is_signal[order]) >= FEWEST_BACKGROUND
     last_of_ties = np.append(np.diff(score[order]) != 0, True)
-    z = np.where(is_allowed & last_of_ties, asimov(signal, background, background_error), -1.0)
+    z = np.where(is_allowed & last_of_ties, asimov(signal, background + error, background_error), -1.0)
     held = FEWEST_BACKGROUND * (2 ** np.arange(1, 32) - 1)
     edges = np.unique(of_background[held[held < len(of_background)] - 1])
     return Cut(float(score[order][z.argmax()]), edges)
@@ -180,18 +184,33 @@ def search_scores(
     for name, score in test.scores.items():
         of_validation = (validation.scores[name], validation.expected, validation.process == signal)
         cut = chosen_cut(*of_validation, background_error)
-        statistics = {
-            "significance_cut": lambda *arrays, cut=cut: significance_of_cut(*arrays, cut, background_error),
-            "significance_bins": lambda *arrays, cut=cut: significance_of_bins(*arrays, cut, background_error),
-            "signal_efficiency": lambda s, y, t, cut=cut: _share_beyond(s[t], y[t], cut),
-            "background_rejection": lambda s, y, t, cut=cut: 1 / max(_share_beyond(s[~t], y[~t], cut), 1 / sum(~t)),
-        }
         arrays = (score, test.expected, is_signal)
-        for metric, statistic in statistics.items():
+        for metric, statistic in _statistics(cut, background_error).items():
             low, high = interval(statistic, arrays, draws)
             labels = (("signal", signal),)
             found.append(Score(name, task, metric, statistic(*arrays), low, high, len(score), labels))
     return found
+
+
+def _statistics(cut: Cut, error: float) -> dict[str, Statistic]:
+    """The numbers of a search, as functions of score, expected events, and which are signal."""
+
+    def rejection(score: np.ndarray, expected: np.ndarray, is_signal: np.ndarray) -> float:
+        share = _share_beyond(score[~is_signal], expected[~is_signal], cut)
+        return 1 / max(share, 1 / np.count_nonzero(~is_signal))
+
+    return {
+        "significance_cut": lambda score, expected, is_signal: significance_of_cut(
+            score, expected, is_signal, cut, error
+        ),
+        "significance_bins": lambda score, expected, is_signal: significance_of_bins(
+            score, expected, is_signal, cut, error
+        ),
+        "signal_efficiency": lambda score, expected, is_signal: _share_beyond(
+            score[is_signal], expected[is_signal], cut
+        ),
+        "background_rejection": rejection,
+    }
 
 
 def _share_beyond(score: Float[np.ndarray, " E"], expected: Float[np.ndarray, " E"], cut: Cut) -> float:

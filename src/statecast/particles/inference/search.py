@@ -148,7 +148,7 @@ def search(
         said = process_probabilities(trained, events)
         score = search_score(said, codec.classes, of_training.labels, experiment, sections)
         scored.append(Scored(events.labels, expected_of(events, experiment, sections), {"model": score}))
-    return search_scores(*scored, experiment.signal, background_error=experiment.background_error)
+    return search_scores(scored[0], scored[1], experiment.signal, background_error=experiment.background_error)
 
 
 def _require_apart(validation: Range, test: Range) -> None:

@@ -30,7 +30,7 @@ class Block(NamedTuple):
 
     kind: str
     number: int
-    count: int
+    size: int
 
     @property
     def file(self) -> str:
@@ -133,7 +133,7 @@ def simulate_block(options: JetOptions, block: Block) -> GeneratedJets:
         measured.append(part.measured)
         generated.append(part.generated)
         count += len(part.measured)
-        if count >= block.count:
+        if count >= block.size:
             break
         if batches >= PATIENCE and count < MIN_JETS_PER_BATCH * batches:
             low, high = options.pt_range_gev
@@ -141,7 +141,7 @@ def simulate_block(options: JetOptions, block: Block) -> GeneratedJets:
                 f"kind {block.kind}: {count} jets in {batches} batches of collisions have a pT of {low:g} to {high:g} GeV and contain the "
                 "whole decay, expected more. Choose a wider range or higher pT."
             )
-    return GeneratedJets(Jets.joined(measured), Jets.joined(generated)).first(block.count)
+    return GeneratedJets(Jets.joined(measured), Jets.joined(generated)).first(block.size)
 
 
 def write_block(parts: Path, options: Options, block: Block) -> Block:

@@ -1,7 +1,9 @@
 """Blocks of simulated events. Worker processes import this module, so it imports neither torch nor xarray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+
+import numpy as np
 
 from statecast.particles.events import Events
 from statecast.particles.jets import JetError
@@ -68,13 +70,13 @@ def simulate_block(options: EventOptions, block: Block) -> Events:
     for number, part in enumerate(batches, start=1):
         parts.append(part)
         count += len(part)
-        if count >= block.count:
+        if count >= block.size:
             break
         if number >= PATIENCE and count < MIN_JETS_PER_BATCH * number:
             raise JetError(
                 f"kind {block.kind}: {count} events in {number} batches of collisions have two jets above {options.min_pt_gev:g} GeV, "
                 "expected more. Choose a lower pT or a higher mass."
             )
-    whole = Events.joined(parts)
-    whole.of_events["cross_section_fb"][:] = parts[-1].of_events["cross_section_fb"][-1]  # type: ignore[index]
-    return whole[: block.count]
+    whole = Events.joined(parts)[: block.size]
+    sections = np.full(len(whole), whole.of_events["cross_section_fb"][-1])  # the estimate from all batches
+    return replace(whole, of_events={**whole.of_events, "cross_section_fb": sections})

@@ -158,12 +158,12 @@ def _run(parts: Path, options: Options, blocks: Sequence[Block], workers: int, c
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    done = options.total - sum(block.count for block in blocks)
+    done = options.total - sum(block.size for block in blocks)
     try:
         with Progress(*columns, console=console, disable=console.quiet) as bar:
             task = bar.add_task(options.noun, total=options.total, completed=done)
             for block in _finished(parts, options, blocks, workers):
-                done += block.count
+                done += block.size
                 bar.update(task, completed=done)
     except KeyboardInterrupt:
         raise SimulationStopped(
