@@ -1,12 +1,13 @@
 """From jets to an analysis: a search for a resonance, by event models that start from a model of jets, and by jet taggers.
 
     statecast data simulate events --out events.parquet --events 12000
-    python benchmarks/analysis.py --events events.parquet --out runs/analysis [--seed 0] [--steps 300] [--smoke]
+    python benchmarks/analysis.py --events events.parquet --out runs/analysis [--seed 0] [--steps 300]
+        [--override KEY=VALUE ...] [--smoke]
 
 After Vigl, Hartman and Heinrich 2024, "Finetuning foundation models for joint analysis optimization in High Energy Physics"
 (arXiv:2401.13536). A resonance of 1.5 TeV decays to two top quarks; QCD and SM top pairs are the background. Each arm gives one score of an
 event, the likelihood ratio of signal and expected background; the figure of merit is the expected significance at 139/fb. Cut and bins
-are chosen on events of validation, all numbers are of test events.
+are chosen on events of validation, all numbers are of test events. Half of the file is for training, a sixth for validation.
 
 backbone             the recipe jets: hidden particles of single jets, without labels
 fine-tuned           the recipe jets-search from the backbone, all weights free
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from pyarrow.parquet import ParquetFile
 
 from shared import once
 from statecast import finetune, pretrain, read_recipe
@@ -66,6 +68,7 @@ Range = tuple[int, int]
 class Study:
     """How large the whole is.
 
+    parts      first and last event of training, validation and test
     steps      of the backbone, of the tagger, and of each event model
     overrides  of all recipes
     of_jets    overrides of the backbone, from which the tagger inherits them
@@ -73,18 +76,17 @@ class Study:
 
     events: str
     out: Path
-    seed: int = 0
-    train: Range = (0, 5999)
-    validate: Range = (6000, 7999)
-    test: Range = (8000, 11999)
-    steps: tuple[int, int, int] = (600, 300, 300)
+    seed: int
+    parts: tuple[Range, Range, Range]
+    steps: tuple[int, int, int]
     overrides: tuple[str, ...] = ()
     of_jets: tuple[str, ...] = ()
 
     @property
     def of_events(self) -> list[str]:
         """Overrides of each event model."""
-        data = {"files": self.events, "train": list(self.train), "validate": list(self.validate)}
+        train, validate, _ = map(list, self.parts)
+        data = {"files": self.events, "train": train, "validate": validate}
         said = [f"data.{key}={json.dumps(value)}" for key, value in data.items()]
         return [*said, f"training.steps={self.steps[2]}", *self.overrides]
 
@@ -127,10 +129,8 @@ def run(study: Study) -> list[Score]:
     """The scores of all arms."""
     backbone, tagger = jet_models(study)
     models = event_models(study, backbone)
-    parts = {
-        name: read_range([study.events], span)
-        for name, span in (("train", study.train), ("validate", study.validate), ("test", study.test))
-    }
+    names = ("train", "validate", "test")
+    parts = {name: read_range([study.events], span) for name, span in zip(names, study.parts, strict=True)}
     experiment = Experiment(SIGNAL)
     sections = cross_sections(Events.joined(list(parts.values())), experiment)
     training = parts["train"].labels
@@ -174,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/analysis"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=300, help="of each event model; the backbone has twice as many")
+    parser.add_argument("--override", nargs="*", default=[], metavar="KEY=VALUE", help="of all recipes")
     parser.add_argument("--smoke", action="store_true", help="few events and steps, to see that all runs")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -183,7 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("give --events FILE, as `statecast data simulate events` makes it, or --smoke.")
     else:
         steps = (2 * options.steps, options.steps, options.steps)
-        study = Study(options.events, options.out, options.seed, steps=steps, overrides=(f"seed={options.seed}",))
+        overrides = (f"seed={options.seed}", *options.override)
+        study = Study(options.events, options.out, options.seed, parts_of(options.events), steps, overrides)
     scores = run(study)
     print("\n".join(search_table(scores)))
     records: list[dict[str, Any]] = [score.record() for score in scores]
@@ -196,7 +198,14 @@ def _smoke(out: Path) -> Study:
     file = simulate_events(out / "events.parquet", events=90, workers=1, progress=False)
     tiny = ("training.footprint=false", "training.validation_samples=2", "training.batch_size=2")
     few = ("data.train=[0, 99]", "data.validate=[100, 119]", "streams.codes.size=16")
-    return Study(str(file), out, 0, (0, 29), (30, 59), (60, 89), (2, 2, 2), tiny, few)
+    return Study(str(file), out, 0, ((0, 29), (30, 59), (60, 89)), (2, 2, 2), tiny, few)
+
+
+def parts_of(file: str) -> tuple[Range, Range, Range]:
+    """The first half of a file for training, a sixth for validation, the rest for the test."""
+    events = ParquetFile(file).metadata.num_rows
+    half, end = events // 2, events // 2 + events // 6
+    return (0, half - 1), (half, end - 1), (end, events - 1)
 
 
 if __name__ == "__main__":
