@@ -5,7 +5,7 @@ import pytest
 
 from statecast.particles.events import Events
 from statecast.particles.jets import JetError, Jets, summed_momentum
-from statecast.particles.sources import event_blocks
+from statecast.particles.sources import event_blocks, open_jets
 from statecast.particles.sources.collisions import in_events, is_accepted, missing_momentum
 from statecast.particles.sources.event_blocks import EventOptions
 from statecast.particles.sources.simulate import simulate_events
@@ -103,6 +103,12 @@ def test_what_is_no_file_of_events_is_refused(tmp_path):
     ):
         with pytest.raises(JetError, match=rf"{name}.parquet: .*{message}"):
             next(read_events([str(tmp_path / f"{name}.parquet")]))
+
+
+def test_a_file_of_events_is_no_file_of_jets(tmp_path):
+    parquet.write_table(table_of(some_events(np.random.default_rng(0), [2])), tmp_path / "events.parquet")
+    with pytest.raises(JetError, match=r"events.parquet: each entry is an event of several jets, expected jets"):
+        open_jets(tmp_path / "events.parquet")
 
 
 @pytest.fixture
