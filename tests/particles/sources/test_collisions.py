@@ -147,7 +147,7 @@ def test_a_finished_file_stays_and_another_one_is_refused(fake, tmp_path):
     ("options", "message"),
     [
         ({"events": 61}, "events is 61, expected a positive multiple of the number of kinds, 3"),
-        ({"kinds": ("zprim",)}, "kind zprim is not a kind of events. Kinds: zprime, qcd, ttbar"),
+        ({"kinds": ("zprim",)}, "kind zprim is not a kind of event. Kinds: zprime, qcd, ttbar"),
         ({"min_pt_gev": 50.0}, "lowest pT is 50 GeV, expected 200 to 2000 GeV"),
         ({"mass_gev": 1e4}, "mass is 10000 GeV, expected 500 to 6000 GeV"),
         ({"seed": -1}, "seed is -1, expected 0 to"),

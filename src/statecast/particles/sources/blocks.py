@@ -73,7 +73,7 @@ def blocks_of(kinds: tuple[str, ...], total: int, of_block: int) -> list[Block]:
 def require_parts(noun: str, total: int, kinds: tuple[str, ...], known: Collection[str], seed: int) -> None:
     """Raises JetError for an unknown kind, one that is named twice, a total that has no equal parts, or a seed out of range."""
     if unknown := [kind for kind in kinds if kind not in known]:
-        raise JetError(f"kind {unknown[0]} is not a kind of {noun}. Kinds: {', '.join(known)}.")
+        raise JetError(f"kind {unknown[0]} is not a kind of {noun.removesuffix('s')}. Kinds: {', '.join(known)}.")
     if not kinds or len(set(kinds)) < len(kinds):
         raise JetError(f"kinds are {', '.join(kinds) or 'none'}, expected each once and at least one.")
     if total < len(kinds) or total % len(kinds):
