@@ -41,7 +41,7 @@ from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import fit_classifier, probabilities
 from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.significance import Scored, search_scores, search_table
-from statecast.particles.events import Events, dijet_mass, leading_pair
+from statecast.particles.events import Events, dijet_mass, leading_pair, relative_weight
 from statecast.particles.inference.search import (
     Experiment,
     cross_sections,
@@ -135,7 +135,7 @@ def run(study: Study) -> list[Score]:
     sections = cross_sections(Events.joined(list(parts.values())), experiment)
     training = parts["train"].labels
     assert training is not None
-    classes = sorted(sections)
+    classes, weight = sorted(sections), relative_weight(parts["train"])
     score = partial(search_score, training_labels=training, experiment=experiment, sections=sections)
     found: dict[str, dict[str, np.ndarray]] = {"validate": {}, "test": {}}
     for name, model in models.items():
@@ -144,7 +144,7 @@ def run(study: Study) -> list[Score]:
     for part, with_tagger in (("taggers", tagger), ("no tagger", None)):
         features = {split: tagger_features(events, with_tagger) for split, events in parts.items()}
         for kind in ("logistic", "boosting"):
-            classifier = fit_classifier(kind, features["train"], training, seed=study.seed)
+            classifier = fit_classifier(kind, features["train"], training, weight=weight, seed=study.seed)
             for split, scores in found.items():
                 scores[f"{part}, {kind}"] = score(probabilities(classifier, features[split], classes), classes)
     scored = [_scored(parts[split], scores, experiment, sections) for split, scores in found.items()]

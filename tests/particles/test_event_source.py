@@ -92,6 +92,9 @@ def test_the_tokens_of_all_jets_of_an_event_follow_one_another(recipe, events):
         assert particles.along("index")[:, 0].tolist() == [*range(sizes[0]), *range(sizes[1])]
         assert jet.along("jet")[:, 0].tolist() == [0.0] * 3 + [1.0] * 3 and jet.spec.ragged
         assert len(event) == 1 and event.coords[0].tolist() == list(EVENT_PLACE)
+        of_process = events.of_events["weight"][:40][events.labels[:40] == events.labels[number]]
+        expected = events.of_events["weight"][number] / of_process.mean()
+        assert window["label"].weight.tolist() == pytest.approx([expected], rel=1e-5)
         assert window["label"].codes.tolist() == [["background", "signal"].index(events.labels[number])]
 
 

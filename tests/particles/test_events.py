@@ -10,6 +10,7 @@ from statecast.particles.events import (
     dijet_mass,
     event_numbers,
     leading_pair,
+    relative_weight,
 )
 from statecast.particles.jets import Jets
 
@@ -59,6 +60,13 @@ def test_chosen_and_joined_events_keep_their_jets():
     whole = Events.joined([THREE[:1], THREE[1:]])
     assert whole.offsets.tolist() == THREE.offsets.tolist() and whole.labels.tolist() == THREE.labels.tolist()
     np.testing.assert_array_equal(whole.jets.of_jets["pt_gev"], THREE.jets.of_jets["pt_gev"])
+
+
+def test_weights_are_one_in_the_mean_of_each_process():
+    weighted = Events(
+        THREE.offsets, THREE.jets, {**THREE.of_events, "weight": np.array([1.0, 3.0, 5.0])}, np.array(["a", "a", "b"])
+    )
+    assert relative_weight(weighted).tolist() == [0.5, 1.5, 1.0] and relative_weight(THREE).tolist() == [1.0] * 3
 
 
 def test_the_leading_jets_are_those_of_largest_momentum():

@@ -16,7 +16,7 @@ from statecast.domain import Split
 from statecast.labels import LabelCodec
 from statecast.particles.codec import JetCodec, OneJet, ParticleCodec
 from statecast.particles.event_codec import EventCodec, InEvent
-from statecast.particles.events import Events, event_numbers
+from statecast.particles.events import Events, event_numbers, relative_weight
 from statecast.particles.jets import JetError
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.record import Columns, JetRecord, Range, record_of
@@ -42,6 +42,8 @@ class EventRecord:
     columns  of the events: those of their jets, with the first event in place of the first jet
     numbers  of the events, on the scale of `events.EVENT_NUMBERS`
     labels   columns of labels by name; `class` is the process
+    weight   of each event in the loss, 1 in the mean of each process: a classifier then learns the spectra as they are, not as they were
+             flattened in the simulation
     """
 
     columns: Columns
@@ -49,6 +51,7 @@ class EventRecord:
     offsets: Int[np.ndarray, " E_plus_1"]
     numbers: Float[Tensor, "E M"]
     labels: Mapping[str, np.ndarray]
+    weight: Float[Tensor, " E"]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -86,7 +89,8 @@ class EventSource:
             elif isinstance(codec, EventCodec):
                 window[name] = codec.tokens(self.record.numbers[number])
             else:
-                window[name] = codec.tokens(self._label(codec, number))
+                tokens = codec.tokens(self._label(codec, number))
+                window[name] = replace(tokens, weight=self.record.weight[number, None])
         return window
 
     def _jets(self, number: int, turning: np.random.Generator | None) -> list[OneJet]:
@@ -151,7 +155,8 @@ def event_record(events: Events, recipe: ParticleRecipe, columns: Columns) -> Ev
         )
     of_jets = replace(columns, labels=())
     numbers = torch.from_numpy(event_numbers(read, stream.numbers))
-    return EventRecord(columns, record_of(read.jets, of_jets), read.offsets, numbers, _labels(read, columns.labels))
+    labels, weight = _labels(read, columns.labels), torch.from_numpy(relative_weight(read))
+    return EventRecord(columns, record_of(read.jets, of_jets), read.offsets, numbers, labels, weight)
 
 
 def _labels(events: Events, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -61,6 +61,15 @@ class Events:
         return cls(_offsets(counts), jets, of_events, np.concatenate(labels) if len(labels) == len(parts) else None)
 
 
+def relative_weight(events: Events) -> Float[np.ndarray, " E"]:
+    """The weight of each event, 1 in the mean of its process; 1 for events that are not simulated."""
+    weight = np.asarray(events.of_events.get("weight", np.ones(len(events))), np.float64)
+    process = np.zeros(len(events)) if events.labels is None else events.labels
+    _, code = np.unique(process, return_inverse=True)
+    mean = np.bincount(code, weight) / np.bincount(code)
+    return (weight / mean[code]).astype(np.float32)
+
+
 def rows_of(offsets: Int[np.ndarray, " E_plus_1"], events: Int[np.ndarray, " K"]) -> Int[np.ndarray, " L"]:
     """The numbers of the jets of these events."""
     counts = np.diff(offsets)[events]
