@@ -67,9 +67,9 @@ class TokenSpec:
         return None if self.order is None else column_names(self.axes)[columns_of(self.axes, self.order)][0]
 
     def is_like(self, other: "TokenSpec") -> bool:
-        """True if tokens differ from those of another spec in their channels and categories at most."""
-        axes = [axis.name for axis in self.axes] == [axis.name for axis in other.axes]
-        return axes and self.dimensions[1:] == other.dimensions[1:]
+        """True if tokens differ from those of another spec in their channels and categories, and by further axes, at most."""
+        own, theirs = ([axis.name for axis in spec.axes] for spec in (self, other))
+        return own[: len(theirs)] == theirs and self.dimensions[1:] == other.dimensions[1:]
 
     @property
     def lead_features(self) -> int:

@@ -27,7 +27,13 @@ LEFT_OUT = {
     "resume",  # tests/training/test_processes.py does the same
 }
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
-SMOKE_APART = {"finer", "model_error", "questions", "skill"}  # what lies at --out is used again by real runs
+SMOKE_APART = {
+    "analysis",
+    "finer",
+    "model_error",
+    "questions",
+    "skill",
+}  # what lies at --out is used again by real runs
 OPTIONS = {name: ["--jobs", "1"] for name in ("scaling", "transfer")}
 OPTIONS |= {"predict": ["--threads", "1"], "step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
 
@@ -113,6 +119,29 @@ def assert_runs(folder: Path, names: list[str]) -> None:
 
 
 # The checks, by script
+
+
+def check_analysis(printed: str, out: Path) -> None:
+    rows = lines_of(printed)
+    heading = next(number for number, row in enumerate(rows) if row.startswith("analysis"))
+    facts = table(rows[:heading], rf"{COUNT} test events for +{COUNT}, {NUMBER} fb")
+    assert sorted(facts) == ["QCD", "Zprime", "ttbar"]
+    for count, expected, section in facts.values():
+        assert count == 10 and expected == pytest.approx(139 * section, rel=0.02, abs=10)
+    assert 10 < facts["Zprime"][2] < 200 < facts["ttbar"][2] < 5e3 < 1e5 < facts["QCD"][2] < 5e6
+    between = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]"
+    found = table(rows[heading + 1 :], rf"{between} +{between} +{NUMBER} +{NUMBER}")
+    models = ["fine-tuned", "last block", "frozen", "scratch"]
+    classic = [f"{part}, {kind}" for part in ("taggers", "no tagger") for kind in ("logistic", "boosting")]
+    assert_rows(found, [*models, *classic], 0, 100)
+    assert all(numbers[-2] <= 1 <= numbers[-1] for numbers in found.values())
+    values = {
+        row["forecast"]: row["value"]
+        for row in read_json(out / "smoke" / "analysis.json")
+        if row["metric"] == "significance_bins"
+    }
+    assert {name: round(value, 2) for name, value in values.items()} == {name: n[0] for name, n in found.items()}
+    assert_runs(out / "smoke", ["backbone", "tagger", "scratch", "frozen", "last-block"])
 
 
 def check_ablations(printed: str, out: Path) -> None:
