@@ -46,10 +46,10 @@ from jet_peers import PEERS, VALIDATIONS, Clouds, Training, available, cross_ent
 from shared import PLAIN, edge_note, kept
 from statecast import finetune, load, pretrain, read_recipe
 from statecast.config import Recipe
-from statecast.particles.evaluation.baselines import fit_classifier, probabilities
+from statecast.particles.evaluation.baselines import Kind, fit_classifier, probabilities
 from statecast.particles.evaluation.bootstrap import interval, resampled
 from statecast.particles.evaluation.figures import label_efficiency
-from statecast.particles.evaluation.observables import TAGGING, as_features
+from statecast.particles.evaluation.observables import TAGGING, as_features, observables
 from statecast.particles.evaluation.tagging import SMALLEST_PROBABILITY, auc, rejection
 from statecast.particles.inference.tag import asked_labels, class_probabilities
 from statecast.particles.jets import Jets
@@ -61,7 +61,7 @@ from statecast.trained import TrainedModel
 SAMPLE = "sample:jets"
 CLASSES = ("QCD", "Tbqq")  # background, signal
 ARMS = ("fine-tuned", "frozen", "scratch", "substructure", "longer")
-CLASSICAL = ("boosting", "logistic")
+CLASSICAL: tuple[Kind, ...] = ("boosting", "logistic")
 TUNED = {"fine-tuned": "fine-tuned", "frozen": "frozen", "scratch": "scratch"}
 TUNED |= {"substructure": "fine-tuned", "longer": "scratch"}  # whose learning rate an arm takes
 STEPS = {100: 100, 1000: 200, 10_000: 400}  # by labels: more labels bear more steps before they are overfitted
@@ -81,6 +81,7 @@ class Plan:
     compared    that at which learning rates are chosen and peers are compared
     steps       of fine-tuning, by the number of labels
     train ...   first and last jet
+    peer_seconds  CPU time of a peer; none: that of our pre-training and fine-tuning together
     masked      held-out jets on which the loss of pre-training is measured
     """
 
@@ -91,6 +92,7 @@ class Plan:
     arms: tuple[str, ...] = ARMS
     peers: tuple[str, ...] = tuple(PEERS)
     peer_sizes: tuple[str, ...] = ("small", "large")
+    peer_seconds: float | None = None
     compared: int = 1000
     steps: Mapping[int, int] = field(default_factory=lambda: STEPS)
     pretraining_steps: int = PRETRAINING_STEPS
@@ -113,7 +115,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Data:
-    """The jets of a plan; variables of substructure are those that the sample holds, which were computed from the particles."""
+    """The jets of a plan."""
 
     plan: Plan
 
@@ -128,6 +130,15 @@ class Data:
     @cached_property
     def held_out(self) -> Jets:
         return self._read(self.plan.held_out)
+
+    @property
+    def splits(self) -> dict[str, Jets]:
+        return {"train": self.training, "validate": self.validation, "held out": self.held_out}
+
+    @cached_property
+    def variables(self) -> dict[str, Float[np.ndarray, "J F"]]:
+        """The five variables of substructure of each split."""
+        return {name: as_features(observables(jets), TAGGING) for name, jets in self.splits.items()}
 
     def labelled(self, labels: int, seed: int) -> Jets:
         first, last = self.plan.labelled(labels, seed)
@@ -146,12 +157,6 @@ def codes_of(jets: Jets) -> Int[np.ndarray, " J"]:
     """1 for signal, 0 for background."""
     assert jets.labels is not None
     return (jets.labels == CLASSES[1]).astype(int)
-
-
-def five_variables(jets: Jets) -> Float[np.ndarray, "J F"]:
-    """The variables of substructure; a ratio that is undefined counts as 0."""
-    known = {**jets.of_jets, "multiplicity": jets.multiplicity}
-    return np.nan_to_num(as_features(known, TAGGING))
 
 
 def log_odds(probability: Float[np.ndarray, "J 2"]) -> Float[np.ndarray, " J"]:
@@ -245,7 +250,7 @@ def result_of(plan: Plan, data: Data, run: Run) -> dict[str, Any]:
         said = f"{model.recipe.training.steps} steps"
         found = {"arm": run.arm, "labels": run.labels, "seed": run.seed, "learning_rate": run.learning_rate}
         facts = {"cpu_s": round(took, 1), "parameters": model.parameters, "length": said}
-        return found | facts | answers_of(data, partial(scores_of, model))
+        return found | facts | answers_of(data, lambda split: scores_of(model, data.splits[split]))
 
     return reported(folder_of(plan, run.seed) / f"{name}.json", make, data)
 
@@ -264,10 +269,10 @@ def scores_of(model: TrainedModel, jets: Jets) -> Float[np.ndarray, " J"]:
     return log_odds(class_probabilities(model, jets)[:, order])
 
 
-def answers_of(data: Data, score: Callable[[Jets], Float[np.ndarray, " J"]]) -> dict[str, Any]:
-    """The loss on all validation jets, and what is said of the held-out ones."""
-    validation = loss_of(score(data.validation), codes_of(data.validation))
-    return {"validation": validation, "scores": [round(float(x), 5) for x in score(data.held_out)]}
+def answers_of(data: Data, score: Callable[[str], Float[np.ndarray, " J"]]) -> dict[str, Any]:
+    """The loss on all validation jets, and what is said of the held-out ones; `score` takes the name of a split."""
+    validation = loss_of(score("validate"), codes_of(data.validation))
+    return {"validation": validation, "scores": [round(float(x), 5) for x in score("held out")]}
 
 
 def reported(path: Path, make: Callable[[], dict[str, Any]], data: Data) -> dict[str, Any]:
@@ -298,14 +303,21 @@ def rates_of(plan: Plan, data: Data) -> dict[str, float]:
 # What they are compared with
 
 
-def classical(data: Data, kind: Any, labels: int, seed: int) -> dict[str, Any]:
-    """A classifier on the five variables, from the same labels."""
-    jets = data.labelled(labels, seed)
-    began = time.process_time()
-    model = fit_classifier(kind, five_variables(jets), jets.labels, seed=seed)
-    took = time.process_time() - began
-    found = {"arm": kind, "labels": labels, "seed": seed, "cpu_s": round(took, 3), "length": "scikit-learn's"}
-    return found | answers_of(data, lambda jets: log_odds(probabilities(model, five_variables(jets), CLASSES)))
+def classical(plan: Plan, data: Data, kind: Kind, labels: int, seed: int) -> dict[str, Any]:
+    """A classifier on the five variables, from the same labels; its time is that of fitting alone."""
+
+    def make() -> dict[str, Any]:
+        first, last = plan.labelled(labels, seed)
+        chosen_jets = slice(first - plan.train[0], last + 1 - plan.train[0])
+        variables, codes = data.variables["train"][chosen_jets], codes_of(data.training[chosen_jets])
+        began = time.process_time()
+        model = fit_classifier(kind, variables, np.array(CLASSES)[codes], seed=seed)
+        took = time.process_time() - began
+        found = {"arm": kind, "labels": labels, "seed": seed, "cpu_s": round(took, 3), "length": "as scikit-learn does"}
+        score = lambda split: log_odds(probabilities(model, data.variables[split], CLASSES))  # noqa: E731
+        return found | answers_of(data, score)
+
+    return reported(folder_of(plan, seed) / f"{kind}-{labels}.json", make, data)
 
 
 def peer_result(
@@ -449,15 +461,16 @@ def pairs_of(plan: Plan) -> list[tuple[str, str, int]]:
 def run(plan: Plan) -> dict[str, Any]:
     """All of a plan; what the results file holds."""
     data = Data(plan)
-    masked = [pretrained_once(plan, seed) for seed in plan.seeds]
+    pretrained_once(plan, plan.seeds[0])
     rates = rates_of(plan, data)
-    results = []
+    masked, results = [], []
     for seed in plan.seeds:
+        masked.append(pretrained_once(plan, seed))
         for labels in plan.labels:
             runs = [Run(arm, labels, seed, rates[TUNED[arm]]) for arm in plan.arms_at(labels)]
             results += [result_of(plan, data, one) for one in runs]
-            results += [classical(data, kind, labels, seed) for kind in CLASSICAL]
-    seconds = seconds_of(masked, results, plan)
+            results += [classical(plan, data, kind, labels, seed) for kind in CLASSICAL]
+    seconds = seconds_of(plan, masked, results)
     for name in plan.peers:
         results += peer_results(plan, data, name, seconds)
     table = Table(plan, results, data.is_signal)
@@ -470,8 +483,10 @@ def run(plan: Plan) -> dict[str, Any]:
     }
 
 
-def seconds_of(masked: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]], plan: Plan) -> dict[int, float]:
-    """CPU time of pre-training and fine-tuning together, by seed: what a peer may use."""
+def seconds_of(plan: Plan, masked: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """What a peer may use, by seed: the CPU time of pre-training and fine-tuning together."""
+    if plan.peer_seconds is not None:
+        return dict.fromkeys(plan.seeds, plan.peer_seconds)
     found = {one["seed"]: one["cpu_s"] for one in masked}
     for result in results:
         if (result["arm"], result["labels"]) == ("fine-tuned", plan.compared):
@@ -523,8 +538,8 @@ def print_tables(found: dict[str, Any]) -> None:
     print(f"\ndifference of AUC on {seeds} paired seeds [95 % interval over the seeds] [of resampled jets]")
     for row in found["differences"]:
         what = f"{row['labels']:6d} labels  {row['one']} less {row['other']}"
-        spans = [row["over_seeds"] or [float("nan")] * 2, row["over_jets"]]
-        print(f"{what:50s} {row['difference']:+.4f}  " + "  ".join(f"[{low:+.4f}, {high:+.4f}]" for low, high in spans))
+        spans = [span_text(row["over_seeds"]), span_text(row["over_jets"])]
+        print(f"{what:44s} {row['difference']:+.4f}  {'  '.join(spans)}")
     print("\nCPU time, mean over the seeds: of the training, and with pre-training")
     for row in found["costs"]:
         size = "" if row["parameters"] is None else f"{row['parameters']:,} weights"
@@ -539,6 +554,10 @@ def interval_text(values: Sequence[float], digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def span_text(span: Sequence[float] | None) -> str:
+    return "[one seed]" if span is None else f"[{span[0]:+.4f}, {span[1]:+.4f}]"
+
+
 def draw(found: dict[str, Any], path: Path) -> None:
     """AUC against the number of labels, with the range of the seeds."""
     labels = found["settings"]["labels"]
@@ -549,27 +568,25 @@ def draw(found: dict[str, Any], path: Path) -> None:
     label_efficiency(labels, curves).savefig(path, dpi=120)
 
 
-SMOKE_STREAMS = ("streams.codes.size=16", "model.width=32", "model.heads=2", "model.encoder_layers=1")
-
-
 def smoke_plan(out: Path, peers: tuple[str, ...]) -> Plan:
+    small = ("streams.codes.size=16", "model.width=32", "model.heads=2", "model.encoder_layers=1")
     return Plan(
         out,
-        seeds=(0, 1),
+        seeds=(0,),
         labels=(20, 60),
         rates=(3e-3,),
         peers=peers,
         peer_sizes=("small",),
+        peer_seconds=0.5,
         compared=60,
         steps={20: 2, 60: 3},
         pretraining_steps=2,
         train=(0, 199),
         validate=(200, 249),
         held_out=(250, 399),
-        stride=60,
         masked=10,
         resamplings=20,
-        overrides=SMOKE_STREAMS,
+        overrides=(*small, f"data.cache={out / 'cache'}"),
     )
 
 
@@ -585,7 +602,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="a JSON file of all but the answers")
     parser.add_argument("--figure", type=Path, help="a PNG of AUC against the number of labels")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--smoke", action="store_true", help="two seeds, a moment each; into its own directory")
+    parser.add_argument("--smoke", action="store_true", help="one seed, a moment; into its own directory")
     arguments = parser.parse_args()
     if 1000 not in arguments.labels or "fine-tuned" not in arguments.arms:
         parser.error("the arm fine-tuned at 1000 labels is what the others are compared with. Leave it in.")
