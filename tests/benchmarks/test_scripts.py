@@ -1,6 +1,7 @@
 """Parts of the benchmarks that their smoke runs don't show, and how the scripts hang together."""
 
 import ast
+import itertools
 import json
 import operator
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-LIBRARIES = {"shared", "unet"}
+LIBRARIES = {"shared", "unet", "jet_peers"}
 FILES = sorted(BENCHMARKS.glob("*.py"))
 
 
@@ -135,3 +136,107 @@ def test_the_centre_of_a_weight_is_told_from_a_point_the_short_way_round(monkeyp
 
     weight = xr.DataArray([[0.0, 0.0, 3.0]], {"lat": [0.0], "lon": [0.0, 90.0, 190.0]}, ("lat", "lon"))
     assert centre_offset_deg(weight, lon) == pytest.approx(offset)
+
+
+def test_the_interval_over_seeds_is_that_of_students_distribution(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import numpy as np
+    from scipy.stats import ttest_1samp
+
+    from jets import over_seeds
+
+    values = np.array([0.010, 0.014, 0.006, 0.011, 0.009])
+    expected = ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert over_seeds(values) == pytest.approx([expected.low, expected.high], abs=1e-5)
+    assert over_seeds(values[:1]) is None
+
+
+def test_seeds_of_up_to_1000_labels_share_no_jet_and_none_is_held_out(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from jets import Plan
+
+    plan = Plan(tmp_path, seeds=(0, 1, 2, 3, 4), labels=(100, 1000, 10_000), rates=(1e-3,))
+    spans = [plan.labelled(1000, seed) for seed in plan.seeds]
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(spans))
+    for labels in plan.labels:
+        first, last = plan.labelled(labels, plan.seeds[-1])
+        assert last - first + 1 == labels and plan.train[0] <= first and last <= plan.train[1]
+
+
+def test_what_peers_are_shown_sums_to_the_jet_and_turns_about_its_axis(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import numpy as np
+    import torch
+
+    from jet_peers import Clouds, random_turns
+    from statecast.particles.jets import momentum_components, summed_momentum
+    from statecast.particles.sources.files import read_jets
+
+    jets = read_jets("sample:jets", 0, 20)
+    clouds = Clouds.of(jets, np.arange(20) % 2)
+    batch = clouds.batch(torch.arange(20))
+    assert batch.is_particle.sum(dim=1).tolist() == jets.multiplicity.tolist()
+    px, py, pz, energy = momentum_components(summed_momentum(jets))
+    summed = batch.momenta.sum(dim=1).numpy()
+    np.testing.assert_allclose(summed, np.stack([energy, px, py, pz], axis=1), rtol=1e-4, atol=0.05)
+    assert not batch.features[~batch.is_particle].any()
+
+    turns = random_turns(20, torch.Generator().manual_seed(0))
+    turned = clouds.batch(torch.arange(20), turns)
+    assert set(torch.linalg.det(turns).round().tolist()) == {-1.0, 1.0}
+    before, after = (one.features[..., -2:] for one in (batch, turned))
+    assert not torch.allclose(before, after, atol=0.01)
+    torch.testing.assert_close(torch.cdist(before, before), torch.cdist(after, after), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(after.norm(dim=-1), before.norm(dim=-1))
+    torch.testing.assert_close(batch.features[..., [0, 2]], turned.features[..., [0, 2]])
+    assert torch.equal(batch.features[..., 5:11], turned.features[..., 5:11])
+
+
+def test_a_peer_is_trained_for_its_time_and_keeps_its_best_weights(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import numpy as np
+    import torch
+
+    from jet_peers import Clouds, cross_entropy, train
+    from statecast.particles.sources.files import read_jets
+
+    class Mean(torch.nn.Module):
+        """A linear map of the mean features."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.map = torch.nn.Linear(13, 2)
+
+        def forward(self, batch):
+            return self.map(batch.features.mean(dim=1))
+
+    jets = read_jets("sample:jets", 0, 80)
+    clouds = Clouds.of(jets, (jets.labels == "Tbqq").astype(int))
+    torch.manual_seed(0)
+    model = Mean()
+    untrained = cross_entropy(model, clouds)
+    found = train(model, clouds, clouds, 0.3, 3e-2, seed=0)
+    assert found.steps > 1 and 0.3 <= found.cpu_s < 3
+    assert found.validation < untrained and cross_entropy(model, clouds) == pytest.approx(found.validation)
+    assert np.isfinite(found.validation)
+
+
+@pytest.mark.parametrize("name", ["part", "lgatr", "pet"])
+def test_padding_does_not_change_the_answer_of_a_peer(name, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import torch
+
+    from jet_peers import PEERS, Clouds
+    from statecast.particles.sources.files import read_jets
+
+    pytest.importorskip(PEERS[name].module)
+    jets = read_jets("sample:jets", 0, 12)
+    clouds = Clouds.of(jets, (jets.labels == "Tbqq").astype(int))
+    longest = int(jets.multiplicity.argmax())
+    shortest = int(jets.multiplicity.argmin())
+    torch.manual_seed(0)
+    model = PEERS[name].make(**PEERS[name].sizes["small"]).eval()
+    with torch.inference_mode():
+        alone = model(clouds.batch(torch.tensor([shortest])))
+        beside = model(clouds.batch(torch.tensor([shortest, longest])))
+    torch.testing.assert_close(alone[0], beside[0], atol=1e-4, rtol=1e-3)

@@ -23,6 +23,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LEFT_OUT = {
     "shared",  # what the scripts import
     "unet",
+    "jet_peers",
     "throughput",  # takes both cores, which these tests share
     "resume",  # tests/training/test_processes.py does the same
 }
@@ -30,6 +31,7 @@ SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not 
 SMOKE_APART = {
     "analysis",
     "finer",
+    "jets",
     "model_error",
     "questions",
     "skill",
@@ -195,6 +197,67 @@ def check_finer(printed: str, out: Path) -> None:
     assert_runs(folder, ["pretrained", "radar"])
     of_unet = read_json(folder / "radar-unet-scores.json")["U-Net"]
     assert found["radar tprate ets_q90 U-Net"] == (round(of_unet["ets_q90"]["tprate"], 3),)
+
+
+PEERS_OF_JETS = {"ParT": "part", "L-GATr-slim": "lgatr", "PET": "pet"}
+
+
+def check_jets(printed: str, out: Path) -> None:
+    peers = [name for name in PEERS_OF_JETS if f"{name}: is left out" not in printed]
+    arms = ("fine-tuned", "frozen", "scratch", "substructure", "boosting", "logistic")
+    rows = [f"{labels} labels {arm}" for labels, arm in product((20, 60), arms)]
+    rows += [f"60 labels {arm}" for arm in ("longer", *peers)]
+
+    losses = table(section(printed, "loss of pre-training"), rf"{NUMBER} {NUMBER}")
+    assert_rows(losses, ["seed 0"], 1, 3.5)
+    assert losses["seed 0"][1] < np.log(
+        17
+    )  # the entropy of 16 codes and the end is largest if all are equally frequent
+
+    interval = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]"
+    scores = table(section(printed, "accuracy, AUC, background rejection"), " +".join([interval] * 4))
+    assert sorted(scores) == sorted(rows)
+    for words, numbers in scores.items():
+        assert all(0 <= share <= 1 for share in numbers[:6]), words
+        assert all(1 <= rejection <= 80 for rejection in numbers[6:]), words  # there are some 75 jets of background
+        assert all(low <= high for low, high in zip(numbers[1::3], numbers[2::3], strict=True)), words
+        assert numbers[6] >= numbers[9], words  # fewer signal jets, fewer background jets
+    assert scores["60 labels boosting"][3] > 0.8
+
+    signed = r"([+-]\d+\.\d+)"
+    differences = table(section(printed, "difference of AUC"), rf"{signed} +\[one seed\] +\[{signed}, {signed}\]")
+    pairs = [("fine-tuned", "scratch"), ("substructure", "boosting"), ("fine-tuned", "boosting")]
+    expected = [(labels, *pair) for labels, pair in product((20, 60), pairs)]
+    expected += [(60, "fine-tuned", other) for other in ("longer", *peers)]
+    assert sorted(differences) == sorted(f"{labels} labels {one} less {other}" for labels, one, other in expected)
+    for labels, one, other in expected:
+        difference, low, high = differences[f"{labels} labels {one} less {other}"]
+        aucs = [scores[f"{labels} labels {arm}"][3] for arm in (one, other)]
+        assert difference == pytest.approx(aucs[0] - aucs[1], abs=2e-4) and -1 <= low <= high <= 1
+
+    costs = table(section(printed, "CPU time"), rf"{NUMBER} s +{NUMBER} s +\(.+\)")
+    assert_rows(costs, rows, 0, 120)
+    for words, (own, whole) in costs.items():
+        assert (whole > own) == words.endswith(("fine-tuned", "frozen", "substructure")), words
+
+    files = {
+        f"{labels} labels {arm}": f"{arm}-{labels}-{labels // 20 + 1 - labels // 60}-0.003"
+        for labels, arm in product((20, 60), arms[:4])
+    }
+    files |= {f"{labels} labels {arm}": f"{arm}-{labels}" for labels, arm in product((20, 60), arms[4:])}
+    files |= {"60 labels longer": "longer-60-3-0.003"}
+    files |= {f"60 labels {name}": f"{PEERS_OF_JETS[name]}-small-60-0.003-0.5s" for name in peers}
+    lines = lines_of(printed)
+    runs = table([row for row in lines if row.startswith("seed 0 ") and " AUC " in row], rf"AUC {NUMBER} +{NUMBER} s")
+    assert sorted(runs) == sorted(f"seed 0 {file}" for file in files.values())
+    for words, file in files.items():
+        found, took = runs[f"seed 0 {file}"]
+        kept = read_json(out / "smoke" / "seed-0" / "pretrained-2" / f"{file}.json")
+        assert scores[words][3] == pytest.approx(found, abs=2e-4) and took == round(kept["cpu_s"], 1)
+        assert len(kept["scores"]) == 150
+    rates = table([row for row in lines if "learning rate of" in row], NUMBER)
+    own = [f"learning rate of {arm}:" for arm in arms[:3]]
+    assert_rows(rates, [*own, *(f"size and learning rate of {name}: small," for name in peers)], 0.003, 0.003)
 
 
 def check_model_error(printed: str, out: Path) -> None:

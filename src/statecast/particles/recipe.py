@@ -116,6 +116,14 @@ class ParticleRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _jets_of_events_are_not_aligned(self) -> Self:
+        if self.event is not None and self.data.align:
+            raise ValueError(
+                "data.align is true, but jets of events are not aligned. Start from a model of jets with data.align=false."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _residuals_are_of_codebooks(self) -> Self:
         books = [name for name, stream in self.targets.items() if stream.asks == "codebook"]
         for name, stream in self.targets.items():

@@ -76,7 +76,7 @@ def evaluate(
         models["against"] = against if isinstance(against, TrainedModel) else load(against)
     for model in models.values():
         require_unseen(model, recipe.data)
-    if not _is_tagger(trained):
+    if trained.recipe.event or not _is_tagger(trained):
         return evaluate_samples(trained, data, period, out, against=against, overwrite=overwrite, progress=progress)
     held_out = held_out_jets(recipe.data)
     result = tagging_result(models, labelled_jets(trained), held_out)
