@@ -39,7 +39,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,32 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
+from rain import (
+    ALL,
+    CLASSES,
+    REGIONS,
+    STEP_H,
+    STEPS,
+    Box,
+    Parts,
+    brier_scores,
+    centre,
+    codes_of,
+    drawn,
+    hits,
+    inside,
+    log_scores,
+    memory_days,
+    parts_of,
+    rain_index,
+    slice_of,
+)
 from shared import PLAIN, SAMPLE, SMALL, WHOLE, Extent, edge_note, in_parallel, kept
-from statecast import embed, finetune, load, open_fields, pretrain, read_recipe
+from statecast import embed, finetune, load, pretrain, read_recipe
 from statecast.answer import predict_question
 from statecast.config import Recipe
 from statecast.evaluation.verification import INTERVAL, block_bootstrap
@@ -62,10 +81,6 @@ from statecast.outputs import new_output
 from statecast.trained import TrainedModel, build
 
 RESULTS = Path(__file__).parent / "results" / "labels.json"
-STEP_H = 6
-STEPS = 2  # of a window, one slab of the quickstart's tokens
-AHEAD = 4  # steps of the coming day
-CLASSES = ("dry", "normal", "wet")
 BATCH, VALIDATIONS = 4, 8
 BLOCK_H = 72  # that are resampled together: more than the labels' memory
 RESAMPLINGS = 2000
@@ -73,15 +88,6 @@ UPSTREAM_DEG, AROUND_DEG = (
     15,
     5,
 )  # of a region, which the tokens of regressions reach over to the west, and to both poles
-ALL = 0  # a number of labels
-
-Box = tuple[tuple[float, float], tuple[float, float]]
-REGIONS: dict[str, Box] = {
-    "america": ((28, 48), (-95, -70)),
-    "pacific": ((35, 60), (-160, -120)),
-    "indian": ((-60, -35), (40, 90)),
-}
-"""South and north, west and east in degrees."""
 
 NETWORKS = ("pretrained", "heads", "scratch")
 REGRESSIONS = ("embedded", "untrained", "components", "rain")
@@ -136,111 +142,6 @@ class Run:
         return f"{self.arm}-{self.size or 'all'}{rate}-{self.seed}"
 
 
-# Labels
-
-
-def inside(lat: Any, lon: Any, box: Box) -> Any:
-    """Which points lie in a box."""
-    (south, north), (west, east) = box
-    return (lat >= south) & (lat <= north) & ((lon - west) % 360 <= east - west)
-
-
-@cache
-def rain_index(study: Study, box: Box) -> pd.Series:
-    """Root of the mean rain over a box at each time of the record, without the annual cycle of the training period."""
-    rain = open_fields(SAMPLE)["tprate"]
-    lat, lon = xr.broadcast(rain.lat, rain.lon)
-    weight = np.cos(np.deg2rad(lat)) * inside(lat, lon, box)
-    root = np.sqrt(rain.clip(min=0).weighted(weight).mean(("lat", "lon"))).to_series()
-    phase = 2 * np.pi * (root.index - root.index[0]) / pd.Timedelta(days=365.25)
-    cycle = np.stack([np.ones(len(root)), np.cos(phase), np.sin(phase)], axis=1)
-    learned = slice_of(root.index, study.extent.train)
-    fitted = np.linalg.lstsq(cycle[learned], root.values[learned], rcond=None)[0]
-    return root - cycle @ fitted
-
-
-def slice_of(times: pd.DatetimeIndex, period: tuple[str, str]) -> slice:
-    """The times of a period, whose last day counts whole."""
-    return times.slice_indexer(*period)
-
-
-def all_labels(study: Study) -> pd.DataFrame:
-    """The class of each region by the last time of a window; only windows whose coming day lies in the same period are labelled."""
-    columns = {}
-    for region, box in REGIONS.items():
-        index = rain_index(study, box)
-        coming = index.rolling(AHEAD).mean().shift(-AHEAD)
-        periods = [coming[slice_of(index.index, period)] for period in (study.extent.train, study.extent.held_out)]
-        whole = [days.iloc[STEPS - 1 : -AHEAD] for days in periods]
-        edges = np.quantile(whole[0], [1 / 3, 2 / 3])
-        codes = np.digitize(pd.concat(whole), edges)
-        columns[region] = pd.Series(np.array(CLASSES)[codes], pd.concat(whole).index)
-    return pd.DataFrame(columns)
-
-
-def memory_days(study: Study, region: str) -> float:
-    """Decorrelation time of what a label is made of, in the training period: 1 + 2 Σ ρ, up to the first ρ below 0."""
-    index = rain_index(study, REGIONS[region])
-    days = index[slice_of(index.index, study.extent.train)].rolling(AHEAD).mean().dropna().values
-    days = days - days.mean()
-    correlations = [np.mean(days[lag:] * days[:-lag]) / np.var(days) for lag in range(1, len(days) // 2)]
-    negative = np.flatnonzero(np.array(correlations) < 0)
-    return (1 + 2 * sum(correlations[: negative[0]])) * STEP_H / 24
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Labelled windows, by their last times: what is held back to stop at, what is learned from, and what is asked at the end."""
-
-    stop: pd.DataFrame
-    learn: pd.DataFrame
-    held_out: pd.DataFrame
-
-    @property
-    def known(self) -> pd.DataFrame:
-        """What regressions are fitted to."""
-        return pd.concat([self.stop, self.learn])
-
-    @property
-    def periods(self) -> tuple[list[str], list[str]]:
-        """That hold the windows to learn from, and those to stop at; nothing of a label lies in both."""
-        times = [(part.index[0] - pd.Timedelta(hours=STEP_H * (STEPS - 1)), part.index[-1]) for part in self._whole]
-        stop, learn = ([first.isoformat(), last.isoformat()] for first, last in times)
-        return learn, stop
-
-    @property
-    def _whole(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return self.stop, self.learn
-
-
-def parts_of(labels: pd.DataFrame, study: Study) -> Parts:
-    """All labelled windows: a fifth of the training period to stop at, a day without, the rest to learn from."""
-    train = labels.iloc[slice_of(labels.index, study.extent.train)]
-    stop = train.iloc[: len(train) // 5]
-    gap = pd.Timedelta(hours=STEP_H * (AHEAD + STEPS))
-    learn = train.loc[stop.index[-1] + gap :]
-    return Parts(stop, learn, labels.iloc[slice_of(labels.index, study.extent.held_out)])
-
-
-def drawn(parts: Parts, size: int, seed: int) -> Parts:
-    """So many labelled windows, a fifth of them to stop at. Each class is among those to learn from, as it is when a person chooses."""
-    if size == ALL:
-        return parts
-    generator = np.random.default_rng([seed, size])
-    while True:
-        learn = _sample(parts.learn, size - size // 5, generator)
-        if all(set(learn[region]) == set(CLASSES) for region in REGIONS):
-            return replace(parts, stop=_sample(parts.stop, size // 5, generator), learn=learn)
-
-
-def _sample(table: pd.DataFrame, count: int, generator: np.random.Generator) -> pd.DataFrame:
-    return table.iloc[np.sort(generator.choice(len(table), count, replace=False))]
-
-
-def codes_of(table: pd.DataFrame) -> Int[np.ndarray, "S L"]:
-    return np.stack([[CLASSES.index(label) for label in table[region]] for region in REGIONS], axis=1)
-
-
 # Networks
 
 
@@ -270,11 +171,6 @@ def start_of(study: Study, arm: str, seed: int) -> TrainedModel:
     return start
 
 
-def centre(box: Box) -> list[float]:
-    (south, north), (west, east) = box
-    return [(south + north) / 2, (west + east) / 2]
-
-
 def recipe_of(study: Study, run: Run, start: TrainedModel, parts: Parts, table: Path) -> Recipe:
     """The fine-tuning to the labels of a table."""
     learn, stop = parts.periods
@@ -302,8 +198,7 @@ def recipe_of(study: Study, run: Run, start: TrainedModel, parts: Parts, table: 
 
 def tuned(study: Study, run: Run) -> dict[str, Any]:
     """What a fine-tuning answers on the held-out period; with all labels also its log score where training stops."""
-    whole = parts_of(all_labels(study), study)
-    parts, start = drawn(whole, run.size, run.seed), start_of(study, run.arm, run.seed)
+    parts, start = drawn(parts_of(study.extent), run.size, run.seed), start_of(study, run.arm, run.seed)
     with tempfile.TemporaryDirectory() as folder, patch("statecast.fields.forgetting.may_forget", return_value=False):
         table = Path(folder) / "labels.csv"
         pd.concat([parts.known, parts.held_out]).to_csv(table, index_label="time")
@@ -401,7 +296,7 @@ def rain_features(study: Study) -> dict[str, pd.DataFrame]:
     """The rain index of a window itself, in standard deviations of the training period."""
     found = {}
     for region, box in REGIONS.items():
-        index = rain_index(study, box)
+        index = rain_index(study.extent, box)
         own = index.rolling(STEPS).mean()
         found[region] = (own / own[slice_of(own.index, study.extent.train)].std()).to_frame()
     return found
@@ -409,7 +304,7 @@ def rain_features(study: Study) -> dict[str, pd.DataFrame]:
 
 def regressed(study: Study, run: Run) -> dict[str, Any]:
     """What a logistic regression answers on the held-out period."""
-    parts = drawn(parts_of(all_labels(study), study), run.size, run.seed)
+    parts = drawn(parts_of(study.extent), run.size, run.seed)
     codes, of_labels, chosen = codes_of(parts.known), [], []
     if run.arm != "frequencies":
         features = rain_features(study) if run.arm == "rain" else features_of(study, run.arm, weights_of(study, run))
@@ -514,20 +409,6 @@ def run_all(study: Study, rates: dict[str, float], jobs: int) -> list[dict[str, 
 # Scores
 
 
-def log_scores(probabilities: Float[np.ndarray, "*S K"], codes: Int[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
-    """-log p of what happened, in nats."""
-    return -np.log(np.maximum(np.take_along_axis(probabilities, codes[..., None], axis=-1)[..., 0], 1e-6))
-
-
-def hits(probabilities: Float[np.ndarray, "*S K"], codes: Int[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
-    return (probabilities.argmax(axis=-1) == codes).astype(float)
-
-
-def brier_scores(probabilities: Float[np.ndarray, "*S K"], codes: Int[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
-    """Σ (p - o)² over the classes, 0 to 2 (Brier 1950)."""
-    return ((probabilities - np.eye(len(CLASSES))[codes]) ** 2).sum(axis=-1)
-
-
 METRICS = {"log score": log_scores, "accuracy": hits, "Brier score": brier_scores}
 
 
@@ -540,7 +421,7 @@ class Scores:
 
     @classmethod
     def of(cls, study: Study, results: Sequence[dict[str, Any]]) -> "Scores":
-        truth = codes_of(parts_of(all_labels(study), study).held_out)
+        truth = codes_of(parts_of(study.extent).held_out)
         cases: dict[tuple[str, str, int], list[np.ndarray]] = {}
         for result, (metric, score) in product(results, METRICS.items()):
             found = score(np.array(result["probabilities"]), truth)
@@ -573,14 +454,14 @@ class Scores:
 
 
 def settings(study: Study, rates: dict[str, float]) -> dict[str, Any]:
-    parts = parts_of(all_labels(study), study)
+    parts = parts_of(study.extent)
     return {
         "store": SAMPLE,
         "train": study.extent.train,
         "held_out": study.extent.held_out,
         "windows": len(parts.held_out),
         "labelled": len(parts.known),
-        "memory_days": {region: round(memory_days(study, region), 2) for region in REGIONS},
+        "memory_days": {region: round(memory_days(study.extent, region), 2) for region in REGIONS},
         "seeds": study.seeds,
         "pretraining_steps": study.pretraining,
         "steps": {str(size or "all"): steps for size, steps in study.steps},
