@@ -13,11 +13,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-<<<<<<< HEAD
-LIBRARIES = {"shared", "unet", "jet_peers"}
-=======
-LIBRARIES = {"rain", "shared", "unet"}
->>>>>>> labels
+LIBRARIES = {"jet_peers", "rain", "shared", "unet"}
 FILES = sorted(BENCHMARKS.glob("*.py"))
 
 
@@ -143,7 +139,6 @@ def test_the_centre_of_a_weight_is_told_from_a_point_the_short_way_round(monkeyp
     assert centre_offset_deg(weight, lon) == pytest.approx(offset)
 
 
-<<<<<<< HEAD
 def test_the_interval_over_seeds_is_that_of_students_distribution(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import numpy as np
@@ -246,7 +241,8 @@ def test_padding_does_not_change_the_answer_of_a_peer(name, monkeypatch):
         alone = model(clouds.batch(torch.tensor([shortest])))
         beside = model(clouds.batch(torch.tensor([shortest, longest])))
     torch.testing.assert_close(alone[0], beside[0], atol=1e-4, rtol=1e-3)
-=======
+
+
 def test_the_decorrelation_time_is_that_of_an_autoregression(monkeypatch):  # (1 + r) / (1 - r)
     monkeypatch.syspath_prepend(BENCHMARKS)
     from rain import decorrelation
@@ -323,4 +319,3 @@ def test_a_regression_finds_the_component_that_matters_and_a_class_it_lacks_is_n
     assert said[:, 0] == pytest.approx(1 / ((codes > 0).sum() + 3))
     alone = regression(features[codes == 1], codes[codes == 1], features[:2], 1.0)
     assert alone[0].argmax() == 1 and alone.sum(axis=1) == pytest.approx(1)
->>>>>>> labels

@@ -29,7 +29,6 @@ LEFT_OUT = {
     "resume",  # tests/training/test_processes.py does the same
 }
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
-<<<<<<< HEAD
 SMOKE_APART = {
     "analysis",
     "finer",
@@ -38,11 +37,7 @@ SMOKE_APART = {
     "questions",
     "skill",
 }  # what lies at --out is used again by real runs
-OPTIONS = {name: ["--jobs", "1"] for name in ("scaling", "transfer")}
-=======
-SMOKE_APART = {"finer", "model_error", "questions", "skill"}  # what lies at --out is used again by real runs
 OPTIONS = {name: ["--jobs", "1"] for name in ("labels", "scaling", "transfer")}
->>>>>>> labels
 OPTIONS |= {"predict": ["--threads", "1"], "step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
 
 NUMBER, COUNT = r"(-?\d+\.\d+)", r"(\d+)"
@@ -205,7 +200,6 @@ def check_finer(printed: str, out: Path) -> None:
     assert found["radar tprate ets_q90 U-Net"] == (round(of_unet["ets_q90"]["tprate"], 3),)
 
 
-<<<<<<< HEAD
 PEERS_OF_JETS = {"ParT": "part", "L-GATr-slim": "lgatr", "PET": "pet"}
 
 
@@ -265,7 +259,8 @@ def check_jets(printed: str, out: Path) -> None:
     rates = table([row for row in lines if "learning rate of" in row], NUMBER)
     own = [f"learning rate of {arm}:" for arm in arms[:3]]
     assert_rows(rates, [*own, *(f"size and learning rate of {name}: small," for name in peers)], 0.003, 0.003)
-=======
+
+
 def check_labels(printed: str, out: Path) -> None:
     networks = ("pretrained", "heads", "scratch")
     arms = (*networks, "embedded", "untrained", "components", "rain", "frequencies")
@@ -309,7 +304,6 @@ def check_labels(printed: str, out: Path) -> None:
             assert values[::3] == pytest.approx((first[0] - second[0], first[3] - second[3]), abs=2e-3)
             assert values[1] <= values[0] <= values[2] and values[4] <= values[3] <= values[5]
     assert len(results["scores"]) == 3 * len(arms) * 2 and len(results["differences"]) == 3 * 7 * 2
->>>>>>> labels
 
 
 def check_model_error(printed: str, out: Path) -> None:
