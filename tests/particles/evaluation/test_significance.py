@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from statecast.particles.evaluation.significance import (
+    OF_SIGNAL,
     Cut,
     Scored,
     asimov,
@@ -65,7 +66,7 @@ def gaussians(events, seed, shift=2.0):
     random = np.random.default_rng(seed)
     is_signal = np.arange(events) % 2 == 0
     score = random.standard_normal(events) + shift * is_signal
-    return score, np.where(is_signal, 100.0, 1e5) / (events / 2), is_signal
+    return score, np.where(is_signal, 100.0, 1e5) / (events / 2), np.where(is_signal, OF_SIGNAL, 0)
 
 
 def test_the_cut_is_close_to_the_best_of_two_gaussians():
@@ -76,46 +77,53 @@ def test_the_cut_is_close_to_the_best_of_two_gaussians():
 
     best = exact(np.linspace(0, 4, 401)).max()
     for seed in range(3):
-        score, expected, is_signal = gaussians(200_000, seed)
-        cut = chosen_cut(score, expected, is_signal)
+        score, expected, process = gaussians(200_000, seed)
+        cut = chosen_cut(score, expected, process)
         assert best * 0.95 < exact(cut.threshold) <= best
-        found = significance_of_cut(score, expected, is_signal, cut)
+        found = significance_of_cut(score, expected, process, cut)
         assert found == pytest.approx(exact(cut.threshold), rel=0.3)  # some twenty background events are left
 
 
 def test_a_cut_keeps_enough_background_to_know_it():
-    score, expected, is_signal = gaussians(2000, 0, shift=20.0)  # separated without error
-    cut = chosen_cut(score, expected, is_signal)
-    assert (score[~is_signal] >= cut.threshold).sum() >= 10
-    counts = np.bincount(np.searchsorted(cut.edges, score[~is_signal], side="right"))
+    score, expected, process = gaussians(2000, 0, shift=20.0)  # separated without error
+    cut = chosen_cut(score, expected, process)
+    assert (score[process == 0] >= cut.threshold).sum() >= 10
+    counts = np.bincount(np.searchsorted(cut.edges, score[process == 0], side="right"))
     assert counts[::-1][:3].tolist() == [10, 20, 40] and counts.sum() == 1000
-    with pytest.raises(
-        JetError, match="9 background and 1 signal events to choose a cut on, expected at least 10 and 1"
-    ):
-        chosen_cut(np.arange(10.0), np.ones(10), np.arange(10) == 9)
+    with pytest.raises(JetError, match="9 events of the largest background to choose a cut on, expected at least 10"):
+        chosen_cut(np.arange(10.0), np.ones(10), np.where(np.arange(10) == 9, OF_SIGNAL, 0))
+
+
+def test_events_of_a_small_background_do_not_stand_for_those_of_the_largest():
+    score = np.concatenate([np.full(5, 9.0), np.linspace(5, 6, 50), np.linspace(0, 1, 50)])
+    process = np.repeat([OF_SIGNAL, 0, 1], [5, 50, 50])
+    expected = np.array([1.0, 1.0, 1e4])[process + 1]
+    cut = chosen_cut(score, expected, process)
+    assert (score[process == 1] >= cut.threshold).sum() >= 10
+    assert cut.edges.max() < 1  # else a bin would seem to hold 50 events where one of 10 000 may hide
 
 
 def test_bins_see_at_least_what_the_cut_sees_where_they_hold_it():
-    score, expected, is_signal = gaussians(20_000, 0)
-    cut = chosen_cut(score, expected, is_signal)
+    score, expected, process = gaussians(20_000, 0)
+    cut = chosen_cut(score, expected, process)
     at_an_edge = Cut(float(cut.edges[-3]), cut.edges)
-    of_cut = significance_of_cut(score, expected, is_signal, at_an_edge)
-    assert significance_of_bins(score, expected, is_signal, at_an_edge) >= of_cut  # Cauchy and Schwarz, for s << b
+    of_cut = significance_of_cut(score, expected, process, at_an_edge)
+    assert significance_of_bins(score, expected, process, at_an_edge) >= of_cut  # Cauchy and Schwarz, for s << b
 
 
-def test_without_a_background_event_beyond_the_cut_one_counts():
-    score, expected = np.array([5.0, 5.0, 1.0, 1.0]), np.array([2.0, 2.0, 7.0, 3.0])
-    is_signal = np.array([True, True, False, False])
-    found = significance_of_cut(score, expected, is_signal, Cut(4.0, np.array([4.0])))
-    assert found == pytest.approx(float(asimov(4.0, 7.0)))
+def test_where_no_event_of_a_background_was_simulated_one_counts():
+    score, expected = np.array([5.0, 5.0, 1.0, 1.0, 6.0]), np.array([2.0, 2.0, 7.0, 3.0, 0.5])
+    process = np.array([OF_SIGNAL, OF_SIGNAL, 0, 0, 1])
+    found = significance_of_cut(score, expected, process, Cut(4.0, np.array([4.0])))
+    assert found == pytest.approx(float(asimov(4.0, 5.0 + 0.5)))
 
 
 def test_scores_are_of_the_test_events_and_a_useless_score_finds_less():
     def events(seed):
-        score, expected, is_signal = gaussians(4000, seed)
+        score, expected, process = gaussians(4000, seed)
         noise = np.random.default_rng(seed + 10).standard_normal(4000)
-        process = np.where(is_signal, "S", "B")
-        return Scored(process, expected, {"good": score, "noise": noise})
+        names = np.where(process == OF_SIGNAL, "S", "B")
+        return Scored(names, expected, {"good": score, "noise": noise})
 
     found = search_scores(events(0), events(1), "S")
     values = {(score.forecast, score.metric): score for score in found}
@@ -126,5 +134,5 @@ def test_scores_are_of_the_test_events_and_a_useless_score_finds_less():
     assert values["good", "background_rejection"].value > 1 / (1 - values["good", "signal_efficiency"].value)
     table = search_table(found)
     assert len(table) == 3 and f"{values['good', 'significance_bins'].value:.2f}" in table[1]
-    with pytest.raises(JetError, match=r"signal X: is no process\. Processes: B, S"):
+    with pytest.raises(JetError, match="signal X: expected events of it and of others"):
         search_scores(events(0), events(1), "X")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from statecast.particles.evaluation.bootstrap import Score, Statistic, interval, resampled
 from statecast.particles.jets import JetError
@@ -15,7 +15,9 @@ from statecast.particles.jets import JetError
 LUMINOSITY_FB = 139.0
 """Inverse femtobarn, of the LHC at 13 TeV from 2015 to 2018."""
 FEWEST_BACKGROUND = 10
-"""Simulated background events beyond a cut, or in a bin: with fewer, the choice of the cut would follow their fluctuations."""
+"""Simulated events of the largest background beyond a cut, or in a bin: with fewer, the choice would follow their fluctuations."""
+OF_SIGNAL = -1
+"""The code of the signal among processes."""
 
 
 def asimov(
@@ -93,64 +95,97 @@ class Cut:
     edges: Float[np.ndarray, " B_minus_1"]
 
 
+def process_codes(process: Shaped[np.ndarray, " E"], signal: str) -> Int[np.ndarray, " E"]:
+    """`OF_SIGNAL` for events of the signal, and numbers from 0 for the processes of the background.
+
+    Raises JetError if either has no event.
+    """
+    names = [name for name in np.unique(process).tolist() if name != signal]
+    if signal not in process or not names:
+        raise JetError(
+            f"signal {signal}: expected events of it and of others. Processes: {', '.join(np.unique(process))}."
+        )
+    return np.array([OF_SIGNAL if name == signal else names.index(name) for name in process.tolist()])
+
+
 def chosen_cut(
     score: Float[np.ndarray, " E"],
     expected: Float[np.ndarray, " E"],
-    is_signal: Bool[np.ndarray, " E"],
+    process: Int[np.ndarray, " E"],
     background_error: float = 0.0,
 ) -> Cut:
-    """The threshold of largest significance, and bins that hold 10, 20, 40, ... background events from the largest score on.
+    """The threshold of largest significance, and bins that hold 10, 20, 40, ... events of the largest background from the best score on.
 
-    For this choice the background is one standard error of its simulation, √(Σ y²), higher than expected: else the cut would be where
-    there are fewest by chance.
+    The cut too keeps 10 of them: simulated events of a smaller background stand for fewer, so that a region that holds those alone only
+    seems to be empty. For this choice the background is one standard error of its simulation, √(Σ y²), higher than expected: else the cut
+    would be where there are fewest by chance.
 
-    Raises JetError if there are fewer than `FEWEST_BACKGROUND` background events, or no signal.
+    process  see `process_codes`
+
+    Raises JetError if there are fewer than `FEWEST_BACKGROUND` events of the largest background.
     """
-    of_background = np.sort(score[~is_signal])[::-1]
-    if len(of_background) < FEWEST_BACKGROUND or not is_signal.any():
+    is_signal = process == OF_SIGNAL
+    of_each = np.bincount(process[~is_signal], expected[~is_signal])
+    is_largest = process == of_each.argmax()
+    of_largest = np.sort(score[is_largest])[::-1]
+    if len(of_largest) < FEWEST_BACKGROUND:
         raise JetError(
-            f"{len(of_background)} background and {int(is_signal.sum())} signal events to choose a cut on, expected at least "
-            f"{FEWEST_BACKGROUND} and 1. Use more events."
+            f"{len(of_largest)} events of the largest background to choose a cut on, expected at least {FEWEST_BACKGROUND}. "
+            "Use more events."
         )
     order = np.argsort(-score, kind="stable")
     signal = np.cumsum(np.where(is_signal, expected, 0.0)[order])
     background = np.cumsum(np.where(is_signal, 0.0, expected)[order])
     error = np.sqrt(np.cumsum(np.where(is_signal, 0.0, expected**2)[order]))
-    is_allowed = np.cumsum(~is_signal[order]) >= FEWEST_BACKGROUND
+    is_allowed = np.cumsum(is_largest[order]) >= FEWEST_BACKGROUND
     last_of_ties = np.append(np.diff(score[order]) != 0, True)
     z = np.where(is_allowed & last_of_ties, asimov(signal, background + error, background_error), -1.0)
     held = FEWEST_BACKGROUND * (2 ** np.arange(1, 32) - 1)
-    edges = np.unique(of_background[held[held < len(of_background)] - 1])
+    edges = np.unique(of_largest[held[held < len(of_largest)] - 1])
     return Cut(float(score[order][z.argmax()]), edges)
+
+
+def in_bins(
+    score: Float[np.ndarray, " E"],
+    expected: Float[np.ndarray, " E"],
+    process: Int[np.ndarray, " E"],
+    edges: Float[np.ndarray, " B_minus_1"],
+) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+    """Expected signal and background of each bin of the score. A bin without an event of one of the backgrounds counts one of mean weight:
+    that none was simulated there does not show that there is none."""
+    inside = np.searchsorted(edges, score, side="right")
+    bins = len(edges) + 1
+    is_signal = process == OF_SIGNAL
+    signal = np.bincount(inside[is_signal], expected[is_signal], minlength=bins)
+    background = np.zeros(bins)
+    for number in np.unique(process[~is_signal]):
+        chosen = process == number
+        of_process = np.bincount(inside[chosen], expected[chosen], minlength=bins)
+        background += np.where(of_process > 0, of_process, expected[chosen].mean())
+    return signal, background
 
 
 def significance_of_cut(
     score: Float[np.ndarray, " E"],
     expected: Float[np.ndarray, " E"],
-    is_signal: Bool[np.ndarray, " E"],
+    process: Int[np.ndarray, " E"],
     cut: Cut,
     background_error: float = 0.0,
 ) -> float:
-    """Significance of counting the events from the threshold on. Without a background event there, one counts as there."""
-    passes = score >= cut.threshold
-    signal = expected[passes & is_signal].sum()
-    background = max(expected[passes & ~is_signal].sum(), float(expected[~is_signal].max()))
-    return float(asimov(signal, background, background_error))
+    """Significance of counting the events from the threshold on."""
+    signal, background = in_bins(score, expected, process, np.array([cut.threshold]))
+    return float(asimov(signal[1], background[1], background_error))
 
 
 def significance_of_bins(
     score: Float[np.ndarray, " E"],
     expected: Float[np.ndarray, " E"],
-    is_signal: Bool[np.ndarray, " E"],
+    process: Int[np.ndarray, " E"],
     cut: Cut,
     background_error: float = 0.0,
 ) -> float:
-    """Significance √(Σ Z²) of all bins of the score, whose backgrounds are independent. A bin without a background event counts one."""
-    inside: Int[np.ndarray, " E"] = np.searchsorted(cut.edges, score, side="right")
-    bins = len(cut.edges) + 1
-    signal = np.bincount(inside, np.where(is_signal, expected, 0.0), minlength=bins)
-    background = np.bincount(inside, np.where(is_signal, 0.0, expected), minlength=bins)
-    background = np.where(background > 0, background, expected[~is_signal].max())
+    """Significance √(Σ Z²) of all bins of the score, whose backgrounds are independent."""
+    signal, background = in_bins(score, expected, process, cut.edges)
     return float(np.sqrt((asimov(signal, background, background_error) ** 2).sum()))
 
 
@@ -173,18 +208,15 @@ def search_scores(
     background_rejection                 one over the share of the expected background beyond the cut
 
     Intervals are of 200 resamplings of the test events within their processes; cut and bins stay. Raises JetError for a signal that has no
-    event.
+    event, or no background.
     """
-    for events in (validation, test):
-        if signal not in events.process:
-            raise JetError(f"signal {signal}: is no process. Processes: {', '.join(np.unique(events.process))}.")
-    is_signal = test.process == signal
+    codes = process_codes(test.process, signal)
+    of_validation = process_codes(validation.process, signal)
     draws = resampled(test.process)
     found = []
     for name, score in test.scores.items():
-        of_validation = (validation.scores[name], validation.expected, validation.process == signal)
-        cut = chosen_cut(*of_validation, background_error)
-        arrays = (score, test.expected, is_signal)
+        cut = chosen_cut(validation.scores[name], validation.expected, of_validation, background_error)
+        arrays = (score, test.expected, codes)
         for metric, statistic in _statistics(cut, background_error).items():
             low, high = interval(statistic, arrays, draws)
             labels = (("signal", signal),)
@@ -193,28 +225,28 @@ def search_scores(
 
 
 def _statistics(cut: Cut, error: float) -> dict[str, Statistic]:
-    """The numbers of a search, as functions of score, expected events, and which are signal."""
+    """The numbers of a search, as functions of score, expected events, and process."""
 
-    def rejection(score: np.ndarray, expected: np.ndarray, is_signal: np.ndarray) -> float:
-        share = _share_beyond(score[~is_signal], expected[~is_signal], cut)
-        return 1 / max(share, 1 / np.count_nonzero(~is_signal))
+    def of_cut(score: np.ndarray, expected: np.ndarray, process: np.ndarray) -> float:
+        return significance_of_cut(score, expected, process, cut, error)
+
+    def of_bins(score: np.ndarray, expected: np.ndarray, process: np.ndarray) -> float:
+        return significance_of_bins(score, expected, process, cut, error)
+
+    def efficiency(score: np.ndarray, expected: np.ndarray, process: np.ndarray) -> float:
+        signal, _ = in_bins(score, expected, process, np.array([cut.threshold]))
+        return float(signal[1] / signal.sum())
+
+    def rejection(score: np.ndarray, expected: np.ndarray, process: np.ndarray) -> float:
+        _, background = in_bins(score, expected, process, np.array([cut.threshold]))
+        return float(background.sum() / background[1])
 
     return {
-        "significance_cut": lambda score, expected, is_signal: significance_of_cut(
-            score, expected, is_signal, cut, error
-        ),
-        "significance_bins": lambda score, expected, is_signal: significance_of_bins(
-            score, expected, is_signal, cut, error
-        ),
-        "signal_efficiency": lambda score, expected, is_signal: _share_beyond(
-            score[is_signal], expected[is_signal], cut
-        ),
+        "significance_cut": of_cut,
+        "significance_bins": of_bins,
+        "signal_efficiency": efficiency,
         "background_rejection": rejection,
     }
-
-
-def _share_beyond(score: Float[np.ndarray, " E"], expected: Float[np.ndarray, " E"], cut: Cut) -> float:
-    return float(expected[score >= cut.threshold].sum() / expected.sum())
 
 
 def search_table(scores: Sequence[Score]) -> list[str]:
