@@ -1,6 +1,6 @@
-"""A hook of MkDocs that writes recipe.md when the site is built: every key of a recipe, from the types that read it.
+"""A hook of MkDocs that writes recipe.md and recipe_jets.md when the site is built: every key of a recipe, from the types that read it.
 
-Fails on a key that has no description. `python docs/recipe_reference.py` prints the page.
+Fails on a key that has no description. `python docs/recipe_reference.py` prints the pages.
 """
 
 import typing
@@ -13,13 +13,15 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from statecast.config import Recipe
 from statecast.fields.recipe import FieldRecipe
+from statecast.particles.recipe import ParticleRecipe
 
 if typing.TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
-INTRODUCTION = """# The recipe
+INTRODUCTION = """# {title}
 
 One YAML file is one run. Every key below may be left out where it has a default, and set on the command line as `key.key=value`. A
 fine-tuning recipe inherits what it leaves out from the model that it starts from. This page is made from the types that read the recipe.
@@ -27,6 +29,11 @@ fine-tuning recipe inherits what it leaves out from the model that it starts fro
 ```yaml
 {example}```
 """
+PAGES: dict[str, tuple[str, str, type[Recipe]]] = {
+    "recipe.md": ("The recipe", "statecast.fields.recipes/quickstart.yaml", FieldRecipe),
+    "recipe_jets.md": ("The recipe of jets", "statecast.particles.recipes/jets.yaml", ParticleRecipe),
+}
+"""Title, an example, and the type of the recipe, by the name of the page."""
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: "`null`"}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a multiple of"}
 LENGTHS = {"min_length": "at least", "max_length": "at most"}
@@ -36,13 +43,16 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     """Called by MkDocs with the files of docs/."""
     from mkdocs.structure.files import File
 
-    files.append(File.generated(config, "recipe.md", content=page()))
+    for name in PAGES:
+        files.append(File.generated(config, name, content=page(name)))
     return files
 
 
-def page() -> str:
-    example = files("statecast.fields.recipes").joinpath("quickstart.yaml").read_text()
-    return "\n".join([INTRODUCTION.format(example=example), *section(FieldRecipe, "", 2), ""])
+def page(name: str) -> str:
+    title, example, recipe = PAGES[name]
+    package, _, file = example.partition("/")
+    text = files(package).joinpath(file).read_text()
+    return "\n".join([INTRODUCTION.format(title=title, example=text), *section(recipe, "", 2), ""])
 
 
 def section(model: type[BaseModel], prefix: str, depth: int) -> list[str]:
@@ -140,4 +150,4 @@ def first_paragraph(model: type[BaseModel]) -> str:
 
 
 if __name__ == "__main__":
-    print(page())
+    print("\n".join(map(page, PAGES)))

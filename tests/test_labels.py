@@ -1,11 +1,14 @@
 """Labels as tokens: classes and numbers, their statistics from the training split, and what is no label."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from statecast.axes import Axis
 from statecast.labels import LARGEST_CLASSES, LabelCodec, LabelError
 from statecast.streams import UNKNOWN, StreamOptions
 
@@ -92,7 +95,27 @@ def test_texts_are_no_numbers():
         numbers().tokens("calm")
 
 
-@pytest.mark.parametrize("codec", [classes(), numbers()])
+def at_a_place(codec: LabelCodec) -> LabelCodec:
+    return replace(codec, axes=(Axis("place", "sphere", "degree", 15.0),), coords=(50.0, 10.0))
+
+
+def test_a_label_of_a_place_has_its_coordinates():
+    for codec in (at_a_place(classes()), at_a_place(numbers())):
+        tokens = codec.tokens(None)
+        assert tokens.coordinate("latitude_deg").tolist() == [50.0]
+        assert tokens.coordinate("longitude_deg").tolist() == [10.0]
+
+
+def test_a_file_of_a_version_without_places_is_read(tmp_path):
+    codec = classes()
+    codec.save(tmp_path, "label")
+    facts = json.loads((tmp_path / "label.json").read_text())
+    del facts["axes"], facts["coords"]
+    (tmp_path / "label.json").write_text(json.dumps(facts))
+    assert LabelCodec.load(STREAM, tmp_path, "label") == codec
+
+
+@pytest.mark.parametrize("codec", [classes(), numbers(), at_a_place(classes())])
 def test_a_codec_survives_saving(codec, tmp_path):
     codec.save(tmp_path, "label")
     assert LabelCodec.load(STREAM, tmp_path, "label") == codec

@@ -158,3 +158,5 @@ def test_specs_are_alike_if_channels_and_categories_alone_differ():
     assert replace(SPEC, size=6, vocabulary=9, layout=(3, 2, 1)).is_like(SPEC)
     assert not replace(SPEC, layout=(2, 1, 2)).is_like(SPEC)
     assert not replace(SPEC, axes=AXES[1:]).is_like(SPEC)
+    further = replace(SPEC, axes=(*AXES, Axis("further", "index")))
+    assert further.is_like(SPEC) and not SPEC.is_like(further)

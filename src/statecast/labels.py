@@ -1,11 +1,11 @@
 """Labels: a class or a number for each sample, as a stream of one token. To fine-tune on labels is to ask for this stream.
 
-Axes: N token (1), P value (1 for a number, none for a class).
+Axes: N token (1), P value (1 for a number, none for a class), C coordinate.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from statecast.axes import Axis
 from statecast.streams import UNKNOWN, StreamOptions, Tokens, TokenSpec
 
 LARGEST_CLASSES = 1000  # a column with more distinct texts does not hold classes
@@ -27,6 +28,8 @@ class LabelCodec:
     """Classes as codes, or numbers standardised by the mean and standard deviation of the training split.
 
     classes  names of the classes, in the order of the codes; none for a number
+    axes     along which the label has coordinates; none: it belongs to the sample as a whole
+    coords   the coordinates, C, the same in every sample
     """
 
     stream: StreamOptions
@@ -34,6 +37,8 @@ class LabelCodec:
     mean: float = 0.0
     std: float = 1.0
     units: str = "1"
+    axes: tuple[Axis, ...] = ()
+    coords: tuple[float, ...] = ()
 
     @classmethod
     def fit(cls, stream: StreamOptions, values: Sequence[Any], *, is_class: bool, units: str = "1") -> "LabelCodec":
@@ -57,7 +62,8 @@ class LabelCodec:
 
     @property
     def spec(self) -> TokenSpec:
-        return TokenSpec(vocabulary=len(self.classes)) if self.classes else TokenSpec(size=1)
+        size = 0 if self.classes else 1
+        return TokenSpec(size=size, vocabulary=len(self.classes), axes=self.axes)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -81,20 +87,24 @@ class LabelCodec:
         number = 0.0 if missing or self.classes else (_number(value) - self.mean) / self.std
         values = torch.full((1, spec.size), number)
         observed = torch.full((1, spec.size), not missing)
-        return Tokens(values, torch.zeros(1, 0), observed, spec, codes=codes).numbered()
+        coords = torch.tensor([self.coords], dtype=torch.float32)
+        return Tokens(values, coords, observed, spec, codes=codes).numbered()
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """Normalised values, converted to the unit of the label."""
         return values * self.std + self.mean
 
     def save(self, directory: Path, name: str) -> None:
-        facts = {"classes": self.classes, "mean": self.mean, "std": self.std, "units": self.units}
+        facts: dict[str, Any] = {"classes": self.classes, "mean": self.mean, "std": self.std, "units": self.units}
+        facts |= {"axes": [asdict(axis) for axis in self.axes], "coords": self.coords}
         (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
 
     @classmethod
     def load(cls, stream: StreamOptions, directory: Path, name: str) -> "LabelCodec":
         facts: Mapping[str, Any] = json.loads((directory / f"{name}.json").read_text())
-        return cls(stream, tuple(facts["classes"]), facts["mean"], facts["std"], facts["units"])
+        axes = tuple(Axis(**axis | {"columns": tuple(axis["columns"])}) for axis in facts.get("axes", ()))
+        coords = tuple(facts.get("coords", ()))  # a file of an earlier version has neither
+        return cls(stream, tuple(facts["classes"]), facts["mean"], facts["std"], facts["units"], axes, coords)
 
     def calibrate(self, anchor: nn.Module | None) -> None:
         """Does nothing: a label has no anchor."""

@@ -67,9 +67,9 @@ class TokenSpec:
         return None if self.order is None else column_names(self.axes)[columns_of(self.axes, self.order)][0]
 
     def is_like(self, other: "TokenSpec") -> bool:
-        """True if tokens differ from those of another spec in their channels and categories at most."""
-        axes = [axis.name for axis in self.axes] == [axis.name for axis in other.axes]
-        return axes and self.dimensions[1:] == other.dimensions[1:]
+        """True if tokens differ from those of another spec in their channels and categories, and by further axes, at most."""
+        own, theirs = ([axis.name for axis in spec.axes] for spec in (self, other))
+        return own[: len(theirs)] == theirs and self.dimensions[1:] == other.dimensions[1:]
 
     @property
     def lead_features(self) -> int:
@@ -103,7 +103,7 @@ class Tokens:
     index     position of each token in its window; None before the tokens are numbered
     about     for an asked token: the visible token that the question is about, by its position among the visible tokens of its stream
     guess     first guess that an answer starts from: values of other streams at the token and around it
-    partial   names of the axes along which some tokens have no coordinate
+    partial   names of the axes along which some tokens have no coordinate, and of single coordinates that some tokens lack
     """
 
     values: Float[Tensor, "*B N P"]

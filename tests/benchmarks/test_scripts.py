@@ -9,10 +9,11 @@ import pickle
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-LIBRARIES = {"shared", "unet", "jet_peers"}
+LIBRARIES = {"jet_peers", "rain", "shared", "unet"}
 FILES = sorted(BENCHMARKS.glob("*.py"))
 
 
@@ -240,3 +241,81 @@ def test_padding_does_not_change_the_answer_of_a_peer(name, monkeypatch):
         alone = model(clouds.batch(torch.tensor([shortest])))
         beside = model(clouds.batch(torch.tensor([shortest, longest])))
     torch.testing.assert_close(alone[0], beside[0], atol=1e-4, rtol=1e-3)
+
+
+def test_the_decorrelation_time_is_that_of_an_autoregression(monkeypatch):  # (1 + r) / (1 - r)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from rain import decorrelation
+
+    noise = np.random.default_rng(0).standard_normal(100_000)
+    series = np.zeros_like(noise)
+    for step in range(1, len(noise)):
+        series[step] = 0.8 * series[step - 1] + noise[step]
+    assert decorrelation(series) == pytest.approx(9, rel=0.1)
+    assert decorrelation(noise) == pytest.approx(1, abs=0.1)
+
+
+def test_scores_of_probabilities_have_their_closed_forms(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from rain import brier_scores, hits, log_scores
+
+    said, truth = np.array([[1 / 3, 1 / 3, 1 / 3], [1.0, 0.0, 0.0], [0.5, 0.3, 0.2]]), np.array([2, 0, 1])
+    assert log_scores(said, truth) == pytest.approx([np.log(3), 0, -np.log(0.3)])
+    assert brier_scores(said, truth) == pytest.approx([2 / 3, 0, 0.25 + 0.49 + 0.04])
+    assert hits(said, truth).tolist() == [0, 1, 0]
+
+
+def test_terciles_of_rain_are_those_of_the_training_period_and_a_label_is_of_the_four_steps_after_its_window(
+    monkeypatch,
+):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import pandas as pd
+
+    from rain import CLASSES, classified
+    from shared import WHOLE
+
+    times = pd.date_range("2000-01-01T06", "2001-02-28T18", freq="6h")
+    index = pd.Series(np.random.default_rng(0).standard_normal(len(times)), times)
+    other = index.where(times < "2000-12-21", 5.0)  # all later days wet
+    train, held_out = slice("2000-01-01", "2000-12-20"), slice("2001-01-01", "2001-02-28")
+    assert classified(index, WHOLE)[train].equals(classified(other, WHOLE)[train])
+    assert set(classified(other, WHOLE)[held_out]) == {"wet"}
+    shares = classified(index, WHOLE)[train].value_counts(normalize=True)
+    assert shares.to_list() == pytest.approx([1 / 3] * 3, abs=1e-3)
+    last = pd.Timestamp("2000-06-01T12")
+    coming = index[last + pd.Timedelta("6h") : last + pd.Timedelta("24h")]
+    assert len(coming) == 4
+    of_extremes = [classified(index.where(~times.isin(coming.index), value), WHOLE)[last] for value in (-9.0, 9.0)]
+    assert of_extremes == [CLASSES[0], CLASSES[2]]
+
+
+def test_drawn_labels_are_the_same_for_a_seed_and_hold_each_class(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from rain import ALL, CLASSES, REGIONS, drawn, parts_of
+    from shared import WHOLE
+
+    parts = parts_of(WHOLE)
+    assert parts.stop.index[-1] < parts.learn.index[0] < parts.learn.index[-1] < parts.held_out.index[0]
+    assert drawn(parts, ALL, 0) is parts
+    for seed in range(5):
+        few = drawn(parts, 10, seed)
+        assert (len(few.stop), len(few.learn)) == (2, 8) and few.held_out is parts.held_out
+        assert few.known.equals(drawn(parts, 10, seed).known) and not few.known.equals(drawn(parts, 10, seed + 1).known)
+        assert all(set(few.learn[region]) == set(CLASSES) for region in REGIONS)
+
+
+def test_a_regression_finds_the_component_that_matters_and_a_class_it_lacks_is_not_impossible(monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from labels import Study, chosen_by_folds, regression
+
+    random = np.random.default_rng(0)
+    features = random.standard_normal((200, 40))
+    codes = np.digitize(features[:, 5], [-0.5, 0.5])
+    count, penalty = chosen_by_folds(Study(Path("nowhere")), features, codes)
+    assert count == 10 and penalty == 1.0  # 3 lack it, 30 hold more that says nothing
+    said = regression(features[codes > 0], codes[codes > 0], features, 1.0)
+    assert said.sum(axis=1) == pytest.approx(1) and (said > 0).all()
+    assert said[:, 0] == pytest.approx(1 / ((codes > 0).sum() + 3))
+    alone = regression(features[codes == 1], codes[codes == 1], features[:2], 1.0)
+    assert alone[0].argmax() == 1 and alone.sum(axis=1) == pytest.approx(1)

@@ -21,15 +21,23 @@ from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LEFT_OUT = {
-    "shared",  # what the scripts import
+    "rain",  # what the scripts import
+    "shared",
     "unet",
     "jet_peers",
     "throughput",  # takes both cores, which these tests share
     "resume",  # tests/training/test_processes.py does the same
 }
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
-SMOKE_APART = {"finer", "jets", "model_error", "questions", "skill"}  # what lies at --out is used again by real runs
-OPTIONS = {name: ["--jobs", "1"] for name in ("scaling", "transfer")}
+SMOKE_APART = {
+    "analysis",
+    "finer",
+    "jets",
+    "model_error",
+    "questions",
+    "skill",
+}  # what lies at --out is used again by real runs
+OPTIONS = {name: ["--jobs", "1"] for name in ("labels", "scaling", "transfer")}
 OPTIONS |= {"predict": ["--threads", "1"], "step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
 
 NUMBER, COUNT = r"(-?\d+\.\d+)", r"(\d+)"
@@ -114,6 +122,29 @@ def assert_runs(folder: Path, names: list[str]) -> None:
 
 
 # The checks, by script
+
+
+def check_analysis(printed: str, out: Path) -> None:
+    rows = lines_of(printed)
+    heading = next(number for number, row in enumerate(rows) if row.startswith("analysis"))
+    facts = table(rows[:heading], rf"{COUNT} test events for +{COUNT}, {NUMBER} fb")
+    assert sorted(facts) == ["QCD", "Zprime", "ttbar"]
+    for count, expected, section in facts.values():
+        assert count == 10 and expected == pytest.approx(139 * section, rel=0.02, abs=10)
+    assert 10 < facts["Zprime"][2] < 200 < facts["ttbar"][2] < 5e3 < 1e5 < facts["QCD"][2] < 5e6
+    between = rf"{NUMBER} \[{NUMBER}, {NUMBER}\]"
+    found = table(rows[heading + 1 :], rf"{between} +{between} +{NUMBER} +{NUMBER}")
+    models = ["fine-tuned", "last block", "frozen", "scratch"]
+    classic = [f"{part}, {kind}" for part in ("taggers", "no tagger") for kind in ("logistic", "boosting")]
+    assert_rows(found, [*models, *classic], 0, 100)
+    assert all(numbers[-2] <= 1 <= numbers[-1] for numbers in found.values())
+    values = {
+        row["forecast"]: row["value"]
+        for row in read_json(out / "smoke" / "analysis.json")
+        if row["metric"] == "significance_bins"
+    }
+    assert {name: round(value, 2) for name, value in values.items()} == {name: n[0] for name, n in found.items()}
+    assert_runs(out / "smoke", ["backbone", "tagger", "scratch", "frozen", "last-block"])
 
 
 def check_ablations(printed: str, out: Path) -> None:
@@ -228,6 +259,51 @@ def check_jets(printed: str, out: Path) -> None:
     rates = table([row for row in lines if "learning rate of" in row], NUMBER)
     own = [f"learning rate of {arm}:" for arm in arms[:3]]
     assert_rows(rates, [*own, *(f"size and learning rate of {name}: small," for name in peers)], 0.003, 0.003)
+
+
+def check_labels(printed: str, out: Path) -> None:
+    networks = ("pretrained", "heads", "scratch")
+    arms = (*networks, "embedded", "untrained", "components", "rain", "frequencies")
+    lines = lines_of(printed)
+    rates = table([row for row in lines if row.startswith("learning rate")], NUMBER)
+    assert rates == {f"learning rate of {arm}:": (0.0035,) for arm in networks}
+    made = table([row for row in lines if row.startswith("made")], rf"in {COUNT} s")
+    names = [f"{arm}-{size}-0.0035-0" for arm, size in product(networks, ("all", "10"))]
+    names += [f"{arm}-{size}-0" for arm, size in product(arms[len(networks) :], ("all", "10"))]
+    assert_rows(made, [f"made {name}" for name in names], 0, 300)
+    about = section(printed, "27 held-out windows, 2001-01-01 to 2001-01-08; 113 labelled windows in training")
+    costs = table(about[-1:], rf"pre-training {COUNT} s, networks {COUNT} s, regressions {COUNT} s")
+    assert all(seconds < 300 for seconds in costs["CPU time:"])
+    memory = table(about[:-1], rf"decorrelation time {NUMBER} days, {NUMBER} independent cases")
+    assert sorted(memory) == ["america", "indian", "pacific"]
+    for days, cases in memory.values():
+        assert 1 < days < 4 and cases == pytest.approx(27 / 4 / days, abs=0.1)
+
+    cell = rf"{NUMBER} \({NUMBER} to {NUMBER}\)"
+    bounds = {"log score": (0.2, 4), "accuracy": (0, 1), "Brier score": (0, 2)}
+    scores = {}
+    for metric, (low, high) in bounds.items():
+        scores[metric] = table(section(printed, f"{metric}, mean over labels and seeds"), f"{cell} +{cell}")
+        assert_rows(scores[metric], list(arms), low, high)
+    few, every = scores["log score"]["frequencies"][::3]
+    assert every < min(few, 1.2)  # of three classes, from 10 labels and from a hundred
+    results = read_json(out / "smoke" / "labels.json")
+    for row in results["scores"]:
+        first = 0 if row["labels"] == 10 else 3
+        printed_row = scores[row["metric"]][row["arm"]][first : first + 3]
+        assert printed_row == tuple(float(f"{row[key]:.3f}") for key in ("value", "low", "high"))
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["value"] == pytest.approx(np.mean([row[region] for region in memory]), abs=1e-3)
+    signed = r"([+-]\d+\.\d+)"
+    cell = rf"{signed} \({signed} to {signed}\)"
+    for metric in ("log score", "accuracy"):
+        apart = table(section(printed, f"difference of {metric}"), f"{cell} +{cell}")
+        assert len(apart) == 7
+        for pair, values in apart.items():
+            first, second = (scores[metric][name] for name in pair.split(" - "))
+            assert values[::3] == pytest.approx((first[0] - second[0], first[3] - second[3]), abs=2e-3)
+            assert values[1] <= values[0] <= values[2] and values[4] <= values[3] <= values[5]
+    assert len(results["scores"]) == 3 * len(arms) * 2 and len(results["differences"]) == 3 * 7 * 2
 
 
 def check_model_error(printed: str, out: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -66,7 +67,7 @@ def test_the_answer_is_independent_of_hour_and_season_to_the_bit(models):
 def test_windows_lack_the_calendar_and_keep_the_order_of_their_steps(models):
     trained = models["masked"]
     tokens = trained.domain.open(trained.recipe, "train", trained.codecs).draw(np.random.default_rng(0))["fields"]
-    assert tokens.partial == ("time",)
+    assert tokens.partial == CALENDAR
     for column in column_names(tokens.spec.axes):
         assert tokens.coordinate(column).isnan().all() == (column in CALENDAR), column
     assert len(tokens.coordinate("offset_h").unique()) == 2
@@ -119,3 +120,21 @@ def test_no_verb_shows_the_calendar_to_a_model_that_never_saw_it(verb, models, r
         for column in CALENDAR:
             assert coords[..., columns.index(column)].isnan().all(), column
         assert coords[..., columns.index("offset_h")].isfinite().all()
+
+
+def test_a_label_may_be_visible_beside_fields_without_the_calendar(runs, tmp_path):
+    """The offset in the window stays, so the fields lack no axis that attention measures; the label lacks all of them."""
+    with xr.open_zarr(runs.store, consolidated=False) as store:
+        times = store.indexes["time"]
+    names = np.where(np.arange(len(times)) % 3, "dry", "wet")
+    pd.DataFrame({"time": times, "weather": names}).to_csv(tmp_path / "labels.csv", index=False)
+    label = {"labels": str(tmp_path / "labels.csv"), "column": "weather"}
+    fields = {"variables": ["t"], "levels": [500, 850], "levels_share_token": False, "patch": [2, 2, 2]}
+    recipe = runs.recipe | HIDDEN | {"training": TRAINING, "streams": {"fields": fields, "label": label}}
+    trained = sc.pretrain(recipe, tmp_path / "run", progress=False)
+    source = trained.domain.open(trained.recipe, "train", trained.codecs)
+    question = stack_questions([trained.recipe.task.complete(source.cases()[0], 0)])
+    assert "label" in question.context
+    assert len(trained.model.partly_present(question.context)) == 1
+    with torch.no_grad():
+        assert trained.model.answer(question)["fields"].members.isfinite().all()

@@ -10,10 +10,14 @@ import pytest
 import xarray as xr
 
 import statecast as sc
+from statecast.axes import unit_vectors
+from statecast.config import RecipeError
+from statecast.explain.tokens import explain_token
 from statecast.fields.labels import LabelSeries, LabelStream, read_labels
 from statecast.fields.sources import open_fields
 from statecast.fields.tokenizers import Place
 from statecast.labels import LabelCodec, LabelError
+from statecast.streams import stack_questions
 from statecast.trained import ModelError
 
 TRAINING = {"steps": 2, "batch_size": 2, "validation_samples": 2, "footprint": False}
@@ -269,3 +273,60 @@ def test_labels_of_a_dataset_without_a_path_are_refused(tuned, runs, tmp_path):
         pytest.raises(ModelError, match="is evaluated on a store with a path"),
     ):
         sc.evaluate(tuned[1], store, runs.held_out, tmp_path / "e", progress=False)
+
+
+@pytest.fixture(scope="module")
+def placed(runs, labels, tmp_path_factory) -> Path:
+    """A model of a label that has a place."""
+    out = tmp_path_factory.mktemp("placed") / "run"
+    sc.finetune(tuning(runs, labels, "class", place=[40.0, -30.0]), runs.pretrained, out, progress=False)
+    return out
+
+
+def test_a_label_of_a_place_shares_the_axis_of_the_fields(placed, runs):
+    trained = sc.load(placed)
+    assert trained.model.axes == sc.load(runs.pretrained).model.axes
+    (axis,) = trained.codecs["label"].axes
+    assert axis == trained.model.axes[0] and axis.kind == "sphere"
+    source = trained.domain.open(trained.recipe, "validate", trained.codecs)
+    assert source.cases()[0]["label"].coords.tolist() == [[40.0, 330.0]]
+
+
+def test_attention_of_a_label_starts_at_its_place(placed, runs):
+    """Without anything learned of the label, what the fields say near its place counts for more than what they say on the other side."""
+    trained = sc.load(placed)
+    source = trained.domain.open(trained.recipe, "validate", trained.codecs)
+    question = trained.recipe.task.complete(source.cases()[0])
+    fields = question.context["fields"]
+    values = fields.values.clone().requires_grad_()
+    asked = stack_questions([replace(question, context={"fields": fields.replace(values)})])
+    trained.model.answer(asked)["label"].logits.square().sum().backward()
+    share = values.grad.square().sum(dim=-1)
+    near = unit_vectors(fields.along("place")) @ unit_vectors(question.queries["label"].along("place"))[0]
+    assert share[near > 0.8].mean() > 2 * share[near < -0.8].mean()
+
+
+def test_a_label_of_a_place_is_evaluated_and_explained(placed, runs, tmp_path):
+    sc.evaluate(placed, runs.store, runs.held_out, tmp_path / "e", progress=False)
+    records = json.loads((tmp_path / "e" / "scores.json").read_text())
+    assert {record["metric"] for record in records} == {"log_score", "accuracy"}
+    explained = explain_token(placed, runs.store, runs.held_out, token="label")
+    towards = explained["fields_decoder_attention"].sum("fields_token")
+    np.testing.assert_allclose(towards, 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("place", [[95.0, 0.0], [0.0, 400.0], [-30.0, 400.0]])
+def test_a_place_that_is_none_is_refused(runs, labels, tmp_path, place):
+    with pytest.raises(RecipeError, match=r"streams\.label\.place: .* is no place, .*Give the latitude first\.$"):
+        sc.finetune(tuning(runs, labels, "class", place=place), runs.pretrained, tmp_path / "run", progress=False)
+
+
+def test_a_place_outside_the_record_is_refused(runs, labels, tmp_path):
+    with xr.open_zarr(runs.store, consolidated=False) as store:
+        store.sel(lat=slice(0, 90)).drop_encoding().to_zarr(tmp_path / "north.zarr", zarr_format=3, consolidated=False)
+    recipe = runs.recipe | tuning(runs, labels, "class", place=[-40.0, 0.0])
+    recipe["data"] = recipe["data"] | {"store": str(tmp_path / "north.zarr")}
+    with pytest.raises(
+        LabelError, match=r"streams\.label\.place: \[-40\.0, 0\.0\] lies outside the record.*Name a place in it"
+    ):
+        sc.pretrain(recipe, tmp_path / "run", progress=False)

@@ -35,7 +35,9 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
     """Copy what `base` has learned into `model`, whose streams have `codecs`.
 
     A stream may have other channels or categories than it had, in another order: those of the same name keep their weights. A channel that
-    is new in an old token is not seen at first (weights 0), so that what is known is answered as before. So is an axis that is new.
+    is new in an old token is not seen at first (weights 0), so that what is known is answered as before. So is an axis that is new, in an
+    old stream too: a sample whose tokens all have the same coordinate along it is answered as before, because what attention adds for the
+    distance is the same for all of them.
     Raises AdaptationError for a stream that the base knows with other tokens.
     """
     old, state = base.state_dict(), model.state_dict()
@@ -142,7 +144,7 @@ def _same_shape(name: str, old: Tensor, fresh: Tensor) -> Tensor:
 
 
 def _require_same_tokens(stream: str, before: Codec, now: Codec) -> None:
-    """Channels may differ; steps and points of a token, and its axes, may not."""
+    """Channels may differ and axes be added; steps and points of a token, and its known axes, may not change."""
     old, new = before.spec, now.spec
     if not new.is_like(old):
         raise AdaptationError(

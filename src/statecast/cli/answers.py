@@ -21,7 +21,7 @@ from statecast.cli.options import (
     given,
     refuse_given,
 )
-from statecast.cli.printing import print_sample_scores, print_skill
+from statecast.cli.printing import print_tables
 
 
 def evaluate(
@@ -47,19 +47,13 @@ def evaluate(
 ) -> None:
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
     from statecast import verbs
-    from statecast.evaluation.samples import SampleEvaluation
 
     options = given(stores=by_stream(stores) or None, every_h=every_h, report=report)
     evaluation = verbs.evaluate(
         run, store, period, out, against=against, overwrite=overwrite, progress=not quiet, **options
     )
-    if isinstance(evaluation, SampleEvaluation):
-        print_sample_scores(evaluation.verifications)
-        print(f"scores: {out / 'scores.json'}")
-        return
-    print_skill(evaluation.verifications)
-    written = "scores.json" if report is False else "report.html"
-    print(f"{written.partition('.')[0]}: {out / written}")
+    print_tables(evaluation.tables())
+    print(f"{evaluation.written.stem}: {evaluation.written}")
 
 
 def predict(

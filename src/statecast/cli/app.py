@@ -7,8 +7,8 @@ from collections.abc import Callable
 import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
-from statecast.cli.data import Simulations, atmosphere, describe, jets
-from statecast.cli.jets import generate, tag
+from statecast.cli.data import Simulations, atmosphere, describe, events, jets
+from statecast.cli.jets import generate, search, tag
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
 
@@ -27,8 +27,9 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     embed,
     tag,
     generate,
+    search,
 )
-SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets)
+SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets, events)
 
 
 def main() -> None:
@@ -62,7 +63,7 @@ def _app() -> typer.Typer:
     simulate = typer.Typer(
         cls=Simulations,
         no_args_is_help=True,
-        help="Simulate an atmosphere or jets. Options that follow directly are those of the atmosphere.",
+        help="Simulate an atmosphere, jets or events. Options that follow directly are those of the atmosphere.",
     )
     for command in SIMULATE_COMMANDS:
         simulate.command()(command)

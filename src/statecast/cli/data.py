@@ -1,4 +1,4 @@
-"""Commands on data: look at them, or simulate an atmosphere or jets."""
+"""Commands on data: look at them, or simulate an atmosphere, jets or events."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
+from statecast.particles.sources.collisions import PROCESSES
 from statecast.particles.sources.pythia import KINDS
 
 JETS_HELP = "Jets: a Parquet, ROOT or HDF5 file, a directory of such files, a pattern in quotes, or sample:jets."
@@ -110,3 +111,43 @@ def jets(
         progress=not quiet,
     )
     print(f"jets: {out}")
+
+
+def events(
+    out: Annotated[
+        Path, typer.Option(help="Parquet file to write; an unfinished one of the same options is continued.")
+    ],
+    events: Annotated[int, typer.Option(help="Events in all, the same number of each kind.")],
+    kinds: Annotated[
+        list[str],
+        typer.Option(
+            "--kind",
+            help=f"{', '.join(PROCESSES)}; repeat for several.",
+            show_default="all",
+        ),
+    ] = list(PROCESSES),  # noqa: B006
+    seed: Annotated[int, typer.Option(help="Another seed is other collisions.")] = 0,
+    min_pt: Annotated[float, typer.Option(help="Lowest pT of the two leading jets in GeV.")] = 450.0,
+    mass: Annotated[float, typer.Option(help="Mass of the resonance in GeV.")] = 1500.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that share the work, one per core if not given; the events stay the same."),
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate whole events of a search, a resonance and its backgrounds, to a Parquet file; resumable (needs the extra `hep`)."""
+    from statecast.particles.sources.simulate import simulate_events
+
+    simulate_events(
+        out,
+        events=events,
+        kinds=kinds,
+        seed=seed,
+        min_pt_gev=min_pt,
+        mass_gev=mass,
+        workers=workers,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    print(f"events: {out}")

@@ -1,11 +1,11 @@
-"""Commands on jets: ask a model for their labels, or for new ones."""
+"""Commands on jets: ask a model for their labels, or for new ones, or search for a signal among events."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from statecast.cli.options import Overwrite, Quiet
+from statecast.cli.options import Overwrite, Quiet, numbers
 
 JETS_HELP = "Files of jets, or sample:jets."
 
@@ -47,3 +47,35 @@ def generate(
     sampling = Sampling(temperature, top_k)
     run_generate(run, jets, out, label=label, sampling=sampling, seed=seed, overwrite=overwrite, progress=not quiet)
     print(f"jets: {out}")
+
+
+def search(
+    run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory of the recipe jets-search.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of `data simulate events`.")],
+    *,
+    signal: Annotated[str, typer.Option(help="Process that is searched for; the others are its background.")],
+    test: Annotated[tuple[int, int], typer.Option(help="First and last event of which the significance is given.")],
+    choose: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            help="First and last event on which the cut is chosen; those of the model's validation if not given."
+        ),
+    ] = None,
+    luminosity: Annotated[float, typer.Option(help="Integrated luminosity in 1/fb.", min=0.0)] = 139.0,
+    cross_section: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FB", help="Cross-section of a process after the selection, in place of the simulation's."
+        ),
+    ] = None,
+    background_error: Annotated[float, typer.Option(help="Relative error of the background.", min=0.0)] = 0.0,
+) -> None:
+    """Events: the expected significance of a search, with the cut chosen on other events."""
+    from statecast.particles.evaluation.significance import search_table
+    from statecast.particles.verbs import Experiment
+    from statecast.particles.verbs import search as run_search
+
+    sections = numbers(cross_section, "--cross-section", "NAME=FB, for example Zprime=50")
+    experiment = Experiment(signal, luminosity, sections, background_error)
+    scores = run_search(run, files, test, experiment, validation=choose)
+    print("\n".join(search_table(scores)))

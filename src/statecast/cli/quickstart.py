@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from statecast.cli.options import Overwrite, Quiet
-from statecast.cli.printing import print_skill, print_table
+from statecast.cli.printing import print_tables
 
 
 class System(StrEnum):
@@ -36,20 +36,17 @@ def quickstart(
 
 
 def _atmosphere(out: Path, *, overwrite: bool, progress: bool) -> None:
+    from statecast.fields.evaluation.report import skill_tables
     from statecast.fields.quickstart import quickstart as run
 
     verifications = run(out, overwrite=overwrite, progress=progress)
-    print_skill(verifications, lead_time_h=24.0)
+    print_tables(skill_tables(verifications, lead_time_h=24.0))
     print(f"report: {out / 'report.html'}")
 
 
 def _jets(out: Path, *, overwrite: bool, progress: bool) -> None:
-    from statecast.particles.evaluation.report import generation_table, masked_table, tagging_table
+    from statecast.particles.evaluation.report import score_tables
     from statecast.particles.quickstart import quickstart as run
 
-    scores = run(out, overwrite=overwrite, progress=progress)
-    tables = {"tag": tagging_table, "generate": generation_table}
-    print_table("masked particles", masked_table([score for score in scores if score.task not in tables]))
-    for task, table in tables.items():
-        print_table(task, table([score for score in scores if score.task == task]))
+    print_tables(score_tables(run(out, overwrite=overwrite, progress=progress)))
     print(f"report: {out / 'report.html'}")

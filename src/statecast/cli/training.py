@@ -21,7 +21,7 @@ from statecast.cli.options import (
     Strategy,
     by_stream,
 )
-from statecast.cli.printing import print_path, print_skill, print_table
+from statecast.cli.printing import print_path, print_table, print_tables
 
 
 def pretrain(
@@ -115,6 +115,7 @@ def update(
 ) -> None:
     """Go on with data that were appended to the record; tells the skill on old and new months before and after."""
     from statecast.fields.continual import update as run_update
+    from statecast.fields.evaluation.report import skill_tables
     from statecast.training import Devices
 
     result = run_update(
@@ -131,7 +132,7 @@ def update(
         progress=not quiet,
     )
     for period, found in result.verifications.items():
-        print_skill(found, before=f"{period} period, ")
+        print_tables(skill_tables(found, before=f"{period} period, "))
     print_path("model", out / "model")
 
 

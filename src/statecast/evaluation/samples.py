@@ -37,6 +37,21 @@ class SampleEvaluation:
     verifications: Sequence[Verification]
     answers: xr.Dataset
 
+    @property
+    def written(self) -> Path:
+        """The file to look at."""
+        return self.out / "scores.json"
+
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """A table of all scores, each with its 95 % interval, and its title."""
+        rows = [["stream", "forecast", "metric", "value", "95 % interval", "samples"]]
+        for each in self.verifications:
+            for record in each.records():
+                numbers = (f"{record['value']:.4g}", f"{record['low']:.4g} to {record['high']:.4g}", str(record["n"]))
+                rows.append([record["stream"], record["forecast"], record["metric"], *numbers])
+        title = self.verifications[0].task if self.verifications else "nothing was asked"
+        return [(title, rows)]
+
 
 def evaluate_samples(
     run: str | Path | TrainedModel,

@@ -4,7 +4,7 @@ Axes: T time of the record.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,9 @@ import cftime
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from statecast.axes import Axis
 from statecast.fields.tokenizers import Place
 from statecast.labels import LabelCodec, LabelError
 from statecast.streams import StreamOptions, Tokens
@@ -31,6 +32,20 @@ class LabelStream(StreamOptions):
         "class", description="class: the labels are names; number: they are measured"
     )
     at: Literal["first", "middle", "last"] = Field("last", description="step of a window whose time its label has")
+    place: tuple[float, float] | None = Field(
+        None,
+        description="latitude and longitude in degrees of what is labelled, such as the middle of a region: attention starts there; "
+        "none: the label is of the whole window",
+    )
+
+    @field_validator("place")
+    @classmethod
+    def _lies_on_the_globe(cls, place: tuple[float, float] | None) -> tuple[float, float] | None:
+        if place is not None and not (-90 <= place[0] <= 90 and -180 <= place[1] <= 360):
+            raise ValueError(
+                f"{list(place)} is no place, expected a latitude of -90 to 90 and a longitude of -180 to 360. Give the latitude first."
+            )
+        return place
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,15 @@ class LabelSeries:
 
     def _step(self, start: int, steps: int) -> int:
         return start + {"first": 0, "middle": steps // 2, "last": steps - 1}[self.stream.at]
+
+
+def with_place(codec: LabelCodec, stream: LabelStream, axes: Sequence[Axis]) -> LabelCodec:
+    """The codec with the options of a stream, at its place if it has one; `axes` are those of the fields beside it."""
+    if stream.place is None:
+        return replace(codec, stream=stream, axes=(), coords=())
+    sphere = next(axis for axis in axes if axis.kind == "sphere")
+    latitude, longitude = stream.place
+    return replace(codec, stream=stream, axes=(sphere,), coords=(latitude, longitude % 360))
 
 
 def read_labels(stream: LabelStream, times: Any) -> list[Any]:

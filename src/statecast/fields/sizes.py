@@ -10,7 +10,7 @@ import xarray as xr
 from statecast.config import RecipeError
 from statecast.domain import Sizes
 from statecast.fields.anchors import FieldSpec, field_spec
-from statecast.fields.labels import LabelStream
+from statecast.fields.labels import LabelStream, with_place
 from statecast.fields.recipe import FieldRecipe
 from statecast.fields.sources import MissingStoreError, Record, open_fields
 from statecast.fields.streams import Stream
@@ -46,7 +46,7 @@ def sizes(recipe: FieldRecipe) -> Sizes:
         specs[name] = spec
         window[name] = blank_tokens(name, stream, spec, (recipe.window_steps, *shapes[name]))
     for name, label in recipe.labels.items():
-        codec = _assumed_label(label)
+        codec = _assumed_label(label, next(iter(specs.values())))
         specs[name], window[name] = codec.spec, codec.tokens(None)
         assumed.append(
             f"stream {name} is assumed to have {len(codec.classes)} classes"
@@ -56,9 +56,10 @@ def sizes(recipe: FieldRecipe) -> Sizes:
     return Sizes(specs, window, tuple(assumed))
 
 
-def _assumed_label(stream: LabelStream) -> LabelCodec:
+def _assumed_label(stream: LabelStream, of_fields: TokenSpec) -> LabelCodec:
     """A label of a few classes, or a number: no cost depends on how many."""
-    return LabelCodec(stream, ASSUMED_CLASSES if stream.target == "class" else ())
+    codec = LabelCodec(stream, ASSUMED_CLASSES if stream.target == "class" else ())
+    return with_place(codec, stream, of_fields.axes)
 
 
 def _datasets(recipe: FieldRecipe, stores: Mapping[str, str]) -> tuple[dict[str, xr.Dataset | None], list[str]]:

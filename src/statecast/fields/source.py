@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from statecast.axes import Axis
 from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.fields.inference.forecast import check_record
-from statecast.fields.labels import LabelSeries, read_labels
+from statecast.fields.labels import LabelSeries, read_labels, with_place
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
@@ -137,7 +138,8 @@ def field_source(
     windows = windows_of(recipe, streams)
     record, steps = streams[windows.drawn_on].record, recipe.window_steps
     starts = record.starts(steps) if is_held_out else _starts(recipe, record, steps)
-    labels = label_series(recipe, record, known or {})
+    axes = streams[windows.drawn_on].tokenizer.spec.axes
+    labels = label_series(recipe, record, known or {}, axes)
     for name in recipe.task.asked_streams(recipe.streams):
         if name in labels:
             starts = _labelled_starts(name, labels[name], starts, steps)
@@ -147,13 +149,24 @@ def field_source(
         raise RecipeError(f"window.extent: {error}") from None
 
 
-def label_series(recipe: FieldRecipe, record: Record, known: Mapping[str, Any]) -> dict[str, LabelSeries]:
-    """The labels of the times of a record; of a stream that is known the classes, or mean and spread, that the model learned."""
+def label_series(
+    recipe: FieldRecipe, record: Record, known: Mapping[str, Any], axes: Sequence[Axis]
+) -> dict[str, LabelSeries]:
+    """The labels of the times of a record, whose fields have these axes.
+
+    Of a stream that is known the classes, or mean and spread, are those that the model learned. Raises LabelError for a place outside the
+    record.
+    """
     series = {}
     for name, stream in recipe.labels.items():
+        if stream.place is not None and not record.grid.overlaps(Grid(*np.array(stream.place)[:, None])):
+            raise LabelError(
+                f"streams.{name}.place: {list(stream.place)} lies outside the record, which has {record.grid.box}. "
+                "Name a place in it, or none."
+            )
         values = read_labels(stream, record.dataset.indexes["time"])
         codec = known.get(name) or LabelCodec.fit(stream, values, is_class=stream.target == "class")
-        series[name] = LabelSeries(replace(codec, stream=stream), values)
+        series[name] = LabelSeries(with_place(codec, stream, axes), values)
     return series
 
 

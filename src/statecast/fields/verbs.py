@@ -11,7 +11,7 @@ import xarray as xr
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.progress import progress_bar
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
-from statecast.fields.evaluation.report import RunFacts, write_report
+from statecast.fields.evaluation.report import RunFacts, skill_tables, write_report
 from statecast.fields.evaluation.verification import DECORRELATION_H
 from statecast.fields.evaluation.verify import asked_like, verify
 from statecast.fields.explain import explain as explain_point
@@ -30,6 +30,16 @@ class Evaluation:
 
     out: Path
     verifications: list[Verification] = field(default_factory=list)
+
+    @property
+    def written(self) -> Path:
+        """The file to look at."""
+        report = self.out / "report.html"
+        return report if report.exists() else self.out / "scores.json"
+
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """A titled table of each task at its last lead time."""
+        return skill_tables(self.verifications)
 
 
 def evaluate(

@@ -263,9 +263,12 @@ class StateModel(nn.Module):
         return block(*inputs)
 
     def lacking(self, tokens: Tokens) -> frozenset[str]:
-        """The axes of the model that at least some of the tokens lack."""
+        """The axes of the model along which at least some of the tokens lack a coordinate."""
         own = {axis.name for axis in tokens.spec.axes}
-        return frozenset(axis.name for axis in self.axes if axis.name not in own or axis.name in tokens.partial)
+        hidden = set(tokens.partial)
+        return frozenset(
+            axis.name for axis in self.axes if axis.name not in own or hidden.intersection((axis.name, *axis.columns))
+        )
 
     def partly_present(self, context: Window) -> tuple[tuple[str, ...], ...]:
         """The axes that some visible tokens have and others lack, grouped by the streams that lack them."""
@@ -287,7 +290,7 @@ def _with_reach(axes: tuple[Axis, ...], reach_deg: float | None) -> tuple[Axis, 
 
 
 def _extent(tokens: Tokens, axis: str) -> str:
-    """Whether `all`, `some` or `none` of the tokens have an axis."""
+    """Whether `all`, `some` or `none` of the tokens have an axis, also if they lack coordinates of it that attention does not measure."""
     if axis not in {own.name for own in tokens.spec.axes}:
         return "none"
     return "some" if axis in tokens.partial else "all"

@@ -15,10 +15,20 @@ from statecast.particles.codec import (
     ResidualCodec,
     ValuesCodec,
 )
+from statecast.particles.evaluation.evaluate import evaluate
+from statecast.particles.event_codec import EventCodec, InEvent
+from statecast.particles.event_source import EventSource, open_event_source
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.sizes import sizes
 from statecast.particles.source import JetSource, open_source
-from statecast.particles.streams import JetStream, LabelStream, ParticleStream, TargetStream, kind_of_stream
+from statecast.particles.streams import (
+    EventStream,
+    JetStream,
+    LabelStream,
+    ParticleStream,
+    TargetStream,
+    kind_of_stream,
+)
 
 
 class Particles:
@@ -27,10 +37,10 @@ class Particles:
     name = "particles"
     Recipe = ParticleRecipe
     recipes = "statecast.particles.recipes"
-    verbs: Mapping[str, Callable[..., Any]] = {}
+    verbs: Mapping[str, Callable[..., Any]] = {"evaluate": evaluate}
 
-    def open(self, recipe: ParticleRecipe, split: Split, known: Mapping[str, Any]) -> JetSource | None:
-        return open_source(recipe, split, known)
+    def open(self, recipe: ParticleRecipe, split: Split, known: Mapping[str, Any]) -> JetSource | EventSource | None:
+        return open_event_source(recipe, split, known) if recipe.event else open_source(recipe, split, known)
 
     def with_data(self, recipe: ParticleRecipe, data: str | None, period: tuple[str, str] | None) -> ParticleRecipe:
         """The recipe with other files of validation; without a range all of their jets."""
@@ -53,6 +63,8 @@ class Particles:
                 codecs[name] = of
             elif name == jets:
                 codecs[name] = JetCodec.load(JetStream(**options), directory, name)
+            elif kinds[name] == "numbers":
+                codecs[name] = EventCodec.load(EventStream(**options), directory, name)
             elif kinds[name] == "label":
                 codecs[name] = LabelCodec.load(LabelStream(**options), directory, name)
             elif options["asks"] == "residual":
@@ -61,6 +73,8 @@ class Particles:
                 codecs[name] = _load_target(TargetStream(**options), of, of_jet, directory, name)
         for name, stream in refined.items():
             codecs[name] = ResidualCodec.load(stream, codecs[str(stream.of)], directory, name)
+        if "numbers" in kinds.values():
+            codecs |= {name: InEvent(codecs[name]) for name in (particles, jets) if name}
         return {name: codecs[name] for name in streams}
 
     def sizes(self, recipe: ParticleRecipe) -> Sizes:
@@ -71,17 +85,19 @@ class Particles:
         for name, codec in codecs.items():
             categories = codec.categories
             listed = ", ".join(categories) if len(categories) <= 12 else f"{len(categories)} codes"
-            content = codec.stream.ordered if isinstance(codec, JetCodec) else codec.channels
-            tokens = (
-                "one a particle"
-                if codec.spec.ragged
-                else "one a number"
-                if isinstance(codec, JetCodec)
-                else "one a jet"
-            )
+            content = codec.stream.ordered if isinstance(codec.stream, JetStream) else codec.channels
+            tokens = _tokens_of(codec, "an event" if recipe.event else "a jet")
             rows.append(f"| {name} | {tokens} | {', '.join(content) or '-'} | {listed or '-'} |")
         first, last = recipe.data.train
-        return "\n".join([f"Trained on jets {first} to {last} of `{', '.join(recipe.data.files)}`.", "", *rows])
+        what = "events" if recipe.event else "jets"
+        return "\n".join([f"Trained on {what} {first} to {last} of `{', '.join(recipe.data.files)}`.", "", *rows])
+
+
+def _tokens_of(codec: Any, sample: str) -> str:
+    """What a token of the stream stands for."""
+    if isinstance(codec.stream, JetStream):
+        return "one a number"
+    return "one a particle" if codec.spec.ragged else f"one {sample}"
 
 
 def _load_target(stream: TargetStream, of: ParticleCodec, of_jet: JetStream | None, directory: Path, name: str) -> Any:

@@ -15,14 +15,13 @@ from statecast.config import Recipe, read_recipe
 from statecast.evaluation.samples import evaluate_samples
 from statecast.explain.tokens import explain_token
 from statecast.outputs import new_output
-from statecast.particles.evaluation.baselines import Kind, fit_classifier, independent_constituents, probabilities
+from statecast.particles.evaluation.baselines import independent_constituents
 from statecast.particles.evaluation.bootstrap import Score
+from statecast.particles.evaluation.evaluate import tagging_result
 from statecast.particles.evaluation.generation import wasserstein_scores
-from statecast.particles.evaluation.observables import GENERATION, TAGGING, as_features, observables
+from statecast.particles.evaluation.observables import GENERATION, observables
 from statecast.particles.evaluation.report import ExplainedJet, GenerationResult, TaggingResult, write_jet_report
-from statecast.particles.evaluation.tagging import tagging_scores
 from statecast.particles.inference.generate import generate
-from statecast.particles.inference.tag import class_probabilities
 from statecast.particles.jets import Jets
 from statecast.particles.sources.files import read_jets
 from statecast.runs import finetune, pretrain
@@ -39,11 +38,13 @@ class Plan:
 
     labels     labelled jets that the taggers learn from
     generated  jets that are drawn
+    steps      of each fine-tuning, by the name of its run: fewer than in the recipes, so that all is done in minutes
     overrides  of the recipe of every training
     """
 
     labels: int = 1000
-    generated: int = 2000
+    generated: int = 1000
+    steps: Mapping[str, int] = field(default_factory=lambda: {"tagger": 200, "generator": 400})
     held_out: tuple[int, int] = HELD_OUT
     masked_jets: int = MASKED_JETS
     overrides: Sequence[str] = ()
@@ -98,9 +99,10 @@ def quickstart(
 def _train(directory: Path, plan: Plan, watch: Stopwatch, progress: bool) -> dict[str, TrainedModel]:
     """The pre-trained model, the tagger, its control from scratch, and the generator."""
     base = read_recipe("jets", plan.overrides)
-    few = [*plan.overrides, f"data.train=[0,{plan.labels - 1}]"]
+    steps = {name: f"training.steps={count}" for name, count in plan.steps.items()}
+    few = [steps["tagger"], *plan.overrides, f"data.train=[0,{plan.labels - 1}]"]
     tagging = read_recipe("jets-tag", few, inherit=base)
-    generating = read_recipe("jets-generate", plan.overrides, inherit=base)
+    generating = read_recipe("jets-generate", [steps["generator"], *plan.overrides], inherit=base)
     with watch.time("pre-training"):
         pretrained = pretrain(base, directory / "pretrained", progress=progress)
     with watch.time("tagger"):
@@ -137,20 +139,8 @@ def sample_scores(trained: TrainedModel) -> list[Score]:
 
 
 def _tag(models: Mapping[str, TrainedModel], training: Jets, held_out: Jets, plan: Plan) -> TaggingResult:
-    classes = models["tagger"].codecs["label"].classes
-    of_models = {"pre-trained": models["tagger"], "scratch": models["scratch"]}
-    found = {name: class_probabilities(model, held_out) for name, model in of_models.items()}
-    labelled = training[: plan.labels]
-    assert labelled.labels is not None and held_out.labels is not None
-    theirs, ours = (as_features(observables(jets), TAGGING) for jets in (labelled, held_out))
-    kinds: tuple[tuple[str, Kind], ...] = (
-        ("boosting on substructure", "boosting"),
-        ("logistic on substructure", "logistic"),
-    )
-    for name, kind in kinds:
-        found[name] = probabilities(fit_classifier(kind, theirs, labelled.labels), ours, classes)
-    scores = tagging_scores(found, held_out.labels, classes)
-    return TaggingResult(found, held_out.labels, classes, plan.labels, scores)
+    taggers = {"pre-trained": models["tagger"], "scratch": models["scratch"]}
+    return tagging_result(taggers, training[: plan.labels], held_out)
 
 
 def _generate(generator: TrainedModel, training: Jets, held_out: Jets, plan: Plan, progress: bool) -> GenerationResult:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from statecast.config import DataOptions, Recipe
-from statecast.particles.streams import AnyStream, JetStream, LabelStream, ParticleStream, TargetStream
+from statecast.particles.streams import AnyStream, EventStream, JetStream, LabelStream, ParticleStream, TargetStream
 from statecast.particles.tasks import MaskedParticles, Mix, NextParticle
 from statecast.tasks import Translate
 
@@ -20,10 +20,12 @@ class JetData(DataOptions):
         description="a file of jets, several, or the sample that ships with statecast (sample:jets)"
     )
     train: Numbers = Field(
-        description="first and last jet of training, inclusive; statistics and codebooks come from them alone"
+        description="first and last jet, or event, of training, inclusive; statistics and codebooks come from them alone"
     )
     validate_on: Numbers | Literal["all"] | None = Field(
-        None, alias="validate", description="first and last jet of validation, inclusive, or all; none: no validation"
+        None,
+        alias="validate",
+        description="first and last jet, or event, of validation, inclusive, or all; none: no validation",
     )
     validate_files: tuple[str, ...] = Field((), description="files of validation; none: those of training")
     most_constituents: int = Field(128, ge=1, description="particles of a jet that are read, those of largest pT")
@@ -81,6 +83,11 @@ class ParticleRecipe(Recipe):
         return next(((name, s) for name, s in self.streams.items() if isinstance(s, JetStream)), None)
 
     @property
+    def event(self) -> tuple[str, EventStream] | None:
+        """Name and options of the stream of numbers of the event; None if a sample is a jet."""
+        return next(((name, s) for name, s in self.streams.items() if isinstance(s, EventStream)), None)
+
+    @property
     def targets(self) -> dict[str, TargetStream]:
         """The streams that are only asked."""
         return {name: stream for name, stream in self.streams.items() if isinstance(stream, TargetStream)}
@@ -92,7 +99,11 @@ class ParticleRecipe(Recipe):
 
     @model_validator(mode="after")
     def _there_is_one_stream_of_each_kind(self) -> Self:
-        for kind, what, least in ((ParticleStream, "particles", 1), (JetStream, "quantities", 0)):
+        for kind, what, least in (
+            (ParticleStream, "particles", 1),
+            (JetStream, "quantities", 0),
+            (EventStream, "numbers", 0),
+        ):
             names = [name for name, stream in self.streams.items() if isinstance(stream, kind)]
             if not least <= len(names) <= 1:
                 raise ValueError(
@@ -101,6 +112,14 @@ class ParticleRecipe(Recipe):
         if self.jet is None and (bins := [name for name, stream in self.targets.items() if stream.asks == "bins"]):
             raise ValueError(
                 f"streams.{bins[0]}: asks for bins of numbers of the jet, but no stream has quantities. Add one."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _jets_of_events_are_not_aligned(self) -> Self:
+        if self.event is not None and self.data.align:
+            raise ValueError(
+                "data.align is true, but jets of events are not aligned. Start from a model of jets with data.align=false."
             )
         return self
 
@@ -135,6 +154,20 @@ class ParticleRecipe(Recipe):
                     )
                 if target.asks == "bins" and isinstance(task, MaskedParticles):
                     raise ValueError(f"task.ask: {asked} is of the whole jet, expected a target of its particles.")
+        return self
+
+    @model_validator(mode="after")
+    def _events_have_labels(self) -> Self:
+        if self.event is None:
+            return self
+        if self.targets or not isinstance(self.task, Translate):
+            name = next(iter(self.targets), self.task.kind)
+            raise ValueError(
+                f"streams.{self.event[0]}: a sample is an event, of which only labels are asked, got {name}. "
+                "Choose the task translate to labels."
+            )
+        if self.data.cache is not None:
+            raise ValueError("data.cache: events are held in memory. Remove this key.")
         return self
 
     def _particle_tasks(self) -> list[MaskedParticles | NextParticle]:

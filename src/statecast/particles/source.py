@@ -1,9 +1,9 @@
 """Samples of jets: one split of a record with the codecs of its streams."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -71,15 +71,24 @@ class JetSource:
         return OneJet(record.features[span], record.kinds[span].long(), record.quantities[number], labels, codes)
 
 
+class Numbered(Protocol):
+    """What `JetCases` need: samples by number, of which `record.columns.first` is the first in the files."""
+
+    @property
+    def record(self) -> Any: ...
+
+    def window(self, number: int) -> Window: ...
+
+
 @dataclass(frozen=True)
 class JetCases:
-    """All jets of a split, in their order."""
+    """All jets, or events, of a split, in their order."""
 
-    source: JetSource
+    source: Numbered
 
     @property
     def labels(self) -> range:
-        """The numbers of the jets in their files."""
+        """Their numbers in the files."""
         first = self.source.record.columns.first
         return range(first, first + len(self))
 
@@ -170,49 +179,53 @@ def require_apart(data: JetData) -> None:
 def fitted_codecs(recipe: ParticleRecipe, record: JetRecord, known: Mapping[str, Any]) -> dict[str, Any]:
     """The codec of each stream, those in `known` as they are. Raises ModelError for one that is known in another form."""
     name, stream = recipe.particles
-    particles = _particle_codec(stream, record, _known(name, known, ParticleCodec))
+    particles = particle_codec(stream, record, known_as(name, known, ParticleCodec))
     codecs: dict[str, Any] = {}
     refined: dict[str, TargetStream] = {}
     for other, options in recipe.streams.items():
         if isinstance(options, ParticleStream):
             codecs[other] = particles
         elif isinstance(options, JetStream):
-            codecs[other] = _jet_codec(options, record, _known(other, known, JetCodec))
+            codecs[other] = jet_codec(options, record, known_as(other, known, JetCodec))
         elif isinstance(options, TargetStream) and options.of is not None:
             refined[other] = options
         elif isinstance(options, TargetStream):
             codecs[other] = _target_codec(other, options, particles, recipe, record, known)
         elif isinstance(options, LabelStream):
-            codecs[other] = _label_codec(options, record, _known(other, known, LabelCodec))
+            codecs[other] = label_codec(options, record.labels(options.label), known_as(other, known, LabelCodec))
     for other, options in refined.items():
         codecs[other] = _residual_codec(other, options, codecs[str(options.of)], recipe, record, known)
     return {other: codecs[other] for other in recipe.streams}
 
 
-def _known(name: str, known: Mapping[str, Any], kind: type[Any]) -> Any:
+def known_as(name: str, known: Mapping[str, Any], kind: type[Any]) -> Any:
+    """The known codec of a stream, None if there is none. Raises ModelError if it is of another kind."""
     codec = known.get(name)
     if codec is not None and not isinstance(codec, kind):
         raise ModelError(f"stream {name}: the model knows it in another form. Give the stream another name to add it.")
     return codec
 
 
-def _particle_codec(stream: ParticleStream, record: JetRecord, known: ParticleCodec | None) -> ParticleCodec:
+def particle_codec(stream: ParticleStream, record: JetRecord, known: ParticleCodec | None) -> ParticleCodec:
+    """The codec of particles with the statistics of a record, or of a known codec."""
     if known is not None and known.stream == stream:
         return known
     return ParticleCodec.fit(stream, record.features.numpy(), known)
 
 
-def _jet_codec(stream: JetStream, record: JetRecord, known: JetCodec | None) -> JetCodec:
+def jet_codec(stream: JetStream, record: JetRecord, known: JetCodec | None) -> JetCodec:
+    """The codec of numbers of jets with the statistics of a record, or of a known codec."""
     if known is not None and known.stream == stream:
         return known
     return JetCodec.fit(stream, record.quantities.numpy(), known)
 
 
-def _label_codec(stream: LabelStream, record: JetRecord, known: LabelCodec | None) -> LabelCodec:
+def label_codec(stream: LabelStream, labels: Sequence[Any], known: LabelCodec | None) -> LabelCodec:
+    """The codec of labels of the training split, or a known one."""
     if known is not None:
         return replace(known, stream=stream)
     units = "GeV" if stream.label.endswith("_gev") else "1"
-    return LabelCodec.fit(stream, record.labels(stream.label), is_class=stream.is_class, units=units)
+    return LabelCodec.fit(stream, labels, is_class=stream.is_class, units=units)
 
 
 def _residual_codec(
@@ -223,7 +236,7 @@ def _residual_codec(
     record: JetRecord,
     known: Mapping[str, Any],
 ) -> ResidualCodec:
-    before = _known(name, known, ResidualCodec)
+    before = known_as(name, known, ResidualCodec)
     if before is not None:
         _require_same(name, before.stream, stream)
         return replace(before, of=of)
@@ -249,7 +262,7 @@ def _target_codec(
     known: Mapping[str, Any],
 ) -> Any:
     kind = {"codebook": CodebookCodec, "kinds": KindsCodec, "values": ValuesCodec, "bins": BinsCodec}[stream.asks]
-    before = _known(name, known, kind)
+    before = known_as(name, known, kind)
     if before is not None:
         _require_same(name, before.stream, stream)
     if isinstance(before, CodebookCodec | ValuesCodec):

@@ -1,14 +1,16 @@
-"""Streams of jets: particles, numbers of the jet, targets that are only asked, labels."""
+"""Streams of jets: particles, numbers of the jet or of the event, targets that are only asked, labels."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from statecast.particles.events import EVENT_NUMBERS
 from statecast.particles.features import FEATURES, MOMENTA, POSITION, QUANTITIES
 from statecast.streams import StreamOptions
 
 Feature = Annotated[str, AfterValidator(lambda name: one_of(name, FEATURES))]
+EventNumber = Annotated[str, AfterValidator(lambda name: one_of(name, EVENT_NUMBERS))]
 JetNumber = Annotated[str, AfterValidator(lambda name: one_of(name, QUANTITIES))]
 
 
@@ -51,6 +53,17 @@ class JetStream(StreamOptions):
         return tuple(name for name in QUANTITIES if name in self.quantities)
 
 
+class EventStream(StreamOptions):
+    """Numbers of the whole event, in one token. With this stream a sample is an event, and the other streams hold its jets."""
+
+    numbers: tuple[EventNumber, ...] = Field(
+        ("met_gev", "met_cos_phi", "met_sin_phi", "dijet_mass_gev"),
+        min_length=1,
+        description=f"of {', '.join(EVENT_NUMBERS)}",
+    )
+    jets: int = Field(2, ge=1, description="jets of an event that are read, those of largest pT")
+
+
 class TargetStream(StreamOptions):
     """What is asked about particles, or about numbers of the jet: the form of an answer, while what is visible stays continuous.
 
@@ -80,10 +93,11 @@ class TargetStream(StreamOptions):
 
 
 class LabelStream(StreamOptions):
-    """A class or a number of each jet, asked as a stream of one token."""
+    """A class or a number of each jet, or of each event, asked as a stream of one token."""
 
     label: str = Field(
-        description="class: the name of the jet's class; else a column of the jets, such as generated_mass_gev"
+        description="class: the name of the jet's class, or of the event's process; else a column of the jets or events, such as "
+        "generated_mass_gev"
     )
 
     @property
@@ -94,6 +108,7 @@ class LabelStream(StreamOptions):
 KINDS: dict[str, type[StreamOptions]] = {
     "particles": ParticleStream,
     "quantities": JetStream,
+    "numbers": EventStream,
     "asks": TargetStream,
     "label": LabelStream,
 }
@@ -110,6 +125,7 @@ def kind_of_stream(options: Any) -> str:
 AnyStream = Annotated[
     Annotated[ParticleStream, Tag("particles")]
     | Annotated[JetStream, Tag("quantities")]
+    | Annotated[EventStream, Tag("numbers")]
     | Annotated[TargetStream, Tag("asks")]
     | Annotated[LabelStream, Tag("label")],
     Discriminator(kind_of_stream),

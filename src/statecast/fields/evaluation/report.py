@@ -94,6 +94,20 @@ def relative_table(verifications: Sequence[Verification], leads: Sequence[float 
     return rows
 
 
+def skill_tables(
+    verifications: Sequence[Verification], *, before: str = "", lead_time_h: float | None = None
+) -> list[tuple[str, list[list[str]]]]:
+    """A titled table of each task, at its last lead time if none is given; `before` stands before each title."""
+    tables = []
+    for task in dict.fromkeys(v.task for v in verifications):
+        shown = [v for v in verifications if v.task == task]
+        leads, ahead = shown[0].labels("lead_time_h")[-1:], ""
+        if lead_time_h is not None and leads != (None,):
+            leads, ahead = (lead_time_h,), f" {lead_time_h:g} h ahead"
+        tables.append((f"{before}{task}, RMSE{ahead}", relative_table(shown, leads)))
+    return tables
+
+
 def mean_ratio(verification: Verification, reference: Verification, metric: str = "rmse") -> np.ndarray:
     """Mean over channels of a score over the reference's, for each lead time."""
     return (verification.value(metric) / reference.value(metric)).mean(axis=-1)

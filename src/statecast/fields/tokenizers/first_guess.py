@@ -42,11 +42,11 @@ def read_window(streams: Mapping[str, Located], *, hide_calendar: bool = False) 
 
 
 def without_calendar(tokens: Tokens) -> Tokens:
-    """The same tokens without the hour of the day and the season; the offset in the window stays."""
+    """The same tokens without the hour of the day and the season; the offset in the window, which attention measures, stays."""
     coords = tokens.coords.clone()
     for column in CALENDAR:
         coords[..., column_names(tokens.spec.axes).index(column)] = torch.nan
-    return replace(tokens, coords=coords, partial=("time",))
+    return replace(tokens, coords=coords, partial=CALENDAR)
 
 
 def first_guess(name: str, streams: Mapping[str, Located]) -> Float[np.ndarray, "T V H W"]:

@@ -15,9 +15,14 @@ Kind = Literal["logistic", "boosting"]
 
 
 def fit_classifier(
-    kind: Kind, features: Float[np.ndarray, "J F"], labels: Shaped[np.ndarray, " J"], *, seed: int = 0
+    kind: Kind,
+    features: Float[np.ndarray, "J F"],
+    labels: Shaped[np.ndarray, " J"],
+    *,
+    weight: Float[np.ndarray, " J"] | None = None,
+    seed: int = 0,
 ) -> Any:
-    """A classifier on features of jets, from scikit-learn.
+    """A classifier on features of jets, from scikit-learn; `weight` is that of each jet in its loss.
 
     logistic  logistic regression on standardised features
     boosting  gradient boosting of histograms, which stops early on a tenth of the jets if there are 1000 or more
@@ -29,12 +34,12 @@ def fit_classifier(
 
     if kind == "logistic":
         model: Any = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    else:
-        smallest_leaf = min(20, max(1, len(labels) // 10))
-        model = HistGradientBoostingClassifier(
-            early_stopping=len(labels) >= 1000, min_samples_leaf=smallest_leaf, random_state=seed
-        )
-    return model.fit(features, labels)
+        return model.fit(features, labels, logisticregression__sample_weight=weight)
+    smallest_leaf = min(20, max(1, len(labels) // 10))
+    model = HistGradientBoostingClassifier(
+        early_stopping=len(labels) >= 1000, min_samples_leaf=smallest_leaf, random_state=seed
+    )
+    return model.fit(features, labels, sample_weight=weight)
 
 
 def probabilities(model: Any, features: Float[np.ndarray, "J F"], classes: Sequence[str]) -> Float[np.ndarray, "J C"]:

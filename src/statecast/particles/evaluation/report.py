@@ -87,6 +87,16 @@ def masked_table(scores: Sequence[Score]) -> list[list[str]]:
     return rows
 
 
+def score_tables(scores: Sequence[Score]) -> list[tuple[str, list[list[str]]]]:
+    """A titled table of each task."""
+    special = {"tag": tagging_table, "generate": generation_table}
+    tables = []
+    for task in dict.fromkeys(score.task for score in scores):
+        of_task = [score for score in scores if score.task == task]
+        tables.append((task.replace("_", " "), special.get(task, masked_table)(of_task)))
+    return tables
+
+
 def tagging_section(result: TaggingResult) -> dict[str, Any]:
     """Scores of the taggers, and their ROC curves for each signal class."""
     text = (

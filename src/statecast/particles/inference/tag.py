@@ -54,6 +54,8 @@ def tag(
 
 def asked_labels(trained: TrainedModel) -> dict[str, LabelCodec]:
     """The label streams that the model answers. Raises ModelError if there is none."""
+    if trained.recipe.event is not None:
+        raise ModelError("the model is of events, expected one of single jets. Ask it by `statecast search`.")
     asked = trained.recipe.task.asked_streams(trained.codecs)
     labels = {name: trained.codecs[name] for name in asked if isinstance(trained.codecs[name], LabelCodec)}
     if not labels:

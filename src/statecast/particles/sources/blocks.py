@@ -1,4 +1,4 @@
-"""Blocks of simulated jets: what determines a file of jets, and its parts, each with random numbers of its own.
+"""Blocks of simulated jets or events: what determines a file, and its parts, each with random numbers of its own.
 
 Worker processes import this module, so it imports neither torch nor xarray.
 """
@@ -6,10 +6,11 @@ Worker processes import this module, so it imports neither torch nor xarray.
 import os
 import signal
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,21 +26,79 @@ PATIENCE = 100
 
 
 class Block(NamedTuple):
-    """The `number`-th block of jets of a kind."""
+    """The `number`-th block of a kind, of so many jets or events."""
 
     kind: str
     number: int
-    jets: int
+    size: int
 
     @property
     def file(self) -> str:
         return f"{self.number:06d}-{self.kind}.parquet"
 
 
+class Options(Protocol):
+    """What determines a file: a frozen dataclass, which is recorded in the file.
+
+    noun         what is counted: jets or events
+    total        how many of them
+    interleaved  see `simulate._join`
+    """
+
+    @property
+    def noun(self) -> str: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def interleaved(self) -> int: ...
+
+    def blocks(self) -> list[Block]:
+        """All blocks, in the order of the file."""
+        ...
+
+    def table(self, block: Block) -> Any:
+        """A pyarrow table of a block."""
+        ...
+
+
+def blocks_of(kinds: tuple[str, ...], total: int, of_block: int) -> list[Block]:
+    """Blocks of at most `of_block`, of which the kinds take turns."""
+    of_each = total // len(kinds)
+    starts = range(0, of_each, of_block)
+    return [Block(kind, start // of_block, min(of_block, of_each - start)) for start in starts for kind in kinds]
+
+
+def require_parts(noun: str, total: int, kinds: tuple[str, ...], known: Collection[str], seed: int) -> None:
+    """Raises JetError for an unknown kind, one that is named twice, a total that has no equal parts, or a seed out of range."""
+    if unknown := [kind for kind in kinds if kind not in known]:
+        raise JetError(f"kind {unknown[0]} is not a kind of {noun.removesuffix('s')}. Kinds: {', '.join(known)}.")
+    if not kinds or len(set(kinds)) < len(kinds):
+        raise JetError(f"kinds are {', '.join(kinds) or 'none'}, expected each once and at least one.")
+    if total < len(kinds) or total % len(kinds):
+        raise JetError(f"{noun} is {total}, expected a positive multiple of the number of kinds, {len(kinds)}.")
+    if not 0 <= seed < 2**31:
+        raise JetError(f"seed is {seed}, expected 0 to {2**31 - 1}.")
+
+
+def seeds_of(seed: int, kinds: Collection[str], block: Block) -> tuple[int, np.random.Generator]:
+    """Pythia's seed and the generator of the measurement of a block.
+
+    Pythia's seeds of all blocks of a run differ, because they count upwards from a number that the seed determines.
+    """
+    kind_number = list(kinds).index(block.kind)
+    first = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    pythia_seed = 1 + (first + len(kinds) * block.number + kind_number) % SEEDS
+    return pythia_seed, np.random.default_rng((seed, kind_number, block.number))
+
+
 @dataclass(frozen=True)
 class JetOptions:
     """What determines a file of jets."""
 
+    noun: ClassVar[str] = "jets"
+    interleaved: ClassVar[int] = 0
     jets: int
     kinds: tuple[str, ...]
     seed: int
@@ -47,47 +106,34 @@ class JetOptions:
 
     def __post_init__(self) -> None:
         """Raises JetError for a value out of range."""
-        if unknown := [kind for kind in self.kinds if kind not in KINDS]:
-            raise JetError(f"kind {unknown[0]} is not a kind of jet. Kinds: {', '.join(KINDS)}.")
-        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
-            raise JetError(f"kinds are {', '.join(self.kinds) or 'none'}, expected each once and at least one.")
-        if self.jets < len(self.kinds) or self.jets % len(self.kinds):
-            raise JetError(
-                f"jets is {self.jets}, expected a positive multiple of the number of kinds, {len(self.kinds)}."
-            )
-        if not 0 <= self.seed < 2**31:
-            raise JetError(f"seed is {self.seed}, expected 0 to {2**31 - 1}.")
+        require_parts(self.noun, self.jets, self.kinds, KINDS, self.seed)
         low, high = self.pt_range_gev
         if not (100 <= low < high <= 3000 and high - low >= 10):
             raise JetError(f"pT range is {low:g} to {high:g} GeV, expected at least 10 GeV within 100 to 3000 GeV.")
 
+    @property
+    def total(self) -> int:
+        return self.jets
+
     def blocks(self) -> list[Block]:
-        """All blocks, in the order of the file: the kinds take turns."""
-        of_each = self.jets // len(self.kinds)
-        starts = range(0, of_each, BLOCK_JETS)
-        return [
-            Block(kind, start // BLOCK_JETS, min(BLOCK_JETS, of_each - start))
-            for start in starts
-            for kind in self.kinds
-        ]
+        return blocks_of(self.kinds, self.jets, BLOCK_JETS)
+
+    def table(self, block: Block) -> Any:
+        return table_of(simulate_block(self, block), KINDS[block.kind].label)
 
 
 def simulate_block(options: JetOptions, block: Block) -> GeneratedJets:
     """The jets of a block, a pure function of the seed, the kind and the number of the block.
 
-    Pythia's seeds of all blocks of a run differ, because they count upwards from a number that the seed determines. Raises JetError if
-    there are hardly any such jets.
+    Raises JetError if there are hardly any such jets.
     """
-    kind_number = list(KINDS).index(block.kind)
-    first = int(np.random.SeedSequence(options.seed).generate_state(1)[0])
-    pythia_seed = 1 + (first + len(KINDS) * block.number + kind_number) % SEEDS
-    random = np.random.default_rng((options.seed, kind_number, block.number))
+    pythia_seed, random = seeds_of(options.seed, KINDS, block)
     measured, generated, count = [], [], 0
     for batches, part in enumerate(generate(KINDS[block.kind], options.pt_range_gev, pythia_seed, random), start=1):
         measured.append(part.measured)
         generated.append(part.generated)
         count += len(part.measured)
-        if count >= block.jets:
+        if count >= block.size:
             break
         if batches >= PATIENCE and count < MIN_JETS_PER_BATCH * batches:
             low, high = options.pt_range_gev
@@ -95,14 +141,14 @@ def simulate_block(options: JetOptions, block: Block) -> GeneratedJets:
                 f"kind {block.kind}: {count} jets in {batches} batches of collisions have a pT of {low:g} to {high:g} GeV and contain the "
                 "whole decay, expected more. Choose a wider range or higher pT."
             )
-    return GeneratedJets(Jets.joined(measured), Jets.joined(generated)).first(block.jets)
+    return GeneratedJets(Jets.joined(measured), Jets.joined(generated)).first(block.size)
 
 
-def write_block(parts: Path, options: JetOptions, block: Block) -> Block:
+def write_block(parts: Path, options: Options, block: Block) -> Block:
     """Write the block to its file in the directory `parts`, which appears when it is complete."""
     import pyarrow.parquet
 
-    table = table_of(simulate_block(options, block), KINDS[block.kind].label)
+    table = options.table(block)
     written = parts / f".{block.file}.{os.getpid()}"
     pyarrow.parquet.write_table(table, written, compression="zstd")
     written.replace(parts / block.file)

@@ -6,7 +6,7 @@ quarks lie within R of its axis. Stable particles are those with cτ > 10 mm; ne
 Axes: E event of a batch, N particle of all events, J jet.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -70,8 +70,6 @@ COMMON_SETTINGS = (
     "PartonLevel:MPI = on",
     "ParticleDecays:limitTau0 = on",
     "ParticleDecays:tau0Max = 10.",
-    "PhaseSpace:bias2Selection = on",
-    "PhaseSpace:bias2SelectionRef = 100.",
     "Random:setSeed = on",
     "6:m0 = 172.5",
     "25:m0 = 125.",
@@ -112,7 +110,7 @@ def generate(
 
     `pythia_seed` is 1 to `SEEDS`; `random` draws the measurement.
     """
-    pythia = _started(kind, pt_range_gev, pythia_seed)
+    pythia = started(_settings(kind, pt_range_gev), pythia_seed)
     while True:
         batch = pythia.nextBatch(BATCH_EVENTS)
         particles, vertex_mm = visible_particles(batch.prt, pythia.particleData.charge)
@@ -131,23 +129,33 @@ def generate(
         yield GeneratedJets(weighted[chosen], generated[nearest[chosen]])
 
 
-def _started(kind: JetKind, pt_range_gev: tuple[float, float], seed: int) -> Any:
-    """A generator. A jet may have 0.8 to 1.35 times the pT of its hard process; beyond that there are hardly any."""
+def _settings(kind: JetKind, pt_range_gev: tuple[float, float]) -> tuple[str, ...]:
+    """A jet may have 0.8 to 1.35 times the pT of its hard process; beyond that there are hardly any."""
+    low, high = pt_range_gev
+    return (*kind.settings, *flattened(0.8 * low, 1.35 * high, kind.steepness))
+
+
+def flattened(low_gev: float, high_gev: float, steepness: float) -> tuple[str, ...]:
+    """Settings for hard processes of a pT in this range, whose spectrum is multiplied by pT^steepness."""
+    return (
+        f"PhaseSpace:pTHatMin = {low_gev}",
+        f"PhaseSpace:pTHatMax = {high_gev}",
+        "PhaseSpace:bias2Selection = on",
+        "PhaseSpace:bias2SelectionRef = 100.",
+        f"PhaseSpace:bias2SelectionPow = {steepness}",
+    )
+
+
+def started(settings: Sequence[str], seed: int) -> Any:
+    """A generator with these settings beside those of all processes."""
     import pythia8mc
 
-    low, high = pt_range_gev
-    variable = (
-        f"PhaseSpace:pTHatMin = {0.8 * low}",
-        f"PhaseSpace:pTHatMax = {1.35 * high}",
-        f"PhaseSpace:bias2SelectionPow = {kind.steepness}",
-        f"Random:seed = {seed}",
-    )
     pythia = pythia8mc.Pythia("", False)
-    for setting in (*COMMON_SETTINGS, *kind.settings, *variable):
+    for setting in (*COMMON_SETTINGS, *settings, f"Random:seed = {seed}"):
         accepted = pythia.readString(setting)
         assert accepted, setting
-    started = pythia.init()
-    assert started, kind
+    ready = pythia.init()
+    assert ready, settings
     return pythia
 
 

@@ -1,7 +1,7 @@
-"""A file of simulated jets, made block by block on several cores.
+"""A file of simulated jets or events, made block by block on several cores.
 
-A block is a fixed number of jets of one kind with random numbers of its own, so that the file does not depend on the number of cores or on
-interruptions. Finished blocks lie in the directory `OUT.unfinished` until all are joined.
+A block is a fixed number of jets or events of one kind with random numbers of its own, so that the file does not depend on the number of
+cores or on interruptions. Finished blocks lie in the directory `OUT.unfinished` until all are joined.
 """
 
 import json
@@ -15,12 +15,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from statecast.outputs import new_output
 from statecast.particles.jets import JetError
-from statecast.particles.sources.blocks import Block, JetOptions, end_when_closed, write_block
+from statecast.particles.sources.blocks import Block, JetOptions, Options, end_when_closed, write_block
+from statecast.particles.sources.event_blocks import EventOptions
 from statecast.particles.sources.pythia import require_packages
 
 BLOCKS_PER_ROW_GROUP = 8
@@ -61,27 +63,56 @@ def simulate_jets(
     Raises JetError for an option out of range, a missing package, if `out` holds something else or jets with other options, or if
     there is an unfinished run with other options; SimulationStopped after Ctrl-C.
     """
-    out = Path(out)
     options = JetOptions(jets, tuple(kinds), seed, (float(pt_range_gev[0]), float(pt_range_gev[1])))
-    workers = _workers(workers)
+    return _simulate(out, options, workers, overwrite=overwrite, progress=progress)
+
+
+def simulate_events(
+    out: str | Path,
+    *,
+    events: int,
+    kinds: Sequence[str] = ("zprime", "qcd", "ttbar"),
+    seed: int = 0,
+    min_pt_gev: float = 450.0,
+    mass_gev: float = 1500.0,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Simulate `events` whole events, in equal parts of each of `kinds`, write them to a Parquet file at `out`, and return its path.
+
+    Collisions, detector and clustering are those of `simulate_jets`. The kinds are those of `collisions.PROCESSES`, with a resonance of
+    `mass_gev`. The two jets of largest pT of an event have more than `min_pt_gev` and |eta| < 2; further ones are kept from 200 GeV on.
+    Columns: see `sources.event_layout`; `event_weight` and `cross_section_fb` give the expected number of events.
+
+    Workers, seeds, resuming and exceptions are those of `simulate_jets`.
+    """
+    options = EventOptions(events, tuple(kinds), seed, float(min_pt_gev), float(mass_gev))
+    return _simulate(out, options, workers, overwrite=overwrite, progress=progress)
+
+
+def _simulate(out: str | Path, options: Options, workers: int | None, *, overwrite: bool, progress: bool) -> Path:
+    out, workers = Path(out), _workers(workers)
     console = Console(stderr=True, quiet=not progress)
+    facts = asdict(options)  # type: ignore[call-overload]
     if out.exists() and not overwrite:
-        _refuse_other_options(out, recorded_options(out), asdict(options))
+        _refuse_other_options(out, recorded_options(out, options.noun), facts)
         console.print(f"file {out}: is already finished, nothing to do.", soft_wrap=True, highlight=False)
         return out
-    record = {**asdict(options), **require_packages()}
+    record = {**facts, **require_packages()}
     parts = out.with_name(f"{out.name}.unfinished")
     _start(parts, record, overwrite)
     missing = [block for block in options.blocks() if not (parts / block.file).exists()]
     _run(parts, options, missing, min(workers, len(missing)), console)
     with new_output(out, overwrite=overwrite) as written:
-        _join([parts / block.file for block in options.blocks()], written, record)
+        files = [parts / block.file for block in options.blocks()]
+        _join(files, written, record, options.interleaved)
     shutil.rmtree(parts)
     return out
 
 
-def recorded_options(file: Path) -> dict[str, Any]:
-    """The options and versions that a file of simulated jets was made with. Raises JetError if it is none."""
+def recorded_options(file: Path, noun: str = "jets") -> dict[str, Any]:
+    """The options and versions that a file of simulated jets or events was made with. Raises JetError if it is none."""
     import pyarrow
     import pyarrow.parquet
 
@@ -89,7 +120,7 @@ def recorded_options(file: Path) -> dict[str, Any]:
         metadata = pyarrow.parquet.read_schema(file).metadata or {}
         return json.loads(metadata[METADATA_KEY.encode()])
     except (OSError, KeyError, ValueError, pyarrow.ArrowException):
-        raise JetError(f"file {file}: exists but does not contain simulated jets. Give another path.") from None
+        raise JetError(f"file {file}: exists but does not contain simulated {noun}. Give another path.") from None
 
 
 def _workers(workers: int | None) -> int:
@@ -119,27 +150,33 @@ def _refuse_other_options(place: Path, recorded: Mapping[str, Any], asked: Mappi
         raise JetError(f"{place}: was made with {options}. Request these options, give another path, or overwrite.")
 
 
-def _run(parts: Path, options: JetOptions, blocks: Sequence[Block], workers: int, console: Console) -> None:
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn("jets,"), TimeRemainingColumn(), TextColumn("left")
-    done = options.jets - sum(block.jets for block in blocks)
+def _run(parts: Path, options: Options, blocks: Sequence[Block], workers: int, console: Console) -> None:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{options.noun},"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    done = options.total - sum(block.size for block in blocks)
     try:
         with Progress(*columns, console=console, disable=console.quiet) as bar:
-            task = bar.add_task("jets", total=options.jets, completed=done)
+            task = bar.add_task(options.noun, total=options.total, completed=done)
             for block in _finished(parts, options, blocks, workers):
-                done += block.jets
+                done += block.size
                 bar.update(task, completed=done)
     except KeyboardInterrupt:
         raise SimulationStopped(
-            f"Ctrl-C stopped the simulation after {done} of {options.jets} jets. The same command resumes it."
+            f"Ctrl-C stopped the simulation after {done} of {options.total} {options.noun}. The same command resumes it."
         ) from None
     except BrokenProcessPool:
         raise JetError(
-            f"{parts}: a worker process was killed after {done} of {options.jets} jets, perhaps for want of memory. "
+            f"{parts}: a worker process was killed after {done} of {options.total} {options.noun}, perhaps for want of memory. "
             "The same command resumes the simulation; fewer workers need less memory."
         ) from None
 
 
-def _finished(parts: Path, options: JetOptions, blocks: Sequence[Block], workers: int) -> Iterator[Block]:
+def _finished(parts: Path, options: Options, blocks: Sequence[Block], workers: int) -> Iterator[Block]:
     """Each block after its file has been written, in any order."""
     if workers <= 1:
         for block in blocks:
@@ -158,13 +195,21 @@ def _finished(parts: Path, options: JetOptions, blocks: Sequence[Block], workers
             raise
 
 
-def _join(files: Sequence[Path], out: Path, record: Mapping[str, Any]) -> None:
+def _join(files: Sequence[Path], out: Path, record: Mapping[str, Any], interleaved: int) -> None:
+    """`interleaved`: so many blocks lie in a row group, and their rows take turns; 0: blocks follow one another."""
     import pyarrow
     import pyarrow.parquet
 
     metadata = {METADATA_KEY: json.dumps(record), "license": LICENCE}
     schema = pyarrow.parquet.read_schema(files[0]).with_metadata(metadata)
     with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
-        for start in range(0, len(files), BLOCKS_PER_ROW_GROUP):
-            group = [pyarrow.parquet.read_table(file) for file in files[start : start + BLOCKS_PER_ROW_GROUP]]
-            writer.write_table(pyarrow.concat_tables(group).cast(schema).combine_chunks())
+        for start in range(0, len(files), interleaved or BLOCKS_PER_ROW_GROUP):
+            group = [
+                pyarrow.parquet.read_table(file)
+                for file in files[start : start + (interleaved or BLOCKS_PER_ROW_GROUP)]
+            ]
+            whole = pyarrow.concat_tables(group).cast(schema).combine_chunks()
+            if interleaved:
+                place = np.concatenate([np.arange(len(table)) for table in group])
+                whole = whole.take(np.argsort(place, kind="stable"))
+            writer.write_table(whole)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from statecast.particles.jets import UNKNOWN_KIND, Jets, summed_momentum, wrapped
+from statecast.particles.jets import UNKNOWN_KIND, JetError, Jets, summed_momentum, wrapped
 from statecast.particles.particle_codes import charges, kinds
 from statecast.particles.sources.layouts.labels import label_columns
 from statecast.particles.sources.layouts.layout import Reading, Selection, refuse_collection, require
@@ -38,6 +38,8 @@ FURTHER = {
     "event_weight": "weight",
 }
 """Further numbers of jets, by their column. `event_weight` is of our own simulations."""
+OF_EVENTS = ("met_pt", "met_phi", "cross_section_fb")
+"""Columns that tell a file of events, see `sources.event_layout`."""
 RESONANCE = ("aux_genpart_mass", "aux_genpart_isResX")
 
 
@@ -45,6 +47,10 @@ def layout(table: Table, selection: Selection) -> Reading | None:
     """Recognised by two or more columns `part_*`."""
     if sum(name.startswith("part_") for name in table.columns) < 2:
         return None
+    if set(OF_EVENTS) <= set(table.columns):
+        raise JetError(
+            f"{table.name}: each entry is an event of several jets, expected jets. Fine-tune on it by the recipe jets-search."
+        )
     refuse_collection(table, selection)
     name = _name(table.columns)
     particles, of_jets = _particle_columns(table, name), _jet_columns(table, name)
