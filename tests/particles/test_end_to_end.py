@@ -83,9 +83,9 @@ def test_the_commands_know_jets(runs, statecast, tmp_path, command):
     elif command == "evaluate":
         assert statecast("evaluate", runs.tagged, "--out", "out", "--quiet") == (0, "")
         records = json.loads((tmp_path / "out" / "scores.json").read_text())
-        assert {r["forecast"] for r in records} == {"model", "marginal"} and {r["stream"] for r in records} == {"label"}
-        answers = xr.open_dataset(tmp_path / "out" / "answers.nc")
-        assert answers.sample.values.tolist() == list(range(200, 250))
+        forecasts = {"model", "boosting on substructure", "logistic on substructure"}
+        assert {record["forecast"] for record in records} == forecasts and {record["n"] for record in records} == {50}
+        assert (tmp_path / "out" / "report.html").is_file()
     elif command.startswith("explain"):
         run, token = (runs.masked, "codes:1") if command.endswith("codes") else (runs.tagged, "label")
         assert statecast("explain", run, "--token", token, "--sample", 1, "--out", "out") == (0, "")
@@ -114,7 +114,7 @@ def test_other_files_are_evaluated_whole_and_without_their_labels_embedded(runs)
     [
         (("--period", "a", 3), "expected the numbers of the first and the last jet"),
         (("--period", 3, 1), "expected the first and the last jet, in this order"),
-        (("--period", 100, 220), "overlaps the jets of training"),
+        (("--period", 100, 220), "which the model has learned from"),
         (("--period", 250, 400), "have 300 jets, expected jets 250 to 400"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import statecast as sc
+from statecast.evaluation.samples import evaluate_samples
 from statecast.particles.inference.tag import tag, tag_jets
 
 
@@ -22,7 +23,7 @@ def test_probabilities_are_those_of_the_evaluation(runs, tmp_path):
     trained = sc.load(runs.tagged)
     tag(trained, "0.jets", tmp_path / "tags.nc", batch=37)
     tagged = xr.open_dataset(tmp_path / "tags.nc").sel(jet=slice(200, 249))
-    answers = sc.evaluate(trained, out=tmp_path / "scores", progress=False).answers
+    answers = evaluate_samples(trained, out=tmp_path / "scores", progress=False).answers
     np.testing.assert_allclose(
         tagged.probability_two, answers.label_probability.sel(label_class="two"), rtol=2e-5, atol=1e-6
     )

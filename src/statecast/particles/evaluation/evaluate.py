@@ -21,7 +21,7 @@ from statecast.particles.held_out import require_unseen
 from statecast.particles.inference.tag import asked_labels, class_probabilities
 from statecast.particles.jets import JetError, Jets
 from statecast.particles.recipe import JetData
-from statecast.particles.sources.files import read_jets
+from statecast.particles.record import Columns, Range, chosen_chunks
 from statecast.trained import ModelError, TrainedModel, load
 
 BASELINE_JETS = 20_000  # labelled jets that the baselines learn from, at most
@@ -101,17 +101,21 @@ def held_out_jets(data: JetData) -> Jets:
     """The labelled jets of the validation split. Raises ModelError if there is none."""
     if data.validate_on is None:
         raise ModelError("the recipe has no validation split, and no period is given. Give --period FIRST LAST.")
-    first, last = (0, None) if data.validate_on == "all" else (data.validate_on[0], data.validate_on[1] + 1)
-    jets = read_jets(data.held_out_files, first, last, most_constituents=data.most_constituents)
-    return _labelled(jets)
+    jets = (0, None) if data.validate_on == "all" else data.validate_on
+    return _labelled(_read(data.held_out_files, jets, data))
 
 
 def labelled_jets(trained: TrainedModel) -> Jets:
     """Jets that a tagger learned its labels from, at most `BASELINE_JETS`."""
     data = trained.recipe.data
     first, last = data.train
-    last = min(last + 1, first + BASELINE_JETS)
-    return _labelled(read_jets(data.files, first, last, most_constituents=data.most_constituents))
+    return _labelled(_read(data.files, (first, min(last, first + BASELINE_JETS - 1)), data))
+
+
+def _read(files: tuple[str, ...], jets: Range, data: JetData) -> Jets:
+    """Jets of a range, whole: those that a record of them is made of."""
+    columns = Columns(files, jets, data.most_constituents, (), (), ())
+    return Jets.joined(list(chosen_chunks(columns)))
 
 
 def _labelled(jets: Jets) -> Jets:
