@@ -206,7 +206,9 @@ PEERS_OF_JETS = {"ParT": "part", "L-GATr-slim": "lgatr", "PET": "pet"}
 def check_jets(printed: str, out: Path) -> None:
     peers = [name for name in PEERS_OF_JETS if f"{name}: is left out" not in printed]
     missing = [line for line in lines_of(printed) if "is left out" in line]
-    assert all(re.search(r"`pip install --no-deps [a-z-]+==\d{1,2}\.\d+\.\d+[a-z ]*` adds it", line) for line in missing)
+    assert all(
+        re.search(r"`pip install --no-deps [a-z-]+==\d{1,2}\.\d+\.\d+[a-z ]*` adds it", line) for line in missing
+    )
     arms = ("fine-tuned", "frozen", "scratch", "substructure", "boosting", "logistic")
     rows = [f"{labels} labels {arm}" for labels, arm in product((20, 60), arms)]
     rows += [f"60 labels {arm}" for arm in ("longer", *peers)]
