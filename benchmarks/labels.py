@@ -1,6 +1,6 @@
 """Does pre-training pay for labels? Fine-tuning and logistic regression with 10, 100 and all labels, pre-trained and not.
 
-    python benchmarks/labels.py --out runs/labels [--seeds 0 1 2] [--jobs 2] [--smoke]
+    python benchmarks/labels.py --out runs/labels [--seeds 0 1 2] [--pretraining 900] [--jobs 2] [--smoke]
 
 A label is the tercile of the coming day's rain over one of three regions, dry, normal or wet: the mean over the four steps that follow a
 window of 12 h, of the square root of the regional mean, without its annual cycle. Cycle and terciles are those of the training period.
@@ -84,10 +84,7 @@ RESULTS = Path(__file__).parent / "results" / "labels.json"
 BATCH, VALIDATIONS = 4, 8
 BLOCK_H = 72  # that are resampled together: more than the labels' memory
 RESAMPLINGS = 2000
-UPSTREAM_DEG, AROUND_DEG = (
-    15,
-    5,
-)  # of a region, which the tokens of regressions reach over to the west, and to both poles
+UPSTREAM_DEG, AROUND_DEG = 15, 5  # that regressions see beyond a region: to the west, and to the north and south
 
 NETWORKS = ("pretrained", "heads", "scratch")
 REGRESSIONS = ("embedded", "untrained", "components", "rain")
@@ -537,7 +534,7 @@ def write(results: dict[str, Any], file: Path) -> None:
 
 def study_of(arguments: argparse.Namespace) -> Study:
     if not arguments.smoke:
-        return Study(arguments.out, tuple(arguments.seeds))
+        return Study(arguments.out, tuple(arguments.seeds), arguments.pretraining)
     few = Study(arguments.out / "smoke", (0,), 2, ((10, 2), (ALL, 2)), (3.5e-3,), (3, 10), (1e-2, 1.0), 3, 4)
     return replace(few, extent=SMALL)
 
@@ -547,6 +544,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/labels"))
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file that is kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--pretraining", type=int, default=Study.pretraining, help="steps")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument(
         "--smoke", action="store_true", help="one seed, a month, two steps; its results lie under --out"
