@@ -4,15 +4,12 @@ Pre-train, fine-tune to forecast, train the same model from scratch with the sam
 no training saw, report.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from statecast.config import read_recipe
 from statecast.evaluation import Verification, write_scores
-from statecast.evaluation.progress import progress_bar
+from statecast.evaluation.progress import Stopwatch, progress_bar
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
 from statecast.fields.evaluation.report import RunFacts, write_report
 from statecast.fields.evaluation.verify import verify
@@ -23,19 +20,6 @@ from statecast.runs import finetune, pretrain
 
 HELD_OUT = ("2001-01-01", "2001-02-28")
 RECONSTRUCTED_SHARE = 0.75
-
-
-@dataclass
-class Stopwatch:
-    """Wall time of each named part."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, part: str) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.seconds[part] = time.monotonic() - began
 
 
 def quickstart(

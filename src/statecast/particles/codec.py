@@ -21,6 +21,7 @@ from statecast.models.anchors import Anchored
 from statecast.particles.codebook import MEMBERS, Codebook, Residuals
 from statecast.particles.features import POSITION, QUANTITIES, particle_columns
 from statecast.particles.jets import PARTICLE_KINDS
+from statecast.particles.statistics import fitted, load_statistics, save_statistics
 from statecast.particles.streams import JetStream, ParticleStream, TargetStream
 from statecast.streams import Tokens, TokenSpec
 
@@ -79,12 +80,8 @@ class ParticleCodec(_Codec):
     @classmethod
     def fit(cls, stream: ParticleStream, features: Float[np.ndarray, "N P"], known: Self | None = None) -> Self:
         """Statistics of the training split; a value that an earlier codec has keeps its own."""
-        mean, std = statistics(features)
-        for place, name in enumerate(stream.particles):
-            if known is not None and name in known.channels:
-                there = known.channels.index(name)
-                mean[place], std[place] = known.mean[there], known.std[there]
-        return cls(stream, mean, std)
+        before = known.channels if known else ()
+        return cls(stream, *fitted(features, stream.particles, known, before))
 
     @cached_property  # made once: it takes as long as drawing a jet
     def spec(self) -> TokenSpec:
@@ -116,13 +113,11 @@ class ParticleCodec(_Codec):
         return particle_columns((values * self.std + self.mean).numpy(), self.channels, tokens.codes.numpy(), jet)
 
     def save(self, directory: Path, name: str) -> None:
-        facts = {"mean": self.mean.tolist(), "std": self.std.tolist()}
-        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+        save_statistics(self, directory, name)
 
     @classmethod
     def load(cls, stream: ParticleStream, directory: Path, name: str) -> Self:
-        facts = json.loads((directory / f"{name}.json").read_text())
-        return cls(stream, torch.tensor(facts["mean"]), torch.tensor(facts["std"]))
+        return cls(stream, *load_statistics(directory, name))
 
 
 @dataclass(frozen=True)
@@ -136,12 +131,8 @@ class JetCodec(_Codec):
     @classmethod
     def fit(cls, stream: JetStream, quantities: Float[np.ndarray, "J Q"], known: Self | None = None) -> Self:
         """Statistics of the training split; a number that an earlier codec has keeps its own."""
-        mean, std = statistics(quantities)
-        for place, name in enumerate(stream.ordered):
-            if known is not None and name in known.stream.ordered:
-                there = known.stream.ordered.index(name)
-                mean[place], std[place] = known.mean[there], known.std[there]
-        return cls(stream, mean, std)
+        before = known.stream.ordered if known else ()
+        return cls(stream, *fitted(quantities, stream.ordered, known, before))
 
     @cached_property
     def spec(self) -> TokenSpec:
@@ -156,13 +147,11 @@ class JetCodec(_Codec):
         return Tokens(values, places_of(self.stream), observed, self.spec).numbered()
 
     def save(self, directory: Path, name: str) -> None:
-        facts = {"mean": self.mean.tolist(), "std": self.std.tolist()}
-        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+        save_statistics(self, directory, name)
 
     @classmethod
     def load(cls, stream: JetStream, directory: Path, name: str) -> Self:
-        facts = json.loads((directory / f"{name}.json").read_text())
-        return cls(stream, torch.tensor(facts["mean"]), torch.tensor(facts["std"]))
+        return cls(stream, *load_statistics(directory, name))
 
 
 @dataclass(frozen=True)
@@ -375,16 +364,6 @@ class BinsCodec(_Codec):
 
 
 TargetCodec = CodebookCodec | ResidualCodec | KindsCodec | ValuesCodec | BinsCodec
-
-
-def statistics(values: Float[np.ndarray, "N P"]) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
-    """Mean and standard deviation of the known values; 0 and 1 where none is known, or all are equal."""
-    is_known = np.isfinite(values)
-    count = np.maximum(is_known.sum(axis=0), 1)
-    mean = np.where(is_known, values, 0.0).sum(axis=0, dtype=np.float64) / count
-    std = np.sqrt((np.where(is_known, values - mean, 0.0) ** 2).sum(axis=0, dtype=np.float64) / count)
-    is_constant = std <= 1e-6 * np.maximum(1.0, np.abs(mean))
-    return torch.from_numpy(mean).float(), torch.from_numpy(np.where(is_constant, 1.0, std)).float()
 
 
 def known(values: Float[Tensor, "N P"]) -> tuple[Float[Tensor, "N P"], Bool[Tensor, "N P"]]:

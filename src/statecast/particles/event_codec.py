@@ -3,7 +3,6 @@
 Axes: N token of one event, C coordinate, M number of the event.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from statecast.axes import Axis
-from statecast.particles.codec import INDEX, JetCodec, OneJet, ParticleCodec, known, statistics
+from statecast.particles.codec import INDEX, JetCodec, OneJet, ParticleCodec, known
+from statecast.particles.statistics import fitted, load_statistics, save_statistics
 from statecast.particles.streams import EventStream, JetStream, ParticleStream
 from statecast.streams import Tokens, TokenSpec, concatenate
 
@@ -77,12 +77,8 @@ class EventCodec:
     @classmethod
     def fit(cls, stream: EventStream, numbers: Float[np.ndarray, "E M"], known: Self | None = None) -> Self:
         """Statistics of the training split; a number that an earlier codec has keeps its own."""
-        mean, std = statistics(numbers)
-        for place, name in enumerate(stream.numbers):
-            if known is not None and name in known.channels:
-                there = known.channels.index(name)
-                mean[place], std[place] = known.mean[there], known.std[there]
-        return cls(stream, mean, std)
+        before = known.channels if known else ()
+        return cls(stream, *fitted(numbers, stream.numbers, known, before))
 
     @cached_property
     def spec(self) -> TokenSpec:
@@ -104,10 +100,8 @@ class EventCodec:
         """Does nothing: there is no anchor."""
 
     def save(self, directory: Path, name: str) -> None:
-        facts = {"mean": self.mean.tolist(), "std": self.std.tolist()}
-        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+        save_statistics(self, directory, name)
 
     @classmethod
     def load(cls, stream: EventStream, directory: Path, name: str) -> Self:
-        facts = json.loads((directory / f"{name}.json").read_text())
-        return cls(stream, torch.tensor(facts["mean"]), torch.tensor(facts["std"]))
+        return cls(stream, *load_statistics(directory, name))

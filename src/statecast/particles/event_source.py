@@ -19,7 +19,7 @@ from statecast.particles.event_codec import EventCodec, InEvent
 from statecast.particles.events import Events, event_numbers, relative_weight
 from statecast.particles.jets import JetError
 from statecast.particles.recipe import ParticleRecipe
-from statecast.particles.record import Columns, JetRecord, Range, record_of
+from statecast.particles.record import Columns, JetRecord, Range, record_of, within
 from statecast.particles.source import (
     JetCases,
     JetSource,
@@ -127,21 +127,7 @@ def chosen_events(columns: Columns) -> Iterator[Events]:
     """The chosen events of the files, in chunks. Raises JetError if there are not that many."""
     from statecast.particles.sources.event_layout import read_events
 
-    first, last = columns.jets
-    passed = 0
-    for chunk in read_events(columns.files, most_constituents=columns.most_constituents):
-        end = len(chunk) if last is None else min(len(chunk), last + 1 - passed)
-        begin = max(0, first - passed)
-        if begin < end:
-            yield chunk[slice(begin, end)]
-        passed += len(chunk)
-        if last is not None and passed > last:
-            return
-    if last is not None or passed <= first:
-        raise JetError(
-            f"files {', '.join(columns.files)}: have {passed} events, expected events {first} to {'the end' if last is None else last}. "
-            "Name a range that is there."
-        )
+    return within(read_events(columns.files, most_constituents=columns.most_constituents), columns, "events")
 
 
 def event_record(events: Events, recipe: ParticleRecipe, columns: Columns) -> EventRecord:

@@ -2,9 +2,7 @@
 
 import json
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from statecast.config import Recipe, read_recipe
+from statecast.evaluation.progress import Stopwatch
 from statecast.evaluation.samples import evaluate_samples
 from statecast.explain.tokens import explain_token
 from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import independent_constituents
 from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.evaluate import tagging_result
-from statecast.particles.evaluation.generation import wasserstein_scores
+from statecast.particles.evaluation.generation import joint_scores, wasserstein_scores
 from statecast.particles.evaluation.observables import GENERATION, observables
 from statecast.particles.evaluation.report import ExplainedJet, GenerationResult, TaggingResult, write_jet_report
 from statecast.particles.inference.generate import generate
@@ -48,19 +47,6 @@ class Plan:
     held_out: tuple[int, int] = HELD_OUT
     masked_jets: int = MASKED_JETS
     overrides: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Stopwatch:
-    """Wall time of each named part."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, part: str) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.seconds[part] = time.monotonic() - began
 
 
 def quickstart(
@@ -152,7 +138,8 @@ def _generate(generator: TrainedModel, training: Jets, held_out: Jets, plan: Pla
     samples = {"model": drawn, "independent constituents": independent, "truth": other}
     generated = {name: observables(jets) for name, jets in samples.items()}
     compared = {name: {key: values[key] for key in GENERATION} for name, values in generated.items()}
-    return GenerationResult(truth, generated, wasserstein_scores(truth, compared))
+    scores = [*wasserstein_scores(truth, compared), *joint_scores(truth, generated, GENERATION)]
+    return GenerationResult(truth, generated, scores)
 
 
 def _examples(held_out: Jets) -> list[int]:

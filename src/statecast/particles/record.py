@@ -7,10 +7,10 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,17 @@ CACHE_VERSION = 1  # of the layout of a cached record
 
 Range = tuple[int, int | None]
 """First and last jet, inclusive; None: up to the end."""
+
+
+class Several(Protocol):
+    """Jets or events, some of which can be chosen."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: slice) -> Self: ...
+
+
+Chunk = TypeVar("Chunk", bound=Several)
 
 
 @dataclass(frozen=True)
@@ -128,9 +139,14 @@ def chunks_of(files: Sequence[str], most_constituents: int, jets: int) -> Iterat
 
 def chosen_chunks(columns: Columns) -> Iterator[Jets]:
     """The chosen jets of the files, in chunks. Raises JetError if there are not that many."""
+    return within(chunks_of(columns.files, columns.most_constituents, CHUNK_JETS), columns, "jets")
+
+
+def within(chunks: Iterable[Chunk], columns: Columns, what: str) -> Iterator[Chunk]:
+    """The chosen range of chunks that follow one another; `what` they hold. Raises JetError if there are not that many."""
     first, last = columns.jets
     passed = 0
-    for chunk in chunks_of(columns.files, columns.most_constituents, CHUNK_JETS):
+    for chunk in chunks:
         end = len(chunk) if last is None else min(len(chunk), last + 1 - passed)
         begin = max(0, first - passed)
         if begin < end:
@@ -140,7 +156,7 @@ def chosen_chunks(columns: Columns) -> Iterator[Jets]:
             return
     if last is not None or passed <= first:
         raise JetError(
-            f"files {', '.join(columns.files)}: have {passed} jets, expected jets {first} to {'the end' if last is None else last}. "
+            f"files {', '.join(columns.files)}: have {passed} {what}, expected {what} {first} to {'the end' if last is None else last}. "
             "Name a range that is there."
         )
 

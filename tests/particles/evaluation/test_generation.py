@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from statecast.particles.evaluation.generation import (
+    auc_error,
     classifier_auc,
     frechet_distance,
     frechet_physics_distance,
+    joint_scores,
     kernel_physics_distance,
     squared_discrepancy,
     wasserstein_scores,
@@ -57,3 +59,30 @@ def test_the_discrepancy_is_that_of_all_pairs():
 def test_a_classifier_tells_apart_what_differs_and_nothing_else():
     assert classifier_auc(draw(800), draw(800, seed=1)) == pytest.approx(0.5, abs=0.06)
     assert classifier_auc(draw(800), draw(800, shift=1.0, seed=1)) > 0.8
+
+
+def test_an_interval_holds_its_distance_also_for_like_samples():
+    truth = draw(3000)[:, 0]
+    (score,) = wasserstein_scores({"mass_gev": truth}, {"truth": {"mass_gev": draw(1000, seed=1)[:, 0]}})
+    assert 0 <= score.low <= score.value < score.high
+
+
+def test_all_observables_together_tell_shifted_from_like_samples():
+    names = ("a", "b", "c")
+
+    def sample(shift: float, seed: int) -> dict[str, np.ndarray]:
+        return dict(zip(names, draw(1500, shift, seed=seed).T, strict=True))
+
+    scores = joint_scores(sample(0, 0), {"like": sample(0, 1), "shifted": sample(1, 2)}, names)
+    values = {(score.forecast, score.metric): score for score in scores}
+    assert len(values) == 6
+    for metric in ("fpd", "kpd", "classifier_auc"):
+        assert values["shifted", metric].low > values["like", metric].high
+    assert values["like", "classifier_auc"].value == pytest.approx(0.5, abs=0.05)
+    assert values["like", "fpd"].value < 0.02 < values["shifted", "fpd"].value
+
+
+def test_the_error_of_an_auc_is_that_of_many_samples():
+    random = np.random.default_rng(0)
+    drawn = [(random.standard_normal(80)[:, None] + 1.0 > random.standard_normal(120)).mean() for _ in range(2000)]
+    assert auc_error(float(np.mean(drawn)), 80, 120) == pytest.approx(np.std(drawn), rel=0.1)

@@ -10,7 +10,6 @@ from statecast.particles.evaluation.tagging import (
     class_codes,
     discriminant,
     log_score,
-    paired_auc_difference,
     rejection,
     tagging_scores,
 )
@@ -82,14 +81,6 @@ def test_scores_of_a_three_class_tagger_name_signal_and_background():
 def test_the_discriminant_ignores_third_classes():
     probability = np.array([[0.1, 0.3, 0.6], [0.3, 0.1, 0.6]])
     assert discriminant(probability, 1, 0) == pytest.approx([0.75, 0.25])
-
-
-def test_a_better_tagger_is_better_with_certainty(normal):
-    score, is_signal = (array[:4000] for array in normal)
-    noisy = score + 2 * np.random.default_rng(3).standard_normal(4000)
-    value, low, high = paired_auc_difference(score, noisy, is_signal)
-    assert 0 < low < value < high
-    assert paired_auc_difference(score, score, is_signal) == (0.0, 0.0, 0.0)
 
 
 def test_labels_must_be_known_and_all_classes_present():

@@ -12,7 +12,7 @@ from statecast.evaluation.figures import training_curves
 from statecast.evaluation.report import section, write_page
 from statecast.particles.evaluation import figures
 from statecast.particles.evaluation.bootstrap import Score
-from statecast.particles.evaluation.observables import GENERATION, as_features
+from statecast.particles.evaluation.observables import GENERATION
 from statecast.particles.evaluation.tagging import class_codes, discriminant
 from statecast.particles.jets import Jets, wrapped
 
@@ -138,8 +138,9 @@ def generation_section(result: GenerationResult) -> dict[str, Any]:
     """Distances of generated jets to the truth, and the distributions."""
     count = len(next(iter(result.truth.values())))
     text = (
-        f"Wasserstein distances to {count} true jets, in the unit of each observable, with bootstrap intervals. `truth` is another sample "
-        "of true jets: the distance that is there by chance."
+        f"Wasserstein distances to {count} true jets, in the unit of each observable, with bootstrap errors; Fréchet and kernel distances "
+        "(FPD, KPD) and the AUC of a classifier (0.5 is perfect) on all of them. `truth` is another sample of true jets: what is there by "
+        "chance."
     )
     truth = {name: result.truth[name] for name in GENERATION}
     shown = {name: of_jets for name, of_jets in result.generated.items() if name != "truth"}
@@ -148,14 +149,18 @@ def generation_section(result: GenerationResult) -> dict[str, Any]:
 
 
 def generation_table(scores: Sequence[Score]) -> list[list[str]]:
-    """Rows of a table: each generator, with the distance in each observable."""
-    names = list(dict.fromkeys(dict(score.labels)["observable"] for score in scores))
+    """Rows of a table: each generator, with its distance in each observable and in all together."""
+    names = list(dict.fromkeys(_measure(score) for score in scores))
     rows = [["generator", *names]]
     for generator in dict.fromkeys(score.forecast for score in scores):
-        of_generator = {dict(s.labels)["observable"]: s for s in scores if s.forecast == generator}
-        cells = [f"{s.value:.3g} ({s.low:.2g} to {s.high:.2g})" for s in of_generator.values()]
+        cells = [f"{s.value:.3g} ({s.low:.2g} to {s.high:.2g})" for s in scores if s.forecast == generator]
         rows.append([generator, *cells])
     return rows
+
+
+def _measure(score: Score) -> str:
+    """The observable of a distance, or the name of a score of all observables."""
+    return str(dict(score.labels).get("observable", score.metric))
 
 
 def _attention_map(explained: ExplainedJet) -> Any:
@@ -164,8 +169,3 @@ def _attention_map(explained: ExplainedJet) -> Any:
     phi = wrapped(jet.particles["phi"] - jet.of_jets["phi"][0])
     fraction = jet.particles["pt_gev"] / jet.particles["pt_gev"].sum()
     return figures.jet_map(eta, phi, fraction, explained.attention, explained.title, "attention")
-
-
-def features_of(of_jets: Mapping[str, Float[np.ndarray, " J"]]) -> Float[np.ndarray, "J F"]:
-    """The observables in which generated jets are compared, as columns."""
-    return as_features(of_jets, GENERATION)

@@ -137,15 +137,3 @@ def discriminant(probability: Float[np.ndarray, "J C"], signal: int, background:
     """p_signal / (p_signal + p_background), the most powerful score of the two classes (Neyman and Pearson 1933)."""
     total = probability[:, signal] + probability[:, background]
     return probability[:, signal] / np.maximum(total, SMALLEST_PROBABILITY)
-
-
-def paired_auc_difference(
-    one: Float[np.ndarray, " J"], other: Float[np.ndarray, " J"], is_signal: Bool[np.ndarray, " J"]
-) -> tuple[float, float, float]:
-    """AUC of `one` less AUC of `other` on the same jets, and its 95 % interval by resampling the jets."""
-
-    def difference(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> float:
-        return auc(first, truth) - auc(second, truth)
-
-    arrays = (one, other, is_signal)
-    return difference(*arrays), *interval(difference, arrays, resampled(is_signal))
