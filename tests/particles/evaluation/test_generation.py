@@ -34,6 +34,12 @@ def test_frechet_distance_of_two_normals_has_its_closed_form():
     assert frechet_distance(draw(200_000), other) == pytest.approx(1 + 3, rel=0.02)
 
 
+def test_frechet_distance_takes_a_feature_that_follows_from_another():
+    one, other = (np.column_stack([features, features[:, 0]]) for features in (draw(500), draw(500, shift=1.0, seed=1)))
+    assert frechet_distance(one, other) == pytest.approx(4, rel=0.2)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
+
+
 def test_frechet_physics_distance_removes_the_bias_of_few_jets():
     one, other = draw(3000), draw(3000, seed=1)
     limit, error = frechet_physics_distance(one, other, smallest=300, largest=3000, batches=10)

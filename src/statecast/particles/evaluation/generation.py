@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.linalg import sqrtm
 from scipy.optimize import curve_fit
 from scipy.stats import wasserstein_distance
 
@@ -107,13 +106,16 @@ def _bootstrap_error(truth: np.ndarray, values: np.ndarray) -> float:
 def frechet_distance(truth: Float[np.ndarray, "J F"], generated: Float[np.ndarray, "K F"]) -> float:
     """Fréchet distance of two normal distributions with the means and covariances of the features.
 
-    |μ - ν|² + tr(Σ + T - 2 (Σ T)^½)          Dowson and Landau 1982
+    |μ - ν|² + tr(Σ + T - 2 (Σ^½ T Σ^½)^½)          Dowson and Landau 1982
+
+    In this form every matrix is symmetric, so singular covariances (a feature that is constant, or follows from others) do no harm.
     """
     difference = truth.mean(axis=0) - generated.mean(axis=0)
-    covariances = [np.atleast_2d(np.cov(features, rowvar=False)) for features in (truth, generated)]
-    root = sqrtm(covariances[0] @ covariances[1])
-    trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(np.real(root))
-    return float(difference @ difference + trace)
+    true, drawn = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (truth, generated))
+    eigenvalues, eigenvectors = np.linalg.eigh(true)
+    root = eigenvectors * np.sqrt(np.clip(eigenvalues, 0, None)) @ eigenvectors.T
+    overlap = np.sqrt(np.clip(np.linalg.eigvalsh(root @ drawn @ root), 0, None)).sum()
+    return float(difference @ difference + np.trace(true) + np.trace(drawn) - 2 * overlap)
 
 
 def frechet_physics_distance(
