@@ -13,6 +13,8 @@ import numpy as np
 import xarray as xr
 
 from statecast.fields.samples import SAMPLES, sample_path
+from statecast.fields.sources.errors import MissingStoreError, StoreError
+from statecast.fields.sources.times import with_exact_times
 
 USUAL_NAMES = {
     "time": ("time", "valid_time", "t", "date"),
@@ -35,14 +37,6 @@ HPA_PER_UNIT = {
 LARGEST_PRESSURE_HPA = 1100.0  # levels without units that exceed this must be in Pa
 
 
-class StoreError(ValueError):
-    """A store or a request that cannot be interpreted; the message states the problem, what was expected and found, and the remedy."""
-
-
-class MissingStoreError(StoreError):
-    """A store that does not exist."""
-
-
 def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
     """Open a Zarr or NetCDF store or a sample (`sample:atmosphere`, `sample:storm1996`), or accept a Dataset.
 
@@ -58,7 +52,8 @@ def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
         if coordinate is not None:
             dataset = _as_dimension(dataset, coordinate, axis, name)
     _require_times(dataset, name)
-    return _in_standard_order(_with_pressure_in_hpa(_with_degrees(dataset, name), name), name)
+    ordered = _in_standard_order(_with_pressure_in_hpa(_with_degrees(dataset, name), name), name)
+    return with_exact_times(ordered)
 
 
 def _open(store: str) -> xr.Dataset:
@@ -125,6 +120,11 @@ def _require_times(dataset: xr.Dataset, store: str) -> None:
         raise StoreError(
             f"store {store}: time holds {values.dtype} instead of times, expected units such as 'hours since 2000-01-01'. "
             "Give it that attribute."
+        )
+    if unknown := np.flatnonzero(np.asarray(dataset["time"].isnull())).tolist():
+        raise StoreError(
+            f"store {store}: time has no value (NaT) at {len(unknown)} of {values.size} steps, the first of them step {unknown[0]}. "
+            "Write these times, or leave these steps out."
         )
 
 
