@@ -7,7 +7,7 @@ import xarray as xr
 
 from statecast.fields.source import overlaps
 from statecast.fields.sources import StoreError, Stores, open_stores
-from statecast.fields.sources.record import select_period
+from statecast.fields.sources.dates import select_period
 from statecast.trained import TrainedModel
 
 

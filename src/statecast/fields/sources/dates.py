@@ -64,6 +64,14 @@ def read_span(text: str, times: Times) -> Span:
     return Span(whole.first - offset, whole.last - offset)
 
 
+def read_time(text: str, times: Times) -> int:
+    """The tick at which a date begins. Raises DateError as `read_span` does, and for a day that the calendar lacks."""
+    span = read_span(text, times)
+    if span.last < span.first:
+        raise DateError(f"'{text}' is no day of the {times.calendar} calendar")
+    return span.first
+
+
 def _days(text: str, times: Times, year: int, month: int | None, day: int | None) -> Span:
     """The whole year, month or day."""
     if month is None:
@@ -104,6 +112,8 @@ def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
     times = Times.of(dataset)
     try:
         begins, ends = read_span(first, times).first, read_span(last, times).last
+        if ends < begins and first == last:
+            raise DateError(f"'{first}' is no day of the {times.calendar} calendar")
     except DateError as error:
         raise StoreError(
             f"period {first} to {last}: is not a pair of times ({error}). Write, for example, 2001-01-01 2001-02-28."

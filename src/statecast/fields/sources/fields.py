@@ -102,6 +102,8 @@ def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) 
 
 def _as_dimension(dataset: xr.Dataset, found: str, axis: str, store: str) -> xr.Dataset:
     """Make the coordinate `found` the dimension `axis`."""
+    if axis == "time":
+        _require_one_axis_of_time(dataset, found, store)
     if (dimensions := dataset[found].ndim) > 1:
         raise StoreError(
             f"store {store}: {axis} '{found}' has {dimensions} dimensions, expected 1. "
@@ -112,6 +114,18 @@ def _as_dimension(dataset: xr.Dataset, found: str, axis: str, store: str) -> xr.
     if found != axis:
         dataset = dataset.drop_vars(axis if axis in dataset.coords else []).rename({found: axis})
     return dataset if axis in dataset.dims else dataset.expand_dims(axis)
+
+
+def _require_one_axis_of_time(dataset: xr.Dataset, found: str, store: str) -> None:
+    """Raises StoreError for forecasts, whose times are those of their starts plus lead times: two axes."""
+    for name, times in dataset.coords.items():
+        is_time = name == found or name == "valid_time" or times.attrs.get("standard_name") == "time"
+        if times.ndim > 1 and is_time:
+            axes = list(map(str, times.dims))
+            raise StoreError(
+                f"store {store}: the time '{name}' lies on {len(axes)} axes, {' and '.join(axes)}, as in forecasts, expected one. Put the steps "
+                f"of each forecast one after the other: dataset.stack(t={axes}).reset_index('t').set_index(t='{name}').drop_vars({axes}).rename(t='time')."
+            )
 
 
 def _require_times(dataset: xr.Dataset, store: str) -> None:

@@ -15,7 +15,8 @@ from statecast.fields.sources.times import DAY, HOUR, MINUTE, SECOND, TimeIndex,
 
 HOURS_PER_MONTH = 365.2425 * 24 / 12  # 730.485, the mean of the Gregorian calendar
 SHORTEST_MONTH = 28 * DAY
-CHANGED = 10  # equal intervals in a row that are no single gaps: the record goes on with another step
+CHANGED = 8  # equal intervals in a row that are no single gaps: the record goes on with another step
+CHANGED_UNEQUAL = 30  # the same for any intervals that are not the step, such as months in a record of days
 CHANGED_SHORTER = 3  # the same for intervals that hold no whole number of steps
 IRREGULAR = 0.05  # share of such intervals that a record may have, one at least: where its hours of the day were moved
 WRITTEN_TO = 10**3  # ticks: a step that was written as hours of six decimals is exact to two milliseconds
@@ -78,15 +79,14 @@ class Step:
         """Why `times` are not those of a record with this step; None if they are. Missing times are no misfit."""
         intervals, step = self.intervals(times)
         is_off = (intervals % step != 0) | (intervals <= 0)
-        changed = _runs(intervals, np.where(is_off, CHANGED_SHORTER, CHANGED)) & (intervals != step)
+        is_equal = _runs(intervals, np.where(is_off, CHANGED_SHORTER, CHANGED))
+        changed = (is_equal | _runs(intervals == step, CHANGED_UNEQUAL)) & (intervals != step)
         if changed.any():
             first = int(changed.argmax())
             return f"its step changes: {self} elsewhere, {_named(times, first)} from {times.index[first]} on"
         if is_off.sum() > max(1, IRREGULAR * len(intervals)):
             first = int(is_off.argmax())
-            return (
-                f"its steps are unequal: most are {self}, but {times.index[first]} is followed by {times.index[first + 1]}"
-            )
+            return f"its steps are unequal: most are {self}, but {times.index[first]} is followed by {times.index[first + 1]}"
         return None
 
 
@@ -127,9 +127,9 @@ def _most_frequent(values: np.ndarray) -> int:
     return int(min(value for value, count in counts.items() if count == most))
 
 
-def _runs(values: np.ndarray, least: np.ndarray) -> np.ndarray:
+def _runs(values: np.ndarray, least: np.ndarray | int) -> np.ndarray:
     """Whether each value lies in a run of `least` equal ones or more."""
-    begins = np.flatnonzero(np.diff(values, prepend=values[:1] - 1) != 0)
+    begins = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
     lengths = np.diff(np.append(begins, len(values)))
     return np.repeat(lengths, lengths) >= least
 

@@ -94,10 +94,10 @@ class Times:
         stamps = []
         for month in months:
             begin, end = self.month_begins(month), self.month_begins(month + 1)
-            if has_middle > max(has_after, has_before):
+            if has_middle >= max(has_after, has_before):
                 stamps.append((begin + end) // 2)
             else:
-                stamps.append(begin + after if has_after >= has_before else end - before)
+                stamps.append(begin + after if (has_after, before) >= (has_before, after) else end - before)
         return stamps
 
     def before(self, tick: int) -> int:
