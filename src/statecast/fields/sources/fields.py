@@ -123,8 +123,9 @@ def _require_one_axis_of_time(dataset: xr.Dataset, found: str, store: str) -> No
         if times.ndim > 1 and is_time:
             axes = list(map(str, times.dims))
             raise StoreError(
-                f"store {store}: the time '{name}' lies on {len(axes)} axes, {' and '.join(axes)}, as in forecasts, expected one. Put the steps "
-                f"of each forecast one after the other: dataset.stack(t={axes}).reset_index('t').set_index(t='{name}').drop_vars({axes}).rename(t='time')."
+                f"store {store}: the time '{name}' lies on {len(axes)} axes, {' and '.join(axes)}, as in forecasts, expected one. Put the "
+                f"steps of the forecasts one after the other: dataset.stack(t={axes}).reset_index('t').set_index(t='{name}')"
+                f".drop_vars({axes}).rename(t='time')."
             )
 
 

@@ -134,8 +134,8 @@ def _most_frequent(values: np.ndarray) -> tuple[int, int]:
 def with_exact_times(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with times that are free of rounding: 00:59:59.999997, or 01:00:01.76 of a float32, becomes 01:00:00.
 
-    Only where intervals differ, or times are no whole seconds, and all of them lie close to multiples of one of `NICE`; the largest of these
-    that serves is taken. Other times stay as they are.
+    Only where intervals differ, or times are no whole seconds, and all of them lie close to multiples of one of `NICE`; the largest of
+    these that serves is taken. Other times stay as they are.
     """
     times = Times.of(dataset)
     ticks = times.ticks
