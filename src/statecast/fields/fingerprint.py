@@ -22,14 +22,18 @@ from statecast.fields.streams import Channel
 FIELDS, READ_FIELDS = 64, 16  # sampled times of a record in memory, and of one that is read from its store
 CHANNELS = 3  # of a stream that are sampled: the first, the middle and the last that change in time
 COMPARED = 16  # sampled times that are looked for in another record
-DISTINCT = 8  # values that a field has at least: one without rain tells nothing
+POINTS = 12  # of a sampled field, from its smallest to its largest value
+DISTINCT = 6  # of them at least: a field without rain tells nothing
+PACKED = (
+    1e-3  # of the range of these values: more than packing into 16 bits changes them, less than another analysis does
+)
 TOLD = ("standard_name", "units", "cell_methods")  # attributes that say what a variable means
 
 
 def fingerprint(recipe: FieldRecipe, source: FieldSource) -> dict[str, Any]:
-    """The periods that a recipe learns from, and what identifies each stream of its record: units, grid, times and checksums of values.
+    """The periods that a recipe learns from, and what identifies each stream of its record: units, grid, times and some values.
 
-    All values of a record in memory are summed; of a larger one `READ_FIELDS` times.
+    The values of a record in memory have a checksum; of a larger one only the fields of `READ_FIELDS` times are read.
     """
     streams = {name: _of_record(stream.record) for name, stream in source.streams.items()}
     return {"periods": [list(period) for period in recipe.data.learned_periods], "streams": streams}
@@ -45,7 +49,7 @@ def _of_record(record: Record) -> dict[str, Any]:
         "grid": f"{record.grid.box}, {checksum(np.concatenate([record.grid.lat, record.grid.lon]))}",
         "times": f"{times.index[0]} to {times.index[-1]}, {len(times)} times, {checksum(times.ticks)}",
         "values": None if record.in_memory is None else checksum(record.in_memory),
-        "fields": {str(channel): _checksums(record.dataset, channel, steps) for channel in _sampled(record)},
+        "fields": {str(channel): _samples(record.dataset, channel, steps) for channel in _sampled(record)},
     }
 
 
@@ -55,15 +59,16 @@ def _sampled(record: Record) -> list[Channel]:
     return [changing[i] for i in chosen]
 
 
-def _checksums(dataset: xr.Dataset, channel: Channel, steps: Iterable[int]) -> dict[str, str]:
-    """By time, of the fields that tell something."""
-    sums = {}
+def _samples(dataset: xr.Dataset, channel: Channel, steps: Iterable[int]) -> dict[str, list[list[float]]]:
+    """By time, of the fields that tell something, some points of the flattened field and their values."""
+    samples = {}
     for step in steps:
-        values = _field(dataset, channel, int(step))
-        distinct = len(np.unique(values[np.isfinite(values)]))
-        if distinct > 1 and distinct >= min(DISTINCT, values.size // 2):
-            sums[str(dataset.indexes["time"][step])] = checksum(values)
-    return sums
+        distinct, at = np.unique(_field(dataset, channel, int(step)), return_index=True)
+        distinct, at = distinct[np.isfinite(distinct)], at[np.isfinite(distinct)]
+        chosen = np.unique(np.linspace(0, len(distinct) - 1, POINTS).round().astype(int)) if len(distinct) else []
+        if len(chosen) >= DISTINCT:
+            samples[str(dataset.indexes["time"][step])] = [at[chosen].tolist(), distinct[chosen].astype(float).tolist()]
+    return samples
 
 
 def _field(dataset: xr.Dataset, channel: Channel, step: int) -> Float[np.ndarray, "H W"]:
@@ -81,21 +86,27 @@ def checksum(values: np.ndarray) -> str:
 
 
 def holds(known: Mapping[str, Any], dataset: xr.Dataset, *, wholly: bool = False) -> bool:
-    """Whether a dataset holds fields of the stream with this fingerprint, at the same times and with equal values.
+    """Whether a dataset holds fields of the stream with this fingerprint, at the same times and with the same values, but for packing.
 
     wholly  True: all that are looked for, so that it is the record itself and no part of it
     """
     found: list[bool] = []
-    for name, sums in known["fields"].items():
+    for name, samples in known["fields"].items():
         channel = _channel(name)
-        steps = _steps_of(dataset, channel, sums)
-        if wholly and len(steps) < len(sums):
+        steps = _steps_of(dataset, channel, samples)
+        if wholly and len(steps) < len(samples):
             return False
         for text in _spread(list(steps)):
-            found.append(checksum(_field(dataset, channel, steps[text])) == sums[text])
+            found.append(_is_same(_field(dataset, channel, steps[text]), *samples[text]))
             if found[-1] and not wholly:
                 return True
     return bool(found) and all(found)
+
+
+def _is_same(field: Float[np.ndarray, "H W"], points: list[int], values: list[float]) -> bool:
+    if max(points) >= field.size:
+        return False
+    return bool(np.abs(field.flat[points] - np.array(values)).max() <= PACKED * (values[-1] - values[0]))
 
 
 def _steps_of(dataset: xr.Dataset, channel: Channel, texts: Iterable[str]) -> dict[str, int]:

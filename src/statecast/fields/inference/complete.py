@@ -164,8 +164,8 @@ def _all_times(known: Times, step: Step) -> TimeIndex:
     if not known.index.isin(times).all():
         between = known.index[~known.index.isin(times)][0]
         raise ModelError(
-            f"the store has the time {between}, which lies between steps of {step} from {known.index[0]} on, expected the steps that the model "
-            "learned. Select the times of such steps, or write them rounded to it."
+            f"the store has the time {between}, which lies between steps of {step} from {known.index[0]} on, expected the steps that "
+            "the model learned. Select the times of such steps, or write them rounded to it."
         )
     if len(known) > 1 and not step.is_next(known).any():
         print(
