@@ -177,10 +177,10 @@ def labelled(
 
 
 def _with_coordinates(fields: xr.Dataset, times: TimeIndex, history: int, steps: int, step: Step) -> xr.Dataset:
-    """The lead time is a number of hours, or of months in a model of months."""
+    """The lead time is a whole number of steps in hours, or, of steps that are none, in minutes, seconds or months."""
     start, valid = times[history - 1], times[history : history + steps]
-    lead = np.arange(1, steps + 1) * (step.months or step.hours)
-    units = "months" if step.months else "hours"
+    units, length = step.counted_in()
+    lead = np.arange(1, steps + 1) * length
     fields = fields.assign_coords(
         number=np.arange(fields.sizes["number"]),
         lead_time=("lead_time", lead, {"standard_name": "forecast_period", "units": units}),

@@ -16,7 +16,7 @@ from statecast.fields.sources.times import DAY, HOUR, MINUTE, SECOND, Times
 ZONE = r"\s*(?P<zone>z|utc|[+-]\d{2}(?::?\d{2})?)?"
 FORMS = (
     re.compile(
-        r"(?P<year>-?\d{4,6})(?:-(?P<month>\d{1,2})(?:-(?P<day>\d{1,2})(?:[t ]\s*"
+        r"(?P<year>\d{4}|[+-]\d{4,6})(?:-(?P<month>\d{1,2})(?:-(?P<day>\d{1,2})(?:[t ]\s*"
         r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?)?)?)?" + ZONE
     ),
     re.compile(
@@ -56,6 +56,8 @@ def read_span(text: str, times: Times) -> Span:
         raise DateError(f"'{text}' is no date: its month, hour, minute or second does not exist")
     try:
         whole = _days(text, times, year, month, day)
+    except DateError:
+        raise
     except (ValueError, OverflowError):
         raise DateError(f"'{text}': the year lies outside the {times.calendar} calendar") from None
     if hour is not None and whole.first <= whole.last:
@@ -83,7 +85,7 @@ def _days(text: str, times: Times, year: int, month: int | None, day: int | None
         return Span(begin + (day - 1) * DAY, begin + day * DAY - 1)
     if 1 <= day <= calendar.monthrange(year, month)[1]:
         return Span(end, end - 1)
-    raise DateError(f"'{text}' is no day of the {times.calendar} calendar, expected one that is")
+    raise DateError(f"'{text}' is no day of the {times.calendar} calendar")
 
 
 def _within_day(midnight: int, hour: int, minute: int | None, second: int | None, fraction: str | None) -> Span:

@@ -124,8 +124,8 @@ def _require_one_axis_of_time(dataset: xr.Dataset, found: str, store: str) -> No
             axes = list(map(str, times.dims))
             raise StoreError(
                 f"store {store}: the time '{name}' lies on {len(axes)} axes, {' and '.join(axes)}, as in forecasts, expected one. Put the "
-                f"steps of the forecasts one after the other: dataset.stack(t={axes}).reset_index('t').set_index(t='{name}')"
-                f".drop_vars({axes}).rename(t='time')."
+                f"steps of the forecasts one after the other: dataset.stack(valid={axes}).reset_index('valid').set_index(valid='{name}')"
+                f".drop_vars({axes}).rename(valid='time')."
             )
 
 

@@ -44,6 +44,15 @@ class Step:
         """Of months their mean length: what they count as where hours are counted."""
         return self.months * HOURS_PER_MONTH if self.months else self.ticks / HOUR
 
+    def counted_in(self) -> tuple[str, float]:
+        """The units, with their CF name, in which a step is a whole number: hours, or else minutes, seconds or months; and that number."""
+        if self.months:
+            return "months", self.months
+        for units, length in (("hours", HOUR), ("minutes", MINUTE)):
+            if self.ticks % length == 0:
+                return units, self.ticks / length
+        return "seconds", self.ticks / SECOND
+
     def __str__(self) -> str:
         if self.months:
             return "1 month" if self.months == 1 else f"{self.months} months"
@@ -79,8 +88,10 @@ class Step:
         """Why `times` are not those of a record with this step; None if they are. Missing times are no misfit."""
         intervals, step = self.intervals(times)
         is_off = (intervals % step != 0) | (intervals <= 0)
-        is_equal = _runs(intervals, np.where(is_off, CHANGED_SHORTER, CHANGED))
-        changed = (is_equal | _runs(intervals == step, CHANGED_UNEQUAL)) & (intervals != step)
+        is_other = intervals != step
+        changed = _runs(intervals, np.where(is_off, CHANGED_SHORTER, CHANGED)) & is_other
+        if not changed.any():
+            changed = _runs(is_other, CHANGED_UNEQUAL) & is_other
         if changed.any():
             first = int(changed.argmax())
             return f"its step changes: {self} elsewhere, {_named(times, first)} from {times.index[first]} on"

@@ -30,6 +30,7 @@ NICE = tuple(
 )  # what times are usually multiples of, counted from midnight
 ROUNDING = 0.005  # of the shortest interval: more than float64 days of six decimals are off in a record of a minute
 COARSE_ROUNDING = 0.05  # the same for times that are stored in float32: days since 1850 are off by up to 3 minutes
+END_OF_MONTH = 3 * DAY
 MOST_ROUNDING = {ROUNDING: 60 * SECOND, COARSE_ROUNDING: 10 * MINUTE}
 
 
@@ -90,6 +91,7 @@ class Times:
         begins = np.array([self.month_begins(month) for month in own])
         ends = np.array([self.month_begins(month + 1) for month in own])
         (after, has_after), (before, has_before) = (_most_frequent(x) for x in (self.ticks - begins, ends - self.ticks))
+        has_before = has_before if before <= END_OF_MONTH else 0
         has_middle = int((2 * self.ticks == begins + ends).sum())
         stamps = []
         for month in months:
@@ -148,7 +150,7 @@ def with_exact_times(dataset: xr.Dataset) -> xr.Dataset:
     allowed = min(share * intervals.min(initial=DAY), MOST_ROUNDING[share])
     for nice in NICE:
         exact = (ticks + nice // 2) // nice * nice
-        if np.abs(exact - ticks).max() <= allowed and (np.diff(exact) > 0).all():
+        if np.abs(exact - ticks).max() <= min(allowed, COARSE_ROUNDING * nice) and (np.diff(exact) > 0).all():
             if np.array_equal(exact, ticks):
                 return dataset
             attributes = dataset["time"].attrs
