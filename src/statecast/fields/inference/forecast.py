@@ -14,7 +14,7 @@ from jaxtyping import Float
 from statecast.fields.inference.members import check_members
 from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.inference.rollout import rolled_out
-from statecast.fields.sources import Grid, Record, Step, StoreError, Stores, Times, step_of
+from statecast.fields.sources import Climatology, Grid, Record, Step, StoreError, Stores, Times, step_of
 from statecast.fields.sources.dates import find_time
 from statecast.fields.sources.record import stream_channels, variables_of
 from statecast.fields.sources.times import TimeIndex
@@ -146,6 +146,7 @@ def check_record(tokenizer: Any, record: Record) -> None:
             f"variable '{channel}' is in '{units}' in the store, the model learned it in '{learned}'. Convert it."
         )
     require_step(tokenizer.climatology.step, record)
+    _require_hours(tokenizer.climatology, record)
 
 
 def require_step(step: Step, record: Record) -> None:
@@ -154,6 +155,18 @@ def require_step(step: Step, record: Record) -> None:
         raise ModelError(
             f"the store has steps of {record.step}, the model learned steps of {step}. Give a store of such steps: select its times, or "
             "train a model with this one."
+        )
+
+
+def _require_hours(known: Climatology, record: Record) -> None:
+    """Raises ModelError for a record at hours of the day between those that the model learned: its climatology is of other hours."""
+    hours = np.unique(record.hour_utc)
+    apart = np.abs((hours - known.hours_utc[known.nearest_hour(hours)] + 12) % 24 - 12)
+    if apart.max() > min(known.step_h, 24.0) / 4:
+        learned = ", ".join(f"{hour:g}" for hour in known.hours_utc)
+        raise ModelError(
+            f"the store has times at {hours[apart.argmax()]:g} h UTC, the model learned {learned} h. Give a store with times at these "
+            "hours."
         )
 
 
