@@ -59,7 +59,8 @@ def pretrain(
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         source = open_training(recipe, begun.codecs if begun else {})
-        trained = TrainedModel(build_model(recipe, source), source.codecs, recipe)
+        seen = _seen(recipe, source, begun, allow_changes=allow_changes)
+        trained = TrainedModel(build_model(recipe, source), source.codecs, recipe, seen=seen)
         training = Training(directory, title, progress, resume=resume, devices=devices)
         _train(trained, source, training)
     return trained
@@ -102,7 +103,9 @@ def finetune(
         source = open_training(recipe, begun.codecs if begun else base.codecs)
         model = build(base.model.options, source.codecs, recipe.seed, base.model.axes)
         transferred = transfer(base.model, base.codecs, model, source.codecs)
-        trained = TrainedModel(model, source.codecs, recipe, base.learned)
+        own = _seen(recipe, source, begun, allow_changes=allow_changes)
+        seen = (*(known for known in base.seen if known not in own), *own)
+        trained = TrainedModel(model, source.codecs, recipe, base.learned, seen)
         measure_forgetting = None
         if is_first_process() and "forgetting" in trained.domain.verbs:
             measure_forgetting = trained.domain.verbs["forgetting"](base, trained, progress=progress)
@@ -150,6 +153,25 @@ def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedMo
             f"the run to resume had another recipe: {changes}. Use the original recipe, or pass --allow-changes."
         )
     return begun
+
+
+def _seen(
+    recipe: Recipe, source: Source, begun: TrainedModel | None, *, allow_changes: bool
+) -> tuple[Mapping[str, Any], ...]:
+    """What identifies the record, if the domain tells it. Raises RecipeError if it has changed since the run to resume began."""
+    tell = domain_of(recipe).verbs.get("fingerprint")
+    if tell is None:
+        return ()
+    found = tell(recipe, source)
+    if begun and begun.seen and not allow_changes:
+        before, now = flat(begun.seen[-1]), flat(found)
+        if differing := [key for key in now | before if now.get(key) != before.get(key)]:
+            key = differing[0]
+            raise RecipeError(
+                f"the record has changed since the run to resume began: {key} ({before.get(key)} before, {now.get(key)} now). Restore it, "
+                "start again with --overwrite, or pass --allow-changes."
+            )
+    return (found,)
 
 
 def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -57,12 +57,14 @@ class TrainedModel:
     """A model, the codec of each of its streams, and its resolved recipe.
 
     earlier  the `data` section of the recipe of each model that this one was fine-tuned from, oldest first
+    seen     what identifies the records that the weights were trained on, as their domain tells it, the latest last; none where it doesn't
     """
 
     model: StateModel
     codecs: Mapping[str, Any]
     recipe: Any
     earlier: tuple[Any, ...] = ()
+    seen: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def domain(self) -> Domain:
@@ -103,6 +105,7 @@ class TrainedModel:
             "axes": [asdict(axis) for axis in self.model.axes],
             "streams": {name: codec.stream.model_dump(mode="json") for name, codec in self.codecs.items()},
             "earlier": [data.model_dump(mode="json", by_alias=True) for data in self.earlier],
+            "seen": list(self.seen),
         }
         (directory / "model.json").write_text(json.dumps(facts, indent=2))
         for name, codec in self.codecs.items():
@@ -152,6 +155,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         model = StateModel(ModelOptions(**facts["model"]), specs, axes)
         model.load_state_dict(load_file(directory / "model.safetensors"))
         earlier = tuple(type(recipe.data).model_validate(data) for data in facts["earlier"])
+        seen = tuple(facts.get("seen", ()))  # older models have none
     except DAMAGE as error:
         message = str(error)
         if isinstance(error, KeyError | AttributeError):  # whose message is a bare name
@@ -162,7 +166,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         raise ModelError(
             f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train a new model."
         ) from error
-    return TrainedModel(model.eval(), codecs, recipe, earlier)
+    return TrainedModel(model.eval(), codecs, recipe, earlier, seen)
 
 
 def _facts(directory: Path, name: str | Path) -> dict[str, Any]:

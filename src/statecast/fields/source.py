@@ -11,11 +11,11 @@ from jaxtyping import Float
 from statecast.axes import Axis
 from statecast.config import RecipeError
 from statecast.domain import Split
-from statecast.fields.inference.forecast import check_record
+from statecast.fields.inference.forecast import check_record, require_step
 from statecast.fields.labels import LabelSeries, read_labels, with_place
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
-from statecast.fields.sources.record import select_period
+from statecast.fields.sources.dates import select_period
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import (
     FieldTokenizer,
@@ -300,6 +300,7 @@ def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer 
             f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it."
         )
     _require_same_units(name, known, record)
+    require_step(known.climatology.step, record)
     if known.stream == stream:
         return known
     _require_same_scales(name, known.stream, stream)

@@ -12,9 +12,10 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from statecast.fields.sources.anomalies import chunks, fit_anomalies
-from statecast.fields.sources.fields import StoreError
+from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.grid import Grid
 from statecast.fields.sources.record import UNKNOWN_UNITS, Record
+from statecast.fields.sources.step import Step
 from statecast.fields.streams import Channel
 
 ENOUGH = 15.0  # total weight that suffices for the mean of an hour of a month, whatever other months have
@@ -41,8 +42,13 @@ class Climatology:
     channels: tuple[Channel, ...]
     units: tuple[str, ...]
     grid: Grid
-    step_h: float
+    step: Step
     lowest: Float[np.ndarray, " V"]
+
+    @property
+    def step_h(self) -> float:
+        """Hours between the steps of the record, see `Step.hours`."""
+        return self.step.hours
 
     def at(
         self,
@@ -104,7 +110,7 @@ class Climatology:
                     [np.nan if c.pressure_hpa is None else c.pressure_hpa for c in self.channels],
                     {"units": "hPa"},
                 ),
-                "step": ((), self.step_h, {"units": "h"}),
+                "step": ((), self.step_h, {"units": "h", "months": self.step.months}),
                 "lowest": ("channel", self.lowest),
             },
             coords={
@@ -138,7 +144,7 @@ class Climatology:
                 channels=channels,
                 units=tuple(map(str, dataset.units.values)),
                 grid=Grid(dataset.lat.values, dataset.lon.values),
-                step_h=float(dataset["step"]),
+                step=Step.of_hours(float(dataset["step"]), int(dataset["step"].attrs.get("months", 0))),
                 lowest=dataset.lowest.values,
             )
 
@@ -214,7 +220,7 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
         record.channels,
         record.units,
         record.grid,
-        record.step_h,
+        record.step,
         lowest.astype(np.float32),
     )
     found = fit_anomalies(

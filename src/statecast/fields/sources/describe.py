@@ -13,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 from scipy.special import roots_legendre
 
+from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.fields import open_fields
 from statecast.fields.sources.grid import Grid
 from statecast.fields.sources.record import Record
+from statecast.fields.sources.step import Step
 
 SAMPLE_STEPS = 8  # times that are inspected, evenly spaced
 SAMPLE_VALUES = 2_000_000  # values of a variable that are inspected, 16 MB in float64
@@ -46,14 +48,23 @@ class VariableSummary:
 
 @dataclass(frozen=True)
 class TimeSummary:
-    """The time axis. A gap is (last time before, first time after) where a step differs from `step_h` (None for a single time)."""
+    """The time axis. A gap is (last time before, first time after) where an interval differs from the step.
+
+    step    from one time to the next; None for a single time, and where the step is unequal or changes
+    uneven  in which way the step is unequal or changes
+    """
 
     first: str
     last: str
     count: int
-    step_h: float | None
+    step: Step | None
     calendar: str
     gaps: tuple[tuple[str, str], ...]
+    uneven: str = ""
+
+    @property
+    def step_h(self) -> float | None:
+        return None if self.step is None else self.step.hours
 
 
 @dataclass(frozen=True)
@@ -172,22 +183,21 @@ def _row_spacing(lat: np.ndarray) -> str:
 
 
 def _times(record: Record) -> TimeSummary:
-    times = record.dataset.indexes["time"]
-    step_h = record.step_h if len(record) > 1 else None
-    after = np.flatnonzero(np.abs(np.diff(record.hours) - (step_h or 0.0)) > 1e-3)
-    return TimeSummary(
-        str(times[0]),
-        str(times[-1]),
-        len(times),
-        step_h,
-        str(record.dataset["time"].dt.calendar),
-        tuple((str(times[i]), str(times[i + 1])) for i in after),
-    )
+    index, calendar = record.times.index, str(record.dataset["time"].dt.calendar)
+    whole = (str(index[0]), str(index[-1]), len(index))
+    if len(record) < 2:
+        return TimeSummary(*whole, None, calendar, ())
+    try:
+        after = np.flatnonzero(~record.step.is_next(record.times))
+    except StoreError as error:
+        return TimeSummary(*whole, None, calendar, (), str(error))
+    return TimeSummary(*whole, record.step, calendar, tuple((str(index[i]), str(index[i + 1])) for i in after))
 
 
 def _times_as_text(times: TimeSummary) -> str:
-    step = "" if times.step_h is None else f" of {times.step_h:g} h"
-    return f"{times.first} to {times.last}, {times.count} steps{step}, calendar {times.calendar}"
+    step = "" if times.step is None else f" of {times.step}"
+    uneven = f". {times.uneven[0].upper()}{times.uneven[1:]}" if times.uneven else ""
+    return f"{times.first} to {times.last}, {times.count} steps{step}, calendar {times.calendar}{uneven}"
 
 
 def _gaps_as_text(gaps: tuple[tuple[str, str], ...]) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 import xarray as xr
 
 from statecast.fields.samples import SAMPLES, sample_path
+from statecast.fields.sources.errors import MissingStoreError, StoreError
+from statecast.fields.sources.times import with_exact_times
 
 USUAL_NAMES = {
     "time": ("time", "valid_time", "t", "date"),
@@ -35,14 +37,6 @@ HPA_PER_UNIT = {
 LARGEST_PRESSURE_HPA = 1100.0  # levels without units that exceed this must be in Pa
 
 
-class StoreError(ValueError):
-    """A store or a request that cannot be interpreted; the message states the problem, what was expected and found, and the remedy."""
-
-
-class MissingStoreError(StoreError):
-    """A store that does not exist."""
-
-
 def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
     """Open a Zarr or NetCDF store or a sample (`sample:atmosphere`, `sample:storm1996`), or accept a Dataset.
 
@@ -58,7 +52,8 @@ def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
         if coordinate is not None:
             dataset = _as_dimension(dataset, coordinate, axis, name)
     _require_times(dataset, name)
-    return _in_standard_order(_with_pressure_in_hpa(_with_degrees(dataset, name), name), name)
+    ordered = _in_standard_order(_with_pressure_in_hpa(_with_degrees(dataset, name), name), name)
+    return with_exact_times(ordered)
 
 
 def _open(store: str) -> xr.Dataset:
@@ -107,6 +102,8 @@ def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) 
 
 def _as_dimension(dataset: xr.Dataset, found: str, axis: str, store: str) -> xr.Dataset:
     """Make the coordinate `found` the dimension `axis`."""
+    if axis == "time":
+        _require_one_axis_of_time(dataset, found, store)
     if (dimensions := dataset[found].ndim) > 1:
         raise StoreError(
             f"store {store}: {axis} '{found}' has {dimensions} dimensions, expected 1. "
@@ -119,12 +116,30 @@ def _as_dimension(dataset: xr.Dataset, found: str, axis: str, store: str) -> xr.
     return dataset if axis in dataset.dims else dataset.expand_dims(axis)
 
 
+def _require_one_axis_of_time(dataset: xr.Dataset, found: str, store: str) -> None:
+    """Raises StoreError for forecasts, whose times are those of their starts plus lead times: two axes."""
+    for name, times in dataset.coords.items():
+        is_time = name == found or name == "valid_time" or times.attrs.get("standard_name") == "time"
+        if times.ndim > 1 and is_time:
+            axes = list(map(str, times.dims))
+            raise StoreError(
+                f"store {store}: the time '{name}' lies on {len(axes)} axes, {' and '.join(axes)}, as in forecasts, expected one. Put the "
+                f"steps of the forecasts one after the other: dataset.stack(valid={axes}).reset_index('valid').set_index(valid='{name}')"
+                f".drop_vars({axes}).rename(valid='time')."
+            )
+
+
 def _require_times(dataset: xr.Dataset, store: str) -> None:
     values = dataset["time"].values
     if values.size and not (values.dtype.kind == "M" or isinstance(values[0], cftime.datetime)):
         raise StoreError(
             f"store {store}: time holds {values.dtype} instead of times, expected units such as 'hours since 2000-01-01'. "
             "Give it that attribute."
+        )
+    if unknown := np.flatnonzero(np.asarray(dataset["time"].isnull())).tolist():
+        raise StoreError(
+            f"store {store}: time has no value (NaT) at {len(unknown)} of {values.size} steps, the first of them step {unknown[0]}. "
+            "Write these times, or leave these steps out."
         )
 
 

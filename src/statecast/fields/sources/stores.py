@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from statecast.fields.sources.fields import StoreError, open_fields
+from statecast.fields.sources.errors import StoreError
+from statecast.fields.sources.fields import open_fields
+from statecast.fields.sources.times import Times
 
 Stores = Mapping[str, xr.Dataset]
 """Fields by stream, as returned by `open_fields`, all with the same times."""
@@ -28,12 +30,22 @@ def open_stores(
     opened = {name: opened[name] for name in streams}
     if not own:
         return opened
+    _require_one_calendar(opened)
     indexes = [dataset.indexes["time"] for dataset in {id(d): d for d in opened.values()}.values()]
     common = reduce(lambda one, other: one.intersection(other), indexes)
     if len(common) == 0:
         periods = "; ".join(f"{index[0]} to {index[-1]}" for index in indexes)
         raise StoreError(f"the stores have no time in common ({periods}), expected times that all of them have.")
     return {name: _at(dataset, common) for name, dataset in opened.items()}
+
+
+def _require_one_calendar(opened: Stores) -> None:
+    calendars = {Times.of(dataset).calendar for dataset in opened.values()}
+    if len(calendars) > 1:
+        raise StoreError(
+            f"the stores have times of different calendars ({', '.join(sorted(calendars))}), expected one. Convert them by xarray's "
+            "`convert_calendar`."
+        )
 
 
 def _at(dataset: xr.Dataset, times: object) -> xr.Dataset:
