@@ -13,7 +13,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         "training.steps=400" in code
         and 'statecast.finetune("quickstart-forecast", pretrained, out="runs/forecast")' in code
     )
-    code = code.replace("training.steps=400", "training.steps=4").replace(
+    code = code.replace("training.steps=400", 'training.steps=4", "data.train=[2000-01-01, 2000-01-31]').replace(
         'out="runs/forecast")', 'out="runs/forecast", overrides=["training.steps=4"])'
     )
     code = code.replace('("2001-01-01", "2001-02-28")', '("2001-01-01", "2001-01-06")')

@@ -25,7 +25,8 @@ from statecast.models import StateModel
 from statecast.outputs import START, holds_checkpoint, is_finished, training_output
 from statecast.tasks import TaskError
 from statecast.trained import TrainedModel, build, load
-from statecast.training import ONE_DEVICE, Devices, QuestionDataset, fit, is_first_process
+from statecast.training import ONE_DEVICE, Devices, QuestionDataset, is_first_process
+from statecast.training.fit import fit
 from statecast.training.footprint import load_footprint
 
 

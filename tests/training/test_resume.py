@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from statecast.streams import Question
-from statecast.training import QuestionDataset, RunStopped, TrainingOptions, fit
-from statecast.training.checkpoints import CheckpointError, last_checkpoint
+from statecast.training import QuestionDataset, TrainingOptions
+from statecast.training.checkpoints import CheckpointError, RunStopped, last_checkpoint
+from statecast.training.fit import fit
 from statecast.training.logs import read_metrics
 
 OPTIONS = {

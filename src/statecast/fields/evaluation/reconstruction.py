@@ -81,11 +81,11 @@ def fold_time(fields: Float[np.ndarray, "*B T V H W"]) -> Float[np.ndarray, "*B 
 def _interpolated(case: Reconstruction) -> Float[np.ndarray, "T V H W"]:
     """Channels that are hidden at the same places are interpolated together."""
     anomalies = np.nan_to_num(case.truth - case.climatology)
-    hidden_of_channels = np.moveaxis(case.hidden, 1, 0).reshape(case.hidden.shape[1], -1)
-    _, group = np.unique(hidden_of_channels, axis=0, return_inverse=True)
+    groups: dict[bytes, list[int]] = {}
+    for channel, hidden in enumerate(np.moveaxis(case.hidden, 1, 0)):
+        groups.setdefault(hidden.tobytes(), []).append(channel)
     filled, periodic = np.empty_like(anomalies), case.located.grid.is_periodic
-    for number in range(group.max() + 1):
-        channels = np.flatnonzero(group == number)
+    for channels in groups.values():
         shown = ~case.hidden[:, channels[0]]
         filled[:, channels] = interpolate_shown(anomalies[:, channels], shown, periodic=periodic)
     return filled + case.climatology

@@ -35,10 +35,12 @@ def verify(
 def _verify_masked(
     models: Mapping[str, TrainedModel], records: Mapping[str, Record], every_h: float, progress: Progress
 ) -> list[Verification]:
-    """Each model by itself: its own mask decides how long a window is."""
-    verifications = {}
+    """Each model by itself: its own mask decides how long a window is. The baselines are those of the first."""
+    verifications: dict[str, list[Verification]] = {}
     for name, model in models.items():
-        verifications[name] = verify_reconstruction(model, records, every_h=max(every_h, 48.0), progress=progress)
+        verifications[name] = verify_reconstruction(
+            model, records, every_h=max(every_h, 48.0), interpolation=not verifications, progress=progress
+        )
     return _named(verifications)
 
 
