@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from statecast.fields.source import overlaps
+from statecast.fields.source import in_known_units, overlaps
 from statecast.fields.sources import StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
 from statecast.trained import TrainedModel
@@ -23,7 +23,9 @@ def model_stores(
     Unless `needs_asked`, a stream that is asked of others is looked for in `data` too if nothing else is given, but for variables that
     are those of another stream there.
     """
-    opened = open_stores(data, trained.recipe.fields, stream_stores(trained, given, needs_asked=needs_asked))
+    own, options = stream_stores(trained, given, needs_asked=needs_asked), trained.recipe.data
+    opened = open_stores(data, trained.recipe.fields, own, options.select, options.absent_chunks)
+    opened = in_known_units(opened, {name: codec for name, codec in trained.codecs.items() if name in opened})
     if not needs_asked:
         own = stream_stores(trained)
         for name in own.keys() - stream_stores(trained, given, needs_asked=False).keys():

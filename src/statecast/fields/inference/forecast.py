@@ -1,6 +1,6 @@
 """Forecasts of a trained model as CF datasets. Axes: E sampled member, T time, V channel, H row, W column."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
@@ -21,6 +21,7 @@ from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import stream_channels, variables_of
 from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, sources_of
+from statecast.fields.tokenizers.plausible import require_plausible
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
 
@@ -78,7 +79,7 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
         ahead = sources[name].whole(history, steps)
         fields = ahead.tokenizer.to_fields(anomalies[name][:, :steps], ahead.climatology)
         parts.append(labelled(ahead.tokenizer, ahead.record, fields, "lead_time"))
-    return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
+    return _with_coordinates(merged(parts), times, history, steps, step_h)
 
 
 def _changing(records: Mapping[str, Record]) -> list[str]:
@@ -141,7 +142,7 @@ def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) ->
 
 
 def check_record(tokenizer: Any, record: Record) -> None:
-    """Raises ModelError unless the record has the grid and the units of the stream's climatology."""
+    """Raises ModelError unless the record has the grid, the units and about the values of the stream's climatology."""
     mine, theirs = tokenizer.climatology.grid, record.grid
     if not mine.is_like(theirs):
         raise ModelError(
@@ -153,6 +154,7 @@ def check_record(tokenizer: Any, record: Record) -> None:
         raise ModelError(
             f"variable '{channel}' is in '{units}' in the store, the model learned it in '{learned}'. Convert it."
         )
+    require_plausible(tokenizer, record)
 
 
 def labelled(
@@ -172,6 +174,12 @@ def labelled(
             variables[variable] = (("number", time, "level", "lat", "lon"), fields[:, :, index], attributes)
     levels = {"level": list(tokenizer.stream.levels)} if tokenizer.stream.levels else {}
     return xr.Dataset(variables, coords={**levels, "lat": record.grid.lat, "lon": record.grid.lon})
+
+
+def merged(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The fields of streams on one grid, which may differ by rounding, as one dataset."""
+    lat, lon = parts[0].lat, parts[0].lon
+    return xr.merge([part.assign_coords(lat=lat, lon=lon) for part in parts])
 
 
 def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, step_h: float) -> xr.Dataset:

@@ -12,13 +12,15 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from statecast.fields.sources.anomalies import chunks, fit_anomalies
-from statecast.fields.sources.fields import StoreError
+from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.grid import Grid
-from statecast.fields.sources.record import UNKNOWN_UNITS, Record
+from statecast.fields.sources.record import Record
+from statecast.fields.sources.units import are_same
 from statecast.fields.streams import Channel
 
 ENOUGH = 15.0  # total weight that suffices for the mean of an hour of a month, whatever other months have
 OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # arrays whose first axis is V
+ROUNDING, RARE, OFTEN = 1e-2, 1e-3, 0.05  # of the mean magnitude, of all values, of all values; see `Negatives`
 SMALLEST_SPREAD = 1e-7  # relative to the largest mean: anything smaller is float32 rounding
 
 
@@ -31,7 +33,7 @@ class Climatology:
     anomaly_std  standard deviation of the departures from `mean`: one number per channel, averaged with area weights
     correlation  of these departures with those K time steps earlier, at the same point
     hours_utc    the hours of the day in `mean`, ascending
-    lowest       smallest value of each channel
+    lowest       smallest value of each channel; 0 if those below 0 are rounding, see `Negatives`
     """
 
     mean: Float[np.ndarray, "M D V H W"]
@@ -69,11 +71,16 @@ class Climatology:
         return np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12).argmin(axis=1)
 
     def other_units(self, record: Record) -> Iterator[tuple[Channel, str, str]]:
-        """Channels with different units in `record`: the channel, its units there and here. Unknown units match any."""
+        """Channels whose units mean something else in `record`: the channel, its units there and here. Unknown units match any."""
         learned = dict(zip(self.channels, self.units, strict=True))
         for channel, units in zip(record.channels, record.units, strict=True):
-            if len({units, learned.get(channel, units), UNKNOWN_UNITS} - {UNKNOWN_UNITS}) > 1:
+            if not are_same(units, learned.get(channel, units)):
                 yield channel, units, learned[channel]
+
+    @property
+    def units_of_variables(self) -> dict[str, str]:
+        """The units of each variable."""
+        return {channel.variable: units for channel, units in zip(self.channels, self.units, strict=True)}
 
     def with_known(self, known: "Climatology") -> "Climatology":
         """A copy with the statistics of `known` for each of its channels. Raises StoreError if the grid or the hours of the day differ."""
@@ -157,6 +164,34 @@ class Reference:
     lowest: Float[np.ndarray, " V"]
 
 
+class Negatives:
+    """Whether the values of a channel below 0 are rounding, as packing and differences of accumulations leave in rain.
+
+    They are if none lies further below than `ROUNDING` of the mean magnitude, or if they are fewer than `RARE` of the values of a channel that
+    is exactly 0 as often as rain is: then a single one says nothing.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self._lowest = np.full(channels, np.inf)
+        self._magnitude, self._values, self._zeros, self._below = np.zeros((4, channels))
+
+    def add(self, values: Float[np.ndarray, "T V H W"]) -> None:
+        seen = np.isfinite(values)
+        axes = (0, 2, 3)
+        self._lowest = np.minimum(self._lowest, values.min(axis=axes, where=seen, initial=np.inf))
+        self._magnitude += np.abs(values).sum(axis=axes, where=seen, dtype=np.float64)
+        self._values += seen.sum(axis=axes)
+        self._zeros += (values == 0).sum(axis=axes)
+        self._below += (values < 0).sum(axis=axes, where=seen)
+
+    def lowest_value(self) -> Float[np.ndarray, " V"]:
+        """The smallest value of each channel, 0 if what is below is rounding."""
+        values = np.maximum(self._values, 1)
+        is_tiny = -self._lowest <= ROUNDING * self._magnitude / values
+        is_rare = (self._below <= RARE * values) & (self._zeros >= OFTEN * values)
+        return np.where((self._lowest < 0) & (is_tiny | is_rare), 0.0, self._lowest)
+
+
 def fit_climatology(record: Record, reference: Reference | None = None) -> Climatology:
     """Climatology of the whole `record`, which should cover the training period only.
 
@@ -177,13 +212,13 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     before, after, share = _between(record.months_passed)
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
     total, weight = np.zeros(shape), np.zeros(shape)
-    lowest = np.full(shape[2], np.inf)
+    negatives = Negatives(shape[2])
     beside = reference.fields if reference else lambda steps: np.float32(0.0)
     origin = (record.read(slice(0, 1)) - beside(slice(0, 1)))[0].astype(np.float64)
     origin = np.where(np.isfinite(origin), origin, 0.0)
     for chunk in chunks(record):
         values = record.read(chunk)
-        lowest = np.minimum(lowest, np.where(np.isfinite(values), values, np.inf).min(axis=(0, 2, 3)))
+        negatives.add(values)
         departures = values - beside(chunk) - origin
         seen = np.isfinite(departures)
         departures = np.where(seen, departures, 0.0)
@@ -193,6 +228,7 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
                 weight[month, hour[t]] += part * seen[i]
     if not reference:
         _require_values(record, weight)
+    lowest = negatives.lowest_value()
     enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
     mean = np.divide(total, weight, out=np.full(shape, np.nan), where=enough & (weight > 0))
     for v, channel in enumerate(record.channels):

@@ -15,6 +15,7 @@ from scipy.special import roots_legendre
 
 from statecast.fields.sources.fields import open_fields
 from statecast.fields.sources.grid import Grid
+from statecast.fields.sources.reading import values_of
 from statecast.fields.sources.record import Record
 
 SAMPLE_STEPS = 8  # times that are inspected, evenly spaced
@@ -119,7 +120,7 @@ def _statistics(array: xr.DataArray) -> tuple[float | None, float | None, float 
     looked_at, seen, weight, total = 0, 0, 0.0, 0.0
     lowest, highest = np.inf, -np.inf
     for part in _sample(array):
-        values = part.values.astype(np.float64)
+        values = values_of(part).astype(np.float64)
         finite = np.isfinite(values)
         weights = np.where(finite, _row_weights(part), 0.0)
         looked_at, seen = looked_at + values.size, seen + int(finite.sum())
