@@ -37,7 +37,7 @@ class FieldData(DataOptions):
     )
     absent_chunks: AbsentChunks | None = Field(
         None,
-        description="missing or fill_value: what a chunk stands for that a Zarr store lacks and that does not say so itself; none: an error",
+        description="missing or fill_value: what a chunk stands for that a Zarr store lacks, if the store doesn't say; none: an error",
     )
     replay: tuple[Period, ...] = Field(
         (), description="first and last date of an earlier period that is trained on again, or several; none: no replay"

@@ -19,6 +19,7 @@ from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.inference.rollout import rolled_out
 from statecast.fields.sources import Grid, Record, StoreError, Stores
 from statecast.fields.sources.record import stream_channels, variables_of
+from statecast.fields.sources.units import tell
 from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, sources_of
 from statecast.fields.tokenizers.plausible import require_plausible
@@ -138,7 +139,17 @@ def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) ->
             f"the forecast needs {history} steps up to its start ({times[0]} to {times[history - 1]}); "
             "the store lacks some. Name a later init."
         )
+    _tell_of_missing(record, history, times)
     return record
+
+
+def _tell_of_missing(record: Record, history: int, times: Sequence[Any]) -> None:
+    """A variable that is missing at the start is forecast all the same, from the others."""
+    is_known = np.isfinite(record.read(slice(0, history))).any(axis=(0, 2, 3))
+    for channel in [str(c) for c, known in zip(record.channels, is_known, strict=True) if not known]:
+        tell(
+            f"variable '{channel}' has no value from {times[0]} to {times[history - 1]}: it is forecast from the other variables alone."
+        )
 
 
 def check_record(tokenizer: Any, record: Record) -> None:

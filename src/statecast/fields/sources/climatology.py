@@ -167,8 +167,8 @@ class Reference:
 class Negatives:
     """Whether the values of a channel below 0 are rounding, as packing and differences of accumulations leave in rain.
 
-    They are if none lies further below than `ROUNDING` of the mean magnitude, or if they are fewer than `RARE` of the values of a channel that
-    is exactly 0 as often as rain is: then a single one says nothing.
+    They are if none lies further below than `ROUNDING` of the mean magnitude, or if they are fewer than `RARE` of the values of a channel
+    that is exactly 0 as often as rain is: then a single one says nothing.
     """
 
     def __init__(self, channels: int) -> None:

@@ -56,10 +56,7 @@ def _as_numbers(values: np.ndarray) -> np.ndarray:
 def listed(dataset: xr.Dataset | xr.DataArray, dimension: str, most: int = 12) -> str:
     """The values of a dimension, as they are selected."""
     values = dataset[dimension].values
-    texts = [
-        str(each) if values.dtype.kind in "OUS" else f"{each:g}"
-        for each in (values if values.dtype.kind in "OUS" else _as_numbers(values))
-    ]
+    texts = [str(each) for each in values] if values.dtype.kind in "OUST" else [f"{x:g}" for x in _as_numbers(values)]
     return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
 
 

@@ -1,12 +1,13 @@
 """What a Zarr store says by its fill values: which numbers mean that nothing was measured, and which are measurements.
 
-Zarr's `fill_value` is what a chunk that was never written reads as. Readers take it for CF's `_FillValue` in format 2, where zarr-python writes
-0 if it is told nothing: every dry hour of a record of rain would be missing, and of a download that stopped every missing chunk would read 0.
-Here 0 is a number like others, and a chunk that is not there has no values: NaN if the store says so, and otherwise an error.
+Zarr's `fill_value` is what a chunk that was never written reads as. Readers take it for CF's `_FillValue` in format 2, where zarr-python
+writes 0 if it is told nothing: every dry hour of a record of rain would be missing, and every chunk would read 0 that a download left out.
+Here 0 is a number like others, and a chunk that is not there has no values: NaN if the store says so, and otherwise an error. A chunk that
+is cut off is an error too: Blosc would read what happens to lie behind it in memory.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ MISSING_VALUE = (
     "missing_value",
 )  # attributes by which CF says which number means that nothing was measured
 KINDS = {"f": "float", "float": "float", "i": "int", "u": "int", "int": "int", "uint": "int"}
+BLOSC_HEADER = 16  # bytes, the last four of them the length of the chunk
 PACKING = ("scale_factor", "add_offset")
 
 
@@ -33,11 +35,13 @@ class Fill:
     value     as the metadata are to have it; None: the reader masks nothing
     mask      number that means missing without being said so by an attribute
     is_known  True if chunks that are not there are known to be missing, or known to hold this value
+    is_blosc  True if the array's chunks are Blosc's, whose first bytes tell their length
     """
 
     value: Any
     mask: float | None = None
     is_known: bool = True
+    is_blosc: bool = False
 
 
 def fill_of(metadata: dict[str, Any], attributes: dict[str, Any], absent: AbsentChunks | None) -> Fill:
@@ -86,6 +90,12 @@ def _kind(dtype: Any) -> str:
     return KINDS.get(name.rstrip("0123456789"), "other")
 
 
+def _is_blosc(metadata: dict[str, Any]) -> bool:
+    codecs = [metadata.get("compressor") or {}, *(metadata.get("filters") or ()), *metadata.get("codecs", ())]
+    names = [codec.get("id", codec.get("name")) for codec in codecs if isinstance(codec, dict)]
+    return "blosc" in names and "sharding_indexed" not in names
+
+
 class KnownFills(WrapperStore[Store]):
     """A Zarr store whose metadata say what its fill values mean, see `fill_of`, and that tells a chunk that is not there from a value.
 
@@ -106,6 +116,8 @@ class KnownFills(WrapperStore[Store]):
         if name not in METADATA:
             if buffer is None:
                 self._require_known(key)
+            elif byte_range is None:
+                self._require_whole(key, buffer)
             return buffer
         if buffer is None or name in (".zattrs", ".zgroup"):
             return buffer
@@ -144,14 +156,25 @@ class KnownFills(WrapperStore[Store]):
         said = metadata.get("fill_value")
         fill = fill_of(metadata, attributes, self._absent)
         metadata["fill_value"] = fill.value
-        self._fills[path] = fill if fill.is_known else Fill(said, is_known=False)
+        self._fills[path] = replace(fill, value=fill.value if fill.is_known else said, is_blosc=_is_blosc(metadata))
         return fill
+
+    def _require_whole(self, key: str, chunk: Buffer) -> None:
+        path = next((path for path, fill in self._fills.items() if fill.is_blosc and key.startswith(f"{path}/")), None)
+        if path is None:
+            return
+        length = int.from_bytes(chunk[12:16].to_bytes(), "little") if len(chunk) >= BLOSC_HEADER else BLOSC_HEADER
+        if len(chunk) < length:
+            raise StoreError(
+                f"variable '{path}': chunk {key[len(path) + 1 :]} is cut off: it has {len(chunk)} of {length} bytes. Replace it, or name a "
+                "period without it."
+            )
 
     def _require_known(self, key: str) -> None:
         for path, fill in self._fills.items():
             if key.startswith(f"{path}/") and not fill.is_known:
                 raise StoreError(
-                    f"variable '{path}': chunk {key[len(path) + 1 :]} is not in the store and would read as {fill.value or 0} everywhere, its "
-                    "fill_value: values that were left out, or a download that stopped. Complete the store, or say what such a chunk means "
-                    "in the recipe: data.absent_chunks: missing, or fill_value."
+                    f"variable '{path}': chunk {key[len(path) + 1 :]} is not in the store and would read as its fill_value "
+                    f"{fill.value or 0}: values that were left out, or a download that stopped. Complete the store, or say what such "
+                    "a chunk means in the recipe: data.absent_chunks: missing, or fill_value."
                 )

@@ -25,8 +25,8 @@ def open_grib(path: str) -> xr.Dataset:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         kinds = sorted({str(part[twice[0]].attrs.get("GRIB_typeOfLevel")) for part in parts if twice[0] in part})
         raise StoreError(
-            f"variable '{twice[0]}' is in the file several times, on {' and on '.join(kinds)} or at different steps, expected once. Copy one of "
-            "them to a file of its own: grib_copy -w typeOfLevel=isobaricInhPa IN OUT."
+            f"variable '{twice[0]}' is in the file several times, on {' and on '.join(kinds)} or at different steps, expected once. "
+            "Copy one of them to a file of its own: grib_copy -w typeOfLevel=isobaricInhPa IN OUT."
         )
     try:
         return xr.merge(parts, join="exact", compat="override", combine_attrs="override")

@@ -113,8 +113,8 @@ def single_level_as_dimension(dataset: xr.Dataset, store: str) -> xr.Dataset:
     unclear = [name for name in above if name.lower() not in UPPER_AIR]
     if unclear and len(fields) > 1:
         raise StoreError(
-            f"store {store}: has the one level {float(dataset['level']):g} hPa, but does not say whether '{unclear[0]}' is on it, expected a "
-            "dimension of the variables that are. Make it one: dataset[NAME] = dataset[NAME].expand_dims('level')."
+            f"store {store}: has the one level {float(dataset['level']):g} hPa, but does not say whether '{unclear[0]}' is on it, expected "
+            "a dimension of the variables that are. Make it one: dataset[NAME] = dataset[NAME].expand_dims('level')."
         )
     level = dataset["level"]
     dataset = dataset.drop_vars("level")

@@ -81,6 +81,8 @@ def _opened(store: str, path: str, absent: AbsentChunks | None, group: str | Non
         raise _unreadable(store, path, kind, error) from error
     if not dataset.data_vars:
         _refuse_groups(store, path, kind, dataset)
+    for variable in dataset.variables.values():
+        variable.encoding["source"] = store  # where it was read, for what is said of a part that is damaged
     return dataset
 
 
@@ -159,8 +161,10 @@ def _refuse_groups(store: str, path: str, kind: str, dataset: xr.Dataset) -> Non
     if kind not in ("NetCDF file", "Zarr store") or "://" in path:
         return
     dataset.close()
-    groups = [name for name, group in xr.open_groups(path, chunks=None).items() if group.data_vars]
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False} if kind == "Zarr store" else {}
+    groups = [name for name, group in xr.open_groups(path, chunks=None, **options).items() if group.data_vars]
     if groups:
         raise StoreError(
-            f"store {store}: has no variable outside its groups ({', '.join(groups)}), expected some. Name a group: {store.rstrip('/')}{groups[0]}."
+            f"store {store}: has no variable outside its groups ({', '.join(groups)}), expected some. "
+            f"Name a group: {store.rstrip('/')}{groups[0]}."
         )

@@ -13,13 +13,13 @@ REGRID = "Regrid to a latitude-longitude grid."
 
 
 def require_two_dimensions(dataset: xr.Dataset, names: dict[str, str], store: str) -> None:
-    """Raises StoreError for latitudes and longitudes that lie along the same dimension: of stations, of a satellite's track, of grid cells."""
+    """Raises StoreError for latitudes and longitudes along the same dimension: of stations, of a track, of grid cells."""
     lat, lon = (dataset[names[axis]] for axis in ("lat", "lon"))
     shared = [str(dim) for dim in lat.dims if dim in lon.dims]
     if lat.ndim == lon.ndim == 1 and shared:
         raise StoreError(
-            f"store {store}: latitudes and longitudes both lie along '{shared[0]}': a table of stations, a track, or an unstructured or reduced grid, "
-            f"expected rows and columns. {REGRID}"
+            f"store {store}: latitudes and longitudes both lie along '{shared[0]}': a table of stations, a track, or an unstructured "
+            f"or reduced grid, expected rows and columns. {REGRID}"
         )
 
 
@@ -31,12 +31,11 @@ def require_degrees(dataset: xr.Dataset, axis: str, name: str, store: str) -> No
         raise StoreError(f"store {store}: '{name}' is a {said}, expected a {expected}. {REGRID}")
     if not _are_degrees(units) and (units == "1" or conversion(units, "degrees") is None):
         raise StoreError(f"store {store}: {axis} '{name}' is in '{units}', expected degrees. {REGRID}")
-    if mapping := _projection(dataset):
-        if not said and coordinate.ndim == 1:
-            raise StoreError(
-                f"store {store}: has the grid mapping {mapping}, so that '{name}' may be no {expected}, expected a latitude-longitude grid. {REGRID} "
-                f"If it is one, give '{name}' the standard_name {expected}."
-            )
+    if not said and coordinate.ndim == 1 and (mapping := _projection(dataset)):
+        raise StoreError(
+            f"store {store}: has the grid mapping {mapping}, so that '{name}' may be no {expected}, expected a latitude-longitude grid. "
+            f"{REGRID} If it is one, give '{name}' the standard_name {expected}."
+        )
     is_plain = name.lower() in PLAIN_NAMES[axis]
     if not said and are_unknown(units) and (not is_plain or _counts(coordinate)):
         why = "counts rows or columns" if _counts(coordinate) else "says nothing of degrees"

@@ -16,24 +16,32 @@ def values_of(array: xr.DataArray) -> np.ndarray:
     """The values of an array. Raises StoreError in one line if a part of them can't be read."""
     try:
         return array.values
-    except StoreError:
-        raise
+    except StoreError as error:
+        raise StoreError(f"{error} It is needed{_time_of(array)}.") from error
     except MemoryError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise StoreError(
-            f"variable '{array.name}' can't be read{_where(array)} ({reason}). The store is damaged there: replace that part, or name a period without it."
+            f"variable '{array.name}' can't be read{_time_of(array)}{_chunk(array, _unreadable_time(array))} ({reason}). "
+            "The store is damaged there: replace that part, or name a period without it."
         ) from error
 
 
-def _where(array: xr.DataArray) -> str:
-    """The first time step that can't be read, and the chunk of the store in which it lies."""
-    times = array["time"].values if "time" in array.dims else []
-    for step, time in enumerate(times):
-        if not _is_readable(array.isel(time=step)):
-            return f" at {np.datetime_as_string(time, 's') if isinstance(time, np.datetime64) else time}{_chunk(array, time)}"
-    return _chunk(array, None)
+def _unreadable_time(array: xr.DataArray) -> Any:
+    """The first time at which an array can't be read; None if it has no time."""
+    if "time" not in array.coords:
+        return None
+    times = np.atleast_1d(array["time"].values)
+    steps = range(len(times)) if "time" in array.dims else ()
+    return next((times[step] for step in steps if not _is_readable(array.isel(time=step))), times[0])
+
+
+def _time_of(array: xr.DataArray) -> str:
+    time = _unreadable_time(array)
+    if time is None:
+        return ""
+    return f" at {np.datetime_as_string(time, 's') if isinstance(time, np.datetime64) else time}"
 
 
 def _chunk(array: xr.DataArray, time: Any) -> str:

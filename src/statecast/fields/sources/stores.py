@@ -26,8 +26,8 @@ def open_stores(
 ) -> dict[str, xr.Dataset]:
     """Open the store of each stream: its `own`, or `data`. Times missing in one store are dropped from all.
 
-    Stores whose points differ by rounding get the same. For `select` and `absent` see `open_fields`. Raises StoreError as `open_fields` does,
-    for a store of an unknown stream, and for stores without common times.
+    Stores whose points differ by rounding get the same. For `select` and `absent` see `open_fields`. Raises StoreError as `open_fields`
+    does, for a store of an unknown stream, and for stores without common times.
     """
     if unknown := [name for name in own if name not in streams]:
         raise StoreError(f"a store is given for the unknown stream {unknown[0]}. Streams: {', '.join(streams)}.")
@@ -46,7 +46,7 @@ def open_stores(
 
 
 def on_shared_points(datasets: Stores) -> dict[str, xr.Dataset]:
-    """Datasets whose grids are the same but for rounding, on the coordinates of the first of them: xarray aligns exactly equal ones only."""
+    """Datasets whose grids differ by rounding only, on the coordinates of the first of them: xarray aligns what is exactly equal."""
     grids: list[Grid] = []
     shared: dict[str, xr.Dataset] = {}
     moved: dict[int, xr.Dataset] = {}

@@ -52,15 +52,15 @@ class FieldTokenizer:
         return cls(stream, replace(tokenizer.climatology, anomaly_std=fitted.std, correlation=fitted.correlation))
 
     def _require_rain_like(self) -> None:
-        """Raises StoreError for a `log_scale` of a channel that is below 0 by more than its spread: its logarithm would lose those values."""
+        """Raises StoreError for a `log_scale` of a channel that is below 0 by more than its spread: such values would be lost."""
         known = self.climatology
         for channel, is_log, lowest, std in zip(
             known.channels, self.is_logarithmic.ravel(), known.lowest, known.anomaly_std, strict=True
         ):
             if is_log and lowest < -std:
                 raise StoreError(
-                    f"variable '{channel}' has a log_scale, but negative values down to {lowest:g}, expected none. Leave its log_scale out, or "
-                    "set what is below 0 to 0 when you prepare the store."
+                    f"variable '{channel}' has a log_scale, but negative values down to {lowest:g}, expected none. Leave its log_scale "
+                    "out, or set what is below 0 to 0 when you prepare the store."
                 )
 
     @cached_property

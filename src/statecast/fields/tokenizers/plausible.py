@@ -1,4 +1,4 @@
-"""Whether the values of a record can be those of the variable that a model learned: units that were lost, or are wrong, show in the numbers.
+"""Whether values can be those of the variable that a model learned: units that were lost, or are wrong, show in the numbers.
 
 Axes: T time, V channel, H row, W column.
 """
@@ -20,8 +20,8 @@ LARGEST_RATIO = 20.0  # of the spread to the one that was learned; mm and m, % a
 def require_plausible(tokenizer: FieldTokenizer, record: Record) -> None:
     """Raises ModelError for a channel whose values, at some times of the record, are far from what the model learned.
 
-    They are if their mean is `FARTHEST` standard deviations away from the climatology, or their spread is `LARGEST_RATIO` times the one that
-    was learned; where the units are unknown also if it is as much smaller, as that of rain in m instead of mm.
+    They are if their mean is `FARTHEST` standard deviations away from the climatology, or their spread is `LARGEST_RATIO` times the one
+    that was learned; where the units are unknown also if it is as much smaller, as that of rain in m instead of mm.
     """
     steps = np.unique(np.linspace(0, len(record) - 1, min(SAMPLE_STEPS, len(record))).round().astype(int))
     values = np.concatenate([record.read(slice(step, step + 1)) for step in steps])
@@ -38,9 +38,10 @@ def require_plausible(tokenizer: FieldTokenizer, record: Record) -> None:
         is_small = is_lost and 0 < spread < usual / LARGEST_RATIO
         if abs(away[:, v].mean(where=seen)) > FARTHEST or spread > LARGEST_RATIO * usual or is_small:
             low, high = (float(bound(values[:, v][seen])) for bound in (np.min, np.max))
+            mean, units = float(expected[:, v].mean(where=seen)), learned.units[number]
             raise ModelError(
-                f"variable '{channel}' runs from {low:g} to {high:g} in '{record.units[v]}' in the store, far from what the model learned in "
-                f"'{learned.units[number]}' (about {float(expected[:, v].mean(where=seen)):g} ± {usual:g}). Correct its values or its units."
+                f"variable '{channel}' runs from {low:g} to {high:g} in '{record.units[v]}' in the store, far from the {mean:g} ± "
+                f"{usual:g} in '{units}' that the model learned. Correct its values or its units."
             )
 
 
