@@ -119,6 +119,10 @@ def _zarr(store: Any, absent: AbsentChunks | None, consolidated: bool | None = N
 
 def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, zarr.errors.GroupNotFoundError):
+        reason = "no Zarr group is there"
+    if isinstance(error, ImportError) and "://" in path:
+        return StoreError(f"store {store}: needs the extra `cloud` ({reason}): pip install 'statecast[cloud]'.")
     if "://" in path:
         found = kind_of(path)
         if found not in ("Zarr store", "file"):

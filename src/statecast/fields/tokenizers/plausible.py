@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from statecast.fields.sources import Record
-from statecast.fields.sources.units import are_unknown
+from statecast.fields.sources.units import UNKNOWN_UNITS, are_unknown
 from statecast.fields.tokenizers.fields import FieldTokenizer
 from statecast.trained import ModelError
 
@@ -24,24 +24,27 @@ def require_plausible(tokenizer: FieldTokenizer, record: Record) -> None:
     that was learned; where the units are unknown also if it is as much smaller, as that of rain in m instead of mm.
     """
     steps = np.unique(np.linspace(0, len(record) - 1, min(SAMPLE_STEPS, len(record))).round().astype(int))
-    values = np.concatenate([record.read(slice(step, step + 1)) for step in steps])
     learned = tokenizer.climatology
     expected = learned.at(record.months_passed[steps], record.hour_utc[steps])
-    away = tokenizer.departures(values, expected) / learned.anomaly_std[:, None, None]
+    values, units = np.full(expected.shape, np.nan, np.float32), [UNKNOWN_UNITS] * len(learned.channels)
+    read = np.concatenate([record.read(slice(step, step + 1)) for step in steps])
     for v, channel in enumerate(record.channels):
+        if channel in learned.channels:
+            values[:, learned.channels.index(channel)] = read[:, v]
+            units[learned.channels.index(channel)] = record.units[v]
+    away = tokenizer.departures(values, expected) / learned.anomaly_std[:, None, None]
+    for v, channel in enumerate(learned.channels):
         seen = np.isfinite(away[:, v])
-        if seen.sum() < ENOUGH_VALUES or channel not in learned.channels:
+        if seen.sum() < ENOUGH_VALUES:
             continue
-        number = learned.channels.index(channel)
-        spread, usual = _spread(values[:, v][seen]), _learned_spread(tokenizer, number, expected[:, v][seen])
-        is_lost = are_unknown(record.units[v]) or are_unknown(learned.units[number])
+        numbers, mean = values[:, v][seen], float(expected[:, v].mean(where=seen))
+        spread, usual = _spread(numbers), _learned_spread(tokenizer, v, expected[:, v][seen])
+        is_lost = are_unknown(units[v]) or are_unknown(learned.units[v])
         is_small = is_lost and 0 < spread < usual / LARGEST_RATIO
         if abs(away[:, v].mean(where=seen)) > FARTHEST or spread > LARGEST_RATIO * usual or is_small:
-            low, high = (float(bound(values[:, v][seen])) for bound in (np.min, np.max))
-            mean, units = float(expected[:, v].mean(where=seen)), learned.units[number]
             raise ModelError(
-                f"variable '{channel}' runs from {low:g} to {high:g} in '{record.units[v]}' in the store, far from the {mean:g} ± "
-                f"{usual:g} in '{units}' that the model learned. Correct its values or its units."
+                f"variable '{channel}' runs from {numbers.min():g} to {numbers.max():g} in '{units[v]}' in the store, far from the "
+                f"{mean:g} ± {usual:g} in '{learned.units[v]}' that the model learned. Correct its values or its units."
             )
 
 
