@@ -23,8 +23,8 @@ NO_COMPRESSION = {"compressors": None}
 CODECS = {
     2: [
         NO_COMPRESSION,
-        {"compressors": [__import__("numcodecs").Blosc()]},
-        {"compressors": [__import__("numcodecs").Zlib()]},
+        {"compressors": [numcodecs.Blosc()]},
+        {"compressors": [numcodecs.Zlib()]},
     ],
     3: [NO_COMPRESSION, {"compressors": [zarr.codecs.BloscCodec()]}, {"compressors": [zarr.codecs.GzipCodec()]}, {}],
 }
