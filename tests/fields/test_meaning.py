@@ -39,14 +39,14 @@ def test_gaps_of_a_store_in_other_units_are_filled_alike(runs, store):
 
 
 def test_units_of_something_else_are_refused(runs, store):
-    with pytest.raises(ModelError, match="'msl' is in 'm' in the store, the model learned it in 'Pa'. Convert it"):
+    with pytest.raises(ModelError, match=r"'msl' is in 'm' in the store, the model learned it in 'Pa'. Convert it"):
         predict(runs.forecast, store.assign(msl=store["msl"].assign_attrs(units="m")), INIT, 2)
 
 
 def test_values_whose_units_were_lost_are_refused(runs, store):
     lost = in_other_units(store)
     lost["msl"].attrs = {}
-    with pytest.raises(ModelError, match="'msl' runs from .* in 'unknown' in the store, far from"):
+    with pytest.raises(ModelError, match=r"'msl' runs from .* in 'unknown' in the store, far from"):
         predict(runs.forecast, lost, INIT, 2)
 
 

@@ -216,3 +216,11 @@ def test_rare_frost_is_no_rounding(make_store):
     celsius = store.assign(t2m=np.abs(store["t2m"] - 273.15) + 0.01)
     celsius["t2m"][3, 2, 2] = -2.0
     assert fit_climatology(Record.open(open_fields(celsius), Stream(variables=("t2m",)))).lowest == -2
+
+
+@pytest.mark.parametrize("number", [-9999.0, -999.0, 1e20, 9.96921e36])
+def test_numbers_that_stand_for_missing_are_no_measurements(make_store, number):
+    store = make_store(steps=40)
+    store["t2m"][3, 2, 2] = number
+    with pytest.raises(StoreError, match=r"'t2m' has the value .*, which archives write where nothing was measured"):
+        fit_climatology(Record.open(open_fields(store), Stream(variables=("t2m",))))

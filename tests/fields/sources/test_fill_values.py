@@ -161,3 +161,14 @@ def test_a_damaged_netcdf_file_is_one_line(tmp_path):
         pytest.raises(StoreError, match=r"'tp' can't be read at 2000-01-0.*, chunk \d.0.0"),
     ):
         Record.open(opened, RAIN)
+
+
+def test_what_was_never_written_into_a_netcdf_file_is_missing(make_store, tmp_path):
+    store = make_store(steps=4)
+    store["t2m"].encoding["_FillValue"] = store["msl"].encoding["_FillValue"] = None
+    store["t2m"][2:] = np.float32(9.969209968386869e36)
+    store.to_netcdf(tmp_path / "store.nc")
+    with open_fields(tmp_path / "store.nc") as opened:
+        assert opened["t2m"].isnull().mean(["lat", "lon"]).values.tolist() == [0, 0, 1, 1]
+        np.testing.assert_array_equal(opened["msl"], store["msl"])
+        assert opened["t2m"].dtype == np.float32 and not opened["t2m"].variable._in_memory

@@ -118,6 +118,7 @@ def test_streams_on_grids_half_a_cell_apart_keep_theirs(make_store):
             ("lat", "lon", {"units": "km"}, {"units": "km"}),
             ("lat", "lon", {"units": "m"}, {"units": "m"}),
             ("y", "x", {}, {}),
+            ("y", "x", {"units": "degrees"}, {"units": "degrees"}),
             ("lat", "lon", {"units": "1"}, {"units": "1"}),
         ]
     ),

@@ -258,6 +258,6 @@ def test_a_logarithmic_channel_is_never_negative(make_store):
 def test_a_log_scale_of_what_is_often_negative_is_refused(make_store):
     stream = Stream(variables=("u",), levels=(500,), log_scale={"u": 1.0})
     with pytest.raises(
-        StoreError, match="'u@500' has a log_scale, but negative values down to .*Leave its log_scale out"
+        StoreError, match=r"'u@500' has a log_scale, but negative values down to .*Leave its log_scale out"
     ):
         FieldTokenizer.fit(stream, Record.open(open_fields(make_store(steps=40)), stream))

@@ -20,7 +20,8 @@ from statecast.fields.streams import Channel
 
 ENOUGH = 15.0  # total weight that suffices for the mean of an hour of a month, whatever other months have
 OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # arrays whose first axis is V
-ROUNDING, RARE, OFTEN = 1e-2, 1e-3, 0.05  # of the mean magnitude, of all values, of all values; see `Negatives`
+ROUNDING, RARE, OFTEN = 1e-2, 1e-3, 0.05  # of the mean magnitude, of all values, of all values; see `Extremes`
+STAND_FOR_MISSING = (-999, -9999, -99999, -32767, -32768, 1e20, 9.999e20, 1e30, 1e35, 1e36, 9.969209968386869e36)
 SMALLEST_SPREAD = 1e-7  # relative to the largest mean: anything smaller is float32 rounding
 
 
@@ -33,7 +34,7 @@ class Climatology:
     anomaly_std  standard deviation of the departures from `mean`: one number per channel, averaged with area weights
     correlation  of these departures with those K time steps earlier, at the same point
     hours_utc    the hours of the day in `mean`, ascending
-    lowest       smallest value of each channel; 0 if those below 0 are rounding, see `Negatives`
+    lowest       smallest value of each channel; 0 if those below 0 are rounding, see `Extremes`
     """
 
     mean: Float[np.ndarray, "M D V H W"]
@@ -164,21 +165,22 @@ class Reference:
     lowest: Float[np.ndarray, " V"]
 
 
-class Negatives:
-    """Whether the values of a channel below 0 are rounding, as packing and differences of accumulations leave in rain.
+class Extremes:
+    """The smallest and largest value of each channel, and whether those below 0 are rounding, as packing and differences leave in rain.
 
     They are if none lies further below than `ROUNDING` of the mean magnitude, or if they are fewer than `RARE` of the values of a channel
     that is exactly 0 as often as rain is: then a single one says nothing.
     """
 
     def __init__(self, channels: int) -> None:
-        self._lowest = np.full(channels, np.inf)
+        self._lowest, self._highest = np.full(channels, np.inf), np.full(channels, -np.inf)
         self._magnitude, self._values, self._zeros, self._below = np.zeros((4, channels))
 
     def add(self, values: Float[np.ndarray, "T V H W"]) -> None:
         seen = np.isfinite(values)
         axes = (0, 2, 3)
         self._lowest = np.minimum(self._lowest, values.min(axis=axes, where=seen, initial=np.inf))
+        self._highest = np.maximum(self._highest, values.max(axis=axes, where=seen, initial=-np.inf))
         self._magnitude += np.abs(values).sum(axis=axes, where=seen, dtype=np.float64)
         self._values += seen.sum(axis=axes)
         self._zeros += (values == 0).sum(axis=axes)
@@ -190,6 +192,15 @@ class Negatives:
         is_tiny = -self._lowest <= ROUNDING * self._magnitude / values
         is_rare = (self._below <= RARE * values) & (self._zeros >= OFTEN * values)
         return np.where((self._lowest < 0) & (is_tiny | is_rare), 0.0, self._lowest)
+
+    def require_measurements(self, record: Record) -> None:
+        """Raises StoreError for a channel with a number that archives write where nothing was measured."""
+        for channel, *extremes in zip(record.channels, self._lowest, self._highest, strict=True):
+            if found := [x for x in extremes if np.isclose(x, STAND_FOR_MISSING, rtol=1e-6, atol=0).any()]:
+                raise StoreError(
+                    f"variable '{channel}' has the value {found[0]:g}, which archives write where nothing was measured, expected NaN or a "
+                    f"_FillValue. Give the variable the attribute missing_value: {found[0]:g}."
+                )
 
 
 def fit_climatology(record: Record, reference: Reference | None = None) -> Climatology:
@@ -212,13 +223,13 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     before, after, share = _between(record.months_passed)
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
     total, weight = np.zeros(shape), np.zeros(shape)
-    negatives = Negatives(shape[2])
+    extremes = Extremes(shape[2])
     beside = reference.fields if reference else lambda steps: np.float32(0.0)
     origin = (record.read(slice(0, 1)) - beside(slice(0, 1)))[0].astype(np.float64)
     origin = np.where(np.isfinite(origin), origin, 0.0)
     for chunk in chunks(record):
         values = record.read(chunk)
-        negatives.add(values)
+        extremes.add(values)
         departures = values - beside(chunk) - origin
         seen = np.isfinite(departures)
         departures = np.where(seen, departures, 0.0)
@@ -228,7 +239,8 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
                 weight[month, hour[t]] += part * seen[i]
     if not reference:
         _require_values(record, weight)
-    lowest = negatives.lowest_value()
+    lowest = extremes.lowest_value()
+    extremes.require_measurements(record)
     enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
     mean = np.divide(total, weight, out=np.full(shape, np.nan), where=enough & (weight > 0))
     for v, channel in enumerate(record.channels):
@@ -268,10 +280,11 @@ def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.nda
 
 
 def _require_values(record: Record, weight: np.ndarray) -> None:
+    times = record.dataset.indexes["time"]
     for channel, known in zip(record.channels, weight.sum(axis=(0, 1, 3, 4)) > 0, strict=True):
         if not known:
             raise StoreError(
-                f"variable '{channel}' has no value in the training period (NaN everywhere), expected some. "
+                f"variable '{channel}' has no value in the training period (NaN everywhere from {times[0]} to {times[-1]}), expected some. "
                 "Leave it out or name another period."
             )
 

@@ -14,7 +14,7 @@ import zarr
 
 from statecast.fields.samples import SAMPLES, sample_path
 from statecast.fields.sources.errors import MissingStoreError, StoreError
-from statecast.fields.sources.fill_values import AbsentChunks, KnownFills
+from statecast.fields.sources.fill_values import MISSING_VALUE, AbsentChunks, KnownFills
 from statecast.fields.sources.grib import open_grib
 
 MAGIC = {
@@ -23,6 +23,7 @@ MAGIC = {
     b"GRIB": "GRIB file",
     b"PK\x03\x04": "zip",
 }
+NEVER_WRITTEN = 9.969209968386869e36  # NC_FILL_FLOAT and NC_FILL_DOUBLE
 FILE_ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ".grib", ".grb", ".grib2", ".grb2")
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
 GOOD_STORES = "Give a Zarr store, a NetCDF file, a GRIB file"
@@ -92,7 +93,7 @@ def _read(path: str, kind: str, absent: AbsentChunks | None, group: str | None) 
     if kind == "zip":
         return _zarr(zarr.storage.ZipStore(path, mode="r", read_only=True), absent)
     if kind != "Zarr store":
-        return xr.open_dataset(path, chunks=None, group=group)
+        return _netcdf(path, group)
     if "://" not in path:
         is_consolidated = (Path(path) / ".zmetadata").exists()
         return _zarr(zarr.storage.LocalStore(path, read_only=True), absent, consolidated=is_consolidated)
@@ -102,6 +103,15 @@ def _read(path: str, kind: str, absent: AbsentChunks | None, group: str | None) 
         if path.startswith("s3://") and "credentials" in str(error).lower():
             return _remote(path, {"anon": True}, absent)  # a public bucket is read without them
         raise
+
+
+def _netcdf(path: str, group: str | None) -> xr.Dataset:
+    """What was never written into a NetCDF file reads as a number that the format keeps for it, said by an attribute or not."""
+    dataset = xr.open_dataset(path, chunks=None, group=group, decode_cf=False)
+    for variable in dataset.variables.values():
+        if variable.dtype.kind == "f" and not set(MISSING_VALUE) & set(variable.attrs):
+            variable.attrs["_FillValue"] = variable.dtype.type(NEVER_WRITTEN)
+    return xr.decode_cf(dataset)
 
 
 def _remote(url: str, options: Mapping[str, Any], absent: AbsentChunks | None) -> xr.Dataset:

@@ -8,6 +8,10 @@ from statecast.fields.sources.units import are_unknown, conversion
 
 STANDARD_NAMES = {"lat": "latitude", "lon": "longitude"}
 PLAIN_NAMES = {"lat": ("lat", "latitude"), "lon": ("lon", "longitude")}
+WHERE = {
+    "lat": ("degree_n", "degrees_n", "degreen", "degreesn"),
+    "lon": ("degree_e", "degrees_e", "degreee", "degreese"),
+}
 ROUNDING_DEG = 1e-3  # degrees beyond a pole or the seam of 360 that are rounding: 100 m
 REGRID = "Regrid to a latitude-longitude grid."
 
@@ -36,9 +40,9 @@ def require_degrees(dataset: xr.Dataset, axis: str, name: str, store: str) -> No
             f"store {store}: has the grid mapping {mapping}, so that '{name}' may be no {expected}, expected a latitude-longitude grid. "
             f"{REGRID} If it is one, give '{name}' the standard_name {expected}."
         )
-    is_plain = name.lower() in PLAIN_NAMES[axis]
-    if not said and are_unknown(units) and (not is_plain or _counts(coordinate)):
-        why = "counts rows or columns" if _counts(coordinate) else "says nothing of degrees"
+    is_plain, says_where = name.lower() in PLAIN_NAMES[axis], units.lower().startswith(WHERE[axis])
+    if not said and not says_where and (not is_plain or _counts(coordinate)):
+        why = "counts rows or columns" if _counts(coordinate) else f"is not said to be a {expected}"
         raise StoreError(
             f"store {store}: '{name}' {why}, expected a {expected}. If it is one, give it the units {_units(axis)}."
         )
