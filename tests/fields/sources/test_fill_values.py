@@ -15,7 +15,7 @@ from statecast.fields.sources.describe import describe
 from statecast.fields.streams import Stream
 
 SOME = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 STEPS, CHUNK = 12, 4
 LAT, LON = np.linspace(-60, 60, 4), np.arange(6) * 60.0

@@ -6,7 +6,7 @@ import sys
 import pytest
 import xarray as xr
 
-from statecast.fields.sources import StoreError, open_fields
+from statecast.fields.sources import StoreError, open_fields, opening
 from statecast.fields.sources.describe import describe, recognises
 
 
@@ -70,3 +70,30 @@ def test_grib_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cfgrib", None)
     assert recognises(str(tmp_path / "store.grib"))
     assert "pip install 'statecast[grib]'" in one_line(tmp_path / "store.grib")
+
+
+def test_a_bucket_is_read_anonymously_without_credentials(make_store, monkeypatch):
+    store, asked = make_store(steps=2), []
+
+    def remote(url, options, absent):
+        asked.append(options)
+        if not options:
+            raise RuntimeError("Unable to locate credentials")
+        return store
+
+    monkeypatch.setattr(opening, "_remote", remote)
+    xr.testing.assert_equal(open_fields("s3://bucket/store.zarr"), open_fields(store))
+    assert asked == [{}, {"anon": True}]
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError("Forbidden"), RuntimeError("An error occurred (AccessDenied)\nwhen calling")]
+)
+def test_a_bucket_that_denies_access_says_what_to_set(monkeypatch, error):
+    def remote(url, options, absent):
+        raise error
+
+    monkeypatch.setattr(opening, "_remote", remote)
+    monkeypatch.setattr(opening, "kind_of", lambda path: "Zarr store")
+    message = one_line("s3://bucket/store.zarr")
+    assert "access is denied" in message and "FSSPEC_S3_ANON=true" in message
