@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import statecast
 from statecast.fields.sources import StoreError, open_fields
 from statecast.fields.verbs import complete, evaluate, predict
 from statecast.trained import ModelError
@@ -58,6 +59,21 @@ def test_a_period_without_a_value_of_a_variable_is_not_scored(runs, store, tmp_p
     ):
         evaluate(getattr(runs, run), store, PERIOD, tmp_path / "out", report=False, progress=False)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("missing", [["msl"], ["t", "msl"]])
+def test_a_period_to_be_validated_or_embedded_has_values(runs, store, tmp_path, missing, capsys):
+    for name in missing:
+        store[name] = store[name].where(store.time < np.datetime64(PERIOD[0]))
+    store.to_zarr(tmp_path / "gone.zarr", zarr_format=3, consolidated=False)
+    arguments = (runs.pretrained, str(tmp_path / "gone.zarr"), PERIOD, tmp_path / "out.nc")
+    if missing == ["msl"]:
+        statecast.embed(*arguments, progress=False)
+        assert "variable 'msl' has no value from 2000-02-10 00:00:00 to 2000-02-24 18:00:00" in capsys.readouterr().err
+        return
+    with pytest.raises(StoreError, match=r"nor has another, expected some. Name another period"):
+        statecast.embed(*arguments, progress=False)
+    assert not (tmp_path / "out.nc").exists()
 
 
 def test_a_variable_that_is_missing_at_the_start_of_a_forecast_is_told(runs, store, capsys):

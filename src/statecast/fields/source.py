@@ -15,6 +15,7 @@ from statecast.fields.inference.forecast import check_record
 from statecast.fields.labels import LabelSeries, read_labels, with_place
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
+from statecast.fields.sources.extremes import require_some_values
 from statecast.fields.sources.record import select_period
 from statecast.fields.sources.units import converted
 from statecast.fields.streams import Stream
@@ -126,6 +127,7 @@ def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> 
     for name, tokenizer in tokenizers.items():
         record = Record.open(stores[name], tokenizer.stream, recipe.data.validate_on)
         check_record(tokenizer, record)
+        require_some_values(record)
         held_out[name] = StreamSource(record, tokenizer)
     return field_source(recipe, held_out, known, is_held_out=True)
 

@@ -57,6 +57,8 @@ def test_pressures_in_any_units_are_the_same_levels(make_store, units, name, dty
             {"standard_name": "atmosphere_hybrid_sigma_pressure_coordinate", "units": "1"},
             {"standard_name": "atmosphere_sigma_coordinate"},
             {"long_name": "hybrid level", "formula_terms": "a: a b: b ps: ps"},
+            {"standard_name": "height"},
+            {"standard_name": "atmosphere_ln_pressure_coordinate", "units": "1"},
             {"units": "m"},
             {"units": "K"},
         ]

@@ -6,11 +6,28 @@ Axes: T time, V channel, H row, W column.
 import numpy as np
 from jaxtyping import Float
 
+from statecast.fields.sources.anomalies import chunks
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.record import Record
+from statecast.fields.sources.units import tell
 
 ROUNDING, RARE, OFTEN = 1e-2, 1e-3, 0.05  # of the mean magnitude, of all values, of all values; see `lowest_value`
 STAND_FOR_MISSING = (-999, -9999, -99999, -32767, -32768, 1e20, 9.999e20, 1e30, 1e35, 1e36, 9.969209968386869e36)
+
+
+def require_some_values(record: Record) -> None:
+    """Tell of each channel without a value in a record. Raises StoreError if none has one."""
+    seen = np.zeros(len(record.channels), bool)
+    for chunk in chunks(record):
+        seen |= np.isfinite(record.read(chunk)).any(axis=(0, 2, 3))
+        if seen.all():
+            return
+    times = record.dataset.indexes["time"]
+    missing = [str(channel) for channel, is_seen in zip(record.channels, seen, strict=True) if not is_seen]
+    what = f"variable '{missing[0]}' has no value from {times[0]} to {times[-1]} (NaN everywhere)"
+    if not seen.any():
+        raise StoreError(f"{what}, nor has another, expected some. Name another period.")
+    tell(f"{what}: nothing is said about it.")
 
 
 class Extremes:

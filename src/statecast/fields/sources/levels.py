@@ -84,13 +84,15 @@ def _factor(level: xr.DataArray, store: str, name: str) -> float:
     described = " ".join((attributes["standard_name"], attributes["long_name"], attributes["formula"], name.lower()))
     if level.attrs.get("formula_terms") or any(word in described for word in MODEL_LEVELS):
         raise _no_pressure(store, name, "are model levels")
-    units = str(level.attrs.get("units", ""))
+    units, said = str(level.attrs.get("units", "")), attributes["standard_name"]
+    if said not in ("", "air_pressure") and (are_unknown(units) or spelled(units) == "1"):
+        raise _no_pressure(store, name, f"are a {said}")
     if not are_unknown(units):
         factor = _hpa_per(units)
         if factor is None or spelled(units) == "1":
             raise _no_pressure(store, name, f"are in '{units}'")
         return factor
-    is_named = name in PRESSURE_NAMES or attributes["standard_name"] == "air_pressure"
+    is_named = name in PRESSURE_NAMES or said == "air_pressure"
     highest = float(level.max())
     if not is_named and highest <= HIGHEST_NUMBER:
         raise _no_pressure(store, name, f"have no units and run up to {highest:g}, as numbers of model levels do")

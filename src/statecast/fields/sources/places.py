@@ -31,9 +31,13 @@ def require_degrees(dataset: xr.Dataset, axis: str, name: str, store: str) -> No
     """Raises StoreError for a coordinate that stands for `lat` or `lon` and is none: of a rotated or projected grid, or a row number."""
     coordinate, expected = dataset[name], STANDARD_NAMES[axis]
     said, units = str(coordinate.attrs.get("standard_name", "")), str(coordinate.attrs.get("units", ""))
+    if name.lower() in PLAIN_NAMES["lon" if axis == "lat" else "lat"]:
+        raise StoreError(
+            f"store {store}: '{name}' has the attributes of a {expected}. Correct its name or its attributes."
+        )
     if said and said != expected:
         raise StoreError(f"store {store}: '{name}' is a {said}, expected a {expected}. {REGRID}")
-    if not _are_degrees(units) and (units == "1" or conversion(units, "degrees") is None):
+    if not _are_degrees(units, axis) and (units == "1" or conversion(units, "degrees") is None or "degree" in units):
         raise StoreError(f"store {store}: {axis} '{name}' is in '{units}', expected degrees. {REGRID}")
     if not said and coordinate.ndim == 1 and (mapping := _projection(dataset)):
         raise StoreError(
@@ -48,9 +52,13 @@ def require_degrees(dataset: xr.Dataset, axis: str, name: str, store: str) -> No
         )
 
 
-def _are_degrees(units: str) -> bool:
-    """True without any units too."""
-    return are_unknown(units) or units.lower().startswith("degree")
+def _are_degrees(units: str, axis: str) -> bool:
+    """True without any units too; not of degrees to the south or west, or along the other axis."""
+    return (
+        are_unknown(units)
+        or units.lower() in ("degree", "degrees", "deg", "°")
+        or units.lower().startswith(WHERE[axis])
+    )
 
 
 def _units(axis: str) -> str:
@@ -78,7 +86,7 @@ def with_degrees(dataset: xr.Dataset, store: str) -> xr.Dataset:
 
     Raises StoreError for values that are no degrees.
     """
-    lat, lon = (_in_degrees(dataset[axis]) for axis in ("lat", "lon"))
+    lat, lon = (_in_degrees(dataset[axis], axis) for axis in ("lat", "lon"))
     if lat.size and not np.abs(lat).max() <= 90.0 + ROUNDING_DEG:
         raise StoreError(
             f"store {store}: lat runs from {lat.min():g} to {lat.max():g}, expected degrees within -90 and 90. {REGRID}"
@@ -104,9 +112,9 @@ def _finest(lon: np.ndarray) -> float:
     return float(min(1.0, steps.min())) if steps.size else 1.0
 
 
-def _in_degrees(coordinate: xr.DataArray) -> np.ndarray:
+def _in_degrees(coordinate: xr.DataArray, axis: str) -> np.ndarray:
     units, values = str(coordinate.attrs.get("units", "")), coordinate.values.astype(float)
-    rule = None if _are_degrees(units) else conversion(units, "degrees")
+    rule = None if _are_degrees(units, axis) else conversion(units, "degrees")
     return values if rule is None else rule.factor * values
 
 

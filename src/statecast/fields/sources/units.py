@@ -117,7 +117,6 @@ def _scaled(array: xr.DataArray, rule: Conversion, units: str) -> xr.DataArray:
     return array.copy(data=decoded.variable._data).assign_attrs(attributes)
 
 
-@cache
 def tell(message: str) -> None:
-    """Say on standard error what is done to data that did not fit, once."""
+    """Say on standard error what is done to data that did not fit."""
     print(f"statecast: {message}", file=sys.stderr)
