@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from statecast.fields.fingerprint import holds
-from statecast.fields.source import overlaps
+from statecast.fields.source import in_known_units, overlaps
 from statecast.fields.sources import StoreError, Stores, open_stores
 from statecast.fields.sources.dates import select_period
 from statecast.trained import TrainedModel
@@ -28,7 +28,9 @@ def model_stores(
     own_stores = stream_stores(trained, given, needs_asked=needs_asked)
     for name in own_stores.keys() - (given or {}).keys():
         own_stores[name] = _beside(data, own_stores[name], trained.recipe.data.store)
-    opened = open_stores(data, trained.recipe.fields, own_stores)
+    options = trained.recipe.data
+    opened = open_stores(data, trained.recipe.fields, own_stores, options.select, options.absent_chunks)
+    opened = in_known_units(opened, {name: codec for name, codec in trained.codecs.items() if name in opened})
     if not needs_asked:
         own = stream_stores(trained)
         for name in own.keys() - stream_stores(trained, given, needs_asked=False).keys():

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from statecast.answer import answer
 from statecast.evaluation.loop import Progress, unseen
-from statecast.fields.inference.forecast import check_record, labelled, with_attributes
+from statecast.fields.inference.forecast import check_record, labelled, merged, with_attributes
 from statecast.fields.inference.members import check_members, draw_members
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
 from statecast.fields.inference.tiles import blend, weighted
@@ -91,7 +91,7 @@ def _merged(
         answered = labelled(sources[name].tokenizer, sources[name].record, fields, "time")
         parts.append(_with_observed(answered, sources[name].record.dataset))
     members = len(next(iter(filled.values())))
-    dataset = xr.merge(parts).assign_coords(time=times, number=np.arange(members))
+    dataset = merged(parts).assign_coords(time=times, number=np.arange(members))
     return with_attributes(dataset, f"{period[0]} to {period[1]}, missing values filled")
 
 

@@ -1,7 +1,7 @@
 """Forecasts of a trained model as CF datasets. Axes: E sampled member, T time, V channel, H row, W column."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from statecast.fields.sources import Climatology, Grid, Record, Step, StoreError
 from statecast.fields.sources.dates import find_time
 from statecast.fields.sources.record import stream_channels, variables_of
 from statecast.fields.sources.times import TimeIndex
+from statecast.fields.sources.units import tell
 from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, sources_of
+from statecast.fields.tokenizers.plausible import require_plausible
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
 
@@ -76,7 +78,7 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
         ahead = sources[name].whole(history, steps)
         fields = ahead.tokenizer.to_fields(anomalies[name][:, :steps], ahead.climatology)
         parts.append(labelled(ahead.tokenizer, ahead.record, fields, "lead_time"))
-    return _with_coordinates(xr.merge(parts), times, history, steps, step)
+    return _with_coordinates(merged(parts), times, history, steps, step)
 
 
 def _changing(records: Mapping[str, Record]) -> list[str]:
@@ -129,11 +131,21 @@ def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) ->
             f"the forecast needs {history} steps up to its start ({times[0]} to {times[history - 1]}); "
             "the store lacks some. Name a later init."
         )
+    _tell_of_missing(record, history, times)
     return record
 
 
+def _tell_of_missing(record: Record, history: int, times: Sequence[Any]) -> None:
+    """A variable that is missing at the start is forecast all the same, from the others."""
+    is_known = np.isfinite(record.read(slice(0, history))).any(axis=(0, 2, 3))
+    for channel in [str(c) for c, known in zip(record.channels, is_known, strict=True) if not known]:
+        tell(
+            f"variable '{channel}' has no value from {times[0]} to {times[history - 1]}: it is forecast from the other variables alone."
+        )
+
+
 def check_record(tokenizer: Any, record: Record) -> None:
-    """Raises ModelError unless the record has the grid, the units and the step of the stream's climatology."""
+    """Raises ModelError unless the record has the grid, the units, the step and about the values of the stream's climatology."""
     mine, theirs = tokenizer.climatology.grid, record.grid
     if not mine.is_like(theirs):
         raise ModelError(
@@ -147,6 +159,7 @@ def check_record(tokenizer: Any, record: Record) -> None:
         )
     require_step(tokenizer.climatology.step, record)
     _require_hours(tokenizer.climatology, record)
+    require_plausible(tokenizer, record)
 
 
 def require_step(step: Step, record: Record) -> None:
@@ -187,6 +200,12 @@ def labelled(
             variables[variable] = (("number", time, "level", "lat", "lon"), fields[:, :, index], attributes)
     levels = {"level": list(tokenizer.stream.levels)} if tokenizer.stream.levels else {}
     return xr.Dataset(variables, coords={**levels, "lat": record.grid.lat, "lon": record.grid.lon})
+
+
+def merged(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The fields of streams on one grid, which may differ by rounding, as one dataset."""
+    lat, lon = parts[0].lat, parts[0].lon
+    return xr.merge([part.assign_coords(lat=lat, lon=lon) for part in parts])
 
 
 def _with_coordinates(fields: xr.Dataset, times: TimeIndex, history: int, steps: int, step: Step) -> xr.Dataset:

@@ -13,9 +13,11 @@ from jaxtyping import Float, Int
 
 from statecast.fields.sources.anomalies import chunks, fit_anomalies
 from statecast.fields.sources.errors import StoreError
+from statecast.fields.sources.extremes import Extremes
 from statecast.fields.sources.grid import Grid
-from statecast.fields.sources.record import UNKNOWN_UNITS, Record
+from statecast.fields.sources.record import Record
 from statecast.fields.sources.step import Step
+from statecast.fields.sources.units import are_same
 from statecast.fields.streams import Channel
 
 ENOUGH = 15.0  # total weight that suffices for the mean of an hour of a month, whatever other months have
@@ -32,7 +34,7 @@ class Climatology:
     anomaly_std  standard deviation of the departures from `mean`: one number per channel, averaged with area weights
     correlation  of these departures with those K time steps earlier, at the same point
     hours_utc    the hours of the day in `mean`, ascending
-    lowest       smallest value of each channel
+    lowest       smallest value of each channel; 0 if those below 0 are rounding, see `Extremes`
     """
 
     mean: Float[np.ndarray, "M D V H W"]
@@ -75,11 +77,16 @@ class Climatology:
         return np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12).argmin(axis=1)
 
     def other_units(self, record: Record) -> Iterator[tuple[Channel, str, str]]:
-        """Channels with different units in `record`: the channel, its units there and here. Unknown units match any."""
+        """Channels whose units mean something else in `record`: the channel, its units there and here. Unknown units match any."""
         learned = dict(zip(self.channels, self.units, strict=True))
         for channel, units in zip(record.channels, record.units, strict=True):
-            if len({units, learned.get(channel, units), UNKNOWN_UNITS} - {UNKNOWN_UNITS}) > 1:
+            if not are_same(units, learned.get(channel, units)):
                 yield channel, units, learned[channel]
+
+    @property
+    def units_of_variables(self) -> dict[str, str]:
+        """The units of each variable."""
+        return {channel.variable: units for channel, units in zip(self.channels, self.units, strict=True)}
 
     def with_known(self, known: "Climatology") -> "Climatology":
         """A copy with the statistics of `known` for each of its channels. Raises StoreError if the grid or the hours of the day differ."""
@@ -183,13 +190,13 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     before, after, share = _between(record.months_passed)
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
     total, weight = np.zeros(shape), np.zeros(shape)
-    lowest = np.full(shape[2], np.inf)
+    extremes = Extremes(shape[2])
     beside = reference.fields if reference else lambda steps: np.float32(0.0)
     origin = (record.read(slice(0, 1)) - beside(slice(0, 1)))[0].astype(np.float64)
     origin = np.where(np.isfinite(origin), origin, 0.0)
     for chunk in chunks(record):
         values = record.read(chunk)
-        lowest = np.minimum(lowest, np.where(np.isfinite(values), values, np.inf).min(axis=(0, 2, 3)))
+        extremes.add(values)
         departures = values - beside(chunk) - origin
         seen = np.isfinite(departures)
         departures = np.where(seen, departures, 0.0)
@@ -199,6 +206,8 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
                 weight[month, hour[t]] += part * seen[i]
     if not reference:
         _require_values(record, weight)
+    lowest = extremes.lowest_value()
+    extremes.require_measurements(record)
     enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
     mean = np.divide(total, weight, out=np.full(shape, np.nan), where=enough & (weight > 0))
     for v, channel in enumerate(record.channels):
@@ -238,10 +247,11 @@ def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.nda
 
 
 def _require_values(record: Record, weight: np.ndarray) -> None:
+    times = record.dataset.indexes["time"]
     for channel, known in zip(record.channels, weight.sum(axis=(0, 1, 3, 4)) > 0, strict=True):
         if not known:
             raise StoreError(
-                f"variable '{channel}' has no value in the training period (NaN everywhere), expected some. "
+                f"variable '{channel}' has no value in the training period (NaN everywhere from {times[0]} to {times[-1]}), expected some. "
                 "Leave it out or name another period."
             )
 

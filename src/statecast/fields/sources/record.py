@@ -11,14 +11,16 @@ import xarray as xr
 from jaxtyping import Float
 
 from statecast.fields.sources.dates import select_period
+from statecast.fields.sources.dimensions import listed
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.grid import Grid
+from statecast.fields.sources.reading import values_of
 from statecast.fields.sources.step import Step, step_of
 from statecast.fields.sources.times import HOUR, Times
+from statecast.fields.sources.units import UNKNOWN_UNITS
 from statecast.fields.streams import Channel, Stream
 
 KNOWN_DIMENSIONS = ("time", "level", "lat", "lon")
-UNKNOWN_UNITS = "unknown"
 IN_MEMORY_GIB = 2.0  # a record up to this size is read once and kept in memory; a larger one is read window by window
 
 
@@ -166,7 +168,7 @@ def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.n
     for variable in dict.fromkeys(c.variable for c in channels):
         levels = [c.pressure_hpa for c in channels if c.variable == variable]
         array = window[variable] if levels == [None] else window[variable].sel(level=levels)
-        values = array.transpose("time", ..., "lat", "lon").values.astype(np.float32)
+        values = values_of(array.transpose("time", ..., "lat", "lon")).astype(np.float32)
         arrays.append(values[:, None] if levels == [None] else values)
     return np.concatenate(arrays, axis=1)
 
@@ -193,7 +195,7 @@ def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
         if other := [str(d) for d in array.dims if d not in KNOWN_DIMENSIONS or d not in dataset.coords]:
             raise StoreError(
                 f"variable '{variable}' has the dimension '{other[0]}', expected time, lat, lon and pressure levels. "
-                f"Select one value of '{other[0]}' when you prepare the store."
+                f"Select one value in the recipe, data.select: {{{other[0]}: ...}}{_values(array, other[0])}."
             )
         if "level" not in array.dims:
             channels.append(Channel(variable, None))
@@ -205,6 +207,10 @@ def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
             f"levels_share_token is false, but {', '.join(without)} has no levels. Put it in a stream of its own."
         )
     return tuple(channels)
+
+
+def _values(array: xr.DataArray, dimension: str) -> str:
+    return f", of {listed(array, dimension)}" if dimension in array.coords else ", or when you prepare the store"
 
 
 def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]:
