@@ -12,6 +12,7 @@ from statecast.particles.sources.jet_columns import (
     jet_columns,
     particle_columns,
 )
+from statecast.particles.sources.packages import package
 
 OF_JETS = {short: JET_COLUMNS[short] for short in ("pt", "eta", "phi", "energy", "nparticles")}
 OF_PARTICLES = {short: name for short, name in PARTICLE_COLUMNS.items() if name not in MOMENTUM}
