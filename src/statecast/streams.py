@@ -229,6 +229,11 @@ def concatenate(parts: Sequence[Tokens]) -> Tokens:
     return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2), lambda tensors: torch.cat(tensors, dim=-1))
 
 
+def chosen_samples(tokens: Tokens, samples: Int[Tensor, " K"]) -> Tokens:
+    """The tokens of some samples of a batch."""
+    return tokens.each(lambda part: part[samples], lambda part: part[samples])
+
+
 def padded(tokens: Tokens, length: int) -> Tokens:
     """The tokens of one sample, padded to `length`."""
     missing = length - len(tokens)

@@ -25,6 +25,7 @@ LEFT_OUT = {
     "shared",
     "unet",
     "jet_peers",
+    "jetnet_check",  # needs jetnet, which has an environment of its own
     "throughput",  # takes both cores, which these tests share
     "resume",  # tests/training/test_processes.py does the same
 }

@@ -8,7 +8,7 @@ import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets
-from statecast.cli.jets import generate, search, tag
+from statecast.cli.jets import codebook, generate, search, tag
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
 
@@ -27,6 +27,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     embed,
     tag,
     generate,
+    codebook,
     search,
 )
 SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets, events)

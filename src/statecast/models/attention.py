@@ -256,9 +256,10 @@ def _masked_attention(
 
     Keys are padded to a multiple of `streams.PADDING`, so that sums over keys are taken in the same order for any amount of padding.
     """
-    missing = -visible.shape[-1] % PADDING
-    if missing:
+    length = -(-visible.shape[-1] // PADDING) * PADDING
+    if missing := length - key.shape[-2]:  # 0 also for keys that come padded
         key, value = pad(key, (0, 0, 0, missing)), pad(value, (0, 0, 0, missing))
+    if missing := length - visible.shape[-1]:
         visible = pad(visible, (0, missing))
     sees = visible.any(dim=-1, keepdim=True)[:, None]
     mask = visible[:, None] | ~sees  # a softmax over no keys would be NaN

@@ -192,6 +192,7 @@ class CategoricalHead:
     ) -> Int[Tensor, "*B"]:
         """Categories drawn from softmax(logits / temperature), restricted to the `top_k` most probable categories if given.
 
+        One uniform number for each draw, by the inverse of the cumulative distribution: `torch.multinomial` draws one for each category.
         A temperature of 0 selects the most probable category. Raises ValueError for a negative temperature or a `top_k` below 1.
         """
         if temperature < 0:
@@ -204,8 +205,11 @@ class CategoricalHead:
         if top_k is not None and top_k < logits.shape[-1]:
             best = logits.topk(top_k, dim=-1)  # of equal ones no more than that
             logits = torch.full_like(logits, -torch.inf).scatter(-1, best.indices, best.values)
-        probabilities = logits.softmax(dim=-1).flatten(0, -2)
-        return torch.multinomial(probabilities, 1, generator=generator).view(logits.shape[:-1])
+        cumulative = logits.flatten(0, -2).softmax(dim=-1).double().cumsum(dim=-1)
+        total = cumulative[:, -1:]
+        drawn = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device) * total
+        drawn = drawn.minimum(total.nextafter(torch.zeros_like(total)))  # rounding may lift it to the total
+        return torch.searchsorted(cumulative, drawn, right=True).view(logits.shape[:-1])
 
 
 def replaced_loss(logits: Float[Tensor, "B N 1"], codes: Int[Tensor, "B N"]) -> Float[Tensor, "B N"]:
