@@ -123,7 +123,7 @@ def _read_yaml(recipe: str) -> dict[str, Any]:
             )
         path = shipped[recipe]
     try:
-        values = yaml.load(path.read_text(), Loader=_TextDates)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextDates)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {recipe}: is not valid YAML ({str(error).replace(chr(10), ' ')}).") from None
     if not isinstance(values, dict):

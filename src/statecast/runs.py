@@ -224,7 +224,7 @@ def _finish(trained: TrainedModel, training: Training, seconds: float, cpu_s: fl
         "new_parameters": [*training.transferred.new, *training.transferred.mixed],
         "footprint": str(footprint or "not measured"),
     }
-    (directory / "run.yaml").write_text(yaml.safe_dump(facts))
+    (directory / "run.yaml").write_text(yaml.safe_dump(facts), encoding="utf-8")
     shutil.rmtree(directory / f"{START}.part", ignore_errors=True)
     removed = (directory / START).rename(directory / f"{START}.part")  # atomic: half a directory would not load
     shutil.rmtree(removed)

@@ -93,7 +93,7 @@ class TrainedModel:
     def _write(self, directory: Path, footprint: str) -> None:
         directory.mkdir(parents=True)
         (directory / "streams").mkdir()
-        (directory / "recipe.yaml").write_text(yaml.safe_dump(self.recipe.as_dict(), sort_keys=False))
+        (directory / "recipe.yaml").write_text(yaml.safe_dump(self.recipe.as_dict(), sort_keys=False), encoding="utf-8")
         facts = {
             "format": FORMAT,
             "statecast": version("statecast"),
@@ -104,10 +104,10 @@ class TrainedModel:
             "streams": {name: codec.stream.model_dump(mode="json") for name, codec in self.codecs.items()},
             "earlier": [data.model_dump(mode="json", by_alias=True) for data in self.earlier],
         }
-        (directory / "model.json").write_text(json.dumps(facts, indent=2))
+        (directory / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
         for name, codec in self.codecs.items():
             codec.save(directory / "streams", name)
-        (directory / "README.md").write_text(self._card(footprint))
+        (directory / "README.md").write_text(self._card(footprint), encoding="utf-8")
         save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / "model.safetensors")
 
     def _card(self, footprint: str) -> str:
@@ -168,7 +168,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
 def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
     """The contents of `model.json`. Raises ModelError if it can't be read or has another format."""
     try:
-        facts = json.loads((directory / "model.json").read_text())
+        facts = json.loads((directory / "model.json").read_text(encoding="utf-8"))
         written = facts["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"model {name}: model.json can't be read ({type(error).__name__}). Copy it again.") from error
@@ -181,7 +181,7 @@ def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    values = yaml.safe_load(path.read_text())
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict):
         raise ValueError(f"{path.name} is not a recipe")
     return values

@@ -37,7 +37,7 @@ def domain_name(run: str | Path | TrainedModel) -> str:
     """The domain of a model, without loading its weights. Raises ModelError if the directory contains no model."""
     if isinstance(run, TrainedModel):
         return str(run.recipe.data.domain)
-    recipe = yaml.safe_load((locate(run) / "recipe.yaml").read_text())
+    recipe = yaml.safe_load((locate(run) / "recipe.yaml").read_text(encoding="utf-8"))
     return str(recipe["data"].get("domain", DEFAULT_DOMAIN))
 
 

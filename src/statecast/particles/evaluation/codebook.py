@@ -78,7 +78,7 @@ def codebook_quality(
     if out is not None:
         with new_output(out, overwrite=overwrite) as directory:
             directory.mkdir()
-            (directory / "codebook.json").write_text(json.dumps(asdict(quality), indent=1))
+            (directory / "codebook.json").write_text(json.dumps(asdict(quality), indent=1), encoding="utf-8")
             _write_page(quality, frequency, true, found, files, directory / "codebook.html")
     return quality
 
