@@ -133,17 +133,18 @@ def _require_plain(document: Any) -> None:
         elif isinstance(value, list):
             waiting += [((*path, "-"), part) for part in value]
         else:
-            _require_plain_value(value, ".".join(path))
+            require_plain_value(value, ".".join(path))
 
 
 def _plain_key(key: Any) -> str:
     if not isinstance(key, str):
         raise DocumentError(f"has the key {quoted(key)}, expected a text. Quote it")
-    _require_plain_value(key, "a key")
+    require_plain_value(key, "a key")
     return key
 
 
-def _require_plain_value(value: Any, where: str) -> None:
+def require_plain_value(value: Any, where: str) -> None:
+    """Raises DocumentError, naming the value by `where` it stands, for what no recipe and no command can mean."""
     name = one_line(where, LONGEST_QUOTE) or "value"
     if not isinstance(value, str | int | float | None):
         raise DocumentError(f"{name} is a {type(value).__name__}, expected a text, a number, a list or a section")
