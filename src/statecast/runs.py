@@ -20,8 +20,8 @@ from statecast.adaptation import (
     transfer,
 )
 from statecast.config import Recipe, RecipeError, read_recipe
+from statecast.costs import MemoryNeedError, require_memory
 from statecast.domain import Domain, Source, find_domain
-from statecast.models import StateModel
 from statecast.outputs import START, holds_checkpoint, is_finished, training_output
 from statecast.tasks import TaskError
 from statecast.trained import TrainedModel, build, load
@@ -59,8 +59,8 @@ def pretrain(
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        source = open_training(recipe, begun.codecs if begun else {})
-        trained = TrainedModel(build_model(recipe, source), source.codecs, recipe)
+        source = _open(recipe, begun.codecs if begun else {}, devices)
+        trained = TrainedModel(build(recipe.model, source.codecs, recipe.seed), source.codecs, recipe)
         training = Training(directory, title, progress, resume=resume, devices=devices)
         _train(trained, source, training)
     return trained
@@ -101,7 +101,7 @@ def finetune(
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        source = open_training(recipe, begun.codecs if begun else base.codecs)
+        source = _open(recipe, begun.codecs if begun else base.codecs, devices)
         model = build(base.model.options, source.codecs, recipe.seed, base.model.axes)
         transferred = transfer(base.model, base.codecs, model, source.codecs)
         trained = TrainedModel(model, source.codecs, recipe, base.learned)
@@ -127,12 +127,19 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
     return source
 
 
-def build_model(recipe: Recipe, source: Source) -> StateModel:
-    """A new model for the streams of a source. Raises RecipeError if the attention heads are too small for the axes."""
+def _open(recipe: Recipe, known: Mapping[str, Any], devices: Devices) -> Source:
+    """The training split, for which there is memory enough. Raises RecipeError if the attention heads are too small for the axes."""
+    source = open_training(recipe, known)
+    size = recipe.training.batch_size
+    question = QuestionDataset(source, recipe.task, recipe.seed, size, size)[0]
+    specs = {name: codec.spec for name, codec in source.codecs.items()}
     try:
-        return build(recipe.model, source.codecs, recipe.seed)
+        require_memory(recipe.model, specs, question, recipe.training, devices.processes)
+    except MemoryNeedError:
+        raise
     except ValueError as error:
         raise RecipeError(f"model: {error}") from None
+    return source
 
 
 def domain_of(recipe: Recipe) -> Domain:

@@ -12,7 +12,7 @@ from statecast.options import MOST, Options
 class TrainingOptions(Options):
     """Muon or AdamW with warm-up and cosine decay, run by Lightning's Trainer."""
 
-    steps: int = Field(1000, ge=1, le=MOST, description="optimiser steps")
+    steps: int = Field(1000, ge=1, le=10**7, description="optimiser steps")
     batch_size: int = Field(2, ge=1, le=10**6, description="samples per step, over all processes")
     accumulate: int = Field(
         1, ge=1, le=10**6, description="number of parts into which the samples of a step are divided (gradient accumulation)"
