@@ -102,11 +102,15 @@ def read_recipe(
 
 def recipe_type(values: Mapping[str, Any]) -> type[Recipe]:
     """The recipe type of the domain named by `values`. Raises DomainError if that domain is not installed."""
-    data = values.get("data")
-    domain = data.get("domain", DEFAULT_DOMAIN) if isinstance(data, Mapping) else DEFAULT_DOMAIN
-    kind = find_domain(str(domain)).Recipe
+    kind = find_domain(domain_of(values)).Recipe
     assert issubclass(kind, Recipe)
     return kind
+
+
+def domain_of(values: Mapping[str, Any]) -> str:
+    """The domain that `values` name, or the default one."""
+    data = values.get("data")
+    return str(data.get("domain", DEFAULT_DOMAIN) if isinstance(data, Mapping) else DEFAULT_DOMAIN)
 
 
 def shipped_recipes() -> dict[str, Path]:
