@@ -204,6 +204,11 @@ def _digest(directory: Path, facts: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def written_digest(directory: Path) -> str | None:
+    """What tells a model directory from any other; None for one of an earlier version. Raises ModelError if it can't be read."""
+    return _facts(directory, directory).get(DIGEST)
+
+
 def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
     """The contents of `model.json`. Raises ModelError if it can't be read or has another format."""
     try:

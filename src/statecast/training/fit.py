@@ -24,10 +24,12 @@ from statecast.training.checkpoints import (
     checkpoint_step,
     checkpoint_weights,
     last_checkpoint,
+    require_own,
 )
 from statecast.training.fitting import Fitting, ShardedFitting
 from statecast.training.footprint import footprint_of
 from statecast.training.logs import make_loggers
+from statecast.training.optimiser import make_optimiser
 from statecast.training.options import ONE_DEVICE, DeviceError, Devices, TrainingOptions
 from statecast.training.progress import TrainingProgress
 from statecast.training.questions import QuestionDataset
@@ -58,12 +60,14 @@ def fit(
     shares: Mapping[str, float] | None = None,
     devices: Devices = ONE_DEVICE,
     resume: bool = False,
+    run: str | None = None,
     title: str = "training",
     progress: bool = True,
 ) -> float:
     """Train `model` in place on `questions`, in order; write `logs/` and `checkpoints/` into `out`. Returns the wall time in s.
 
     shares  fraction of the learning rate for each parameter, by name (see `adaptation.learning_rate_shares`)
+    run     names the run in its checkpoints: one of another run is refused
     resume  continue from the last readable checkpoint in `out`, if any: the result equals that of an uninterrupted run
     Raises LossError if the loss is not finite or explodes, RunStopped after a signal, CheckpointError if a checkpoint can't be written or
     none can be read, BatchError if the batch can't be divided evenly, DeviceError if there are too few devices or an option does not work with sharding.
@@ -78,7 +82,9 @@ def fit(
         fitting: Fitting = ShardedFitting(copy.deepcopy(model), questions, validation, options, first_step, shares)
     else:
         fitting = Fitting(model, questions, validation, options, first_step, shares)
-    callbacks: list[Callback] = [RandomStates()]
+    if start:
+        require_own(start, fitting, make_optimiser(model, options, shares)[0], run)
+    callbacks: list[Callback] = [RandomStates(run)]
     callbacks += (
         [TrainingProgress(title, model, options, first_step, questions.task.rollout_blocks)] if progress else []
     )

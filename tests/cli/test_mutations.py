@@ -1,0 +1,174 @@
+"""Whatever a recipe, a model directory, a store or a command holds: it is done or refused in one line, and a refusal changes nothing.
+
+`MUTATIONS=1000 pytest tests/cli/test_mutations.py` draws so many of each kind at random; without it a few are drawn, always the same.
+"""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import xarray as xr
+import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import statecast
+from statecast import cli
+from statecast.config import read_recipe
+from statecast.particles.inference.parquet import write_jets
+from statecast.particles.sources.files import open_jets
+
+MANY = int(os.environ.get("MUTATIONS", "0"))
+LONGEST_LINE = 300  # letters
+LONGEST_S = 60.0  # of a command; a machine that others use too is slow
+mutations = settings(
+    max_examples=MANY or 20,
+    derandomize=not MANY,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+ODD = [0, -1, 1, 2, 7, 10**9, 10**30, 2**63, -(2**63) - 1, 0.5, 1e300, -1e300, 1e-300, float("inf"), float("nan"), True, False, None]
+ODD += ["", " ", "x", "0", "1e3", "é", "a" * 300, "a" * 9000, "a\nb", "\x07", "/", ".", "..", "/dev/zero", "/dev/null/x", "nowhere", "none.zarr"]
+ODD += [[], [0], [[]], [1, 2], [2, 1], ["x", "x"], [-1, 10**30], [1e300, 0.5], ["2000-01-03", "2000-01-04"], {}, {"x": 1}, {"kind": "x"}]  # fmt: skip
+odd = st.sampled_from(ODD)
+
+
+class Files(NamedTuple):
+    """A folder with what commands read, and the resolved recipes of the models in it."""
+
+    folder: Path
+    recipes: dict[str, dict[str, Any]]
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """Every name under a folder, with the state of each file."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        state = path.lstat()
+        found[str(path.relative_to(folder))] = None if path.is_dir() else (state.st_size, state.st_mtime_ns, state.st_ino)
+    return found
+
+
+def run(folder: Path, *arguments: Any) -> tuple[int, str]:
+    """A command's exit code and its last line; it obeys the rules for a mistake."""
+    written, before, began = io.StringIO(), tree(folder), time.monotonic()
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["statecast", *map(str, arguments)])
+        with contextlib.redirect_stderr(written), contextlib.redirect_stdout(io.StringIO()):
+            with pytest.raises(SystemExit) as stopped:
+                cli.main()
+    code, lines = stopped.value.code or 0, written.getvalue().splitlines()
+    assert code in (0, 2), lines
+    assert time.monotonic() - began < LONGEST_S
+    if code == 2:
+        said = [line for line in lines if line.startswith("statecast: ")]
+        assert len(said) == 1 and said[0] == lines[-1] and len(said[0]) <= LONGEST_LINE, lines
+        assert said[0].isprintable() and tree(folder) == before
+    return code, lines[-1] if lines else ""
+
+
+@pytest.fixture(scope="module")
+def files(runs, tmp_path_factory) -> Files:
+    folder = tmp_path_factory.mktemp("files")
+    shutil.copytree(runs.store, folder / "store.zarr")
+    xr.open_zarr(runs.store, consolidated=False).isel(time=slice(80)).to_netcdf(folder / "store.nc")
+    write_jets(open_jets("sample:jets").read(0, 120), folder / "jets.parquet")
+    short = runs.recipe["training"] | {"steps": 1, "validate_every": 1, "loggers": ["csv"]}
+    weather = runs.recipe | {"training": short, "data": runs.recipe["data"] | {"store": "store.zarr"}}
+    streams = {"particles": {}, "jet": {"quantities": ["multiplicity", "pt_gev"]}, "codes": {"asks": "codebook", "size": 8}}
+    jets = {
+        "data": {"domain": "particles", "files": "jets.parquet", "train": [0, 79], "validate": [80, 99]},
+        "streams": streams,
+        "task": {"kind": "masked_particles", "ask": ["codes"], "show": ["jet"]},
+        "model": weather["model"],
+        "training": short,
+    }
+    forecast = weather | {"task": {"kind": "forecast", "history": 1, "leads": 1}}
+    recipes = {"weather": weather, "jets": jets, "forecast": forecast}
+    with contextlib.chdir(folder):
+        for name in recipes:
+            statecast.pretrain(recipes[name], name, progress=False)
+    return Files(folder, {name: read_recipe(recipe).as_dict() for name, recipe in recipes.items()})
+
+
+@contextlib.contextmanager
+def working_copy(files: Files) -> Iterator[Path]:
+    """A folder of an example, in which the files may be changed."""
+    folder = Path(files.folder.parent) / "example"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(files.folder, folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def places(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value in nested lists and sections."""
+    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    return [place for key, part in items for place in [(*path, key), *places(part, (*path, key))]]
+
+
+@st.composite
+def mutated(draw: Callable[..., Any], values: Any) -> Any:
+    """The values with one, or two, of them replaced, left out, misspelt, wrapped or swapped."""
+    values = copy.deepcopy(values)
+    for _ in range(draw(st.integers(1, 2))):
+        found = places(values)
+        assume(found)
+        *path, last = draw(st.sampled_from(found))
+        section = values
+        for key in path:
+            section = section[key]
+        change = draw(st.sampled_from(["odd"] * 6 + ["drop", "misspell", "wrap", "reverse", "deep"]))
+        if change == "drop":
+            del section[last]
+        elif change == "misspell" and isinstance(section, dict):
+            section[f"{last}s"] = section.pop(last)
+        elif change == "wrap":
+            section[last] = [section[last]]
+        elif change == "reverse" and isinstance(section[last], list):
+            section[last] = section[last][::-1]
+        elif change == "deep":
+            for _ in range(draw(st.sampled_from([3, 30]))):
+                section[last] = [section[last]]
+        else:
+            section[last] = draw(odd)
+    return values
+
+
+PIECES = ["", '"', "{", "}", "[", "[" * 3000, "- " * 3000, "&a ", "*a", "<<: *a", "!!python/object:os.x ", "!!binary ", "!!int x", "!!set {a}"]
+PIECES += ["\t", "\0", "\udcff", ": ", "%", "|", "'", "é", "9" * 5000, "a: &a [x, x]\n" + "b: &a [*a, *a, *a, *a]\n" * 40]
+
+
+@st.composite
+def mutated_text(draw: Callable[..., Any], values: Any) -> bytes:
+    """Mutated values as a YAML document, in one of five cases with something in it that is none."""
+    text = json.dumps(draw(mutated(values))).replace("Infinity", ".inf").replace("NaN", ".nan")
+    if draw(st.integers(0, 4)) == 0:
+        place = draw(st.integers(0, len(text)))
+        text = text[:place] + draw(st.sampled_from(PIECES)) + text[place + draw(st.integers(0, 3)) :]
+    return text.encode("utf-8", "surrogateescape")
+
+
+@mutations
+@given(data=st.data())
+def test_a_mutated_recipe_is_trained_or_refused(files, data):
+    name = data.draw(st.sampled_from(sorted(files.recipes)))
+    recipe = data.draw(mutated_text(files.recipes[name]))
+    command = data.draw(st.sampled_from(["pretrain", "pretrain", "cost", "finetune"]))
+    options = {"pretrain": ["--out", "run", "--quiet"], "cost": [], "finetune": ["--from", name, "--out", "run", "--quiet"]}
+    with working_copy(files) as folder:
+        (folder / "recipe.yaml").write_bytes(recipe)
+        run(folder, command, "recipe.yaml", *options[command])
