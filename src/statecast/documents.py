@@ -10,9 +10,11 @@ import yaml
 
 from statecast.messages import LONGEST_QUOTE, one_line, quoted
 
-LARGEST_FILE = 2**18  # bytes of a document; a recipe has some thousand
-MOST_VALUES = 20_000  # of a document, those of an alias counted wherever it stands
+LARGEST_YAML = 2**18  # bytes; a recipe has some thousand
+LARGEST_JSON = 2**24
+MOST_VALUES = 20_000  # of a YAML document, those of an alias counted wherever it stands
 DEEPEST = 20  # sections within one another
+MOST_BRACKETS = 200  # that are open at once, those in texts and comments counted
 LARGEST_WHOLE_NUMBER = 2**63 - 1
 LONGEST_TEXT = 4096  # letters, as many as a path may have
 MERGE = "tag:yaml.org,2002:merge"
@@ -32,13 +34,13 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, largest: int = LARGEST_YAML) -> str:
     """The text of a file in UTF-8. Raises DocumentError in one line, also for what is no file, or too large for a document."""
     try:
         if not is_file(path):
             raise DocumentError("is no file")
-        if (size := path.stat().st_size) > LARGEST_FILE:
-            raise DocumentError(f"has {size:,} bytes, expected at most {LARGEST_FILE:,}")
+        if (size := path.stat().st_size) > largest:
+            raise DocumentError(f"has {size:,} bytes, expected at most {largest:,}")
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DocumentError(f"can't be read ({error.strerror})") from None
@@ -52,13 +54,14 @@ def parse_yaml(text: str) -> Any:
     Raises DocumentError for a key that is written twice, a whole number beyond 64 bits, too many or too deeply nested values, and for
     values of YAML's further types, such as sets.
     """
+    _require_shallow(text)
     try:
         document = yaml.load(text, Loader=_Loader)
     except DocumentError:
         raise
     except DAMAGE as error:
         raise DocumentError(f"is not valid YAML ({_yaml_reason(error)})") from None
-    _require_plain(document)
+    _require_plain(document, MOST_VALUES)
     return document
 
 
@@ -70,7 +73,7 @@ def parse_json(text: str) -> Any:
         raise
     except DAMAGE as error:
         raise DocumentError(f"is not valid JSON ({one_line(error)})") from None
-    _require_plain(document)
+    _require_plain(document, LARGEST_JSON)
     return document
 
 
@@ -105,6 +108,15 @@ def _yaml_reason(error: Exception) -> str:
     return one_line(error)
 
 
+def _require_shallow(text: str) -> None:
+    """Of thousands of brackets within one another, YAML's reader takes seconds to say that they are too many."""
+    depth = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MOST_BRACKETS:
+            raise DocumentError("is not valid YAML (it is nested too deeply)")
+
+
 def _mapping_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     _require_once(key for key, _ in pairs)
     return dict(pairs)
@@ -118,14 +130,14 @@ def _require_once(keys: Iterable[str]) -> None:
         met.add(key)
 
 
-def _require_plain(document: Any) -> None:
+def _require_plain(document: Any, most: int) -> None:
     waiting: list[tuple[tuple[str, ...], Any]] = [((), document)]
     met = 0
     while waiting:
         path, value = waiting.pop()
         met += 1
-        if met > MOST_VALUES:
-            raise DocumentError(f"holds more than {MOST_VALUES:,} values")
+        if met > most:
+            raise DocumentError(f"holds more than {most:,} values")
         if len(path) > DEEPEST:
             raise DocumentError(f"is nested more than {DEEPEST} sections deep")
         if isinstance(value, dict):

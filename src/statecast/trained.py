@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from statecast.axes import Axis
 from statecast.config import Recipe, domain_of, read_recipe
-from statecast.documents import DocumentError, is_file, parse_json, parse_yaml, read_text
+from statecast.documents import LARGEST_JSON, DocumentError, is_file, parse_json, parse_yaml, read_text
 from statecast.domain import Domain, find_domain
 from statecast.messages import one_line, quoted
 from statecast.models import ModelOptions, StateModel
@@ -152,6 +152,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
     directory = locate(path_or_hub_id)
     facts = _facts(directory, path_or_hub_id)
     try:
+        _require_files(directory)
         recipe = read_recipe(_mapping(directory / "recipe.yaml"))
         codecs = find_domain(recipe.data.domain).load(directory / "streams", facts["streams"])
         _require_same_streams(recipe, codecs)
@@ -168,6 +169,13 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
             f"model {path_or_hub_id}: is damaged or of another version ({one_line(message)}). Copy it again or train a new model."
         ) from error
     return TrainedModel(model.eval(), codecs, recipe, earlier)
+
+
+def _require_files(directory: Path) -> None:
+    """Raises ValueError for a device or a pipe, which would be read without end."""
+    for path in directory.rglob("*"):
+        if not (path.is_dir() or is_file(path)):
+            raise ValueError(f"{path.name} is no file")
 
 
 def _require_same_streams(recipe: Recipe, codecs: Mapping[str, Any]) -> None:
@@ -212,7 +220,7 @@ def written_digest(directory: Path) -> str | None:
 def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
     """The contents of `model.json`. Raises ModelError if it can't be read or has another format."""
     try:
-        facts = parse_json(read_text(directory / "model.json"))
+        facts = parse_json(read_text(directory / "model.json", LARGEST_JSON))
     except DocumentError as error:
         raise ModelError(f"model {name}: model.json {error}. Copy it again.") from None
     written = facts.get("format") if isinstance(facts, dict) else None

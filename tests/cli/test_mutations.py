@@ -149,7 +149,8 @@ def mutated(draw: Callable[..., Any], values: Any) -> Any:
 
 
 PIECES = ["", '"', "{", "}", "[", "[" * 3000, "- " * 3000, "&a ", "*a", "<<: *a", "!!python/object:os.x ", "!!binary ", "!!int x", "!!set {a}"]
-PIECES += ["\t", "\0", "\udcff", ": ", "%", "|", "'", "é", "9" * 5000, "a: &a [x, x]\n" + "b: &a [*a, *a, *a, *a]\n" * 40]
+PIECES += ["\t", "\0", "\udcff", ": ", "%", "|", "'", "é", "9" * 5000]
+PIECES += ["\na0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))]
 
 
 @st.composite
@@ -172,3 +173,118 @@ def test_a_mutated_recipe_is_trained_or_refused(files, data):
     with working_copy(files) as folder:
         (folder / "recipe.yaml").write_bytes(recipe)
         run(folder, command, "recipe.yaml", *options[command])
+
+
+def questions(name: str) -> list[list[str]]:
+    """Commands that ask the model `name` of a working copy."""
+    if name == "jets":
+        return [["tag", name, "jets.parquet", "--out", "out.parquet"], ["evaluate", name, "--out", "out", "--quiet"], ["generate", name, "--jets", "2", "--out", "out.parquet"]]  # fmt: skip
+    period = ["--data", "store.zarr", "--period", "2000-02-10", "2000-02-12", "--quiet"]
+    return [
+        ["predict", name, "--data", "store.zarr", "--init", "2000-02-10T00", "--steps", "2", "--out", "out.nc"],
+        ["evaluate", name, *period, "--no-report", "--out", "out"],
+        ["embed", name, *period, "--out", "out.nc"],
+        ["samples", name, "--step", "0"],
+        ["finetune", "recipe.yaml", "--from", name, "--out", "out", "--quiet"],
+    ]
+
+
+def damaged(draw: Callable[..., Any], path: Path) -> None:
+    """Change what stands at a path: its text if it is a document, else its bytes, or what kind of file it is."""
+    change = draw(st.sampled_from(["text"] * 3 + ["cut", "empty", "bytes", "gone", "directory", "loop", "device", "pipe"]))
+    if change == "text" and path.suffix in (".json", ".yaml"):
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        path.write_bytes(draw(mutated_text(values)))
+        return
+    content = path.read_bytes()
+    if change in ("cut", "text"):
+        path.write_bytes(content[: draw(st.integers(0, len(content)))])
+    elif change in ("empty", "bytes"):
+        path.write_bytes(b"" if change == "empty" else draw(st.binary(min_size=1, max_size=100)))
+    else:
+        path.unlink()
+    if change == "directory":
+        path.mkdir()
+    elif change in ("loop", "device"):
+        path.symlink_to(path if change == "loop" else "/dev/zero")
+    elif change == "pipe":
+        os.mkfifo(path)
+
+
+def meaning(model: Path) -> dict[str, Any]:
+    """What a model directory says, however it is formatted."""
+    found: dict[str, Any] = {}
+    for path in sorted(model.rglob("*")):
+        if path.suffix in (".json", ".yaml"):
+            found[path.name] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        elif path.name != "README.md":
+            found[path.name] = path.read_bytes() if path.is_file() else None
+    return found
+
+
+@mutations
+@given(data=st.data())
+def test_a_mutated_model_directory_is_refused(files, data):
+    name = data.draw(st.sampled_from(sorted(files.recipes)))
+    with working_copy(files) as folder:
+        (folder / "recipe.yaml").write_text(yaml.safe_dump({"task": {"kind": "masked", "slabs": 1}, "training": {"steps": 1}}))
+        model = folder / name / "model"
+        before = meaning(model)
+        paths = [path for path in sorted(model.rglob("*")) if path.is_file() and path.name != "README.md"]
+        damaged(data.draw, data.draw(st.sampled_from(paths)))
+        code, _ = run(folder, *data.draw(st.sampled_from(questions(name))))
+        assert code == 2 or meaning(model) == before
+
+
+@mutations
+@given(data=st.data())
+def test_a_mutated_store_or_file_of_jets_is_read_or_refused(files, data):
+    name = data.draw(st.sampled_from(sorted(files.recipes)))
+    with working_copy(files) as folder:
+        stores = [folder / "jets.parquet"] if name == "jets" else [folder / "store.zarr", folder / "store.nc"]
+        store = data.draw(st.sampled_from(stores))
+        paths = [path for path in sorted(store.rglob("*")) if path.is_file()] or [store]
+        damaged(data.draw, data.draw(st.sampled_from(paths)))
+        described = ["data", "describe", str(store.name)]
+        retrained = ["pretrain", "recipe.yaml", "--out", "run", "--quiet"]
+        recipe = {key: value for key, value in files.recipes[name].items() if value is not None}
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        command = data.draw(st.sampled_from([described, retrained, *questions(name)[:2]]))
+        run(folder, *[store.name if part == "store.zarr" else part for part in command])
+
+
+COMMANDS = [
+    ["pretrain", "recipe.yaml", "--out", "run", "--every", "1", "--keep", "1", "--devices", "1", "--nodes", "1"],
+    ["finetune", "recipe.yaml", "training.steps=1", "--from", "weather", "--out", "run", "--quiet"],
+    ["update", "weather", "--data", "store.zarr", "--since", "2000-02-06", "--replay", "0.5", "--out", "run"],
+    ["cost", "recipe.yaml", "--device", "h100", "--devices", "8", "--samples", "10", "--price", "2", "--json"],
+    ["cost", "--params", "1e9", "--tokens", "1e9", "--power", "100", "--pue", "1.2", "--peak", "100", "--intensity", "100"],
+    ["data", "describe", "store.zarr"],
+    ["data", "describe", "jets.parquet"],
+    ["data", "simulate", "jets", "--out", "out.parquet", "--jets", "7", "--seed", "1", "--pt", "500", "600", "--workers", "1"],
+    ["data", "simulate", "atmosphere", "--out", "out.zarr", "--days", "-1", "--truncation", "21", "--interval-h", "6"],
+    ["explain", "forecast", "--data", "store.zarr", "--at", "2000-02-10T00", "--query", "10", "10", "t@500", "--out", "out"],
+    ["complete", "weather", "--data", "store.zarr", "--period", "2000-02-10", "2000-02-11", "--members", "2", "--out", "out.nc"],
+    *[command for name in ("forecast", "jets") for command in questions(name)],
+]  # fmt: skip
+WORDS = ["0", "-1", "1e300", "inf", "nan", "9" * 30, "1000000000", "2.5", "", " ", "x", "é", "a" * 300, "a" * 5000, "\udcff", "a\nb", "/", ".", "..", "~"]
+WORDS += ["/dev/zero", "/dev/null", "/proc/self/mem", "loop", "pipe", "empty", "a/loop/b", "recipe.yaml", "recipe.yaml/x", "store.zarr", "jets.parquet"]
+WORDS += ["weather", "jets", "forecast/model", "--out", "--overwrite", "--help", "--resume", "x=1", "training.steps=1", "seed=", "=", "s3://x/y", "sample:x"]  # fmt: skip
+
+
+@mutations
+@given(data=st.data())
+def test_a_mutated_command_is_done_or_refused(files, data):
+    command = list(data.draw(st.sampled_from(COMMANDS)))
+    for _ in range(data.draw(st.integers(1, 2))):
+        place = data.draw(st.integers(1, len(command) - 1))
+        change = data.draw(st.sampled_from(["word", "word", "word", "drop", "twice", "more"]))
+        word = [command[place]] * 2 if change == "twice" else [data.draw(st.sampled_from(WORDS))]
+        command[place : place + (change != "more")] = [] if change == "drop" and len(command) > 2 else word
+    with working_copy(files) as folder:
+        recipe = {key: value for key, value in files.recipes["weather"].items() if value is not None}
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        (folder / "loop").symlink_to("loop")
+        (folder / "empty").touch()
+        os.mkfifo(folder / "pipe")
+        run(folder, *command)
