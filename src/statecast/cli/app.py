@@ -45,6 +45,7 @@ SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets, events)
 def main() -> None:
     """Entry point: a user's mistake is one line on standard error and exit code 2; a run that a signal stopped has exit code 75."""
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", ".*fails while guessing")  # xarray of a file that is none; an error follows
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where the locale lacks a letter
     try:
