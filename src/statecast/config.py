@@ -41,7 +41,9 @@ class DataOptions(Strict):
 class Recipe(Strict):
     """One run. Each domain has its own recipe type, with its own options for data and streams."""
 
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="determines the initial weights, every sample and every mask")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="determines the initial weights, every sample and every mask"
+    )
     data: DataOptions
     streams: dict[str, StreamOptions] = Field(min_length=1, description="kinds of measurement, by name")
     task: Annotated[Task, Field(discriminator="kind")]

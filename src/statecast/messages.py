@@ -8,7 +8,7 @@ LONGEST_REASON = 200  # letters of another library's message that are passed on
 
 def one_line(text: object, longest: int = LONGEST_REASON) -> str:
     """The text in one line of at most `longest` letters, with characters that can't be printed written as escapes."""
-    words = " ".join(map(_cut, str(text)[: LARGEST_TEXT].split()))
+    words = " ".join(map(_cut, str(text)[:LARGEST_TEXT].split()))
     printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
     return printable if len(printable) <= longest else f"{printable[: longest - 1]}…"
 

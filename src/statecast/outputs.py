@@ -153,7 +153,7 @@ def require_place(out: str | Path, overwrite: bool) -> Path:
     if not overwrite:
         raise OutputError(f"{out} already exists. Choose another path, or pass --overwrite to replace it.")
     real = str(Path(os.path.realpath(out.parent)) / out.name)
-    used = [os.path.realpath(place) for place in (".", os.path.expanduser("~"))]
+    used = [os.path.realpath(place) for place in (".", Path("~").expanduser())]
     holds = next((place for place in used if os.path.commonpath([place, real]) == real), None)
     if holds is not None or os.path.ismount(out) or not (S_ISREG(mode) or S_ISDIR(mode) or S_ISLNK(mode)):
         what = f"holds {holds}" if holds else "is a device or a mounted disk"

@@ -34,7 +34,17 @@ FORMAT = 5
 WEIGHTS = "model.safetensors"
 DIGEST = "sha256"
 """Key of model.json. A directory without one, which an earlier version wrote, loads too."""
-DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError, SafetensorError)
+DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    SafetensorError,
+)
 """What can be raised when a file is read that is truncated, altered or of another version."""
 CARD = """---
 library_name: statecast

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +38,45 @@ mutations = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-ODD = [0, -1, 1, 2, 7, 10**9, 10**30, 2**63, -(2**63) - 1, 0.5, 1e300, -1e300, 1e-300, float("inf"), float("nan"), True, False, None]
-ODD += ["", " ", "x", "0", "1e3", "é", "a" * 300, "a" * 9000, "a\nb", "\x07", "/", ".", "..", "/dev/zero", "/dev/null/x", "nowhere", "none.zarr"]
+ODD = [
+    0,
+    -1,
+    1,
+    2,
+    7,
+    10**9,
+    10**30,
+    2**63,
+    -(2**63) - 1,
+    0.5,
+    1e300,
+    -1e300,
+    1e-300,
+    float("inf"),
+    float("nan"),
+    True,
+    False,
+    None,
+]
+ODD += [
+    "",
+    " ",
+    "x",
+    "0",
+    "1e3",
+    "é",
+    "a" * 300,
+    "a" * 9000,
+    "a\nb",
+    "\x07",
+    "/",
+    ".",
+    "..",
+    "/dev/zero",
+    "/dev/null/x",
+    "nowhere",
+    "none.zarr",
+]
 ODD += [[], [0], [[]], [1, 2], [2, 1], ["x", "x"], [-1, 10**30], [1e300, 0.5], ["2000-01-03", "2000-01-04"], {}, {"x": 1}, {"kind": "x"}]  # fmt: skip
 odd = st.sampled_from(ODD)
 
@@ -56,7 +93,9 @@ def tree(folder: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(folder.rglob("*")):
         state = path.lstat()
-        found[str(path.relative_to(folder))] = None if path.is_dir() else (state.st_size, state.st_mtime_ns, state.st_ino)
+        found[str(path.relative_to(folder))] = (
+            None if path.is_dir() else (state.st_size, state.st_mtime_ns, state.st_ino)
+        )
     return found
 
 
@@ -65,9 +104,12 @@ def run(folder: Path, *arguments: Any) -> tuple[int, str]:
     written, before, began = io.StringIO(), tree(folder), time.monotonic()
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["statecast", *map(str, arguments)])
-        with contextlib.redirect_stderr(written), contextlib.redirect_stdout(io.StringIO()):
-            with pytest.raises(SystemExit) as stopped:
-                cli.main()
+        with (
+            contextlib.redirect_stderr(written),
+            contextlib.redirect_stdout(io.StringIO()),
+            pytest.raises(SystemExit) as stopped,
+        ):
+            cli.main()
     code, lines = stopped.value.code or 0, written.getvalue().splitlines()
     assert code in (0, 2), lines
     assert time.monotonic() - began < LONGEST_S
@@ -86,7 +128,11 @@ def files(runs, tmp_path_factory) -> Files:
     write_jets(open_jets("sample:jets").read(0, 120), folder / "jets.parquet")
     short = runs.recipe["training"] | {"steps": 1, "validate_every": 1, "loggers": ["csv"]}
     weather = runs.recipe | {"training": short, "data": runs.recipe["data"] | {"store": "store.zarr"}}
-    streams = {"particles": {}, "jet": {"quantities": ["multiplicity", "pt_gev"]}, "codes": {"asks": "codebook", "size": 8}}
+    streams = {
+        "particles": {},
+        "jet": {"quantities": ["multiplicity", "pt_gev"]},
+        "codes": {"asks": "codebook", "size": 8},
+    }
     jets = {
         "data": {"domain": "particles", "files": "jets.parquet", "train": [0, 79], "validate": [80, 99]},
         "streams": streams,
@@ -148,7 +194,22 @@ def mutated(draw: Callable[..., Any], values: Any) -> Any:
     return values
 
 
-PIECES = ["", '"', "{", "}", "[", "[" * 3000, "- " * 3000, "&a ", "*a", "<<: *a", "!!python/object:os.x ", "!!binary ", "!!int x", "!!set {a}"]
+PIECES = [
+    "",
+    '"',
+    "{",
+    "}",
+    "[",
+    "[" * 3000,
+    "- " * 3000,
+    "&a ",
+    "*a",
+    "<<: *a",
+    "!!python/object:os.x ",
+    "!!binary ",
+    "!!int x",
+    "!!set {a}",
+]
 PIECES += ["\t", "\0", "\udcff", ": ", "%", "|", "'", "é", "9" * 5000]
 PIECES += ["\na0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))]
 
@@ -169,7 +230,11 @@ def test_a_mutated_recipe_is_trained_or_refused(files, data):
     name = data.draw(st.sampled_from(sorted(files.recipes)))
     recipe = data.draw(mutated_text(files.recipes[name]))
     command = data.draw(st.sampled_from(["pretrain", "pretrain", "cost", "finetune"]))
-    options = {"pretrain": ["--out", "run", "--quiet"], "cost": [], "finetune": ["--from", name, "--out", "run", "--quiet"]}
+    options = {
+        "pretrain": ["--out", "run", "--quiet"],
+        "cost": [],
+        "finetune": ["--from", name, "--out", "run", "--quiet"],
+    }
     with working_copy(files) as folder:
         (folder / "recipe.yaml").write_bytes(recipe)
         run(folder, command, "recipe.yaml", *options[command])
@@ -189,9 +254,12 @@ def questions(name: str) -> list[list[str]]:
     ]
 
 
-def damaged(draw: Callable[..., Any], path: Path) -> None:
+CHANGES = ("text", "text", "text", "cut", "empty", "bytes", "gone", "directory")
+
+
+def damaged(draw: Callable[..., Any], path: Path, others: Sequence[str] = ("loop", "device", "pipe")) -> None:
     """Change what stands at a path: its text if it is a document, else its bytes, or what kind of file it is."""
-    change = draw(st.sampled_from(["text"] * 3 + ["cut", "empty", "bytes", "gone", "directory", "loop", "device", "pipe"]))
+    change = draw(st.sampled_from([*CHANGES, *others]))
     if change == "text" and path.suffix in (".json", ".yaml"):
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         path.write_bytes(draw(mutated_text(values)))
@@ -227,7 +295,9 @@ def meaning(model: Path) -> dict[str, Any]:
 def test_a_mutated_model_directory_is_refused(files, data):
     name = data.draw(st.sampled_from(sorted(files.recipes)))
     with working_copy(files) as folder:
-        (folder / "recipe.yaml").write_text(yaml.safe_dump({"task": {"kind": "masked", "slabs": 1}, "training": {"steps": 1}}))
+        (folder / "recipe.yaml").write_text(
+            yaml.safe_dump({"task": {"kind": "masked", "slabs": 1}, "training": {"steps": 1}})
+        )
         model = folder / name / "model"
         before = meaning(model)
         paths = [path for path in sorted(model.rglob("*")) if path.is_file() and path.name != "README.md"]
@@ -244,7 +314,7 @@ def test_a_mutated_store_or_file_of_jets_is_read_or_refused(files, data):
         stores = [folder / "jets.parquet"] if name == "jets" else [folder / "store.zarr", folder / "store.nc"]
         store = data.draw(st.sampled_from(stores))
         paths = [path for path in sorted(store.rglob("*")) if path.is_file()] or [store]
-        damaged(data.draw, data.draw(st.sampled_from(paths)))
+        damaged(data.draw, data.draw(st.sampled_from(paths)), () if store.is_dir() else ("loop", "device", "pipe"))
         described = ["data", "describe", str(store.name)]
         retrained = ["pretrain", "recipe.yaml", "--out", "run", "--quiet"]
         recipe = {key: value for key, value in files.recipes[name].items() if value is not None}
@@ -267,8 +337,41 @@ COMMANDS = [
     ["complete", "weather", "--data", "store.zarr", "--period", "2000-02-10", "2000-02-11", "--members", "2", "--out", "out.nc"],
     *[command for name in ("forecast", "jets") for command in questions(name)],
 ]  # fmt: skip
-WORDS = ["0", "-1", "1e300", "inf", "nan", "9" * 30, "1000000000", "2.5", "", " ", "x", "é", "a" * 300, "a" * 5000, "\udcff", "a\nb", "/", ".", "..", "~"]
-WORDS += ["/dev/zero", "/dev/null", "/proc/self/mem", "loop", "pipe", "empty", "a/loop/b", "recipe.yaml", "recipe.yaml/x", "store.zarr", "jets.parquet"]
+WORDS = [
+    "0",
+    "-1",
+    "1e300",
+    "inf",
+    "nan",
+    "9" * 30,
+    "1000000000",
+    "2.5",
+    "",
+    " ",
+    "x",
+    "é",
+    "a" * 300,
+    "a" * 5000,
+    "\udcff",
+    "a\nb",
+    "/",
+    ".",
+    "..",
+    "~",
+]
+WORDS += [
+    "/dev/zero",
+    "/dev/null",
+    "/proc/self/mem",
+    "loop",
+    "pipe",
+    "empty",
+    "a/loop/b",
+    "recipe.yaml",
+    "recipe.yaml/x",
+    "store.zarr",
+    "jets.parquet",
+]
 WORDS += ["weather", "jets", "forecast/model", "--out", "--overwrite", "--help", "--resume", "x=1", "training.steps=1", "seed=", "=", "s3://x/y", "sample:x"]  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets
-from statecast.cli.jets import generate, search, tag
 from statecast.cli.guard import guarded, require_utf8
+from statecast.cli.jets import generate, search, tag
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
 from statecast.messages import one_line
@@ -22,7 +22,9 @@ OWN = (ValueError, FloatingPointError, ModuleNotFoundError, InterruptedError)
 OUTSIDE = (OSError, MemoryError, UnicodeEncodeError, FloatingPointError)
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
 """In the messages of torch, whose errors are those of any other mistake in it."""
-UsageError: type[Any] = typer.BadParameter.__bases__[0]  # of Click, or of the copy of it that newer versions of typer hold
+UsageError: type[Any] = typer.BadParameter.__bases__[
+    0
+]  # of Click, or of the copy of it that newer versions of typer hold
 COMMANDS: tuple[Callable[..., None], ...] = (
     quickstart,
     pretrain,

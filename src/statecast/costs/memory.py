@@ -104,8 +104,8 @@ def require_memory(
             else "Lower training.batch_size, or raise training.accumulate"
         )
         raise MemoryNeedError(
-            f"the training needs at least {of_weights:,.0f} GiB of memory for {parameters:,} weights and {of_batch:,.0f} GiB for its batch, "
-            f"a device has {there:,.0f} GiB. {smaller}."
+            f"the training needs at least {of_weights:,.0f} GiB of memory for {parameters:,} weights and {of_batch:,.0f} GiB for its "
+            f"batch, a device has {there:,.0f} GiB. {smaller}."
         )
 
 

@@ -29,7 +29,9 @@ class JetData(DataOptions):
         description="first and last jet, or event, of validation, inclusive, or all; none: no validation",
     )
     validate_files: tuple[str, ...] = Field((), description="files of validation; none: those of training")
-    most_constituents: int = Field(128, ge=1, le=100_000, description="particles of a jet that are read, those of largest pT")
+    most_constituents: int = Field(
+        128, ge=1, le=100_000, description="particles of a jet that are read, those of largest pT"
+    )
     rotate: bool = Field(
         False, description="training sees each jet rotated about its axis by a random angle, and reflected at random"
     )

@@ -77,7 +77,10 @@ class TargetStream(StreamOptions):
     )
     of: str | None = Field(None, description="residual: stream of the codebook that it refines")
     size: int = Field(
-        512, ge=2, le=2**20, description="codes of a codebook or of its residual; bins of each number have an eighth as many"
+        512,
+        ge=2,
+        le=2**20,
+        description="codes of a codebook or of its residual; bins of each number have an eighth as many",
     )
     method: Literal["kmeans", "vqvae"] = Field(
         "kmeans",

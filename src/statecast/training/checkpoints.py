@@ -102,7 +102,9 @@ def checkpoint_weights(path: Path) -> dict[str, Tensor]:
 def require_own(path: Path, module: LightningModule, optimiser: Optimizer, run: str | None) -> None:
     """Raises CheckpointError for a checkpoint that this training did not write: of another program, run, model or optimiser."""
     checkpoint = _read(path)
-    written, expected = ({n: tuple(v.shape) for n, v in s.items()} for s in (checkpoint["state_dict"], module.state_dict()))
+    written, expected = (
+        {n: tuple(v.shape) for n, v in s.items()} for s in (checkpoint["state_dict"], module.state_dict())
+    )
     if differing := [name for name in expected | written if expected.get(name) != written.get(name)]:
         name = differing[0]
         reason = f"another model: {name} is {written.get(name, 'missing')}, expected {expected.get(name, 'none')}"

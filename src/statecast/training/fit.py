@@ -70,7 +70,7 @@ def fit(
     run     names the run in its checkpoints: one of another run is refused
     resume  continue from the last readable checkpoint in `out`, if any: the result equals that of an uninterrupted run
     Raises LossError if the loss is not finite or explodes, RunStopped after a signal, CheckpointError if a checkpoint can't be written or
-    none can be read, BatchError if the batch can't be divided evenly, DeviceError if there are too few devices or an option does not work with sharding.
+    none can be read or fits; and what `require_devices` raises.
     """
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # their hints do not concern this training

@@ -15,7 +15,10 @@ class TrainingOptions(Options):
     steps: int = Field(1000, ge=1, le=10**7, description="optimiser steps")
     batch_size: int = Field(2, ge=1, le=10**6, description="samples per step, over all processes")
     accumulate: int = Field(
-        1, ge=1, le=10**6, description="number of parts into which the samples of a step are divided (gradient accumulation)"
+        1,
+        ge=1,
+        le=10**6,
+        description="number of parts into which the samples of a step are divided (gradient accumulation)",
     )
     optimiser: Literal["muon", "adamw"] = Field(
         "muon",
@@ -45,7 +48,9 @@ class TrainingOptions(Options):
     validate_every: int = Field(200, ge=1, le=MOST, description="steps between validations")
     validation_samples: int = Field(32, ge=1, le=10**6, description="questions per validation, the same ones each time")
     checkpoint_every: int = Field(200, ge=1, le=MOST, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, le=10**6, description="checkpoints to keep, besides the best by validation loss")
+    keep_checkpoints: int = Field(
+        2, ge=1, le=10**6, description="checkpoints to keep, besides the best by validation loss"
+    )
     result: Literal["last", "best"] = Field(
         "last", description="last: the final weights; best: the weights with the lowest validation loss"
     )
