@@ -109,7 +109,7 @@ def test_an_override_fills_an_empty_section():
         ("training.steps", "'training.steps' is not an override, expected key=value"),
         ("=3", "'=3' is not an override"),
         ("seed.steps=3", "override seed.steps=3: 'seed' holds a value, not a section."),
-        ("training.steps=[1", "override training.steps=[1: '[1' is not valid YAML"),
+        ("training.steps=[1", "override training.steps=[1: is not valid YAML"),
         ("training.step=1", "Did you mean training.steps?"),
     ],
 )

@@ -115,7 +115,7 @@ def without_a_weight(path) -> None:
 
 
 DAMAGED = r"is damaged or of another version \(.*{}.*\)\. Copy it again or train a new model\."
-NO_FACTS = r"model\.json can't be read \({}\)\. Copy it again\."
+NO_FACTS = r"model\.json is not valid JSON \(.*\)\. Copy it again\."
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ NO_FACTS = r"model\.json can't be read \({}\)\. Copy it again\."
         ("model.safetensors", cut, DAMAGED.format("")),
         ("model.safetensors", lambda p: p.unlink(), DAMAGED.format("No such file")),
         ("model.safetensors", without_a_weight, DAMAGED.format(r"encoder_norm\.weight")),
-        ("model.json", cut, NO_FACTS.format("JSONDecodeError")),
-        ("model.json", lambda p: p.write_text("[]"), NO_FACTS.format("TypeError")),
-        ("model.json", lambda p: p.write_text("{}"), NO_FACTS.format("KeyError")),
+        ("model.json", cut, NO_FACTS),
+        ("model.json", lambda p: p.write_text("[]"), "was written in format None"),
+        ("model.json", lambda p: p.write_text("{}"), "was written in format None"),
         (
             "model.json",
             other_format,

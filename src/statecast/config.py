@@ -6,26 +6,30 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch.nn import ModuleDict
 
 from statecast.adaptation import AdaptationOptions
+from statecast.documents import DocumentError, is_file, parse_yaml, read_text
 from statecast.domain import domain_names, find_domain
+from statecast.messages import LONGEST_QUOTE, one_line, quoted
 from statecast.models import ModelOptions
+from statecast.options import TRUTH, Options
 from statecast.streams import StreamOptions
 from statecast.tasks import Task
 from statecast.training import TrainingOptions
 
 DEFAULT_DOMAIN = "fields"
+LONGEST_KEY = 40  # letters of a key that a message repeats
+LARGEST_SEED = 2**32 - 2  # what every generator takes, also of one more, which validation uses
 
 
 class RecipeError(ValueError):
     """A recipe is not valid. The message names the key, the expected value and the remedy."""
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+class Strict(Options):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
 
 class DataOptions(Strict):
@@ -37,7 +41,9 @@ class DataOptions(Strict):
 class Recipe(Strict):
     """One run. Each domain has its own recipe type, with its own options for data and streams."""
 
-    seed: int = Field(0, ge=0, description="determines the initial weights, every sample and every mask")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="determines the initial weights, every sample and every mask"
+    )
     data: DataOptions
     streams: dict[str, StreamOptions] = Field(min_length=1, description="kinds of measurement, by name")
     task: Annotated[Task, Field(discriminator="kind")]
@@ -79,6 +85,9 @@ def read_recipe(
     """
     name = "recipe" if isinstance(recipe, Mapping) else f"recipe {recipe}"
     values = dict(recipe) if isinstance(recipe, Mapping) else _read_yaml(str(recipe))
+    keys = [override.partition("=")[0] for override in overrides]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise RecipeError(f"override {twice[0]}: is given {keys.count(twice[0])} times, expected once. Leave one out.")
     for override in overrides:
         values = _with_override(values, override)
     if inherit is not None:
@@ -95,11 +104,15 @@ def read_recipe(
 
 def recipe_type(values: Mapping[str, Any]) -> type[Recipe]:
     """The recipe type of the domain named by `values`. Raises DomainError if that domain is not installed."""
-    data = values.get("data")
-    domain = data.get("domain", DEFAULT_DOMAIN) if isinstance(data, Mapping) else DEFAULT_DOMAIN
-    kind = find_domain(str(domain)).Recipe
+    kind = find_domain(domain_of(values)).Recipe
     assert issubclass(kind, Recipe)
     return kind
+
+
+def domain_of(values: Mapping[str, Any]) -> str:
+    """The domain that `values` name, or the default one."""
+    data = values.get("data")
+    return str(data.get("domain", DEFAULT_DOMAIN) if isinstance(data, Mapping) else DEFAULT_DOMAIN)
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -115,7 +128,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
     path = Path(recipe)
-    if not path.is_file():
+    if not is_file(path):
         shipped = shipped_recipes()
         if recipe not in shipped:
             raise RecipeError(
@@ -123,9 +136,9 @@ def _read_yaml(recipe: str) -> dict[str, Any]:
             )
         path = shipped[recipe]
     try:
-        values = yaml.load(path.read_text(), Loader=_TextDates)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {recipe}: is not valid YAML ({str(error).replace(chr(10), ' ')}).") from None
+        values = parse_yaml(read_text(path))
+    except DocumentError as error:
+        raise RecipeError(f"recipe {recipe}: {error}.") from None
     if not isinstance(values, dict):
         raise RecipeError(
             f"recipe {recipe}: expected keys such as data, streams and task, got {type(values).__name__}."
@@ -133,20 +146,10 @@ def _read_yaml(recipe: str) -> dict[str, Any]:
     return values
 
 
-class _TextDates(yaml.SafeLoader):
-    """Reads YAML, but leaves dates such as 2000-01-01 as text."""
-
-
-_TextDates.yaml_implicit_resolvers = {
-    key: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"'{override}' is not an override, expected key=value, such as training.steps=500.")
+        raise RecipeError(f"{quoted(override)} is not an override, expected key=value, such as training.steps=500.")
     *path, last = key.split(".")
     values = dict(values)
     place = values
@@ -156,11 +159,9 @@ def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
         place[part] = dict(place.get(part) or {})
         place = place[part]
     try:
-        place[last] = yaml.load(text, Loader=_TextDates)
-    except yaml.YAMLError as error:
-        raise RecipeError(
-            f"override {override}: '{text}' is not valid YAML ({' '.join(str(error).split())})."
-        ) from None
+        place[last] = parse_yaml(text)
+    except DocumentError as error:
+        raise RecipeError(f"override {one_line(override, LONGEST_QUOTE)}: {error}.") from None
     return values
 
 
@@ -191,7 +192,7 @@ def _as_written(path: list[str], recipe: type[Recipe]) -> str:
         path = [path[0], *path[2:]]
     elif path[:1] == ["streams"] and path[2:3] and path[2] in stream_kinds(recipe):
         path = [*path[:2], *path[3:]]
-    return ".".join(path)
+    return ".".join(one_line(part, LONGEST_KEY) for part in path)
 
 
 def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
@@ -200,6 +201,8 @@ def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
     first = unknown_keys[0] if unknown_keys else errors[0]  # a misspelt key is also the reason why a key is missing
     kinds = task_kinds(recipe)
     path = [str(part) for part in first["loc"]]
+    if first["type"] == TRUTH:
+        path.append(first["ctx"]["key"])
     where = _as_written(path, recipe)
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, where, recipe)
@@ -210,7 +213,7 @@ def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
     if first["type"] == "union_tag_invalid":
         return f"{where}.kind: there is no task '{first['ctx']['tag']}'. Choose one of {', '.join(sorted(kinds))}."
     message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    got = "" if first["type"] == "value_error" else f", got {quoted(first['input'])}"
     prefix = f"{where}: " if where else ""  # a message about several keys already names them
     if message.endswith("."):
         return f"{prefix}{message}"

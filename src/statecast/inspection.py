@@ -8,13 +8,14 @@ import torch
 
 from statecast.adaptation import AdaptationOptions, trainable_only
 from statecast.config import RecipeError
+from statecast.messages import one_line
 from statecast.outputs import START
 from statecast.rollout import training_losses
 from statecast.runs import open_training
 from statecast.streams import stack_questions
 from statecast.trained import load
 from statecast.training import QuestionDataset
-from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
+from statecast.training.checkpoints import CheckpointError, checkpoint_weights, last_checkpoint
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
     if checkpoint := last_checkpoint(run / "checkpoints", up_to=step):
         updates = recipe.adaptation if recipe.adaptation.change == "lora" else AdaptationOptions()
         with trainable_only(trained.model, updates):  # checkpoints contain the low-rank updates beside the weights
-            trained.model.load_state_dict(checkpoint_weights(checkpoint))
+            try:
+                trained.model.load_state_dict(checkpoint_weights(checkpoint))
+            except RuntimeError as error:
+                raise CheckpointError(f"checkpoint {checkpoint} is of another model ({one_line(error)}).") from None
     size = recipe.training.batch_size
     source = open_training(recipe, trained.codecs)
     questions = QuestionDataset(source, recipe.task, recipe.seed, size, recipe.training.steps * size)

@@ -97,11 +97,11 @@ class LabelCodec:
     def save(self, directory: Path, name: str) -> None:
         facts: dict[str, Any] = {"classes": self.classes, "mean": self.mean, "std": self.std, "units": self.units}
         facts |= {"axes": [asdict(axis) for axis in self.axes], "coords": self.coords}
-        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, stream: StreamOptions, directory: Path, name: str) -> "LabelCodec":
-        facts: Mapping[str, Any] = json.loads((directory / f"{name}.json").read_text())
+        facts: Mapping[str, Any] = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
         axes = tuple(Axis(**axis | {"columns": tuple(axis["columns"])}) for axis in facts.get("axes", ()))
         coords = tuple(facts.get("coords", ()))  # a file of an earlier version has neither
         return cls(stream, tuple(facts["classes"]), facts["mean"], facts["std"], facts["units"], axes, coords)

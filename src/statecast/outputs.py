@@ -1,14 +1,17 @@
 """Outputs that appear under their final name only when complete, and resumable runs."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from warnings import catch_warnings, filterwarnings
 
 import xarray as xr
 
+from statecast.documents import is_file
 from statecast.training import is_first_process
 
 START = "start"
@@ -26,24 +29,23 @@ def new_output(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     If the block fails, `out` is left unchanged and what was written is removed, except that an output which already contains trained
     models is kept as `OUT.failed`. Raises OutputError if `out` exists and may not be overwritten.
     """
-    out = Path(out)
-    _refuse_what_exists(out, overwrite)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    written = aside / out.name
-    try:
-        yield written
-        _put_in_place(written, out)
-    except BaseException:
-        failed = out.with_name(f"{out.name}.failed")
-        if any(aside.rglob("*.safetensors")) and not failed.exists():
-            written.rename(failed)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    out = require_place(out, overwrite)
+    with _in_new_parents(out):
+        try:
+            aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        written = aside / out.name
+        try:
+            yield written
+            _put_in_place(written, out)
+        except BaseException:
+            failed = out.with_name(f"{out.name}.failed")
+            if any(aside.rglob("*.safetensors")) and not failed.exists():
+                written.rename(failed)
+            raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -54,29 +56,65 @@ def training_output(out: str | Path, *, overwrite: bool = False, resume: bool = 
     processes, the first one creates and renames it. Raises OutputError if `out` exists, or if an unfinished run exists and neither
     `resume` nor `overwrite` was given.
     """
-    out = Path(out)
-    unfinished = out.with_name(f"{out.name}.unfinished")
     if not is_first_process():
-        yield unfinished
+        yield _unfinished(Path(out))
         return
-    _refuse_what_exists(out, overwrite)
+    out = require_place(out, overwrite)
+    unfinished = _unfinished(out)
+    goes_on = resume and holds_checkpoint(unfinished)
     if holds_checkpoint(unfinished) and not (resume or overwrite):
         raise OutputError(
             f"{unfinished} contains an interrupted run, but neither --resume nor --overwrite was given. "
             "Pass --resume to continue it, or --overwrite to start again."
         )
+    with _in_new_parents(out), contextlib.nullcontext() if goes_on else _aside(unfinished):
+        try:
+            unfinished.mkdir(exist_ok=goes_on)
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        try:
+            yield unfinished
+            _put_in_place(unfinished, out)
+        finally:
+            if unfinished.is_dir() and not holds_checkpoint(unfinished):
+                shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished(out: Path) -> Path:
+    return out.with_name(f"{out.name}.unfinished")
+
+
+@contextlib.contextmanager
+def _in_new_parents(out: Path) -> Iterator[None]:
+    """Makes the directories that `out` lies in; removes those that are new and empty if the block fails."""
     try:
-        if not (resume and holds_checkpoint(unfinished)):
-            shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True, exist_ok=True)
+        missing = [parent for parent in out.parents if not parent.exists()]
+        out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(out, error) from error
     try:
-        yield unfinished
-        _put_in_place(unfinished, out)
-    finally:
-        if unfinished.is_dir() and not holds_checkpoint(unfinished):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        yield
+    except BaseException:
+        for parent in missing:  # the innermost first
+            with contextlib.suppress(OSError):  # it is not empty
+                parent.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[None]:
+    """Puts what stands at `path` aside: back if the block fails and leaves nothing there, deleted otherwise."""
+    if not path.exists():
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as aside:
+        kept = path.rename(Path(aside) / path.name)
+        try:
+            yield
+        except BaseException:
+            if not path.exists():
+                kept.rename(path)
+            raise
 
 
 def write_dataset(dataset: xr.Dataset, out: Path) -> None:
@@ -98,12 +136,29 @@ def holds_checkpoint(run: Path) -> bool:
 
 def is_finished(out: str | Path) -> bool:
     """Whether there is a finished run at `out`."""
-    return (Path(out) / "model" / "model.json").is_file()
+    return is_file(Path(out) / "model" / "model.json")
 
 
-def _refuse_what_exists(out: Path, overwrite: bool) -> None:
-    if (out.exists() or out.is_symlink()) and not overwrite:
+def require_place(out: str | Path, overwrite: bool) -> Path:
+    """The path of an output. Raises OutputError if something is there, or if what is there must never be replaced."""
+    out = Path(out)
+    if out.name in ("", ".."):
+        raise OutputError(f"{out} is a directory to work in, expected the name of a new output. Choose another path.")
+    try:
+        mode = out.lstat().st_mode
+    except FileNotFoundError:
+        return out
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    if not overwrite:
         raise OutputError(f"{out} already exists. Choose another path, or pass --overwrite to replace it.")
+    real = str(Path(os.path.realpath(out.parent)) / out.name)
+    used = [os.path.realpath(place) for place in (".", Path("~").expanduser())]
+    holds = next((place for place in used if os.path.commonpath([place, real]) == real), None)
+    if holds is not None or os.path.ismount(out) or not (S_ISREG(mode) or S_ISDIR(mode) or S_ISLNK(mode)):
+        what = f"holds {holds}" if holds else "is a device or a mounted disk"
+        raise OutputError(f"{out} {what}, so it is not replaced. Choose another path.")
+    return out
 
 
 def _unwritable(out: Path, error: OSError) -> OutputError:

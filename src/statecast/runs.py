@@ -20,13 +20,13 @@ from statecast.adaptation import (
     transfer,
 )
 from statecast.config import Recipe, RecipeError, read_recipe
+from statecast.costs import MemoryNeedError, require_memory
 from statecast.domain import Domain, Source, find_domain
-from statecast.models import StateModel
 from statecast.outputs import START, holds_checkpoint, is_finished, training_output
 from statecast.tasks import TaskError
-from statecast.trained import TrainedModel, build, load
+from statecast.trained import TrainedModel, build, load, written_digest
 from statecast.training import ONE_DEVICE, Devices, QuestionDataset, is_first_process
-from statecast.training.fit import fit
+from statecast.training.fit import fit, require_devices
 from statecast.training.footprint import load_footprint
 
 
@@ -50,18 +50,19 @@ def pretrain(
     Raises RecipeError, StoreError or OutputError, each with a message of one line, before anything is written; and whatever
     `training.fit` raises.
     """
-    if resume and not overwrite and is_finished(out):
-        return load(out)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
+    require_devices(devices, recipe.training)
+    if resume and not overwrite and is_finished(out):
+        return _finished(out, recipe, allow_changes=allow_changes)
     if recipe.adaptation.change != "all":
         raise RecipeError(
             f"adaptation.change is {recipe.adaptation.change}, but a new model has to learn all of its weights. Remove this key."
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        source = open_training(recipe, begun.codecs if begun else {})
+        source = _open(recipe, begun.codecs if begun else {}, devices)
         seen = _seen(recipe, source, begun, allow_changes=allow_changes)
-        trained = TrainedModel(build_model(recipe, source), source.codecs, recipe, seen=seen)
+        trained = TrainedModel(build(recipe.model, source.codecs, recipe.seed), source.codecs, recipe, seen=seen)
         training = Training(directory, title, progress, resume=resume, devices=devices)
         _train(trained, source, training)
     return trained
@@ -89,10 +90,11 @@ def finetune(
 
     `resume` and the exceptions are those of `pretrain`; also raises ModelError if `start_from` contains no model.
     """
-    if resume and not overwrite and is_finished(out):
-        return load(out)
     base = start_from if isinstance(start_from, TrainedModel) else load(start_from)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
+    require_devices(devices, recipe.training)
+    if resume and not overwrite and is_finished(out):
+        return _finished(out, recipe, allow_changes=allow_changes)
     begun_with = base.recipe.model.model_dump()
     changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
     if changed:
@@ -101,7 +103,7 @@ def finetune(
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        source = open_training(recipe, begun.codecs if begun else base.codecs)
+        source = _open(recipe, begun.codecs if begun else base.codecs, devices)
         model = build(base.model.options, source.codecs, recipe.seed, base.model.axes)
         transferred = transfer(base.model, base.codecs, model, source.codecs)
         own = _seen(recipe, source, begun, allow_changes=allow_changes)
@@ -129,12 +131,19 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
     return source
 
 
-def build_model(recipe: Recipe, source: Source) -> StateModel:
-    """A new model for the streams of a source. Raises RecipeError if the attention heads are too small for the axes."""
+def _open(recipe: Recipe, known: Mapping[str, Any], devices: Devices) -> Source:
+    """The training split, for which there is memory enough. Raises RecipeError if the attention heads are too small for the axes."""
+    source = open_training(recipe, known)
+    size = recipe.training.batch_size
+    question = QuestionDataset(source, recipe.task, recipe.seed, size, size)[0]
+    specs = {name: codec.spec for name, codec in source.codecs.items()}
     try:
-        return build(recipe.model, source.codecs, recipe.seed)
+        require_memory(recipe.model, specs, question, recipe.training, devices.processes)
+    except MemoryNeedError:
+        raise
     except ValueError as error:
         raise RecipeError(f"model: {error}") from None
+    return source
 
 
 def domain_of(recipe: Recipe) -> Domain:
@@ -146,14 +155,26 @@ def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedMo
     if not holds_checkpoint(directory):
         return None
     begun = load(directory / START if (directory / START).exists() else directory / "model")  # killed at the very end
-    before, now = flat(begun.recipe.as_dict()), flat(recipe.as_dict())
-    differing = [key for key in now | before if now.get(key) != before.get(key)]
-    if differing and not allow_changes:
+    if not allow_changes:
+        _require_same(begun.recipe, recipe)
+    return begun
+
+
+def _finished(out: str | Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel:
+    """The model of a finished run. Raises RecipeError if its recipe differs."""
+    trained = load(out)
+    if not allow_changes:
+        _require_same(trained.recipe, recipe)
+    return trained
+
+
+def _require_same(begun: Recipe, recipe: Recipe) -> None:
+    before, now = flat(begun.as_dict()), flat(recipe.as_dict())
+    if differing := [key for key in now | before if now.get(key) != before.get(key)]:
         changes = ", ".join(f"{key} ({before.get(key)} before, {now.get(key)} now)" for key in differing)
         raise RecipeError(
             f"the run to resume had another recipe: {changes}. Use the original recipe, or pass --allow-changes."
         )
-    return begun
 
 
 def _seen(
@@ -223,6 +244,7 @@ def _train(trained: TrainedModel, source: Source, training: Training) -> None:
             shares=learning_rate_shares(trained.model, recipe.adaptation.layer_decay),
             devices=training.devices,
             resume=training.resume,
+            run=written_digest(directory / START) if is_first else None,
             title=training.title,
             progress=training.progress,
         )
@@ -247,7 +269,7 @@ def _finish(trained: TrainedModel, training: Training, seconds: float, cpu_s: fl
         "new_parameters": [*training.transferred.new, *training.transferred.mixed],
         "footprint": str(footprint or "not measured"),
     }
-    (directory / "run.yaml").write_text(yaml.safe_dump(facts))
+    (directory / "run.yaml").write_text(yaml.safe_dump(facts), encoding="utf-8")
     shutil.rmtree(directory / f"{START}.part", ignore_errors=True)
     removed = (directory / START).rename(directory / f"{START}.part")  # atomic: half a directory would not load
     shutil.rmtree(removed)

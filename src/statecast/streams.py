@@ -13,20 +13,18 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from statecast.axes import Axis, column_names, columns_of
+from statecast.options import Options
 
 PADDING = 16  # tokens: a multiple of the width of vector units
 UNKNOWN = -1
 """The code of a token whose category was not observed."""
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Options):
     """Options of a stream in a recipe. A domain adds its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)

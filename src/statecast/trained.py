@@ -5,7 +5,9 @@ versions, data of earlier training) and `README.md` (the model card). It is self
 own.
 """
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,19 +18,33 @@ from typing import Any
 import torch
 import yaml
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from statecast.axes import Axis
-from statecast.config import read_recipe
+from statecast.config import Recipe, domain_of, read_recipe
+from statecast.documents import LARGEST_JSON, DocumentError, is_file, parse_json, parse_yaml, read_text
 from statecast.domain import Domain, find_domain
+from statecast.messages import one_line, quoted
 from statecast.models import ModelOptions, StateModel
 
 FORMAT = 5
 """Of a model directory. 1: answers not in units of their spread; 2: a climatology that jumped between months; 3: norms not modulated;
 4: coordinates by number."""
-LONGEST_REASON = 200  # letters of another library's message that are passed on
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, yaml.YAMLError, SafetensorError)
+WEIGHTS = "model.safetensors"
+DIGEST = "sha256"
+"""Key of model.json. A directory without one, which an earlier version wrote, loads too."""
+DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    SafetensorError,
+)
 """What can be raised when a file is read that is truncated, altered or of another version."""
 CARD = """---
 library_name: statecast
@@ -95,7 +111,7 @@ class TrainedModel:
     def _write(self, directory: Path, footprint: str) -> None:
         directory.mkdir(parents=True)
         (directory / "streams").mkdir()
-        (directory / "recipe.yaml").write_text(yaml.safe_dump(self.recipe.as_dict(), sort_keys=False))
+        (directory / "recipe.yaml").write_text(yaml.safe_dump(self.recipe.as_dict(), sort_keys=False), encoding="utf-8")
         facts = {
             "format": FORMAT,
             "statecast": version("statecast"),
@@ -107,11 +123,13 @@ class TrainedModel:
             "earlier": [data.model_dump(mode="json", by_alias=True) for data in self.earlier],
             "seen": list(self.seen),
         }
-        (directory / "model.json").write_text(json.dumps(facts, indent=2))
         for name, codec in self.codecs.items():
             codec.save(directory / "streams", name)
-        (directory / "README.md").write_text(self._card(footprint))
-        save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / "model.safetensors")
+        (directory / "README.md").write_text(self._card(footprint), encoding="utf-8")
+        save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / WEIGHTS)
+        facts = json.loads(json.dumps(facts))
+        facts[DIGEST] = _digest(directory, facts)
+        (directory / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
     def _card(self, footprint: str) -> str:
         return CARD.format(
@@ -147,45 +165,98 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
     directory = locate(path_or_hub_id)
     facts = _facts(directory, path_or_hub_id)
     try:
+        _require_files(directory)
         recipe = read_recipe(_mapping(directory / "recipe.yaml"))
-        domain = find_domain(recipe.data.domain)
-        codecs = domain.load(directory / "streams", facts["streams"])
+        codecs = find_domain(recipe.data.domain).load(directory / "streams", facts["streams"])
+        _require_same_streams(recipe, codecs)
         axes = tuple(Axis(**axis | {"columns": tuple(axis["columns"])}) for axis in facts["axes"])
-        specs = {name: codec.spec for name, codec in codecs.items()}
-        model = StateModel(ModelOptions(**facts["model"]), specs, axes)
-        model.load_state_dict(load_file(directory / "model.safetensors"))
+        model = _with_weights(ModelOptions(**facts["model"]), codecs, axes, directory / WEIGHTS)
         earlier = tuple(type(recipe.data).model_validate(data) for data in facts["earlier"])
         seen = tuple(facts.get("seen", ()))  # older models have none
+        if facts.get(DIGEST, digest := _digest(directory, facts)) != digest:
+            raise ValueError("its files have changed since it was written")
     except DAMAGE as error:
         message = str(error)
         if isinstance(error, KeyError | AttributeError):  # whose message is a bare name
             message = f"{type(error).__name__}: {error}"
-        reason = " ".join(message.split())
-        if len(reason) > LONGEST_REASON:
-            reason = f"{reason[:LONGEST_REASON]}…"
         raise ModelError(
-            f"model {path_or_hub_id}: is damaged or of another version ({reason}). Copy it again or train a new model."
+            f"model {path_or_hub_id}: is damaged or of another version ({one_line(message)}). Copy it again or train a new model."
         ) from error
     return TrainedModel(model.eval(), codecs, recipe, earlier, seen)
+
+
+def _require_files(directory: Path) -> None:
+    """Raises ValueError for a device or a pipe, which would be read without end."""
+    for path in directory.rglob("*"):
+        if not (path.is_dir() or is_file(path)):
+            raise ValueError(f"{path.name} is no file")
+
+
+def _require_same_streams(recipe: Recipe, codecs: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the recipe is the one that the model was built by."""
+    if list(recipe.streams) != list(codecs) or any(recipe.streams[n] != codec.stream for n, codec in codecs.items()):
+        raise ValueError("recipe.yaml has other streams than model.json")
+
+
+def _with_weights(
+    options: ModelOptions, codecs: Mapping[str, Any], axes: tuple[Axis, ...], weights: Path
+) -> StateModel:
+    """The model with the weights of a file. Raises ValueError, before memory is allocated, for weights of another model."""
+    specs = {name: codec.spec for name, codec in codecs.items()}
+    with safe_open(weights, "pt") as file:
+        written = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  not a mapping
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in StateModel(options, specs, axes).state_dict().items()}
+    if differing := [name for name in expected | written if expected.get(name) != written.get(name)]:
+        name = differing[0]
+        raise ValueError(f"size mismatch of {name}: {written.get(name, 'none')} for {expected.get(name, 'none')}")
+    model = StateModel(options, specs, axes)
+    model.load_state_dict(load_file(weights))
+    return model
+
+
+def _digest(directory: Path, facts: Mapping[str, Any]) -> str:
+    """Of all that answers depend on: a file that was altered is noticed, however the others are formatted."""
+    plain = {**facts, "recipe": _mapping(directory / "recipe.yaml")}
+    plain.pop(DIGEST, None)
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for path in [directory / WEIGHTS, *sorted((directory / "streams").iterdir())]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def written_digest(directory: Path) -> str | None:
+    """What tells a model directory from any other; None for one of an earlier version. Raises ModelError if it can't be read."""
+    return _facts(directory, directory).get(DIGEST)
 
 
 def _facts(directory: Path, name: str | Path) -> dict[str, Any]:
     """The contents of `model.json`. Raises ModelError if it can't be read or has another format."""
     try:
-        facts = json.loads((directory / "model.json").read_text())
-        written = facts["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"model {name}: model.json can't be read ({type(error).__name__}). Copy it again.") from error
+        facts = parse_json(read_text(directory / "model.json", LARGEST_JSON))
+    except DocumentError as error:
+        raise ModelError(f"model {name}: model.json {error}. Copy it again.") from None
+    written = facts.get("format") if isinstance(facts, dict) else None
     if written != FORMAT:
         raise ModelError(
-            f"model {name}: was written in format {written}, but this version of statecast reads format {FORMAT}. Train it again with this "
-            "version: its recipe.yaml is still valid."
+            f"model {name}: was written in format {quoted(written)}, but this version of statecast reads format {FORMAT}. Train it again "
+            "with this version: its recipe.yaml is still valid."
         )
     return facts
 
 
+def domain_name(path_or_hub_id: str | Path) -> str:
+    """The domain of a model, without loading its weights. Raises ModelError if the directory contains no model."""
+    directory = locate(path_or_hub_id)
+    try:
+        return domain_of(_mapping(directory / "recipe.yaml"))
+    except ValueError as error:
+        raise ModelError(f"model {path_or_hub_id}: recipe.yaml {one_line(error)}. Copy it again.") from error
+
+
 def _mapping(path: Path) -> dict[str, Any]:
-    values = yaml.safe_load(path.read_text())
+    values = parse_yaml(read_text(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path.name} is not a recipe")
     return values
@@ -195,9 +266,9 @@ def locate(path_or_hub_id: str | Path) -> Path:
     """The model directory for a path or a Hub id. Raises ModelError if there is none."""
     path = Path(path_or_hub_id)
     for directory in (path, path / "model"):
-        if (directory / "model.json").is_file():
+        if is_file(directory / "model.json"):
             return directory
-    if path.exists() or str(path_or_hub_id).count("/") != 1:
+    if os.path.lexists(path) or str(path_or_hub_id).count("/") != 1:
         raise ModelError(
             f"model {path_or_hub_id}: is not a model directory (it has no model.json). "
             "Give a directory written by pretrain or finetune, or a Hub id."

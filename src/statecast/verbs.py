@@ -4,14 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from statecast.config import DEFAULT_DOMAIN
 from statecast.domain import find_domain
 from statecast.evaluation.samples import evaluate_samples
 from statecast.explain.tokens import explain_token
 from statecast.representation import embed
-from statecast.trained import TrainedModel, locate
+from statecast.trained import TrainedModel
+from statecast.trained import domain_name as domain_of_directory
 
 __all__ = ["embed", "evaluate", "explain"]
 
@@ -37,8 +35,7 @@ def domain_name(run: str | Path | TrainedModel) -> str:
     """The domain of a model, without loading its weights. Raises ModelError if the directory contains no model."""
     if isinstance(run, TrainedModel):
         return str(run.recipe.data.domain)
-    recipe = yaml.safe_load((locate(run) / "recipe.yaml").read_text())
-    return str(recipe["data"].get("domain", DEFAULT_DOMAIN))
+    return domain_of_directory(run)
 
 
 def _verb(run: str | Path | TrainedModel, name: str, default: Callable[..., Any]) -> Callable[..., Any]:

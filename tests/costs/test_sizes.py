@@ -5,7 +5,7 @@ import pytest
 from statecast.config import read_recipe
 from statecast.costs import CostError, size_of, sizes
 from statecast.costs.memory import Weights
-from statecast.costs.sizes import draw_counts, model_on_meta
+from statecast.costs.sizes import draw_counts
 from statecast.domain import find_domain
 from statecast.runs import open_training
 from statecast.trained import build
@@ -46,7 +46,7 @@ def test_the_numbers_of_tokens_are_those_of_the_questions_of_a_training(recipe, 
 )
 def test_sizes_grow_from_recipe_to_recipe(name, parameters):
     recipe = read_recipe(name)
-    assert Weights.of(model_on_meta(recipe, sizes_of(recipe).specs)).all == pytest.approx(parameters, rel=0.05)
+    assert Weights.of_options(recipe.model, sizes_of(recipe).specs).all == pytest.approx(parameters, rel=0.05)
 
 
 @pytest.mark.timeout(400)

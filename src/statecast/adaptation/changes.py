@@ -5,19 +5,18 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from statecast.adaptation.transfer import NOTHING_NEW, AdaptationError, TransferReport
 from statecast.models import StateModel
+from statecast.options import Options
 
 ATTENTION_AND_PERCEPTRON = r"(encoder|decoder)\.\d+\.(attention\.(to_query|to_key|to_value|output)|mlp\.[02])"
 
 
-class AdaptationOptions(BaseModel):
+class AdaptationOptions(Options):
     """What fine-tuning may change. Weights that the model has not learned yet, such as those of a new stream, are always free."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     change: Literal["all", "heads", "last_blocks", "lora", "new"] = Field(
         "all",
@@ -25,8 +24,8 @@ class AdaptationOptions(BaseModel):
         "lora: low-rank updates of the blocks (Hu et al. 2021), merged at the end, and the heads; "
         "new: only what is new, so that old answers stay as they were",
     )
-    blocks: int = Field(1, ge=1, description="blocks of `last_blocks`, counted from the end of the decoder")
-    rank: int = Field(8, ge=1, description="of the updates of `lora`")
+    blocks: int = Field(1, ge=1, le=2000, description="blocks of `last_blocks`, counted from the end of the decoder")
+    rank: int = Field(8, ge=1, le=2**12, description="of the updates of `lora`")
     layer_decay: float = Field(
         1.0,
         gt=0,

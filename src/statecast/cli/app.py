@@ -1,18 +1,30 @@
 """The application: its commands in the order of the help, and one line for a user's mistake."""
 
+import io
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets
+from statecast.cli.guard import guarded, require_utf8
 from statecast.cli.jets import codebook, generate, search, tag
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
+from statecast.messages import one_line
 
 USER_ERROR = 2
+LONGEST_LINE = 280  # letters of a message
+OWN = (ValueError, FloatingPointError, ModuleNotFoundError, InterruptedError)
+OUTSIDE = (OSError, MemoryError, UnicodeEncodeError, FloatingPointError)
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
+"""In the messages of torch, whose errors are those of any other mistake in it."""
+UsageError: type[Any] = typer.BadParameter.__bases__[
+    0
+]  # of Click, or of the copy of it that newer versions of typer hold
 COMMANDS: tuple[Callable[..., None], ...] = (
     quickstart,
     pretrain,
@@ -36,18 +48,39 @@ SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets, events)
 def main() -> None:
     """Entry point: a user's mistake is one line on standard error and exit code 2; a run that a signal stopped has exit code 75."""
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", ".*fails while guessing")  # xarray of a file that is none; an error follows
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where the locale lacks a letter
     try:
-        _app()()
-    except (ValueError, FloatingPointError, ModuleNotFoundError, InterruptedError) as error:
+        require_utf8(sys.argv[1:])
+        sys.exit(_app()(standalone_mode=False))
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            error.show()
+        else:
+            print(f"statecast: {one_line(error.format_message(), LONGEST_LINE)}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except Exception as error:
         if not is_users_mistake(error):
             raise
-        print(f"statecast: {error}", file=sys.stderr)
+        print(f"statecast: {one_line(_told(error), LONGEST_LINE)}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", USER_ERROR))
 
 
 def is_users_mistake(error: Exception) -> bool:
-    """Errors of statecast's own classes have one line; another ValueError is a bug and keeps its traceback."""
-    return type(error).__module__.startswith("statecast.") or isinstance(error, FloatingPointError)
+    """Errors of statecast's own classes have one line, and so have files and memory that are not there; another is a bug."""
+    is_own = type(error).__module__.startswith("statecast.") and isinstance(error, OWN)
+    return is_own or isinstance(error, OUTSIDE) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object} can't be written in {error.encoding}. Set the variable PYTHONUTF8=1, or another locale."
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return f"there is too little memory ({one_line(error)}). Choose a smaller batch, window or model."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}."
+    return str(error)
 
 
 def _app() -> typer.Typer:
@@ -58,16 +91,16 @@ def _app() -> typer.Typer:
         help="Pre-train a foundation model on the record of a physical system and fine-tune it for every question asked of it.",
     )
     for command in COMMANDS:
-        app.command()(command)
+        app.command()(guarded(command))
     data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate data.")
-    data.command()(describe)
+    data.command()(guarded(describe))
     simulate = typer.Typer(
         cls=Simulations,
         no_args_is_help=True,
         help="Simulate an atmosphere, jets or events. Options that follow directly are those of the atmosphere.",
     )
     for command in SIMULATE_COMMANDS:
-        simulate.command()(command)
+        simulate.command()(guarded(command, goes_on=True))
     data.add_typer(simulate, name="simulate")
     app.add_typer(data, name="data")
     return app

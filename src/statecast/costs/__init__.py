@@ -1,6 +1,7 @@
 """The cost of training: model size, and from it time, energy, emissions and money."""
 
 from statecast.costs.estimate import Assumptions, CostError, Estimate, assume, estimate, training_flops
+from statecast.costs.memory import MemoryNeedError, require_memory
 from statecast.costs.report import cost_tables
 from statecast.costs.sizes import ModelSize, size_of
 
@@ -8,10 +9,12 @@ __all__ = [
     "Assumptions",
     "CostError",
     "Estimate",
+    "MemoryNeedError",
     "ModelSize",
     "assume",
     "cost_tables",
     "estimate",
+    "require_memory",
     "size_of",
     "training_flops",
 ]

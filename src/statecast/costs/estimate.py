@@ -62,7 +62,7 @@ class Estimate:
 @cache
 def known_devices() -> dict[str, dict[str, Any]]:
     """The table `devices.yaml`."""
-    return yaml.safe_load(files("statecast.costs").joinpath("devices.yaml").read_text())
+    return yaml.safe_load(files("statecast.costs").joinpath("devices.yaml").read_text(encoding="utf-8"))
 
 
 def assume(

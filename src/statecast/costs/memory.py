@@ -5,9 +5,11 @@ modelled: the context and libraries of the device (about 1 GB on a GPU), buffers
 of the weights, and matrices that take an orthogonal step together (about 1 GB if there are many).
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from statecast.axes import column_names
 from statecast.models import ModelOptions, StateModel
 from statecast.streams import Question, Tokens, TokenSpec
+from statecast.training import TrainingOptions
 
 GIB = 2**30
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 FULL, HALF = 4, 2  # bytes per number
 ADAM_MOMENTS = 2
 GATHERED_BLOCKS = 2  # FSDP holds the current block and prefetches the next
@@ -45,6 +49,17 @@ class Weights:
         blocks = [_count(block) for block in (*model.encoder, *model.decoder)]
         return cls(_count(model), max(blocks), _count(model) - sum(blocks))
 
+    @classmethod
+    def of_options(cls, options: ModelOptions, specs: Mapping[str, TokenSpec]) -> "Weights":
+        """Of a model with these options, from one block of each kind, without memory for its weights."""
+        with torch.device("meta"):
+            model = StateModel(_few(options, 1, 1), specs)
+        few = cls.of(model)
+        further = (options.encoder_layers - 1) * _count(model.encoder) + (options.decoder_layers - 1) * _count(
+            model.decoder
+        )
+        return cls(few.all + further, few.largest_block, few.outside)
+
     def held_bytes(self, devices: int, *, shards: bool, low_precision: bool) -> float:
         """Bytes on one device, for P parameters: weights 4 P, gradients 4 P, AdamW's moments 8 P, and copies of 2 P under autocast.
 
@@ -59,6 +74,53 @@ class Weights:
         if not shards:
             return held + FULL * self.all + copies
         return held / devices + FULL * ((GATHERED_BLOCKS + 1) * self.largest_block + 2 * self.outside) + copies
+
+
+class MemoryNeedError(ValueError):
+    """A training that this machine has too little memory for."""
+
+
+def require_memory(
+    options: ModelOptions, specs: Mapping[str, TokenSpec], question: Question, training: TrainingOptions, processes: int
+) -> None:
+    """Raises MemoryNeedError, before anything is built, if the least that a training needs exceeds the memory of a device.
+
+        weights, gradients and one moment      12 bytes a parameter, over all processes
+        input of each block                    4 bytes x width x tokens, for each sample at once
+        answers                                4 bytes x values x members
+
+    A sharp lower bound: `ModelSize.memory_gib` estimates what it really takes. `question` is that of one sample.
+    """
+    parameters = Weights.of_options(options, specs).all
+    samples = max(1, training.batch_size // (training.accumulate * processes))
+    shown, asked = (sum(map(len, window.values())) for window in (question.context, question.queries))
+    blocks = options.width * (shown * options.encoder_layers + asked * options.decoder_layers)
+    answers = sum(tokens.values.numel() for tokens in question.queries.values()) * options.make_head().members
+    of_weights, of_batch = 3 * FULL * parameters / processes / GIB, samples * FULL * (blocks + answers) / GIB
+    if of_weights + of_batch > (there := device_memory_gib()):
+        smaller = (
+            "Choose a smaller model.width or fewer layers"
+            if of_weights > of_batch
+            else "Lower training.batch_size, or raise training.accumulate"
+        )
+        raise MemoryNeedError(
+            f"the training needs at least {of_weights:,.0f} GiB of memory for {parameters:,} weights and {of_batch:,.0f} GiB for its "
+            f"batch, a device has {there:,.0f} GiB. {smaller}."
+        )
+
+
+def device_memory_gib() -> float:
+    """Memory of the GPU, or of this machine if there is none, as far as a container may use it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory / GIB
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = CONTAINER_LIMIT.read_text(encoding="utf-8").strip() if CONTAINER_LIMIT.is_file() else ""
+    return min(there, int(limit) if limit.isdecimal() else there) / GIB
+
+
+def _few(options: ModelOptions, encoder: int, decoder: int) -> ModelOptions:
+    """The options with so many blocks."""
+    return options.model_copy(update={"encoder_layers": encoder, "decoder_layers": decoder})
 
 
 def _count(module: nn.Module) -> int:
@@ -91,7 +153,7 @@ def _saved_bytes(
 ) -> tuple[int, int, int]:
     """Bytes that a model of two blocks of each kind saves: all, those of the second encoder block, of the second decoder block."""
     with FakeTensorMode():
-        model = StateModel(options.model_copy(update={"encoder_layers": 2, "decoder_layers": 2}), specs)
+        model = StateModel(_few(options, 2, 2), specs)
         model.recomputes = recomputes
         question = blank_question(specs, counts)
         with saved_storages(model) as storages, torch.autocast("cpu", torch.bfloat16, enabled=low_precision):

@@ -1,20 +1,17 @@
 """Parameters, operations and memory of a recipe's model, without its weights and without its data."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from statecast.config import Recipe, RecipeError
 from statecast.costs.estimate import require_sane
 from statecast.costs.memory import GIB, Counts, Weights, activation_bytes
 from statecast.domain import find_domain
-from statecast.models import StateModel
 from statecast.models.operations import sample_flops
-from statecast.streams import TokenSpec, Window, token_counts
+from statecast.streams import Window, token_counts
 from statecast.tasks import TaskError
 
 DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known to some 5 %
@@ -85,7 +82,7 @@ def size_of(recipe: Recipe) -> ModelSize:
         for counts in largest
     ]
     return ModelSize(
-        weights=Weights.of(model_on_meta(recipe, specs)),
+        weights=Weights.of_options(recipe.model, specs),
         tokens_per_sample=sum(map(len, sizes.window.values())),
         flops_per_sample=float(np.mean(flops)),
         activation_bytes=blocks * max(kept),
@@ -103,12 +100,6 @@ def _shown(counts: Counts) -> int:
 
 def _asked(counts: Counts) -> int:
     return sum(counts.asked.values())
-
-
-def model_on_meta(recipe: Recipe, specs: Mapping[str, TokenSpec]) -> StateModel:
-    """The recipe's model, without allocating memory for its weights."""
-    with torch.device("meta"):
-        return StateModel(recipe.model, specs)
 
 
 def draw_counts(recipe: Recipe, window: Window) -> list[Counts]:

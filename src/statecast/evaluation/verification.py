@@ -206,6 +206,6 @@ def block_bootstrap(cases: int, block: int, samples: int, generator: np.random.G
 def write_scores(verifications: Sequence[Verification], out: Path) -> None:
     """Write `scores.json` and `scores.nc` into the directory `out`."""
     records = [record for verification in verifications for record in verification.records()]
-    (out / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False))
+    (out / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")
     groups = {f"/{v.task}/{v.forecast}".replace(" ", "_"): v.dataset() for v in verifications}
     xr.DataTree.from_dict(groups).to_netcdf(out / "scores.nc")

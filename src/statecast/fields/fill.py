@@ -27,7 +27,7 @@ class Fill(TaskOptions):
     kind: Literal["fill"] = "fill"
     slabs: Slabs = Field(2, description="token slabs of the window")
     hidden: float = Field(0.6, gt=0, lt=1, description="share of each slab that the swaths leave out")
-    slab_h: float = Field(6.0, gt=0, description="hours of observations that make a slab")
+    slab_h: float = Field(6.0, ge=1e-3, le=1e6, description="hours of observations that make a slab")
     asked: Share = Field(1.0, description=ASKED)
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:

@@ -13,6 +13,7 @@ from statecast.fields.streams import Stream
 from statecast.tasks import Task
 
 Period = tuple[str, str]
+Extent = Annotated[int, Field(ge=1, le=10**6)]
 FieldTask = Task | Fill
 
 
@@ -75,7 +76,7 @@ AnyStream = Annotated[
 class WindowOptions(Strict):
     """The part of the domain that one sample sees."""
 
-    extent: tuple[int, int] | None = Field(
+    extent: tuple[Extent, Extent] | None = Field(
         None, description="rows × columns of grid points, at random places; none: the whole domain"
     )
     hide_calendar: bool = Field(

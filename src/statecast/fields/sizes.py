@@ -19,6 +19,7 @@ from statecast.labels import LabelCodec
 from statecast.streams import Tokens, TokenSpec
 
 DEFAULT_STEP_H = 6.0
+MOST_TOKENS = 10**6  # of a window: no attention reaches over more
 ASSUMED_CLASSES = ("a", "b", "c")
 DEFAULT_TOKEN_DEG = 15.0  # where no grid says how large a token is: no cost depends on it
 
@@ -32,7 +33,7 @@ def sizes(recipe: FieldRecipe) -> Sizes:
     stores = {name: recipe.data.stores.get(name, recipe.data.store) for name in recipe.fields}
     datasets, assumed = _datasets(recipe, stores)
     records = {
-        name: Record.open(dataset, recipe.fields[name])
+        name: Record.open(dataset.isel(time=slice(0, 1)), recipe.fields[name])  # no value is looked at
         for name, store in stores.items()
         if (dataset := datasets[store]) is not None
     }
@@ -116,6 +117,11 @@ def blank_tokens(name: str, stream: Stream, spec: FieldSpec, window: tuple[int, 
         raise RecipeError(f"streams.{name}.patch {list(stream.patch)} doesn't divide the window {list(window)}.")
     steps, rows, columns = (size // patch for size, patch in zip(window, stream.patch, strict=True))
     levels = stream.levels if _groups(stream) > 1 else (500.0,)
+    if (count := steps * rows * columns * len(levels)) > MOST_TOKENS:
+        raise RecipeError(
+            f"streams.{name}.patch {list(stream.patch)} makes {count:,} tokens of the window {list(window)}, expected at most "
+            f"{MOST_TOKENS:,}. Choose a larger patch or a smaller window."
+        )
     coords = torch.tensor(
         [
             (-60 + 120 * row / rows, column, step * DEFAULT_STEP_H * stream.patch[0], 0.0, 0.0, 0.0, level, 1.0)

@@ -8,7 +8,7 @@ from statecast.streams import StreamOptions
 
 SIDES = 3  # of a first guess over those of its token: it reaches one token further on each side
 
-PositiveInt = Annotated[int, Field(ge=1)]
+PatchSide = Annotated[int, Field(ge=1, le=10_000)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
@@ -27,7 +27,7 @@ class Stream(StreamOptions):
 
     variables: tuple[str, ...] = Field(min_length=1, description="names of the variables in the store")
     levels: tuple[float, ...] = Field((), description="pressure levels in hPa, for the variables that have levels")
-    patch: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+    patch: tuple[PatchSide, PatchSide, PatchSide] = Field(
         (3, 9, 9), description="time steps × rows × columns of a token"
     )
     levels_share_token: bool = Field(

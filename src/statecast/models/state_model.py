@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -30,25 +30,26 @@ from statecast.models.heads import (
     masked_mean,
     replaced_loss,
 )
+from statecast.options import Options
 from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window
 
 LEAD_SIZE = 32  # size of the embedded distance to the anchor, the condition of the decoder's norms
 
 
-class ModelOptions(BaseModel):
+class ModelOptions(Options):
     """Sizes of the model and the family of its predictive distribution."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: int = Field(96, ge=16, description="size of a token inside the model")
-    encoder_layers: int = Field(2, ge=1, description="blocks in which visible tokens attend to one another")
-    decoder_layers: int = Field(2, ge=1, description="blocks in which asked tokens attend to the visible tokens")
-    heads: int = Field(4, ge=1, description="attention heads; width / heads must exceed 8")
-    mlp_ratio: float = Field(4.0, gt=0, description="hidden size of the perceptrons, divided by the width")
+    width: int = Field(96, ge=16, le=2**16, description="size of a token inside the model")
+    encoder_layers: int = Field(2, ge=1, le=1000, description="blocks in which visible tokens attend to one another")
+    decoder_layers: int = Field(
+        2, ge=1, le=1000, description="blocks in which asked tokens attend to the visible tokens"
+    )
+    heads: int = Field(4, ge=1, le=2**12, description="attention heads; width / heads must exceed 8")
+    mlp_ratio: float = Field(4.0, ge=0.1, le=100, description="hidden size of the perceptrons, divided by the width")
     head: Literal["ensemble", "point"] = Field(
         "ensemble", description="family of the predictive distribution of continuous values"
     )
-    members: int = Field(16, ge=2, description="number of head members, for the ensemble head")
+    members: int = Field(16, ge=2, le=10_000, description="number of head members, for the ensemble head")
     fairness: float = Field(
         FAIRNESS,
         ge=0,
@@ -58,7 +59,8 @@ class ModelOptions(BaseModel):
     )
     reach_deg: float | None = Field(
         None,
-        gt=0,
+        ge=1e-3,
+        le=360,
         description="initial range of attention on the sphere, in degrees; none: the size of a token",
     )
 

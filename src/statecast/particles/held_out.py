@@ -1,5 +1,6 @@
 """Jets that a model is evaluated on: they must be none that it learned from."""
 
+import os
 from pathlib import Path
 
 from statecast.particles.jets import JetError, Jets
@@ -39,7 +40,7 @@ def require_unseen(trained: TrainedModel, data: JetData) -> None:
 
 
 def _places(files: tuple[str, ...]) -> set[Path]:
-    return {path.resolve() for path in find_files(files)}
+    return {Path(os.path.realpath(path)) for path in find_files(files)}
 
 
 def _overlap(jets: tuple[int, int] | str, learned: tuple[int, int]) -> bool:

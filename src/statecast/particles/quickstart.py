@@ -74,7 +74,9 @@ def quickstart(
             generation = _generate(models["generator"], training, held_out, plan, progress)
             explained = [_explain(models["tagger"], held_out, plan, number) for number in _examples(held_out)]
         scores = [*masked, *tagging.scores, *generation.scores]
-        (directory / "scores.json").write_text(json.dumps([score.record() for score in scores], indent=1))
+        (directory / "scores.json").write_text(
+            json.dumps([score.record() for score in scores], indent=1), encoding="utf-8"
+        )
         runs = {name: directory / name for name in models}
         write_jet_report(
             _facts(models, held_out, watch), masked, tagging, generation, explained, runs, directory / "report.html"

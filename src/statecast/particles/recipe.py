@@ -10,7 +10,8 @@ from statecast.particles.tasks import MaskedParticles, Mix, NextParticle
 from statecast.tasks import Translate
 
 ParticleTask = MaskedParticles | NextParticle | Mix | Translate
-Numbers = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+Number = Annotated[int, Field(ge=0, le=10**12)]
+Numbers = tuple[Number, Number]
 
 
 class JetData(DataOptions):
@@ -28,7 +29,9 @@ class JetData(DataOptions):
         description="first and last jet, or event, of validation, inclusive, or all; none: no validation",
     )
     validate_files: tuple[str, ...] = Field((), description="files of validation; none: those of training")
-    most_constituents: int = Field(128, ge=1, description="particles of a jet that are read, those of largest pT")
+    most_constituents: int = Field(
+        128, ge=1, le=100_000, description="particles of a jet that are read, those of largest pT"
+    )
     rotate: bool = Field(
         False, description="training sees each jet rotated about its axis by a random angle, and reflected at random"
     )

@@ -244,11 +244,11 @@ def _write(columns: Columns, folder: Path) -> None:
                 array.tofile(file)
             rows = layout[key]["shape"][0] if key in layout else 0
             layout[key] = {"dtype": str(array.dtype), "shape": [rows + len(array), *array.shape[1:]]}
-    (folder / "layout.json").write_text(json.dumps({"columns": layout, "classes": names}))
+    (folder / "layout.json").write_text(json.dumps({"columns": layout, "classes": names}), encoding="utf-8")
 
 
 def _mapped(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    layout: Mapping[str, Any] = json.loads((folder / "layout.json").read_text())
+    layout: Mapping[str, Any] = json.loads((folder / "layout.json").read_text(encoding="utf-8"))
     arrays = {}
     for key, facts in layout["columns"].items():
         shape = tuple(facts["shape"])

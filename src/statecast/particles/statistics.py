@@ -55,10 +55,10 @@ def fitted(
 def save_statistics(codec: Standardised, directory: Path, name: str) -> None:
     """Write the statistics of a codec into a directory shared by several streams."""
     facts = {"mean": codec.mean.tolist(), "std": codec.std.tolist()}
-    (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+    (directory / f"{name}.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def load_statistics(directory: Path, name: str) -> Statistics:
     """The inverse of `save_statistics`."""
-    facts = json.loads((directory / f"{name}.json").read_text())
+    facts = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
     return torch.tensor(facts["mean"]), torch.tensor(facts["std"])

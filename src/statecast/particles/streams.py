@@ -61,7 +61,7 @@ class EventStream(StreamOptions):
         min_length=1,
         description=f"of {', '.join(EVENT_NUMBERS)}",
     )
-    jets: int = Field(2, ge=1, description="jets of an event that are read, those of largest pT")
+    jets: int = Field(2, ge=1, le=1000, description="jets of an event that are read, those of largest pT")
 
 
 class TargetStream(StreamOptions):
@@ -77,7 +77,10 @@ class TargetStream(StreamOptions):
     )
     of: str | None = Field(None, description="residual: stream of the codebook that it refines")
     size: int = Field(
-        512, ge=2, description="codes of a codebook or of its residual; bins of each number have an eighth as many"
+        512,
+        ge=2,
+        le=2**20,
+        description="codes of a codebook or of its residual; bins of each number have an eighth as many",
     )
     method: Literal["kmeans", "vqvae"] = Field(
         "kmeans",

@@ -58,11 +58,11 @@ class CodebookCodec(PlainCodec):
             directory / f"{name}.safetensors",
         )
         facts = {"names": self.codebook.names, "looked_at": self.codebook.looked_at}
-        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1))
+        (directory / f"{name}.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, stream: TargetStream, of: ParticleCodec, directory: Path, name: str) -> Self:
-        facts = json.loads((directory / f"{name}.json").read_text())
+        facts = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
         tensors = load_file(directory / f"{name}.safetensors")
         return cls(stream, Codebook.of_tensors(tensors, facts["names"], facts["looked_at"]), of)
 

@@ -130,7 +130,9 @@ class Mix(TaskOptions):
 
     kind: Literal["mix"] = "mix"
     tasks: tuple[Mixed, ...] = Field(min_length=1, description="the questions")
-    weights: tuple[Annotated[float, Field(gt=0)], ...] = Field((), description="of the questions; none: all the same")
+    weights: tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...] = Field(
+        (), description="of the questions; none: all the same"
+    )
 
     @model_validator(mode="after")
     def _each_task_has_a_weight(self) -> Self:

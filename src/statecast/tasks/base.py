@@ -10,11 +10,13 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from statecast.options import Options
 from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, Window
 
-Slabs = Annotated[int, Field(ge=1)]
+MOST_SLABS = 10_000  # of a window: more is a typing error
+Slabs = Annotated[int, Field(ge=1, le=MOST_SLABS)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 ASKED = "share of the asked tokens that a training sample asks, at random; evaluation asks all"
@@ -24,7 +26,7 @@ class TaskError(ValueError):
     """A task that the streams can't be asked."""
 
 
-class TaskOptions(BaseModel):
+class TaskOptions(Options):
     """A task of a recipe.
 
     A *slab* is one position of the tokens along the order axis; where streams have tokens of different depth, one of the deepest. It has
@@ -35,8 +37,6 @@ class TaskOptions(BaseModel):
     asks_hidden  what it asks is not visible; False where the context holds the asked tokens, corrupted, scattered or behind a causal mask
     asks_ahead   all that it asks comes after all that is visible on the order axis
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     needs_order: ClassVar[bool] = False

@@ -33,6 +33,7 @@ class Forecast(TaskOptions):
     near: float = Field(
         1.0,
         ge=0,
+        le=100,
         description="how much more often near slabs are asked, where `asked` is below 1: slab k as often as 1 / k^near",
     )
     rollout: Slabs = Field(

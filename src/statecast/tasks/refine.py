@@ -23,7 +23,7 @@ class Refine(TaskOptions):
     needs_order: ClassVar[bool] = True
 
     kind: Literal["refine"] = "refine"
-    every: int = Field(2, ge=2, description="steps of the record from one visible step to the next")
+    every: int = Field(2, ge=2, le=10_000, description="steps of the record from one visible step to the next")
     slabs: Slabs = Field(3, description="token slabs of the window; they have to hold more than `every` steps")
     asked: Share = Field(1.0, description=ASKED)
 

@@ -16,6 +16,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
+from torch.optim import Optimizer
 
 from statecast.training.options import TrainingOptions
 
@@ -25,6 +26,9 @@ STOPPING_SIGNALS = (
     signal.SIGUSR1,
 )  # USR1: SLURM users often request it shortly before the time limit
 BEST_NAME = "best.ckpt"
+RUN = "run"
+KEYS = {"state_dict": dict, "optimizer_states": list, "global_step": int, "random_states": dict, "loops": dict}
+"""Of a checkpoint of a training, with their types."""
 
 
 class CheckpointError(ValueError):
@@ -90,9 +94,44 @@ def checkpoint_callbacks(directory: Path, options: TrainingOptions, *, validated
 
 
 def checkpoint_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of the model in a checkpoint."""
-    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    """The weights of the model in a checkpoint. Raises CheckpointError if it can't be read."""
+    weights = _read(path)["state_dict"]
     return {name.removeprefix("model."): value for name, value in weights.items()}
+
+
+def require_own(path: Path, module: LightningModule, optimiser: Optimizer, run: str | None) -> None:
+    """Raises CheckpointError for a checkpoint that this training did not write: of another program, run, model or optimiser."""
+    checkpoint = _read(path)
+    written, expected = (
+        {n: tuple(v.shape) for n, v in s.items()} for s in (checkpoint["state_dict"], module.state_dict())
+    )
+    if differing := [name for name in expected | written if expected.get(name) != written.get(name)]:
+        name = differing[0]
+        reason = f"another model: {name} is {written.get(name, 'missing')}, expected {expected.get(name, 'none')}"
+    elif run is not None and checkpoint.get(RUN, run) != run:
+        reason = "another run"
+    elif _groups(checkpoint["optimizer_states"][0]["param_groups"]) != _groups(optimiser.param_groups):
+        reason = "another optimiser"
+    elif checkpoint["global_step"] != checkpoint_step(path):
+        reason = f"step {checkpoint['global_step']}"
+    else:
+        return
+    raise CheckpointError(f"checkpoint {path} is of {reason}. Remove it, or start again with --overwrite.")
+
+
+def _groups(groups: Any) -> list[tuple[int, set[str]]]:
+    return [(len(group["params"]), set(group) - {"initial_lr"}) for group in groups]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint, its tensors memory-mapped. Raises CheckpointError if it can't be read, or if a training did not write it."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:  # noqa: BLE001  errors of damaged pickles and archives have no common base class
+        raise CheckpointError(f"checkpoint {path} can't be read ({type(error).__name__}).") from None
+    if not isinstance(checkpoint, dict) or any(not isinstance(checkpoint.get(key), kind) for key, kind in KEYS.items()):
+        raise CheckpointError(f"checkpoint {path} was not written by a training of statecast.")
+    return checkpoint
 
 
 def checkpoint_step(path: Path) -> int:
@@ -107,23 +146,29 @@ def last_checkpoint(directory: Path, up_to: float = math.inf) -> Path | None:
     """
     paths = [path for path in directory.glob("step-*.ckpt") if checkpoint_step(path) <= up_to]
     paths.sort(key=checkpoint_step, reverse=True)
+    unread = []
     for path in paths:
         try:
-            torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"]
-            return path
-        except Exception as error:  # noqa: BLE001  errors of damaged pickles and archives have no common base class
-            warnings.warn(
-                f"checkpoint {path} can't be read ({type(error).__name__}); the previous one is used.", stacklevel=2
-            )
+            _read(path)
+        except CheckpointError as error:
+            unread.append(str(error))
+            continue
+        for message in unread:
+            warnings.warn(f"{message} The previous one is used.", stacklevel=2)
+        return path
     if paths:
         raise CheckpointError(f"none of the checkpoints in {directory} can be read. Start again with --overwrite.")
     return None
 
 
 class RandomStates(Callback):
-    """Saves the global random states in checkpoints. statecast does not use them, but a domain of another package may."""
+    """Saves in checkpoints which `run` they are of, and the global random states, which a domain of another package may use."""
+
+    def __init__(self, run: str | None = None) -> None:
+        self.run = run
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[RUN] = self.run
         checkpoint["random_states"] = {
             "python": random.getstate(),
             "numpy": _plain(np.random.get_state()),  # noqa: NPY002

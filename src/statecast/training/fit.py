@@ -2,16 +2,19 @@
 
 import copy
 import logging
+import os
 import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LambdaCallback
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from statecast.models import StateModel
+from statecast.training.batches import SharedBatches
 from statecast.training.checkpoints import (
     BEST_NAME,
     AtomicCheckpoints,
@@ -21,10 +24,12 @@ from statecast.training.checkpoints import (
     checkpoint_step,
     checkpoint_weights,
     last_checkpoint,
+    require_own,
 )
 from statecast.training.fitting import Fitting, ShardedFitting
 from statecast.training.footprint import footprint_of
 from statecast.training.logs import make_loggers
+from statecast.training.optimiser import make_optimiser
 from statecast.training.options import ONE_DEVICE, DeviceError, Devices, TrainingOptions
 from statecast.training.progress import TrainingProgress
 from statecast.training.questions import QuestionDataset
@@ -40,6 +45,11 @@ MESSAGES = (  # Lightning's advice about deliberate choices
 )
 
 
+LEAST_PROCESSES = 8  # that may share a CPU, however few cores it has
+LAUNCHERS = ("WORLD_SIZE", "MASTER_ADDR", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "LSB_JOBID")
+"""Variables that torchrun, srun, mpirun and LSF set for the processes that they start."""
+
+
 def fit(
     model: StateModel,
     questions: QuestionDataset,
@@ -50,20 +60,21 @@ def fit(
     shares: Mapping[str, float] | None = None,
     devices: Devices = ONE_DEVICE,
     resume: bool = False,
+    run: str | None = None,
     title: str = "training",
     progress: bool = True,
 ) -> float:
     """Train `model` in place on `questions`, in order; write `logs/` and `checkpoints/` into `out`. Returns the wall time in s.
 
     shares  fraction of the learning rate for each parameter, by name (see `adaptation.learning_rate_shares`)
+    run     names the run in its checkpoints: one of another run is refused
     resume  continue from the last readable checkpoint in `out`, if any: the result equals that of an uninterrupted run
     Raises LossError if the loss is not finite or explodes, RunStopped after a signal, CheckpointError if a checkpoint can't be written or
-    none can be read, BatchError if the batch can't be divided evenly, DeviceError if an option does not work with sharding.
+    none can be read or fits; and what `require_devices` raises.
     """
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)  # their hints do not concern this training
-    if options.ema and devices.shards:
-        raise DeviceError("training.ema can't average weights that --strategy fsdp has sharded. Remove one of the two.")
+    require_devices(devices, options)
     directory = out / "checkpoints"
     start = last_checkpoint(directory) if resume else None
     first_step = checkpoint_step(start) if start else 0
@@ -71,7 +82,9 @@ def fit(
         fitting: Fitting = ShardedFitting(copy.deepcopy(model), questions, validation, options, first_step, shares)
     else:
         fitting = Fitting(model, questions, validation, options, first_step, shares)
-    callbacks: list[Callback] = [RandomStates()]
+    if start:
+        require_own(start, fitting, make_optimiser(model, options, shares)[0], run)
+    callbacks: list[Callback] = [RandomStates(run)]
     callbacks += (
         [TrainingProgress(title, model, options, first_step, questions.task.rollout_blocks)] if progress else []
     )
@@ -113,6 +126,21 @@ def fit(
         model.load_state_dict(weights)
     model.eval()
     return time.monotonic() - began
+
+
+def require_devices(devices: Devices, options: TrainingOptions) -> None:
+    """Raises DeviceError for more devices than there are, nodes that nothing starts, or an option that does not work with sharding, and
+    BatchError for a batch that can't be divided evenly."""
+    most = torch.cuda.device_count() or max(LEAST_PROCESSES, os.cpu_count() or 1)
+    if devices.devices > most:
+        raise DeviceError(f"--devices {devices.devices}: this machine has room for {most}. Choose at most that many.")
+    if devices.nodes > 1 and not any(name in os.environ for name in LAUNCHERS):
+        raise DeviceError(
+            f"--nodes {devices.nodes}: the command would wait for other nodes, which nothing starts. Start it by torchrun or srun."
+        )
+    if options.ema and devices.shards:
+        raise DeviceError("training.ema can't average weights that --strategy fsdp has sharded. Remove one of the two.")
+    SharedBatches(options.batch_size, options.batch_size, options.accumulate, devices.processes)
 
 
 def make_strategy(devices: Devices, *, leaves_out: bool) -> Strategy | str:

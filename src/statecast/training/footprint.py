@@ -55,14 +55,14 @@ class Footprint:
         )
 
     def save(self, directory: Path) -> None:
-        (directory / FILE).write_text(json.dumps(asdict(self), indent=2))
+        (directory / FILE).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
 
 def load_footprint(directory: Path) -> Footprint | None:
     path = directory / FILE
     if not path.is_file():
         return None
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     return Footprint(**values | {"hardware": tuple(values["hardware"])})
 
 

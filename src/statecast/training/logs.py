@@ -65,7 +65,7 @@ def read_metrics(run: Path, before_step: float = float("inf")) -> list[dict[str,
     if not path.is_file():
         return []
     rows = []
-    for cells in csv.DictReader(path.read_text().splitlines()):
+    for cells in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
         row = {name: float(cell) for name, cell in cells.items() if cell}
         if row["step"] < before_step:
             rows.append(row)

@@ -4,24 +4,27 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from statecast.options import MOST, Options
 
 
-class TrainingOptions(BaseModel):
+class TrainingOptions(Options):
     """Muon or AdamW with warm-up and cosine decay, run by Lightning's Trainer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(1000, ge=1, description="optimiser steps")
-    batch_size: int = Field(2, ge=1, description="samples per step, over all processes")
+    steps: int = Field(1000, ge=1, le=10**7, description="optimiser steps")
+    batch_size: int = Field(2, ge=1, le=10**6, description="samples per step, over all processes")
     accumulate: int = Field(
-        1, ge=1, description="number of parts into which the samples of a step are divided (gradient accumulation)"
+        1,
+        ge=1,
+        le=10**6,
+        description="number of parts into which the samples of a step are divided (gradient accumulation)",
     )
     optimiser: Literal["muon", "adamw"] = Field(
         "muon",
         description="muon: orthogonal steps for the matrices of linear maps (Jordan et al. 2024), AdamW for the rest",
     )
-    learning_rate: float = Field(3.5e-3, gt=0, description="learning rate at the end of the warm-up")
+    learning_rate: float = Field(3.5e-3, gt=0, le=100, description="learning rate at the end of the warm-up")
     warm_up: float = Field(
         0.05, ge=0, lt=1, description="fraction of the steps during which the learning rate rises from zero"
     )
@@ -31,6 +34,7 @@ class TrainingOptions(BaseModel):
     weight_decay: float = Field(
         0.05,
         ge=0,
+        le=100,
         description="weight decay of matrices; biases, norms, embeddings and the geometry of attention do not decay",
     )
     gradient_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -41,14 +45,16 @@ class TrainingOptions(BaseModel):
         lt=1,
         description="decay of an exponential moving average of the weights, which becomes the result; none: no average",
     )
-    validate_every: int = Field(200, ge=1, description="steps between validations")
-    validation_samples: int = Field(32, ge=1, description="questions per validation, the same ones each time")
-    checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="checkpoints to keep, besides the best by validation loss")
+    validate_every: int = Field(200, ge=1, le=MOST, description="steps between validations")
+    validation_samples: int = Field(32, ge=1, le=10**6, description="questions per validation, the same ones each time")
+    checkpoint_every: int = Field(200, ge=1, le=MOST, description="steps between checkpoints")
+    keep_checkpoints: int = Field(
+        2, ge=1, le=10**6, description="checkpoints to keep, besides the best by validation loss"
+    )
     result: Literal["last", "best"] = Field(
         "last", description="last: the final weights; best: the weights with the lowest validation loss"
     )
-    workers: int = Field(0, ge=0, description="processes that read data; 0: the training process reads them")
+    workers: int = Field(0, ge=0, le=1024, description="processes that read data; 0: the training process reads them")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         "32-true", description="arithmetic, by Lightning's name"
     )

@@ -33,7 +33,7 @@ MAP_WIDTH = 3.1  # inches a panel
 @cache
 def coastlines() -> list[Float[np.ndarray, "N 2"]]:
     """Polylines of longitude and latitude in degrees, -180 to 180 (Natural Earth 1:110m, public domain)."""
-    text = files("statecast.fields.evaluation").joinpath("coastlines_110m.json").read_text()
+    text = files("statecast.fields.evaluation").joinpath("coastlines_110m.json").read_text(encoding="utf-8")
     return [np.array(line, dtype=float) for line in json.loads(text)["lines"]]
 
 

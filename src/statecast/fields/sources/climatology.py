@@ -137,7 +137,7 @@ class Climatology:
     @classmethod
     def load(cls, path: Path) -> "Climatology":
         """Read a file written by `save`."""
-        with xr.open_dataset(path) as dataset:
+        with xr.open_dataset(path, engine="netcdf4") as dataset:
             pressures = dataset.pressure.values
             channels = tuple(
                 Channel(str(name), None if np.isnan(p) else float(p))

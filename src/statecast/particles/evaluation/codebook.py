@@ -99,7 +99,7 @@ def codebook_quality(
     if out is not None:
         with new_output(out, overwrite=overwrite) as directory:
             directory.mkdir()
-            (directory / "codebook.json").write_text(json.dumps(asdict(quality), indent=1))
+            (directory / "codebook.json").write_text(json.dumps(asdict(quality), indent=1), encoding="utf-8")
             facts = [("jets", f"{len(truth)} of {', '.join(recipe.data.held_out_files)}"), *quality.facts()]
             write_page("Codebook", facts, _sections(quality, frequency, true, found), directory / "codebook.html")
     return quality

@@ -81,7 +81,7 @@ def evaluate(
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         records = [score.record() for score in result.scores]
-        (directory / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False))
+        (directory / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")
         if report:
             facts = [("jets", ", ".join(recipe.data.held_out_files)), ("parameters", f"{trained.parameters:,}")]
             write_page("Evaluation", facts, [tagging_section(result)], directory / "report.html")

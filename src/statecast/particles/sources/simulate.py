@@ -135,11 +135,11 @@ def _start(parts: Path, record: Mapping[str, Any], overwrite: bool) -> None:
     if overwrite and parts.exists():
         shutil.rmtree(parts)
     if (parts / OPTIONS_FILE).exists():
-        _refuse_other_options(parts, json.loads((parts / OPTIONS_FILE).read_text()), record)
+        _refuse_other_options(parts, json.loads((parts / OPTIONS_FILE).read_text(encoding="utf-8")), record)
         return
     with new_output(parts, overwrite=True) as written:
         written.mkdir()
-        (written / OPTIONS_FILE).write_text(json.dumps(record, indent=1))
+        (written / OPTIONS_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 def _refuse_other_options(place: Path, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
