@@ -28,12 +28,15 @@ from statecast.particles.codec import (
 )
 from statecast.particles.features import POSITION, quantity_values
 from statecast.particles.inference.parquet import write_jets
-from statecast.particles.jets import Jets, summed_momentum, wrapped
+from statecast.particles.jets import Jets, momentum_columns, momentum_components, summed_momentum, wrapped
 from statecast.particles.tasks import Mix, NextParticle
 from statecast.streams import Tokens, concatenate, stack
 from statecast.trained import ModelError, TrainedModel, load
 
 BATCH = 256
+CLOSING_STEPS = 6  # the mass grows nearly in proportion to the distances, so that the iteration ends soon
+LARGEST_STRETCH = 2.0
+SMALLEST_MASS_GEV = 1e-3
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,8 @@ class Generator:
         columns = codec.particles(flat, {"pt_gev": pt[of], "eta": eta[of], "phi": phi[of]})
         if self.trained.recipe.data.align:
             columns = randomly_turned(columns, of, {"eta": eta, "phi": phi}, random)
-        columns = closed(columns, of, {"pt_gev": pt, "eta": eta, "phi": phi})
+        mass = {"mass_gev": numbers["mass_gev"].double().numpy()} if "mass_gev" in numbers else {}
+        columns = closed(columns, of, {"pt_gev": pt, "eta": eta, "phi": phi, **mass})
         order = np.lexsort((-columns["pt_gev"], of))
         offsets = np.concatenate([[0], np.cumsum(counts)])
         jets = Jets(offsets, {name: column[order] for name, column in columns.items()}, {})
@@ -260,8 +264,8 @@ def generate(
 
     with q the numbers of the jet, c the codes of particles, and x_k a remembered particle with code c_k or, where the model has a second
     code, a place in its cell. Particles are drawn until there are as many as the first number says or, for a model that knows no
-    `multiplicity`, until the code that ends a jet. They are then scaled and moved together, so that their sum has the pT of the jet and
-    lies on its axis.
+    `multiplicity`, until the code that ends a jet. They are then scaled and moved together, so that their sum has the pT and, where it is
+    among the numbers, the mass of the jet, and lies on its axis: see `closed`.
 
     label  class of the jets; None: as the model was trained without labels
     seed   the same seed gives the same jets, also when more of them are drawn
@@ -297,23 +301,60 @@ def _batches(
 def closed(
     particles: Mapping[str, np.ndarray], of: Int[np.ndarray, " N"], jet: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The particles with all momenta of a jet scaled, and all directions moved, so that their sum has its pT and, to first order, its axis.
+    """The particles with all momenta of a jet scaled and all directions moved, so that their sum has the pT and, to first order, the axis
+    of `jet`; and its mass, if `jet` has `mass_gev`: then the distances from the axis are scaled too, since m ≈ pT ΔR for a narrow jet.
 
     of  the jet of each particle
+
+    The distances of a jet are scaled by a factor of at most `LARGEST_STRETCH`, or its inverse: a jet of one hard particle stays narrow.
     """
-    total, count = np.zeros(len(jet["pt_gev"])), len(jet["pt_gev"])
-    total += np.bincount(of, particles["pt_gev"], count)
+    moved = _with_momentum(particles, of, jet)
+    if "mass_gev" not in jet:
+        return moved
+    stretch = np.ones(len(jet["pt_gev"]))
+    for _ in range(CLOSING_STEPS):
+        mass = np.maximum(_summed(moved, of, len(stretch))["mass_gev"], SMALLEST_MASS_GEV)
+        stretch = np.clip(stretch * jet["mass_gev"] / mass, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
+        moved = _with_momentum(_stretched(particles, of, jet, stretch), of, jet)
+    return moved
+
+
+def _with_momentum(
+    particles: Mapping[str, np.ndarray], of: Int[np.ndarray, " N"], jet: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The particles with all momenta of a jet scaled and all directions moved, so that their sum has its pT and, to first order, its axis."""
+    count = len(jet["pt_gev"])
+    total = np.bincount(of, particles["pt_gev"], count)
     moved = dict(particles)
-    for name in ("eta", "phi"):
-        apart = particles[name] - jet[name][of]
-        apart = wrapped(apart) if name == "phi" else apart
+    for name, apart in _from_axis(particles, of, jet).items():
         centre = np.bincount(of, particles["pt_gev"] * apart, count) / total
         moved[name] = jet[name][of] + apart - centre[of]
-    px = np.bincount(of, particles["pt_gev"] * np.cos(moved["phi"]), count)
-    py = np.bincount(of, particles["pt_gev"] * np.sin(moved["phi"]), count)
-    moved["pt_gev"] = particles["pt_gev"] * (jet["pt_gev"] / np.hypot(px, py))[of]
+    moved["pt_gev"] = particles["pt_gev"] * (jet["pt_gev"] / _summed(moved, of, count)["pt_gev"])[of]
     moved["phi"] = wrapped(moved["phi"])
     return moved
+
+
+def _stretched(
+    particles: Mapping[str, np.ndarray],
+    of: Int[np.ndarray, " N"],
+    jet: Mapping[str, np.ndarray],
+    factor: Float[np.ndarray, " B"],
+) -> dict[str, np.ndarray]:
+    """The particles with their distances from the axis of the jet scaled by the factor of that jet."""
+    apart = _from_axis(particles, of, jet)
+    return {**particles, **{name: jet[name][of] + factor[of] * each for name, each in apart.items()}}
+
+
+def _from_axis(
+    particles: Mapping[str, np.ndarray], of: Int[np.ndarray, " N"], jet: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Δη and Δφ of each particle from the axis of its jet, by the name of the column."""
+    return {"eta": particles["eta"] - jet["eta"][of], "phi": wrapped(particles["phi"] - jet["phi"][of])}
+
+
+def _summed(particles: Mapping[str, np.ndarray], of: Int[np.ndarray, " N"], jets: int) -> dict[str, np.ndarray]:
+    """The columns `MOMENTUM` of the sum of the particles of each jet."""
+    return momentum_columns(np.stack([np.bincount(of, each, jets) for each in momentum_components(particles)]))
 
 
 def randomly_turned(
@@ -325,7 +366,8 @@ def randomly_turned(
     """The particles after a random rotation, and in half of the jets a reflection, about the axis of their jet."""
     draws = torch.rand(2, len(jet["eta"]), generator=random, dtype=torch.float64).numpy()
     angle, sign = 2 * np.pi * draws[0][of], np.where(draws[1] < 0.5, -1.0, 1.0)[of]
-    eta, phi = particles["eta"] - jet["eta"][of], sign * wrapped(particles["phi"] - jet["phi"][of])
+    apart = _from_axis(particles, of, jet)
+    eta, phi = apart["eta"], sign * apart["phi"]
     turned = dict(particles)
     turned["eta"] = jet["eta"][of] + np.cos(angle) * eta - np.sin(angle) * phi
     turned["phi"] = wrapped(jet["phi"][of] + np.sin(angle) * eta + np.cos(angle) * phi)
