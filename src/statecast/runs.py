@@ -29,6 +29,10 @@ from statecast.training import ONE_DEVICE, Devices, QuestionDataset, fit, is_fir
 from statecast.training.footprint import load_footprint
 
 
+OF_HEADS = ("head", "members", "fairness", "flow_layers", "flow_path")
+"""Options of the model that a fine-tuning may change: the head is then new, encoder and decoder are those of the base."""
+
+
 def pretrain(
     recipe: str | Path | Recipe,
     out: str | Path,
@@ -93,14 +97,15 @@ def finetune(
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
     begun_with = base.recipe.model.model_dump()
     changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
-    if changed:
+    if sized := [key for key in changed if key not in OF_HEADS]:
         raise RecipeError(
-            f"model.{changed[0]} differs from that of the model to start from. Remove the section model: it is inherited."
+            f"model.{sized[0]} differs from that of the model to start from. Remove it: it is inherited. A fine-tuning may change "
+            f"{', '.join(OF_HEADS)}."
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         source = open_training(recipe, begun.codecs if begun else base.codecs)
-        model = build(base.model.options, source.codecs, recipe.seed, base.model.axes)
+        model = build(recipe.model, source.codecs, recipe.seed, base.model.axes)
         transferred = transfer(base.model, base.codecs, model, source.codecs)
         trained = TrainedModel(model, source.codecs, recipe, base.learned)
         measure_forgetting = None
@@ -122,6 +127,11 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
         recipe.task.require({name: codec.spec for name, codec in source.codecs.items()})
     except TaskError as error:
         raise RecipeError(str(error)) from None
+    if recipe.model.head == "flow" and recipe.task.rollout_blocks > 1:
+        raise RecipeError(
+            f"task.rollout is {recipe.task.rollout_blocks}, but a flow head learns from one answer at a time, expected 1. Remove this key; "
+            "its members are rolled out when they are drawn."
+        )
     return source
 
 

@@ -89,7 +89,7 @@ def activation_bytes(
     smallest, of_encoder, of_decoder = blocks(recomputes=recomputes)
     total = smallest + (options.encoder_layers - 1) * of_encoder + (options.decoder_layers - 1) * of_decoder
     asked = FULL * sum(n * specs[name].size for name, n in counts.asked.items())
-    members = options.make_head().members
+    members = 1 if options.head == "flow" else options.make_head().members
     score = asked * (members + 1)  # it saves its gradient with respect to each member, and the weight of each value
     inside = max(blocks(recomputes=False)[1:]) if recomputes else 0.0
     return total + score + max(PASSING_ANSWERS * asked * members, inside)
@@ -107,7 +107,7 @@ def _saved_bytes(
         model.recomputes = recomputes
         question = blank_question(specs, counts)
         with saved_storages(model) as storages, torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
-            answers = model.answer(question)
+            answers = model.attempt(question)
         del answers
     return sum(storages.values())
 

@@ -56,6 +56,11 @@ class Along:
     square: Float[Tensor, "B N"] | None
     has: Float[Tensor, "B N"] | None
 
+    def repeated(self, times: int) -> "Along":
+        """Each sample so many times."""
+        parts = (self.metric, self.frame, self.square, self.has)
+        return Along(*(None if part is None else part.repeat_interleave(times, dim=0) for part in parts))
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -94,6 +99,10 @@ class Geometry:
             square = None if kind.on_unit_sphere else metric.square().sum(dim=-1)
             along[axis.name] = Along(metric, frame, square, has)
         return cls(along, partly)
+
+    def repeated(self, times: int) -> "Geometry":
+        """Each sample so many times."""
+        return Geometry({name: along.repeated(times) for name, along in self.along.items()}, self.partly)
 
     def has_all(self, axes: Sequence[str]) -> Float[Tensor, "B N"]:
         """1 for tokens that have all of these axes."""

@@ -64,5 +64,5 @@ def count_flops(model: StateModel, question: Question) -> int:
     on_meta = question.to("meta")
     model = copy.deepcopy(model).to("meta")
     with FlopCounterMode(display=False) as counter:
-        question_loss(model, model.answer(on_meta), on_meta).backward()
+        question_loss(model, model.attempt(on_meta), on_meta).backward()
     return counter.get_total_flops()

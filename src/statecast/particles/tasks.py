@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, Window
+from statecast.streams import Question, Tokens, TokenSpec, Window, unlabelled
 from statecast.tasks import TaskError, TaskOptions, Translate
 from statecast.tasks.base import Share
 from statecast.tasks.masked import hidden_count
@@ -167,11 +167,3 @@ class Mix(TaskOptions):
         if not isinstance(task, Translate):
             return window
         return {name: tokens for name, tokens in window.items() if name in task.to or name not in self.hidden_streams}
-
-
-def unlabelled(tokens: Tokens) -> Tokens:
-    """The same tokens with nothing observed."""
-    codes = None if tokens.codes is None else torch.full_like(tokens.codes, UNKNOWN)
-    return replace(
-        tokens, values=torch.zeros_like(tokens.values), observed=torch.zeros_like(tokens.observed), codes=codes
-    )
