@@ -28,7 +28,6 @@ from statecast.trained import TrainedModel, build, load
 from statecast.training import ONE_DEVICE, Devices, QuestionDataset, fit, is_first_process
 from statecast.training.footprint import load_footprint
 
-
 OF_HEADS = ("head", "members", "fairness", "flow_layers", "flow_path")
 """Options of the model that a fine-tuning may change: the head is then new, encoder and decoder are those of the base."""
 
@@ -125,6 +124,7 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
     assert source is not None
     try:
         recipe.task.require({name: codec.spec for name, codec in source.codecs.items()})
+        recipe.task.require_conditions(tuple(source.codecs))
     except TaskError as error:
         raise RecipeError(str(error)) from None
     if recipe.model.head == "flow" and recipe.task.rollout_blocks > 1:

@@ -288,7 +288,8 @@ def token_counts(window: Mapping[str, Tokens]) -> dict[str, int]:
     """The number of tokens of each stream."""
     return {name: len(tokens) for name, tokens in window.items()}
 
-def unlabelled(tokens: Tokens) -> Tokens:
+
+def unobserved(tokens: Tokens) -> Tokens:
     """The same tokens with nothing observed."""
     codes = None if tokens.codes is None else torch.full_like(tokens.codes, UNKNOWN)
     return replace(

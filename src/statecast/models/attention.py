@@ -21,7 +21,7 @@ that lacks an axis is treated as if it were at the centre of the spot; a query t
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,8 +58,9 @@ class Along:
 
     def repeated(self, times: int) -> "Along":
         """Each sample so many times."""
-        parts = (self.metric, self.frame, self.square, self.has)
-        return Along(*(None if part is None else part.repeat_interleave(times, dim=0) for part in parts))
+        parts = {"metric": self.metric, "frame": self.frame, "square": self.square, "has": self.has}
+        grown = {name: part.repeat_interleave(times, dim=0) for name, part in parts.items() if part is not None}
+        return replace(self, **grown)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ class Draws:
     steps       of the solver from noise to values
     solver      euler (1 evaluation of the velocity in a step), midpoint or heun (2)
     seed        of all noise
-    guidance    w of v = v(none) + w (v(conditions) - v(none)), classifier-free guidance (Ho & Salimans 2022): 1 is the distribution that was
-                learned, more exaggerates the conditions, 0 ignores them
+    guidance    w of v = v(none) + w (v(conditions) - v(none)), classifier-free guidance (Ho & Salimans 2022): 1 is the distribution that
+                was learned, more exaggerates the conditions, 0 ignores them
     conditions  streams of the context that guidance exaggerates; the model learned with `task.unconditional` to answer without them
     """
 
@@ -58,9 +58,13 @@ class Draws:
         if self.solver not in EVALUATIONS:
             raise DrawsError(f"solver is {self.solver}, expected one of {', '.join(EVALUATIONS)}.")
         if not 0 <= self.guidance < torch.inf:
-            raise DrawsError(f"guidance is {self.guidance:g}, expected 0 or more; 1 is the distribution that was learned.")
+            raise DrawsError(
+                f"guidance is {self.guidance:g}, expected 0 or more; 1 is the distribution that was learned."
+            )
         if self.is_guided and not self.conditions:
-            raise DrawsError(f"guidance is {self.guidance:g}, but no stream is named as a condition. Name some, or set it to 1.")
+            raise DrawsError(
+                f"guidance is {self.guidance:g}, but no stream is named as a condition. Name some, or set it to 1."
+            )
 
     @property
     def is_guided(self) -> bool:
@@ -89,7 +93,9 @@ def draw_members(
         numbers = torch.arange(first, min(first + at_once, members), device=asked.seed.device) + draws.first
         times = len(numbers)
         velocity = velocity_of(head, asked.repeated(times), draws, None if blank is None else repeated(blank, times))
-        noise = replace(asked.repeated(times), seed=seeds(asked, draws).repeat_interleave(times)).noise(numbers.repeat(samples))
+        noise = replace(asked.repeated(times), seed=seeds(asked, draws).repeat_interleave(times)).noise(
+            numbers.repeat(samples)
+        )
         parts.append(solve(velocity, noise, draws).unflatten(0, (samples, times)))
     return torch.cat(parts, dim=1)
 
@@ -117,7 +123,9 @@ def velocity_of(head: FlowHead, asked: Asked, draws: Draws, blank: Float[Tensor,
     return at
 
 
-def solve(velocity: Velocity, values: Float[Tensor, "B D"], draws: Draws, *, backward: bool = False) -> Float[Tensor, "B D"]:
+def solve(
+    velocity: Velocity, values: Float[Tensor, "B D"], draws: Draws, *, backward: bool = False
+) -> Float[Tensor, "B D"]:
     """The solution of dx/dt = v(x, t) at t = 1 that starts from `values` at t = 0, or the reverse, in equal steps."""
     start, step = (1.0, -1.0 / draws.steps) if backward else (0.0, 1.0 / draws.steps)
     for number in range(draws.steps):
@@ -141,8 +149,8 @@ def log_density(
 ) -> Float[Tensor, " B"]:
     """log p(x_1) = log N(x_0) - ∫ div v dt along the path that ends at the values (Chen et al. 2018), for the values that are known.
 
-    probes  random directions of which the divergence is a mean (Hutchinson's estimator; Grathwohl et al. 2019); None: the exact trace of the
-            Jacobian, one backward pass for each of the D values
+    probes  random directions of which the divergence is a mean (Hutchinson's estimator; Grathwohl et al. 2019); None: the exact trace of
+            the Jacobian, one backward pass for each of the D values
     """
     velocity = velocity_of(head, asked, draws, blank)
 

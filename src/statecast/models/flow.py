@@ -82,7 +82,10 @@ class Asked:
         """The values of each stream."""
         lengths = [tokens * size for tokens, size in self.sizes.values()]
         parts = zip(self.sizes.items(), values.split(lengths, dim=-1), strict=True)
-        return {name: part.unflatten(-1, (tokens, size)) for name, (tokens, size), part in ((n, s, p) for (n, s), p in parts)}
+        return {
+            name: part.unflatten(-1, (tokens, size))
+            for name, (tokens, size), part in ((n, s, p) for (n, s), p in parts)
+        }
 
 
 def places_of(window: Window) -> Int[Tensor, "B D"]:
@@ -118,7 +121,7 @@ def on_path(
 class FlowHead(nn.Module):
     """The velocity v(x, t | d): a few blocks in which the asked tokens see one another, with norms modulated by the time (DiT).
 
-        h = d + values(x),   h += attention(norm(h, t), h) + perceptron(norm(h, t)),   v = heads(norm(h, t))
+    h = d + values(x),   h += attention(norm(h, t), h) + perceptron(norm(h, t)),   v = heads(norm(h, t))
     """
 
     def __init__(

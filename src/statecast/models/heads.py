@@ -107,7 +107,7 @@ class EnsembleHead:
 
 @dataclass(frozen=True)
 class DrawnHead:
-    """Members that a flow head draws (`models.flow`). They are scored with the fair CRPS; training fits the velocity of the flow instead."""
+    """Members that a flow head draws (`models.flow`), scored with the fair CRPS. Training fits the velocity of the flow instead."""
 
     members: int = 16
     degree: ClassVar[int] = 1

@@ -99,9 +99,7 @@ class Joint:
             answers[name] = replace(said[name], members=values, spread=anchored.spread, is_drawn=True)
         return answers
 
-    def log_likelihood(
-        self, draws: Draws, blank: Mapping[str, Decoded], probes: int | None
-    ) -> Float[Tensor, " B"]:
+    def log_likelihood(self, draws: Draws, blank: Mapping[str, Decoded], probes: int | None) -> Float[Tensor, " B"]:
         """The log density of the truth in normalised units: that of its departures, less the logarithm of their units."""
         units = {name: a.spread.expand_as(self.queries[name].values).log() for name, a in self.anchors.items()}
         of_units = (self.asked.joined(units) * self.asked.known).sum(dim=1)
@@ -118,7 +116,7 @@ def _geometry(model: "StateModel", asked: Window) -> Geometry:
 
 
 def _visible(asked: Window, *, causal: bool) -> Bool[Tensor, "B #N N"] | None:
-    """Which asked tokens each sees inside the head. In a causal question those at its own position: others were decoded from later tokens."""
+    """Which asked tokens each sees inside the head; in a causal question those at its own position, as others know later tokens."""
     present = present_or_none(asked)
     visible = None if present is None else present[:, None, :]
     if not causal:
@@ -140,7 +138,9 @@ def log_likelihood(
     """
     context, queries, causal = question.context, question.queries, question.causal
     if model.flow is None:
-        raise ValueError(f"the model has the head {model.options.head}, expected flow: it alone has a density of all values together.")
+        raise ValueError(
+            f"the model has the head {model.options.head}, expected flow: it alone has a density of all values together."
+        )
     encoded = model.encode(context, causal=causal)
     decoded = {name: model.decode(name, queries[name], context, encoded, "tokens") for name in queries}
     joint = Joint.of(model, queries, decoded, question.seed, causal=causal, in_training=True)

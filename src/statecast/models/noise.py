@@ -7,7 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # of splitmix64, as signed integers
+GOLDEN, FIRST, SECOND = (
+    -0x61C8864680B583EB,
+    -0x40A7B892E31B1A47,
+    -0x6B2FB644ECCEEE15,
+)  # of splitmix64, as signed integers
 BITS = 52  # of a fraction: with one more, the largest number would be rounded to 1
 
 Key = Int[Tensor, "*B"] | int

@@ -35,7 +35,7 @@ from statecast.models.heads import (
 )
 from statecast.models.joint import Decoded, Joint
 from statecast.models.visibility import present_or_none, rank_of, ranks, visible_keys
-from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window, unlabelled
+from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window, unobserved
 
 LEAD_SIZE = 32  # size of the embedded distance to the anchor, the condition of the decoder's norms
 
@@ -55,7 +55,9 @@ class ModelOptions(BaseModel):
         description="family of the predictive distribution of continuous values; flow: joint samples of all that is asked",
     )
     members: int = Field(
-        16, ge=2, description="number of head members, for the ensemble head; of members that are drawn, for the flow head"
+        16,
+        ge=2,
+        description="number of head members, for the ensemble head; of members that are drawn, for the flow head",
     )
     fairness: float = Field(
         FAIRNESS,
@@ -64,7 +66,9 @@ class ModelOptions(BaseModel):
         description="fairness of the CRPS of the ensemble head: with 0 the members become quantiles, "
         "0.95 is almost fair (AIFS-CRPS), 1 is fair",
     )
-    flow_layers: int = Field(2, ge=1, description="blocks of the flow head, in which asked tokens attend to one another")
+    flow_layers: int = Field(
+        2, ge=1, description="blocks of the flow head, in which asked tokens attend to one another"
+    )
     flow_path: Path = Field(
         "rectified", description="path from noise to values: straight, or with the cosine schedule of diffusion models"
     )
@@ -90,8 +94,15 @@ class ModelOptions(BaseModel):
 
     def make_flow(self, sizes: Mapping[str, int], axes: Sequence[Axis]) -> FlowHead:
         """The head `flow`, for streams with so many values in a token."""
-        shape = {"width": self.width, "heads": self.heads, "mlp_ratio": self.mlp_ratio}
-        return FlowHead(sizes, axes, **shape, layers=self.flow_layers, path=self.flow_path)
+        return FlowHead(
+            sizes,
+            axes,
+            width=self.width,
+            heads=self.heads,
+            mlp_ratio=self.mlp_ratio,
+            layers=self.flow_layers,
+            path=self.flow_path,
+        )
 
 
 @dataclass(frozen=True)
@@ -195,8 +206,10 @@ class StateModel(nn.Module):
         if not draws.is_guided:
             return {}
         if unknown := [name for name in draws.conditions if name not in context]:
-            raise DrawsError(f"condition {unknown[0]}: the question does not show it. Visible streams: {', '.join(context)}.")
-        hidden = {name: unlabelled(tokens) if name in draws.conditions else tokens for name, tokens in context.items()}
+            raise DrawsError(
+                f"condition {unknown[0]}: the question does not show it. Visible streams: {', '.join(context)}."
+            )
+        hidden = {name: unobserved(tokens) if name in draws.conditions else tokens for name, tokens in context.items()}
         encoded = self.encode(hidden, causal=causal)
         return {name: self.decode(name, queries[name], hidden, encoded, "tokens") for name in queries}
 

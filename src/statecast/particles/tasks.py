@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from statecast.streams import Question, Tokens, TokenSpec, Window, unlabelled
+from statecast.streams import Question, TokenSpec, Window, unobserved
 from statecast.tasks import TaskError, TaskOptions, Translate
 from statecast.tasks.base import Share
 from statecast.tasks.masked import hidden_count
@@ -107,7 +107,7 @@ class NextParticle(_OfParticles):
         if sample.uniform() >= self.unlabelled:
             return question
         context = {
-            name: unlabelled(tokens) if tokens.spec.order is None else tokens
+            name: unobserved(tokens) if tokens.spec.order is None else tokens
             for name, tokens in question.context.items()
         }
         return replace(question, context=context)

@@ -37,8 +37,9 @@ class QuestionDataset(Dataset[Question]):
         window = self.source.draw(sample)
         step = np.random.default_rng([self.seed, 1, index // self.batch_size])
         question = self.task(window, sample, step)
-        of_noise = int(np.random.default_rng([self.seed, 2, index]).integers(2**62))
-        return replace(question, seed=torch.tensor(of_noise))
+        head = np.random.default_rng([self.seed, 2, index])
+        question = replace(question, seed=torch.tensor(head.integers(2**62)))
+        return self.task.hide_conditions(question, head)
 
     def describe(self, index: int) -> str:
         """Where in the record the window of a sample lies, as text."""
