@@ -55,7 +55,19 @@ def sample_flops(
         in_heads = 0 if options.head == "flow" else options.make_head().members
         total += 6 * n * width * (in_heads * specs[name].size + specs[name].vocabulary)
         total += specs[name].anchor_flops(n, width, has_visible=bool(shown.get(name)))
-    return total + (3 * velocity_flops(options, specs, asked) if options.head == "flow" else 0)
+    return total + (_flow_flops(options, specs, shown, asked) if options.head == "flow" else 0)
+
+
+def _flow_flops(
+    options: ModelOptions, specs: Mapping[str, TokenSpec], shown: Mapping[str, int], asked: Mapping[str, int]
+) -> int:
+    """Forward and backward of one velocity; the time and, unless a base is learned from a first guess, the values need no gradient."""
+    valued = {name: n for name, n in asked.items() if specs[name].size}
+    if not valued:
+        return 0
+    learns_base = any(specs[name].guess_size and not shown.get(name) for name in valued)
+    of_values = 0 if learns_base else sum(4 * n * specs[name].size * options.width for name, n in valued.items())
+    return 3 * velocity_flops(options, specs, asked) - of_values - 4 * TIME_WAVES * TIME_SIZE
 
 
 def velocity_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: Mapping[str, int]) -> int:
