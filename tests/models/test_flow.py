@@ -378,7 +378,7 @@ def test_impossible_draws_are_refused_in_one_line(options, message):
 
 
 def test_a_condition_that_is_not_shown_is_refused():
-    with pytest.raises(DrawsError, match="condition weather: the question does not show it. Visible streams: label"):
+    with pytest.raises(DrawsError, match=r"condition weather: the question does not show it. Visible streams: label"):
         drawn(model_of(), question(2, 0), guidance=2.0, conditions=("weather",))
 
 

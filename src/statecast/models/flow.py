@@ -88,15 +88,15 @@ class Asked:
         }
 
 
-def places_of(window: Window) -> Int[Tensor, "B D"]:
-    """A number for each value by its stream, the number of its token and its position in the token."""
+def places_of(window: Window, streams: Mapping[str, int]) -> Int[Tensor, "B D"]:
+    """A number for each value by that of its stream, the number of its token and its position in the token."""
     parts = []
     for name, tokens in window.items():
         number = tokens.index
         if number is None:
             number = torch.arange(len(tokens), device=tokens.values.device).expand(tokens.values.shape[:-1])
         value = torch.arange(tokens.spec.size, device=number.device)
-        parts.append(hashed(crc32(name.encode()), number[..., None], value).flatten(1))
+        parts.append(hashed(streams[name], number[..., None], value).flatten(1))
     return torch.cat(parts, dim=1)
 
 
@@ -138,6 +138,7 @@ class FlowHead(nn.Module):
         """`sizes`: values per token of each stream."""
         super().__init__()
         self.path: Path = path
+        self.streams = {name: crc32(name.encode()) for name in sizes}  # a number for each, whichever others there are
         self.values = nn.ModuleDict({name: nn.Linear(2 * size, width) for name, size in sizes.items()})
         self.time = nn.Sequential(nn.Linear(2 * TIME_WAVES, TIME_SIZE), nn.GELU())
         self.blocks = nn.ModuleList(DecoderBlock(width, heads, mlp_ratio, axes, TIME_SIZE) for _ in range(layers))

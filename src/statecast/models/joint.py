@@ -66,7 +66,7 @@ class Joint:
             at=_geometry(model, valued),
             visible=_visible(valued, causal=causal),
             known=torch.cat([part.flatten(1) for part in known.values()], dim=1).to(next(iter(valued.values())).values),
-            place=places_of(valued),
+            place=places_of(valued, model.flow.streams),
             seed=seed,
         )
         return cls(model.flow, model.head.members, valued, {name: decoded[name].anchored for name in valued}, asked)

@@ -3,7 +3,7 @@
 Axes: K head member, M sampled member, T time, V channel, H row, W column, F feature, P any values, A any leading axes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 
 import numpy as np
 import torch
