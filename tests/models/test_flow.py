@@ -16,6 +16,7 @@ from statecast.models import AS_LEARNED, Draws, DrawsError, ModelOptions, StateM
 from statecast.models.attention import Geometry
 from statecast.models.drawing import log_density, solve
 from statecast.models.flow import Asked, on_path
+from statecast.models.generation import generate
 from statecast.models.state_model import question_loss
 from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, padded
 from statecast.training import TrainingOptions
@@ -357,6 +358,21 @@ def test_a_causal_question_gives_nothing_of_later_tokens_away():
     before, after = (drawn(model, Question(each, each, causal=True))["steps"] for each in (window, changed))
     torch.testing.assert_close(before[:, :3], after[:, :3])
     assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+def test_values_are_generated_token_by_token_with_and_without_a_cache():
+    specs = {"steps": TokenSpec(size=1, axes=RANK, order="rank")}
+    model, places = model_of(specs).eval(), tokens(specs["steps"], torch.zeros(3, 4, 1))
+    first = tokens(specs["steps"], torch.randn(3, 1, 1, generator=torch.Generator().manual_seed(0)))
+    begun = {"steps": replace(first, present=torch.ones(3, 1, dtype=torch.bool))}
+    later = replace(places, coords=places.coords + 1)
+    found = []
+    for seed, is_cached in ((0, True), (0, False), (1, True)):
+        random = torch.Generator().manual_seed(seed)
+        found.append(generate(model, begun, "steps", later, random, is_cached=is_cached).values)
+    assert found[0].shape == (3, 4, 1) and len(found[0].unique()) == 12
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found[0], found[2])
 
 
 @pytest.mark.parametrize(

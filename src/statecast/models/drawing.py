@@ -92,21 +92,11 @@ def draw_members(
     for first in range(0, members, at_once):
         numbers = torch.arange(first, min(first + at_once, members), device=asked.seed.device) + draws.first
         times = len(numbers)
-        velocity = velocity_of(head, asked.repeated(times), draws, None if blank is None else repeated(blank, times))
-        noise = replace(asked.repeated(times), seed=seeds(asked, draws).repeat_interleave(times)).noise(
-            numbers.repeat(samples)
-        )
-        parts.append(solve(velocity, noise, draws).unflatten(0, (samples, times)))
+        each = replace(asked, seed=hashed(draws.seed, asked.seed)).repeated(times)
+        blanks = None if blank is None else blank.repeat_interleave(times, dim=0)
+        values = solve(velocity_of(head, each, draws, blanks), each.noise(numbers.repeat(samples)), draws)
+        parts.append(values.unflatten(0, (samples, times)))
     return torch.cat(parts, dim=1)
-
-
-def repeated(tensor: Tensor, times: int) -> Tensor:
-    return tensor.repeat_interleave(times, dim=0)
-
-
-def seeds(asked: Asked, draws: Draws) -> Tensor:
-    """One for each sample, from its own and that of the draws."""
-    return hashed(draws.seed, asked.seed)
 
 
 def velocity_of(head: FlowHead, asked: Asked, draws: Draws, blank: Float[Tensor, "B N W"] | None) -> Velocity:

@@ -136,6 +136,8 @@ class Mix(TaskOptions):
     def _each_task_has_a_weight(self) -> Self:
         if self.weights and len(self.weights) != len(self.tasks):
             raise ValueError(f"weights: {len(self.weights)} for {len(self.tasks)} tasks, expected one for each.")
+        if any(task.conditions for task in self.tasks):
+            raise ValueError("conditions: are those of the whole mix. Name them beside tasks, not in one of them.")
         return self
 
     @property
