@@ -29,6 +29,9 @@ from statecast.training import ONE_DEVICE, Devices, QuestionDataset, is_first_pr
 from statecast.training.fit import fit, require_devices
 from statecast.training.footprint import load_footprint
 
+OF_HEADS = ("head", "members", "fairness", "flow_layers", "flow_path")
+"""Options of the model that a fine-tuning may change: the head is then new, encoder and decoder are those of the base."""
+
 
 def pretrain(
     recipe: str | Path | Recipe,
@@ -97,14 +100,15 @@ def finetune(
         return _finished(out, recipe, allow_changes=allow_changes)
     begun_with = base.recipe.model.model_dump()
     changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
-    if changed:
+    if sized := [key for key in changed if key not in OF_HEADS]:
         raise RecipeError(
-            f"model.{changed[0]} differs from that of the model to start from. Remove the section model: it is inherited."
+            f"model.{sized[0]} differs from that of the model to start from. Remove it: it is inherited. A fine-tuning may change "
+            f"{', '.join(OF_HEADS)}."
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         source = _open(recipe, begun.codecs if begun else base.codecs, devices)
-        model = build(base.model.options, source.codecs, recipe.seed, base.model.axes)
+        model = build(recipe.model, source.codecs, recipe.seed, base.model.axes)
         transferred = transfer(base.model, base.codecs, model, source.codecs)
         own = _seen(recipe, source, begun, allow_changes=allow_changes)
         seen = (*(known for known in base.seen if known not in own), *own)
@@ -126,8 +130,14 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
     assert source is not None
     try:
         recipe.task.require({name: codec.spec for name, codec in source.codecs.items()})
+        recipe.task.require_conditions(tuple(source.codecs))
     except TaskError as error:
         raise RecipeError(str(error)) from None
+    if recipe.model.head == "flow" and recipe.task.rollout_blocks > 1:
+        raise RecipeError(
+            f"task.rollout is {recipe.task.rollout_blocks}, but a flow head learns from one answer at a time, expected 1. Remove this key; "
+            "its members are rolled out when they are drawn."
+        )
     return source
 
 

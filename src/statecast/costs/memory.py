@@ -138,7 +138,7 @@ def activation_bytes(
     all_of_two, of_encoder, of_decoder = _saved_bytes(options, specs, counts, low_precision, recomputes)
     total = all_of_two + (options.encoder_layers - 2) * of_encoder + (options.decoder_layers - 2) * of_decoder
     asked = FULL * sum(n * specs[name].size for name, n in counts.asked.items())
-    members = options.make_head().members
+    members = 1 if options.head == "flow" else options.make_head().members
     score = asked * (members + 1)  # it saves its gradient with respect to each member, and the weight of each value
     inside = max(_saved_bytes(options, specs, counts, low_precision, False)[1:]) if recomputes else 0.0
     return total + score + max(PASSING_ANSWERS * asked * members, inside)
@@ -158,7 +158,7 @@ def _saved_bytes(
         question = blank_question(specs, counts)
         with saved_storages(model) as storages, torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
             of_second = [_saved_between(*blocks, storages) for blocks in (model.encoder, model.decoder)]
-            answers = model.answer(question)
+            answers = model.attempt(question)
         del answers
     encoder, decoder = (sum(saved[1::2]) - sum(saved[::2]) for saved in of_second)
     return sum(storages.values()), encoder, decoder

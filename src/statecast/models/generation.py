@@ -12,11 +12,16 @@ from torch import Tensor
 
 from statecast.models.attention import GeometricAttention, Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock
+from statecast.models.drawing import Draws
 from statecast.models.heads import Prediction
-from statecast.models.state_model import StateModel, present_or_all, rank_of, ranks, visible_keys
+from statecast.models.joint import Decoded, Joint
+from statecast.models.state_model import StateModel
+from statecast.models.visibility import present_or_all, rank_of, ranks, visible_keys
 from statecast.streams import PADDING, Tokens, Window, chosen_samples, concatenate
 
 ROOM = 4 * PADDING  # tokens by which a cache grows
+
+ONE_MEMBER = Draws(members=1)
 
 
 @dataclass
@@ -123,8 +128,11 @@ class CausalState:
         for parts in self.parts.values():
             parts[:] = [(chosen_samples(tokens, samples), own[samples]) for tokens, own in parts]
 
-    def ask(self, name: str, asked: Tokens) -> Prediction:
-        """The prediction for asked tokens; each sees only the visible tokens before it."""
+    def ask(self, name: str, asked: Tokens, seed: Int[Tensor, " B"] | None = None) -> Prediction:
+        """The prediction for asked tokens; each sees only the visible tokens before it.
+
+        seed  of the one member that a flow head draws
+        """
         model = self.model
         coords, at = self._geometry({name: asked})
         shown, features = None, None
@@ -140,7 +148,12 @@ class CausalState:
                 normed = block.norm(tokens, condition)
                 tokens = tokens + self._attend(block.attention, normed, at, kept, visible)
             tokens = tokens + block.mlp(block.mlp_norm(tokens, condition))
-        return model.of_tokens(name, model.decoder_norm(tokens, condition), anchored, coords.dtype)
+        decoded = Decoded(model.decoder_norm(tokens, condition), anchored)
+        said = {name: model.of_tokens(name, *decoded, coords.dtype)}
+        if model.flow is not None:
+            joint = Joint.of(model, {name: asked}, {name: decoded}, seed, causal=True, in_training=False)
+            said = said if joint is None else joint.with_members(said, ONE_MEMBER, {})
+        return said[name]
 
     def _geometry(self, window: Window) -> tuple[Float[Tensor, "B N C"], Geometry]:
         coords = torch.cat([self.model.in_space(tokens) for tokens in window.values()], dim=1)
@@ -194,7 +207,8 @@ def generate(
             state = _started(model, condition, name, places)
             for token in drawn:
                 state.append(name, token)
-        token = draw_token(model, state.ask(name, asked), asked, generator, temperature=temperature, top_k=top_k)
+        seed = None if model.flow is None else draw_seeds(len(asked.coords), generator).to(asked.coords.device)
+        token = draw_token(model, state.ask(name, asked, seed), asked, generator, temperature=temperature, top_k=top_k)
         token = replace(token, present=running[:, None])
         state.append(name, token)
         drawn.append(token)
@@ -203,6 +217,11 @@ def generate(
             if not running.any():
                 break
     return concatenate(drawn)
+
+
+def draw_seeds(samples: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+    """A seed of the noise of each sample."""
+    return torch.randint(2**62, (samples,), generator=generator, device=generator.device)
 
 
 def draw_token(

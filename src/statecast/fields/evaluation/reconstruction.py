@@ -1,7 +1,7 @@
 """Verification of masked reconstruction beside climatology and interpolation. Axes: S start, V channel, N token, P value, T H W window."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ def reconstruct(
     streams = located(sources_of(trained.codecs, records), places)
     window = read_window(streams, hide_calendar=trained.recipe.window.hide_calendar)
     question = task.complete(window, seed=start)
-    cases, answers = {}, answer(trained, question)
+    cases, answers = {}, answer(trained, replace(question, seed=torch.tensor(start)))
     for name, queries in question.queries.items():
         stream = streams[name]
         anomalies, hidden = on_grid(stream, window[name], queries, answers[name])
@@ -136,14 +136,17 @@ class _ReconstructionScores:
             task = f"masked {share:.0%}" + ("" if len(self.records) == 1 else f" {name}")
             for forecast, members in forecasts.items():
                 axes = field_axes(record, [None])
-                yield Scored(task, forecast, axes, _statistics(case, members), len(members))
+                drawn = forecast == "model" and self.trained.model.flow is not None
+                yield Scored(task, forecast, axes, _statistics(case, members, drawn=drawn), len(members))
 
 
-def _statistics(case: Reconstruction, members: Float[np.ndarray, "E T V H W"]) -> dict[str, Float[np.ndarray, "1 V"]]:
+def _statistics(
+    case: Reconstruction, members: Float[np.ndarray, "E T V H W"], *, drawn: bool
+) -> dict[str, Float[np.ndarray, "1 V"]]:
     """Over all times as one, where it was hidden; where there is no climatology nothing is scored."""
     truth = np.where(case.hidden & np.isfinite(case.climatology), case.truth, np.nan)
     area = np.tile(case.located.cell_area, (len(truth), 1))
-    means = statistics(fold_time(members), fold_time(truth), fold_time(case.climatology), area)
+    means = statistics(fold_time(members), fold_time(truth), fold_time(case.climatology), area, drawn=drawn)
     return {name: mean[None] for name, mean in means.items()}
 
 

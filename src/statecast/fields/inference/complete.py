@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from statecast.answer import answer
 from statecast.evaluation.loop import Progress, unseen
 from statecast.fields.inference.forecast import check_record, labelled, merged, with_attributes
-from statecast.fields.inference.members import check_members, draw_members
+from statecast.fields.inference.members import check_members, draw_members, draws_states
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
 from statecast.fields.inference.tiles import blend, weighted
 from statecast.fields.recipe import FieldTask
@@ -25,6 +25,7 @@ from statecast.fields.sources.dates import select_period
 from statecast.fields.sources.record import stream_channels, variables_of
 from statecast.fields.sources.times import TimeIndex
 from statecast.fields.tokenizers import FieldTokenizer, Located, StreamSource, located, read_window, sources_of
+from statecast.models import AS_LEARNED, Draws
 from statecast.streams import Question, Tokens, Window
 from statecast.trained import ModelError, TrainedModel
 
@@ -217,7 +218,9 @@ def _answers(
     """
     steps = _task(trained).window_slabs * slab_depth(trained)
     neighbourhoods = tiled_places(model_windows(trained), first, steps)
-    heads_of = [_heads(trained, located(sources, places), now) for places in neighbourhoods]
+    is_joint = draws_states(trained, neighbourhoods)
+    draws = Draws(members) if is_joint else AS_LEARNED
+    heads_of = [_heads(trained, located(sources, places), now, draws) for places in neighbourhoods]
     if all(heads is None for heads in heads_of):
         times = next(iter(sources.values())).record.dataset["time"].values
         raise StoreError(
@@ -231,13 +234,14 @@ def _answers(
         placed = weighted([places[name] for places in neighbourhoods], grid.shape)
         parts = [(tile, heads[name]) for tile, heads in zip(placed, heads_of, strict=True) if heads and name in heads]
         if parts:
-            anomalies = draw_members(blend(parts, grid.shape), members, grid, asked.record.hours[now])
+            heads = blend(parts, grid.shape)
+            anomalies = heads if is_joint else draw_members(heads, members, grid, asked.record.hours[now])
             filled[name] = asked.tokenizer.to_fields(anomalies, asked.climatology)
     return filled
 
 
 def _heads(
-    trained: TrainedModel, streams: Mapping[str, Located], now: slice
+    trained: TrainedModel, streams: Mapping[str, Located], now: slice, draws: Draws
 ) -> dict[str, Float[np.ndarray, "K T V I J"]] | None:
     """The head members' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
     first = next(iter(streams.values())).place.start
@@ -246,7 +250,8 @@ def _heads(
     if not question.context:
         return None
     anomalies = {}
-    for name, values in (answer(trained, question) if question.queries else {}).items():
+    question = replace(question, seed=torch.tensor(first))
+    for name, values in (answer(trained, question, draws) if question.queries else {}).items():
         whole = torch.full((len(values), *window[name].values.shape), torch.nan)
         whole[:, question.queries[name].index] = values
         of_window = streams[name].tokenizer.to_anomalies(whole, streams[name].place)
