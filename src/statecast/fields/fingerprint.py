@@ -41,8 +41,7 @@ def fingerprint(recipe: FieldRecipe, source: FieldSource) -> dict[str, Any]:
 
 def _of_record(record: Record) -> dict[str, Any]:
     times, arrays = record.times, {channel.variable: record.dataset[channel.variable] for channel in record.channels}
-    most = READ_FIELDS if record.in_memory is None else FIELDS
-    steps = np.unique(np.linspace(0, len(record) - 1, min(most, len(record))).round().astype(int))
+    steps = _spread(len(record), READ_FIELDS if record.in_memory is None else FIELDS)
     return {
         "channels": list(map(str, record.channels)),
         "attributes": {name: {k: str(a.attrs[k]) for k in TOLD if k in a.attrs} for name, a in arrays.items()},
@@ -55,8 +54,12 @@ def _of_record(record: Record) -> dict[str, Any]:
 
 def _sampled(record: Record) -> list[Channel]:
     changing = [channel for channel in record.channels if channel.variable not in record.static]
-    chosen = np.unique(np.linspace(0, len(changing) - 1, CHANNELS).round().astype(int)) if changing else []
-    return [changing[i] for i in chosen]
+    return [changing[i] for i in _spread(len(changing), CHANNELS)]
+
+
+def _spread(size: int, most: int) -> list[int]:
+    """Numbers below `size`, evenly spaced from the first to the last, `most` of them or all."""
+    return np.unique(np.linspace(0, size - 1, min(most, size)).round().astype(int)).tolist() if size else []
 
 
 def _samples(dataset: xr.Dataset, channel: Channel, steps: Iterable[int]) -> dict[str, list[list[float]]]:
@@ -65,7 +68,7 @@ def _samples(dataset: xr.Dataset, channel: Channel, steps: Iterable[int]) -> dic
     for step in steps:
         distinct, at = np.unique(_field(dataset, channel, int(step)), return_index=True)
         distinct, at = distinct[np.isfinite(distinct)], at[np.isfinite(distinct)]
-        chosen = np.unique(np.linspace(0, len(distinct) - 1, POINTS).round().astype(int)) if len(distinct) else []
+        chosen = _spread(len(distinct), POINTS)
         if len(chosen) >= DISTINCT:
             samples[str(dataset.indexes["time"][step])] = [at[chosen].tolist(), distinct[chosen].astype(float).tolist()]
     return samples
@@ -96,7 +99,8 @@ def holds(known: Mapping[str, Any], dataset: xr.Dataset, *, wholly: bool = False
         steps = _steps_of(dataset, channel, samples)
         if wholly and len(steps) < len(samples):
             return False
-        for text in _spread(list(steps)):
+        texts = list(steps)
+        for text in [texts[i] for i in _spread(len(texts), COMPARED)]:
             found.append(_is_same(_field(dataset, channel, steps[text]), *samples[text]))
             if found[-1] and not wholly:
                 return True
@@ -125,10 +129,6 @@ def _steps_of(dataset: xr.Dataset, channel: Channel, texts: Iterable[str]) -> di
         if times.before(tick) < times.up_to(tick):
             steps[text] = times.before(tick)
     return steps
-
-
-def _spread(texts: list[str]) -> list[str]:
-    return [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, COMPARED).round().astype(int))] if texts else []
 
 
 def _channel(name: str) -> Channel:

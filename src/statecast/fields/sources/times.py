@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import cftime
 import numpy as np
@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Int
 
-TimeIndex = pd.DatetimeIndex | xr.CFTimeIndex
+TimeIndex: TypeAlias = pd.DatetimeIndex | xr.CFTimeIndex
 SECOND, MINUTE, HOUR, DAY = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6
 TICK = timedelta(microseconds=1)
 NICE = tuple(
