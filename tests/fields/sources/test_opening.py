@@ -97,3 +97,16 @@ def test_a_bucket_that_denies_access_says_what_to_set(monkeypatch, error):
     monkeypatch.setattr(opening, "kind_of", lambda path: "Zarr store")
     message = one_line("s3://bucket/store.zarr")
     assert "access is denied" in message and "FSSPEC_S3_ANON=true" in message
+
+
+def test_names_that_no_file_system_takes_are_refused(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert "does not exist" in one_line(tmp_path / "loop")
+    assert len(one_line("x" * 5000)) < 300
+
+
+def test_a_coordinate_that_is_damaged_is_one_line(make_store, tmp_path):
+    store = make_store(steps=2).swap_dims(lat="y", lon="x")
+    store.to_zarr(tmp_path / "store.zarr", zarr_format=3, consolidated=False)
+    (tmp_path / "store.zarr" / "lat" / "c" / "0").write_bytes(b"damaged")
+    assert "coordinate 'lat' can't be read (Zstd" in one_line(tmp_path / "store.zarr")

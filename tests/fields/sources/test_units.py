@@ -69,7 +69,7 @@ def test_a_variable_is_converted_lazily_and_told(make_store, tmp_path, capsys):
     assert in_kelvin["t2m"].attrs == {"units": "K", "long_name": "air"}
     assert (
         capsys.readouterr().err
-        == "statecast: variable 't2m' is converted from 'degC' to 'K', in which the model learned it.\n"
+        == "note: variable 't2m' is converted from 'degC' to 'K', in which the model learned it.\n"
     )
     xr.testing.assert_identical(in_kelvin["msl"], opened["msl"])
 

@@ -43,6 +43,15 @@ def open_raw(store: str, absent: AbsentChunks | None = None) -> xr.Dataset:
         raise StoreError(f"store {store}: no such sample. Samples: {', '.join(SAMPLES)}.")
     if "://" in store:
         return _opened(store, store, absent)
+    try:
+        file, group = _local(store)
+    except OSError as error:
+        raise StoreError(f"store {store[:100]}: can't be opened ({error.strerror}). {GOOD_STORES}.") from error
+    return _opened(store, str(file), absent, group)
+
+
+def _local(store: str) -> tuple[Path, str | None]:
+    """The file or directory at a path, and the group in it. Raises StoreError for none, or several."""
     if not Path(store).exists() and glob.has_magic(store):
         raise _several(store, store)
     if Path(store).is_dir() and not any((Path(store) / name).exists() for name in ZARR_METADATA):
@@ -50,7 +59,7 @@ def open_raw(store: str, absent: AbsentChunks | None = None) -> xr.Dataset:
     file, group = _file_and_group(Path(store))
     if not file.exists():
         raise MissingStoreError(f"store {store}: does not exist. {GOOD_STORES} or a sample ({', '.join(SAMPLES)}).")
-    return _opened(store, str(file), absent, group)
+    return file, group
 
 
 def _file_and_group(path: Path) -> tuple[Path, str | None]:
@@ -75,7 +84,7 @@ def _opened(store: str, path: str, absent: AbsentChunks | None, group: str | Non
     is_remote = "://" in path
     kind = "Zarr store" if is_remote or Path(path).is_dir() else kind_of(path)
     try:
-        dataset = _read(path, kind, absent, group)
+        dataset = _with_coordinates_read(_read(path, kind, absent, group))
     except StoreError as error:
         raise StoreError(f"store {store}: {error}") from error
     except Exception as error:
@@ -84,6 +93,21 @@ def _opened(store: str, path: str, absent: AbsentChunks | None, group: str | Non
         _refuse_groups(store, path, kind, dataset)
     for variable in dataset.variables.values():
         variable.encoding["source"] = store  # where it was read, for what is said of a part that is damaged
+    return dataset
+
+
+def _with_coordinates_read(dataset: xr.Dataset) -> xr.Dataset:
+    """Raises StoreError for a coordinate that is damaged."""
+    for name, coordinate in dataset.coords.items():
+        try:
+            if coordinate.ndim < 2:
+                coordinate.load()
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreError(
+                f"coordinate '{name}' can't be read ({' '.join(str(error).split())[:120]}). Replace it."
+            ) from error
     return dataset
 
 

@@ -119,4 +119,4 @@ def _scaled(array: xr.DataArray, rule: Conversion, units: str) -> xr.DataArray:
 
 def tell(message: str) -> None:
     """Say on standard error what is done to data that did not fit."""
-    print(f"statecast: {message}", file=sys.stderr)
+    print(f"note: {message}", file=sys.stderr)
