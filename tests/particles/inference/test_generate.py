@@ -130,6 +130,20 @@ def test_closing_a_jet_gives_it_the_momentum_that_was_drawn(make_jets):
     assert np.abs(total["eta"] - wanted["eta"]).max() < 0.1
 
 
+def test_closing_a_jet_gives_it_the_mass_that_was_drawn_and_keeps_its_shape(make_jets):
+    jets = make_jets(30)
+    of = np.repeat(np.arange(30), jets.multiplicity)
+    axis = {name: jets.of_jets[name] for name in ("pt_gev", "eta", "phi")}
+    mass = summed_momentum(replace(jets, particles=closed(jets.particles, of, axis)))["mass_gev"]
+    wanted = mass * np.random.default_rng(0).uniform(0.7, 1.4, 30)
+    particles = closed(jets.particles, of, {**axis, "mass_gev": wanted})
+    total = summed_momentum(replace(jets, particles=particles))
+    np.testing.assert_allclose(total["mass_gev"], wanted, rtol=1e-3)
+    np.testing.assert_allclose(total["pt_gev"], axis["pt_gev"], rtol=1e-9)
+    far = closed(jets.particles, of, {**axis, "mass_gev": 10 * mass})
+    assert (summed_momentum(replace(jets, particles=far))["mass_gev"] < 3 * mass).all()
+
+
 def test_a_temperature_of_zero_and_top_k_narrow_the_codes(generator):
     logits = torch.randn(500, generator.codes[1].stop + 1, generator=torch.Generator().manual_seed(0))
     random, is_allowed = torch.Generator().manual_seed(1), torch.arange(logits.shape[-1]) < generator.codes[1].stop

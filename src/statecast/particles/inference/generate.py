@@ -36,8 +36,8 @@ def generate(
 
     with q the numbers of the jet, c the codes of particles, and x_k a remembered particle with code c_k or, where the model has a second
     code, a place in its cell. Particles are drawn until there are as many as the first number says or, for a model that knows no
-    `multiplicity`, until the code that ends a jet. They are then scaled and moved together, so that their sum has the pT of the jet and
-    lies on its axis.
+    `multiplicity`, until the code that ends a jet. They are then scaled and moved together, so that their sum has the pT and, where it is
+    among the numbers, the mass of the jet, and lies on its axis: see `assemble.closed`.
 
     label  class of the jets; None: as the model was trained without labels
     seed   the same seed gives the same jets, also when more of them are drawn
