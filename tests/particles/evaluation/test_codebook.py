@@ -11,6 +11,7 @@ import torch
 import yaml
 
 import statecast as sc
+from statecast.particles.evaluation import codebook as codebook_module
 from statecast.particles.evaluation.codebook import OBSERVABLES, codebook_quality, codebooks_of, decoded_jets
 
 
@@ -68,6 +69,18 @@ def test_what_has_no_codebook_or_no_jets_of_its_own_is_refused_in_one_line(
     code, error = statecast("codebook", getattr(runs, run, run), *options, "--out", "out")
     assert code == 2 and message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_jets_that_lose_nothing_can_not_be_told_from_themselves(runs, monkeypatch):
+    """Were a jet and its decoded twin on both sides of the split of a classifier, its AUC would lie below 0.5."""
+    monkeypatch.setattr(
+        codebook_module,
+        "decoded_jets",
+        lambda jets, codec, fine, generator: (decoded_jets(jets, codec, fine, generator)[0], jets),
+    )
+    quality = codebook_quality(runs.masked, "1.jets")
+    assert quality.auc == pytest.approx(0.5, abs=0.12)  # standard error 0.033
+    assert set(quality.resolution.values()) == set(quality.wasserstein.values()) == {0.0}
 
 
 def test_decoded_jets_have_the_particles_of_the_true_ones_in_other_places(runs, make_jets):

@@ -11,9 +11,10 @@ import statecast as sc
 from statecast.models.generation import CausalState
 from statecast.particles.codec import places_of
 from statecast.particles.features import particle_features
-from statecast.particles.inference import generate as generate_module
+from statecast.particles.inference import generator as generator_module
 from statecast.particles.inference.assemble import closed, randomly_turned
-from statecast.particles.inference.generate import Generator, Sampling, generate
+from statecast.particles.inference.generate import generate
+from statecast.particles.inference.generator import Generator, Sampling
 from statecast.particles.jets import momentum_components, summed_momentum, wrapped
 from statecast.streams import Tokens, stack
 
@@ -49,7 +50,7 @@ def test_a_jet_does_not_depend_on_how_many_are_drawn_and_another_seed_gives_othe
 @torch.no_grad()
 def test_what_the_model_sees_while_it_draws_is_what_it_sees_in_one_pass(generator, monkeypatch, still_running):
     """The cache of keys and values and one causal pass over the visible tokens agree, also where finished jets have left."""
-    monkeypatch.setattr(generate_module, "STILL_RUNNING", still_running)
+    monkeypatch.setattr(generator_module, "STILL_RUNNING", still_running)
     ask, sizes = CausalState.ask, []
 
     def compared(self, name, tokens):
