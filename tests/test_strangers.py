@@ -89,25 +89,28 @@ def test_fine_tuning_to_a_label_keeps_the_body_and_adds_a_head(pretrained, tuned
     assert set(before.state_dict()) <= set(after.state_dict())
 
 
-@pytest.mark.parametrize("domain", list(DOMAINS))
-def test_a_run_killed_after_a_checkpoint_ends_with_the_same_bits(domain, folder, tmp_path):
-    values = recipe(domain, folder, **CHECKPOINTS)
-    (tmp_path / "recipe.json").write_text(json.dumps(values))
-    sc.pretrain(values, tmp_path / "whole", progress=False)
+def test_a_run_killed_after_a_checkpoint_ends_with_the_same_bits(folder, tmp_path):
+    """One process imports all; a child of it is killed in each domain."""
+    recipes = {domain: recipe(domain, folder, **CHECKPOINTS) for domain in DOMAINS}
+    (tmp_path / "recipes.json").write_text(json.dumps(recipes))
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "recipe.json"), str(tmp_path / "run")],
+        [sys.executable, "-c", KILLED, str(tmp_path)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
+        text=True,
     )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert (tmp_path / "run.unfinished" / "checkpoints").is_dir()
-    sc.pretrain(values, tmp_path / "run", resume=True, progress=False)
-    whole, resumed = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "run"))
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert killed.stdout.split() == [str(-signal.SIGKILL)] * len(recipes), killed.stderr
+    for domain, values in recipes.items():
+        out, whole = tmp_path / domain, tmp_path / f"{domain}-whole"
+        assert (tmp_path / f"{domain}.unfinished" / "checkpoints").is_dir()
+        sc.pretrain(values, whole, progress=False)
+        sc.pretrain(values, out, resume=True, progress=False)
+        expected, resumed = (load_file(run / "model" / "model.safetensors") for run in (whole, out))
+        assert all(torch.equal(expected[key], resumed[key]) for key in expected)
 
 
 KILLED = """
-import json, os, signal, sys
+import json, multiprocessing, os, pathlib, signal, sys
 import statecast
 from tiny_domains.common import FileSource
 draw, drawn = FileSource.draw, []
@@ -117,7 +120,12 @@ def killing(self, sample):
         os.kill(os.getpid(), signal.SIGKILL)
     return draw(self, sample)
 FileSource.draw = killing
-statecast.pretrain(json.load(open(sys.argv[1])), sys.argv[2], progress=False)
+pretrain, folder = statecast.pretrain, pathlib.Path(sys.argv[1])
+for domain, recipe in json.loads((folder / "recipes.json").read_text()).items():
+    child = multiprocessing.get_context("fork").Process(target=pretrain, args=(recipe, folder / domain))
+    child.start()
+    child.join()
+    print(child.exitcode)
 """
 
 

@@ -80,7 +80,7 @@ class JetFiles:
         """
         self.rules.clear()
         waiting: list[Jets] = []
-        for part in self._parts(first, len(self) if last is None else min(last, len(self))):
+        for part in self._parts(first, len(self) if last is None else min(last, len(self)), jets):
             waiting.append(part)
             while sum(map(len, waiting)) >= jets:
                 whole = Jets.joined(waiting)
@@ -92,7 +92,7 @@ class JetFiles:
     def read(self, first: int = 0, last: int | None = None) -> Jets:
         """The jets from number `first` to before `last` at once. Raises as `chunks`, and JetError if no jet is left."""
         self.rules.clear()
-        parts = list(self._parts(first, len(self) if last is None else min(last, len(self))))
+        parts = list(self._parts(first, len(self) if last is None else min(last, len(self)), MOST_ENTRIES))
         if not parts:
             dropped = "; ".join(str(self.rules).splitlines())
             raise JetError(
@@ -101,20 +101,20 @@ class JetFiles:
             )
         return Jets.joined(parts)
 
-    def _parts(self, first: int, last: int) -> Iterator[Jets]:
+    def _parts(self, first: int, last: int, most: int) -> Iterator[Jets]:
         before = 0
         for file in self._files:
             low, high = max(first - before, 0), min(last - before, len(file))
             before += len(file)
             if low < high:
-                yield from self._parts_of(file, low, high)
+                yield from self._parts_of(file, low, high, most)
 
-    def _parts_of(self, file: FileOfJets, first: int, last: int) -> Iterator[Jets]:
-        """The jets of one file from `first` to before `last`, by blocks, without those that the rules drop."""
+    def _parts_of(self, file: FileOfJets, first: int, last: int, most: int) -> Iterator[Jets]:
+        """The jets of one file from `first` to before `last`, by blocks of at most `most` entries, without those that the rules drop."""
         start, stop = file.entries_of(first, last)
         with _opened(file.path, self._selection, self._options.tree) as (table, reading):
             _require_same(self, file.path, reading)
-            entries = _entries_per_block(table, reading)
+            entries = min(_entries_per_block(table, reading), most)
             for block in table.blocks(reading.columns, start, stop, entries):
                 jets = reading.convert(block, self.rules)
                 number = file.jets_before_entry(start)
