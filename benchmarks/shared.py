@@ -46,7 +46,7 @@ FEW_STEPS = ("training.steps=2", "training.validation_samples=2", "training.foot
 
 @dataclass(frozen=True)
 class Extent:
-    """What of a record a benchmark takes: the periods, and the variables, levels and patch of the quickstart's stream (none: all of its own).
+    """What of a record a benchmark takes: the periods, and variables, levels and patch of the quickstart's stream (none: all of its own).
 
     model  overrides of a pre-training's model
     """

@@ -89,7 +89,7 @@ def _saved_bytes(
     low_precision: bool,
     recomputes: bool,
 ) -> tuple[int, int, int]:
-    """Bytes that a model of two encoder and two decoder blocks saves: all, those of the second encoder block, of the second decoder block."""
+    """Bytes that a model of two encoder and two decoder blocks saves: all, of its second encoder block, of its second decoder block."""
     with FakeTensorMode():
         model = StateModel(options.model_copy(update={"encoder_layers": 2, "decoder_layers": 2}), specs)
         model.recomputes = recomputes

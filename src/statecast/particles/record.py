@@ -140,7 +140,9 @@ def chunks_of(files: Sequence[str], most_constituents: int, jets: int) -> Iterat
 def chosen_chunks(columns: Columns) -> Iterator[Jets]:
     """The chosen jets of the files, in chunks. Raises JetError if there are not that many."""
     last = columns.jets[1]
-    jets = CHUNK_JETS if last is None else min(CHUNK_JETS, last + 1)  # no more than are asked for, but for those dropped
+    jets = (
+        CHUNK_JETS if last is None else min(CHUNK_JETS, last + 1)
+    )  # no more than are asked for, but for those dropped
     return within(chunks_of(columns.files, columns.most_constituents, jets), columns, "jets")
 
 
