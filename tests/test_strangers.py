@@ -245,7 +245,7 @@ def test_next_reaches_the_entropy_of_a_markov_chain(folder):
     values = recipe("chain", folder) | {
         "data": {"domain": "chain", "file": str(file), "train": [0, 599], "validate": [600, 699]}
     }
-    values["training"] = TRAINING | {"steps": 250, "batch_size": 16, "validate_every": 250}
+    values["training"] = TRAINING | {"steps": 150, "batch_size": 16, "validate_every": 150}
     trained = sc.pretrain(values, folder / "entropy", progress=False)
     tokens = states_of(trained, 100)
     logits = trained.model({"states": tokens}, {"states": tokens}, "tokens", True)["states"].logits
