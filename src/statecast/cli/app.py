@@ -9,6 +9,7 @@ import typer
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets
 from statecast.cli.jets import generate, search, tag
+from statecast.cli.prepare import append, prepare
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
 
@@ -29,6 +30,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     generate,
     search,
 )
+DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, prepare, append)
 SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets, events)
 
 
@@ -58,8 +60,9 @@ def _app() -> typer.Typer:
     )
     for command in COMMANDS:
         app.command()(command)
-    data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate data.")
-    data.command()(describe)
+    data = typer.Typer(no_args_is_help=True, help="Look at stores, prepare them from archives, or simulate data.")
+    for command in DATA_COMMANDS:
+        data.command()(command)
     simulate = typer.Typer(
         cls=Simulations,
         no_args_is_help=True,
