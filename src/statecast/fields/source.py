@@ -13,6 +13,7 @@ from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.fields.inference.forecast import check_record
 from statecast.fields.labels import LabelSeries, read_labels, with_place
+from statecast.fields.prepare.fitting import naming_the_spec
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
 from statecast.fields.sources.record import select_period
@@ -213,7 +214,8 @@ def overlaps(dataset: xr.Dataset, period: Sequence[str], asked: xr.Index) -> boo
 
 def recipe_stores(recipe: FieldRecipe) -> dict[str, xr.Dataset]:
     """The store of each stream."""
-    return open_stores(recipe.data.store, recipe.fields, recipe.data.stores)
+    with naming_the_spec(recipe.data.store):
+        return open_stores(recipe.data.store, recipe.fields, recipe.data.stores)
 
 
 def stream_sources(recipe: FieldRecipe, stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, StreamSource]:

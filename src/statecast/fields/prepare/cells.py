@@ -15,6 +15,7 @@ Corners = tuple[np.ndarray, np.ndarray]
 AXES = {"latitude": ("lat", "latitude", "nav_lat"), "longitude": ("lon", "longitude", "nav_lon")}
 PROJECTED = {"X": ("projection_x_coordinate", "grid_longitude"), "Y": ("projection_y_coordinate", "grid_latitude")}
 DEEP = 20  # a HEALPix pixel is cut 2^20 times in each direction: the centre of its outermost part is its corner
+HEALPIX_SIDE_POINTS = 8  # per side: those near the poles are curved
 SPREAD = 1e-3  # relative: longitudes of a row of a reduced grid are equally spaced up to this
 
 
@@ -25,7 +26,7 @@ class Cells:
     lat, lon      centres in degrees
     corners       longitudes and latitudes of the corners, [S K] each, in order around the cell; None: not known
     axes          latitudes and longitudes of the rows and columns of a latitude-longitude grid; None: of another grid
-    rectangles    True if the sides of the cells run along parallels and meridians
+    is_straight   True if the sides run straight from corner to corner in longitude and the sine of latitude, not along great circles
     """
 
     dims: tuple[str, ...]
@@ -33,7 +34,7 @@ class Cells:
     lon: np.ndarray
     corners: Callable[[], Corners] | None
     axes: tuple[np.ndarray, np.ndarray] | None = None
-    rectangles: bool = False
+    is_straight: bool = False
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -75,7 +76,7 @@ def _coordinate(dataset: xr.Dataset, axis: str) -> xr.DataArray | None:
 def _rectilinear(lat: xr.DataArray, lon: xr.DataArray) -> Cells:
     rows, columns = lat.values.astype(float), lon.values.astype(float)
     y, x = np.meshgrid(rows, columns, indexing="ij")
-    return Cells((str(lat.dims[0]), str(lon.dims[0])), y.ravel(), x.ravel(), None, (rows, columns), rectangles=True)
+    return Cells((str(lat.dims[0]), str(lon.dims[0])), y.ravel(), x.ravel(), None, (rows, columns), is_straight=True)
 
 
 def _curvilinear(dataset: xr.Dataset, lat: xr.DataArray, lon: xr.DataArray) -> Cells:
@@ -158,7 +159,7 @@ def _projection(attrs: dict[str, Any]) -> Callable[[np.ndarray, np.ndarray], tup
         projected = pyproj.CRS.from_cf({k: v.item() if hasattr(v, "item") and np.ndim(v) == 0 else v for k, v in attrs.items()})
     except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError) as error:
         raise PrepareError(f"the grid mapping '{attrs['grid_mapping_name']}' can't be read ({error}). Mend its attributes.") from None
-    transform = pyproj.Transformer.from_crs(projected, projected.geodetic_crs, always_xy=True)
+    transform = pyproj.Transformer.from_crs(projected, projected.source_crs or projected.geodetic_crs, always_xy=True)
 
     def to_degrees(y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         lon, lat = transform.transform(x, y)
@@ -179,7 +180,7 @@ def _unstructured(dataset: xr.Dataset, lat: xr.DataArray, lon: xr.DataArray) -> 
     if bounds := _bounds(dataset, lat, lon):
         return Cells(dims, y, x, lambda: bounds)
     rows = _rows(y, x)
-    return Cells(dims, y, x, (lambda: _corners_in_rows(y, x, rows)) if rows else None, rectangles=bool(rows))
+    return Cells(dims, y, x, (lambda: _corners_in_rows(y, x, rows)) if rows else None, is_straight=bool(rows))
 
 
 def _rows(lat: np.ndarray, lon: np.ndarray) -> list[np.ndarray]:
@@ -231,17 +232,17 @@ def _healpix(dataset: xr.Dataset, order: str, lat: xr.DataArray | None) -> Cells
     pixels = np.arange(12 * side**2)
     lon, y = healpix.pix2ang(side, pixels, nest=order == "nested", lonlat=True)
     nested = pixels if order == "nested" else healpix.ring2nest(side, pixels)
-    return Cells((dim,), np.asarray(y), np.asarray(lon), lambda: _healpix_corners(side, nested))
+    return Cells((dim,), np.asarray(y), np.asarray(lon), lambda: _healpix_corners(side, nested), is_straight=True)
 
 
 def _healpix_corners(side: int, nested: np.ndarray) -> Corners:
-    """The corners of pixels, and a point on each side between them, as centres of the outermost of 4^k parts."""
+    """The corners of pixels, and points on each side between them, as centres of the outermost of 4^k parts."""
     import healpix
 
     deep = min(DEEP, 29 - round(np.log2(side)))
     last = 2**deep - 1
-    half = last // 2
-    ring = [(0, 0), (half, 0), (last, 0), (last, half), (last, last), (half, last), (0, last), (0, half)]
+    along = [last * i // HEALPIX_SIDE_POINTS for i in range(HEALPIX_SIDE_POINTS)]
+    ring = [(i, 0) for i in along] + [(last, i) for i in along] + [(last - i, last) for i in along] + [(0, last - i) for i in along]
     parts = np.array([_interleaved(x) | (_interleaved(y) << 1) for x, y in ring], dtype=np.int64)
     lon, lat = healpix.pix2ang(side << deep, (nested[:, None].astype(np.int64) << (2 * deep)) + parts, nest=True, lonlat=True)
     return np.asarray(lon), np.asarray(lat)

@@ -1,13 +1,12 @@
 """From inputs to the fields of a store, lazily: nothing is read here but coordinates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cf_xarray  # noqa: F401  (registers the accessor Dataset.cf)
 import numpy as np
 import xarray as xr
 
-from statecast.fields.prepare.accumulations import IS_RATE, as_rate, at_every
-from statecast.fields.prepare.cells import cells_of
+from statecast.fields.prepare.accumulations import as_rate, at_every
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
 from statecast.fields.prepare.layouts import merged, standard
@@ -15,7 +14,7 @@ from statecast.fields.prepare.regrid import from_model_levels, on_latitudes_and_
 from statecast.fields.prepare.spec import RegionOptions, Spec, VariableOptions
 from statecast.fields.prepare.times import seconds_of
 from statecast.fields.prepare.units import to_units
-from statecast.fields.sources import StoreError, open_fields
+from statecast.fields.sources import open_fields
 from statecast.fields.sources.record import select_period
 
 KEPT_ATTRIBUTES = ("units", "standard_name", "long_name", "cell_methods", "comment")
@@ -29,8 +28,7 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
     """
     dataset = combined([(given.name, standard(given, spec)) for given in inputs])
     dataset, options = _variables(dataset, spec)
-    dataset = dataset.map(lambda array: as_rate(array, options[str(array.name)]), keep_attrs=True)
-    dataset = dataset.map(lambda array: to_units(array, options[str(array.name)].units), keep_attrs=True)
+    dataset = _each(dataset, lambda name, array: to_units(as_rate(array, options[name]), options[name].units))
     dataset = from_model_levels(dataset, spec)
     dataset = on_latitudes_and_longitudes(dataset, spec)
     dataset = _require_known_dimensions(open_fields(dataset))
@@ -38,7 +36,11 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
     dataset = on_levels(dataset, spec)
     dataset = select_period(dataset, spec.period) if spec.period else dataset
     dataset = at_every(dataset, spec.every_h, {name: o.over for name, o in options.items()})
-    return dataset.map(lambda array: _described(array, options[str(array.name)]))
+    return _each(dataset, lambda name, array: _described(array, options[name]))
+
+
+def _each(dataset: xr.Dataset, function: Callable[[str, xr.DataArray], xr.DataArray]) -> xr.Dataset:
+    return dataset.assign({str(name): function(str(name), array) for name, array in dataset.data_vars.items()})
 
 
 def combined(parts: Sequence[tuple[str, xr.Dataset]]) -> xr.Dataset:
@@ -52,7 +54,7 @@ def combined(parts: Sequence[tuple[str, xr.Dataset]]) -> xr.Dataset:
     arrays = {name: _joined(name, [(source, part[name]) for source, part in parts if name in part]) for name in names}
     first = parts[0][1]
     try:
-        merged = xr.merge(list(arrays.values()), join="outer", compat="override", combine_attrs="drop")
+        merged = xr.merge(list(arrays.values()), join="outer", compat="override", combine_attrs="override")
     except (ValueError, TypeError) as error:
         raise PrepareError(f"the inputs can't be put together ({str(error).splitlines()[0]}). Prepare them apart.") from None
     beside = {str(n): first[n] for n in first.variables if n not in merged.variables and set(first[n].dims) <= {*merged.dims, *_corner_dims(first)}}
@@ -179,5 +181,3 @@ def _described(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
     order = [d for d in ("time", "level", "lat", "lon") if d in array.dims]
     return array.transpose(*order).astype(np.float32).assign_attrs(attrs)
 
-
-__all__ = ["IS_RATE", "StoreError", "cells_of", "combined", "fields_of", "in_region"]

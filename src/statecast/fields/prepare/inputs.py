@@ -35,7 +35,7 @@ class Input:
 def open_inputs(source: SourceOptions) -> list[Input]:
     """The inputs that `source.paths` name, in their order. Raises PrepareError for one that does not exist or can't be opened."""
     _load_projections_first()
-    return [Input(path, part) for path in find_inputs(source.paths, source.storage_options) for part in _open(path, source)]
+    return [Input(path, part) for path in find_inputs(source.paths, source.storage_options) for part in open_input(path, source)]
 
 
 def _load_projections_first() -> None:
@@ -99,7 +99,8 @@ def _is_icechunk(path: Path) -> bool:
     return all((path / name).is_dir() for name in ICECHUNK_FOLDERS)
 
 
-def _open(path: str, source: SourceOptions) -> list[xr.Dataset]:
+def open_input(path: str, source: SourceOptions) -> list[xr.Dataset]:
+    """One input, lazily; several parts if its variables lie on different levels (GRIB). Raises PrepareError if it can't be opened."""
     try:
         return [_guarded(part, path) for part in _raw(path, source)]
     except PrepareError:
@@ -114,12 +115,18 @@ def _raw(path: str, source: SourceOptions) -> list[xr.Dataset]:
     if "://" in path:
         if path.lower().endswith(DATA_ENDINGS):
             return _of_file(_fetched(path, source.storage_options), path, source, options)
-        return [xr.open_zarr(path, group=source.group, storage_options=dict(source.storage_options) or None, **options)]
+        return [_of_zarr(path, source, storage_options=dict(source.storage_options) or None, **options)]
     if _is_icechunk(Path(path)):
-        return [xr.open_zarr(_icechunk_store(path), group=source.group, consolidated=False, **options)]
+        return [_of_zarr(_icechunk_store(path), source, consolidated=False, **options)]
     if Path(path).is_dir() or path.endswith(".zip"):
-        return [xr.open_zarr(path, group=source.group, **options)]
+        return [_of_zarr(path, source, **options)]
     return _of_file(path, path, source, options)
+
+
+def _of_zarr(store: Any, source: SourceOptions, **options: Any) -> xr.Dataset:
+    with catch_warnings():  # metadata that are not consolidated are read one by one
+        filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
+        return xr.open_zarr(store, group=source.group, **options)
 
 
 def _of_file(local: str, name: str, source: SourceOptions, options: Mapping[str, Any]) -> list[xr.Dataset]:

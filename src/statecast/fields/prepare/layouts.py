@@ -56,7 +56,7 @@ def _one_version(dataset: xr.Dataset) -> xr.Dataset:
     merged = versions.isel({EXPVER: 0}, drop=True)
     for version in range(1, dataset.sizes[EXPVER]):
         merged = merged.fillna(versions.isel({EXPVER: version}, drop=True))
-    return merged.map(lambda array: array.assign_attrs(dataset[array.name].attrs))
+    return merged.assign({n: a.assign_attrs(dataset[n].attrs) for n, a in merged.data_vars.items()})
 
 
 def _selected(dataset: xr.Dataset, select: Mapping[str, float | str], name: str) -> xr.Dataset:

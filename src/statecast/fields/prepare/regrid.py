@@ -83,8 +83,7 @@ def _regridded(dataset: xr.Dataset, cells: Cells, grid: GridOptions, region: Reg
         return _weighted(flat, matrix, shares, grid.valid_share).reshape(*values.shape[:-1], len(lat), len(lon))
 
     out = _applied(dataset, cells, regridded, lat, lon)
-    comment = f"regridded: {grid.method}"
-    return out.map(lambda a: a.assign_attrs(comment=comment) if "lat" in a.dims else a, keep_attrs=True)
+    return out.assign({n: a.assign_attrs(comment=f"regridded: {grid.method}") for n, a in out.data_vars.items()})
 
 
 def _weighted(flat: np.ndarray, matrix: csr_matrix, shares: np.ndarray, valid_share: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from statecast.fields.prepare.errors import PrepareError
 
 SIDE_POINTS = 4  # parts into which a side of a cell is cut, so that it follows its great circle
 POLYGONS_AT_ONCE = 50_000
+AT_POLE = 90 - 1e-3  # degrees: 100 m
 REACH = 1.5  # spacings of the source within which a target still belongs to it
 LONGEST_SIDE = 4.0  # spacings: a longer side of a triangle closes a gap or the outer margin of the source
 
@@ -144,7 +145,7 @@ def _overlaps(cells: Cells, lat: np.ndarray, lon: np.ndarray) -> csr_matrix:
     entries = []
     for start in range(0, len(cells.lat), POLYGONS_AT_ONCE):
         part = slice(start, start + POLYGONS_AT_ONCE)
-        polygons, owners = _polygons(corner_lon[part], corner_lat[part], cells.rectangles, x_edges[[0, -1]])
+        polygons, owners = _polygons(corner_lon[part], corner_lat[part], cells.is_straight, x_edges[[0, -1]])
         of, box = tree.query(polygons, predicate="intersects")
         area = shapely.area(shapely.intersection(polygons[of], boxes[box]))
         entries.append((area / shapely.area(boxes[box]), box, owners[of] + start))
@@ -152,11 +153,11 @@ def _overlaps(cells: Cells, lat: np.ndarray, lon: np.ndarray) -> csr_matrix:
     return csr_matrix(coo_matrix((share, (box, cell)), shape=(len(boxes), len(cells.lat))))
 
 
-def _polygons(lon: np.ndarray, lat: np.ndarray, rectangles: bool, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _polygons(lon: np.ndarray, lat: np.ndarray, is_straight: bool, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Polygons of cells in (longitude, sine of latitude), as often as a turn of 360° brings them into `extent`, and their cells."""
     import shapely
 
-    if not rectangles:
+    if not is_straight:
         lon, lat = _densified(lon, lat)
     around = np.concatenate([lon, lon[:, :1]], axis=1)
     unwrapped = np.unwrap(around, axis=1, period=360.0)
@@ -167,6 +168,8 @@ def _polygons(lon: np.ndarray, lat: np.ndarray, rectangles: bool, extent: np.nda
         pole = np.sign(y[cell].mean())
         ring = np.column_stack([unwrapped[cell], np.append(y[cell], y[cell, 0])])
         shapes[cell] = shapely.Polygon([*ring, (unwrapped[cell, -1], pole), (unwrapped[cell, 0], pole)])
+    for cell in np.flatnonzero((np.abs(lat) > AT_POLE).any(axis=1) & (np.abs(turned) <= 180.0)):
+        shapes[cell] = shapely.Polygon(_along_the_pole(lon[cell], y[cell], np.abs(lat[cell]) > AT_POLE))
     is_broken = ~shapely.is_valid(shapes)
     shapes[is_broken] = shapely.make_valid(shapes[is_broken])
     west, _, east, _ = shapely.bounds(shapes).T
@@ -176,6 +179,18 @@ def _polygons(lon: np.ndarray, lat: np.ndarray, rectangles: bool, extent: np.nda
         copies.append(shapely.transform(shapes[inside], lambda c, by=turn * 360.0: c + np.array([by, 0.0])))
         owners.append(inside)
     return np.concatenate(copies), np.concatenate(owners)
+
+
+def _along_the_pole(lon: np.ndarray, y: np.ndarray, at_pole: np.ndarray) -> np.ndarray:
+    """A ring with a corner at a pole, which has every longitude: it is drawn at those of the corners before and after."""
+    first = int(np.flatnonzero(~at_pole)[0])
+    lon, y, at_pole = (np.roll(a, -first) for a in (lon, y, at_pole))
+    pole = np.flatnonzero(at_pole)
+    before, after = lon[pole[0] - 1], lon[(pole[-1] + 1) % len(lon)]
+    x = np.concatenate([lon[: pole[0]], [before, after], lon[pole[-1] + 1 :]])
+    ring = np.unwrap(x, period=360.0)
+    sign = np.sign(y[pole[0]])
+    return np.column_stack([ring, np.concatenate([y[: pole[0]], [sign, sign], y[pole[-1] + 1 :]])])
 
 
 def _densified(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

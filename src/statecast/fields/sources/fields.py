@@ -5,6 +5,7 @@ ascending) and `lon` (degrees east, ascending, 0 to 360; starting below 0 for a 
 identified by CF attributes first, then by common names.
 """
 
+import json
 from pathlib import Path
 
 import cf_xarray  # noqa: F401  (registers the accessor Dataset.cf)
@@ -75,7 +76,7 @@ def _open(store: str) -> xr.Dataset:
         if is_netcdf:
             return xr.open_dataset(path, chunks=None)
         if not remote:
-            return xr.open_zarr(path, chunks=None, consolidated=(Path(path) / ".zmetadata").exists())
+            return xr.open_zarr(path, chunks=None, consolidated=_has_consolidated_metadata(Path(path)))
         return xr.open_zarr(path, chunks=None)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         kind = "NetCDF file" if is_netcdf else "Zarr store"
@@ -83,6 +84,14 @@ def _open(store: str) -> xr.Dataset:
         raise StoreError(
             f"store {store}: cannot be read as a {kind} ({reason}). Give a Zarr store or a NetCDF file."
         ) from error
+
+
+def _has_consolidated_metadata(store: Path) -> bool:
+    """Whether the root tells the metadata of all arrays. While `data append` ends, it is the root that is right."""
+    root = store / "zarr.json"
+    if not root.is_file():
+        return (store / ".zmetadata").exists()
+    return bool(json.loads(root.read_text(encoding="utf-8")).get("consolidated_metadata"))
 
 
 def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) -> str | None:
