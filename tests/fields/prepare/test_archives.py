@@ -131,12 +131,13 @@ def test_cmip6_has_a_year_without_leap_days_levels_in_pascal_and_bounds(tmp_path
     ta = rng.normal(270, 5, (6, 2, 9, 12)).astype("f4")
     tas = rng.normal(280, 5, (6, 9, 12)).astype("f4")
     about = {"mip_era": "CMIP6", "variable_id": "ta"}
+    in_days = {n: {"units": "days since 1850-01-01", "calendar": "noleap", "dtype": "f8"} for n in ("time", "time_bnds")}
     xr.Dataset({"ta": (("time", "plev", "lat", "lon"), ta, {"units": "K"}), **bounds}, {**coords, **plev}, about).to_netcdf(
-        tmp_path / "in" / "ta_day.nc"
+        tmp_path / "in" / "ta_day.nc", encoding=in_days
     )
     height = {"height": ((), 2.0, {"units": "m", "standard_name": "height"})}
     xr.Dataset({"tas": (("time", "lat", "lon"), tas, {"units": "K"}), **bounds}, {**coords, **height}, about).to_netcdf(
-        tmp_path / "in" / "tas_day.nc"
+        tmp_path / "in" / "tas_day.nc", encoding=in_days
     )
     found = _prepared(tmp_path, "cmip6")
     assert set(found.data_vars) == {"ta", "tas"}

@@ -63,7 +63,7 @@ def _as_rate(
     attrs |= {"units": f"{array.attrs.get('units', '1')} s-1", "cell_methods": "time: mean", IS_RATE: 1}
     if name := RATE_NAMES.get(str(array.attrs.get("standard_name", "")), ""):
         attrs["standard_name"] = name
-    return rate.assign_attrs(attrs).rename(array.name)
+    return rate.drop_attrs(deep=False).assign_attrs(attrs).rename(array.name)
 
 
 REDUCTIONS = {"mean": "mean", "sum": "sum", "minimum": "min", "maximum": "max"}

@@ -179,5 +179,5 @@ def _described(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
     if options.standard_name:
         attrs["standard_name"] = options.standard_name
     order = [d for d in ("time", "level", "lat", "lon") if d in array.dims]
-    return array.transpose(*order).astype(np.float32).assign_attrs(attrs)
+    return array.transpose(*order).astype(np.float32).drop_attrs(deep=False).assign_attrs(attrs)
 

@@ -126,7 +126,14 @@ def _raw(path: str, source: SourceOptions) -> list[xr.Dataset]:
 def _of_zarr(store: Any, source: SourceOptions, **options: Any) -> xr.Dataset:
     with catch_warnings():  # metadata that are not consolidated are read one by one
         filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
-        return xr.open_zarr(store, group=source.group, **options)
+        dataset = xr.open_zarr(store, group=source.group, **options)
+        # of format 2, xarray takes a fill_value of 0, the default of zarr-python, for CF's _FillValue: every true 0 would be missing
+        zeros = {str(n): False for n, a in dataset.variables.items() if _is_zero(a.encoding)}
+        return xr.open_zarr(store, group=source.group, mask_and_scale=zeros, **options) if zeros else dataset
+
+
+def _is_zero(encoding: Mapping[Any, Any]) -> bool:
+    return bool(np.all(encoding.get("_FillValue", 1) == 0)) and not {"scale_factor", "add_offset"} & set(encoding)
 
 
 def _of_file(local: str, name: str, source: SourceOptions, options: Mapping[str, Any]) -> list[xr.Dataset]:

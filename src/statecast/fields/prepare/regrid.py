@@ -152,7 +152,7 @@ def _winds_turned(dataset: xr.Dataset, cells: Cells, pairs: Sequence[tuple[str, 
             (v_name, u * np.sin(angle) + v * np.cos(angle), "northward_wind"),
         ):
             attrs = {k: w for k, w in dataset[name].attrs.items() if k not in ("standard_name", "long_name", "grid_mapping")}
-            turned[name] = new.transpose(*dataset[name].dims).assign_attrs({**attrs, "standard_name": along})
+            turned[name] = new.transpose(*dataset[name].dims).drop_attrs(deep=False).assign_attrs({**attrs, "standard_name": along})
     return dataset.assign(turned)
 
 
