@@ -146,9 +146,7 @@ def read_document(recipe: str, shipped: Mapping[str, Path], what: str) -> dict[s
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{what} {recipe}: is not valid YAML ({str(error).replace(chr(10), ' ')}).") from None
     if not isinstance(values, dict):
-        raise RecipeError(
-            f"{what} {recipe}: expected keys with values, got {type(values).__name__}."
-        )
+        raise RecipeError(f"{what} {recipe}: expected keys with values, got {type(values).__name__}.")
     return values
 
 

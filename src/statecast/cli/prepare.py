@@ -9,12 +9,16 @@ from statecast.cli.options import Overrides, Overwrite, Quiet
 
 Cluster = Annotated[
     str | None,
-    typer.Option(help="Address of a dask.distributed scheduler that does the work; threads of this process if not given."),
+    typer.Option(
+        help="Address of a dask.distributed scheduler that does the work; threads of this process if not given."
+    ),
 ]
 
 
 def prepare(
-    spec: Annotated[str, typer.Argument(help="YAML file, or the name of a spec that ships with statecast; see docs/prepare.md.")],
+    spec: Annotated[
+        str, typer.Argument(help="YAML file, or the name of a spec that ships with statecast; see docs/prepare.md.")
+    ],
     out: Annotated[Path, typer.Option(help="Zarr store to write; an unfinished one of the same spec is continued.")],
     overrides: Overrides = None,
     paths: Annotated[

@@ -57,7 +57,9 @@ def test_a_single_amount_needs_its_length():
         as_rate(_hourly(RATE[:1]), VariableOptions(accumulation="step"))
 
 
-@pytest.mark.parametrize(("over", "function"), [("mean", np.mean), ("sum", np.sum), ("maximum", np.max), ("minimum", np.min)])
+@pytest.mark.parametrize(
+    ("over", "function"), [("mean", np.mean), ("sum", np.sum), ("maximum", np.max), ("minimum", np.min)]
+)
 def test_a_coarser_step_holds_what_is_asked_of_the_hours_before(over, function):
     dataset = _hourly(RATE).to_dataset()
     found = at_every(dataset, 6, {"tp": over}).tp

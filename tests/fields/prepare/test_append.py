@@ -14,7 +14,6 @@ from statecast.fields.prepare import PrepareError, append, prepare, read_spec
 from statecast.fields.sources import open_fields
 
 
-
 class Killed(Exception):
     """Stands for the end of the process at a moment of the test's choice."""
 
@@ -22,7 +21,9 @@ class Killed(Exception):
 LAT, LON = np.linspace(-75.0, 75.0, 6), np.arange(0.0, 360.0, 45.0)
 
 
-def _month(path: Path, start: str, *, steps: int = 30, freq: str = "6h", units: str = "K", lat: np.ndarray = LAT) -> np.ndarray:
+def _month(
+    path: Path, start: str, *, steps: int = 30, freq: str = "6h", units: str = "K", lat: np.ndarray = LAT
+) -> np.ndarray:
     values = np.random.default_rng(pd.Timestamp(start).month).normal(280, 5, (steps, 6, 8)).astype("f4")
     times = pd.date_range(start, periods=steps, freq=freq)
     fields = {n: (("time", "lat", "lon"), values + i, {"units": units}) for i, n in enumerate(("t2m", "skt"))}
@@ -47,7 +48,11 @@ def test_a_later_month_is_added_and_whole_shards_are_left_alone(tmp_path, store)
         found = xr.open_zarr(path, consolidated=consolidated)
         np.testing.assert_array_equal(found.t2m.values, np.concatenate([old, new]))
     assert len(before) == 4
-    changed = {p.relative_to(path / "t2m" / "c").parts[0] for p, was in before.items() if (p.stat().st_ino, p.stat().st_mtime_ns) != was}
+    changed = {
+        p.relative_to(path / "t2m" / "c").parts[0]
+        for p, was in before.items()
+        if (p.stat().st_ino, p.stat().st_mtime_ns) != was
+    }
     assert changed == {"3"}  # the last shard was not full
     xr.testing.assert_identical(statistics, xr.open_zarr(path, group="statistics").load())
     later = _month(tmp_path / "03.nc", "2001-03-01")  # a gap before it

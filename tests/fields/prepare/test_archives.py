@@ -54,12 +54,16 @@ def test_era5_of_the_new_data_store_in_two_files(tmp_path, rng):
         "tp": (("valid_time", "latitude", "longitude"), rain, {"units": "m"}),
         "t2m": (("valid_time", "latitude", "longitude"), t2m, {"units": "K"}),
     }
-    xr.Dataset(surface, {"valid_time": times, "number": 0, "expver": version, **place}).to_netcdf(tmp_path / "in" / "surface.nc")
+    xr.Dataset(surface, {"valid_time": times, "number": 0, "expver": version, **place}).to_netcdf(
+        tmp_path / "in" / "surface.nc"
+    )
     found = _prepared(tmp_path, "era5-cds")
     point = {"lat": 45.0, "lon": 60.0, "time": "2024-01-01T07"}
     assert found.t.sel(level=500, **point).item() == upper[7, 1, 2, 2]
     assert found.t2m.sel(**point).item() == t2m[7, 2, 2]
-    np.testing.assert_allclose(found.tp.sel(**point).item(), rain[7, 2, 2] * 1000 / 3600, rtol=1e-6)  # metres to kg m-2, of an hour
+    np.testing.assert_allclose(
+        found.tp.sel(**point).item(), rain[7, 2, 2] * 1000 / 3600, rtol=1e-6
+    )  # metres to kg m-2, of an hour
     assert (found.tp.units, found.tp.standard_name) == ("kg m-2 s-1", "precipitation_flux")
 
 
@@ -92,7 +96,9 @@ def test_arco_era5_has_hourly_rain_as_a_mean_rate(tmp_path, rng):
     assert list(found.level) == [500, 850]
     assert list(found.time.dt.hour) == [0, 6, 12, 18]
     assert found.temperature.sel(level=850, lat=0, lon=30).values[1] == np.float32(t[6, 2, 4, 1])
-    np.testing.assert_allclose(found.total_precipitation.sel(lat=0, lon=30).values[1], rain[1:7, 4, 1].mean() / 3.6, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.total_precipitation.sel(lat=0, lon=30).values[1], rain[1:7, 4, 1].mean() / 3.6, rtol=1e-6
+    )
     assert np.isnan(found.total_precipitation.values[0]).all()  # the hours before the first are not in the record
 
 
@@ -131,10 +137,12 @@ def test_cmip6_has_a_year_without_leap_days_levels_in_pascal_and_bounds(tmp_path
     ta = rng.normal(270, 5, (6, 2, 9, 12)).astype("f4")
     tas = rng.normal(280, 5, (6, 9, 12)).astype("f4")
     about = {"mip_era": "CMIP6", "variable_id": "ta"}
-    in_days = {n: {"units": "days since 1850-01-01", "calendar": "noleap", "dtype": "f8"} for n in ("time", "time_bnds")}
-    xr.Dataset({"ta": (("time", "plev", "lat", "lon"), ta, {"units": "K"}), **bounds}, {**coords, **plev}, about).to_netcdf(
-        tmp_path / "in" / "ta_day.nc", encoding=in_days
-    )
+    in_days = {
+        n: {"units": "days since 1850-01-01", "calendar": "noleap", "dtype": "f8"} for n in ("time", "time_bnds")
+    }
+    xr.Dataset(
+        {"ta": (("time", "plev", "lat", "lon"), ta, {"units": "K"}), **bounds}, {**coords, **plev}, about
+    ).to_netcdf(tmp_path / "in" / "ta_day.nc", encoding=in_days)
     height = {"height": ((), 2.0, {"units": "m", "standard_name": "height"})}
     xr.Dataset({"tas": (("time", "lat", "lon"), tas, {"units": "K"}), **bounds}, {**coords, **height}, about).to_netcdf(
         tmp_path / "in" / "tas_day.nc", encoding=in_days
@@ -163,7 +171,11 @@ def test_cordex_ml_bench_has_levels_in_names_and_targets_on_a_lambert_map(tmp_pa
     target = np.broadcast_to(300 - lat, (5, *lat.shape)).astype("f4")
     xr.Dataset(
         {"tasmax": (("time", "y", "x"), target, {"units": "K"})},
-        {"time": times, "lat": (("y", "x"), lat, {"units": "degrees_north"}), "lon": (("y", "x"), lon, {"units": "degrees_east"})},
+        {
+            "time": times,
+            "lat": (("y", "x"), lat, {"units": "degrees_north"}),
+            "lon": (("y", "x"), lon, {"units": "degrees_east"}),
+        },
     ).to_netcdf(tmp_path / "target" / "pr_tasmax.nc")
     grid = "grid={method: bilinear, lat: [42.0, 48.0, 1.0], lon: [3.0, 12.0, 1.0]}"
     spec = read_spec("cordex-ml-bench", [grid], [str(tmp_path / "target")])

@@ -32,7 +32,9 @@ def files(tmp_path):
     for month in ("2001-01", "2001-02"):
         times = pd.date_range(month, periods=pd.Period(month).days_in_month * 4, freq="6h")
         version = ("valid_time", np.full(len(times), "0001"))
-        fields = {"t2m": (("valid_time", "latitude", "longitude"), rng.normal(280, 5, (len(times), 6, 8)), {"units": "K"})}
+        fields = {
+            "t2m": (("valid_time", "latitude", "longitude"), rng.normal(280, 5, (len(times), 6, 8)), {"units": "K"})
+        }
         coords = {"valid_time": times, "expver": version, "number": 0, "latitude": lat, "longitude": lon}
         xr.Dataset(fields, coords).to_netcdf(folder / f"{month}.nc")
     return folder
@@ -44,7 +46,10 @@ def files(tmp_path):
         (["unit=K"], "unit is not an option of a spec"),
         (["source.path=x"], "source.path is not an option of source. Did you mean source.paths?"),
         (["variables={t2m: {unit: K}}"], "Did you mean variables.t2m.units?"),
-        (["grid={method: cubic, spacing: 1}"], "grid.method: input should be 'conservative', 'bilinear' or 'nearest', got 'cubic'"),
+        (
+            ["grid={method: cubic, spacing: 1}"],
+            "grid.method: input should be 'conservative', 'bilinear' or 'nearest', got 'cubic'",
+        ),
         (["grid={method: nearest}"], "give spacing, or lat and lon"),
         (["region={lat: [60, 20]}"], "region.lat: expected south and north"),
         (["vertical=interpolate"], "no level is named"),
@@ -53,7 +58,9 @@ def files(tmp_path):
     ],
 )
 def test_a_bad_spec_is_one_line(monkeypatch, capsys, files, tmp_path, overrides, text):
-    code, _, err = _run(monkeypatch, capsys, "data", "prepare", "cf", *overrides, "--from", files, "--out", tmp_path / "o.zarr")
+    code, _, err = _run(
+        monkeypatch, capsys, "data", "prepare", "cf", *overrides, "--from", files, "--out", tmp_path / "o.zarr"
+    )
     assert code == 2
     assert text in err
     assert err.count("\n") == 1
@@ -88,7 +95,9 @@ def test_every_spec_that_ships_is_valid_and_has_a_line_about_it():
         assert read_spec(name).about
 
 
-def test_a_directory_that_is_refused_names_the_spec_and_the_store_that_it_makes_trains(monkeypatch, capsys, files, tmp_path):
+def test_a_directory_that_is_refused_names_the_spec_and_the_store_that_it_makes_trains(
+    monkeypatch, capsys, files, tmp_path
+):
     code, _, err = _run(monkeypatch, capsys, "data", "describe", files)
     assert code == 2
     command = f"statecast data prepare era5-cds --from {files} --out STORE"
@@ -110,7 +119,9 @@ def test_a_directory_that_is_refused_names_the_spec_and_the_store_that_it_makes_
     code, out, _ = _run(monkeypatch, capsys, "data", "describe", store)
     assert code == 0
     assert "236 steps of 6 h" in out
-    code, _, err = _run(monkeypatch, capsys, "pretrain", recipe, f"data.store={store}", "--out", tmp_path / "run", "--quiet")
+    code, _, err = _run(
+        monkeypatch, capsys, "pretrain", recipe, f"data.store={store}", "--out", tmp_path / "run", "--quiet"
+    )
     assert code == 0, err
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 

@@ -17,11 +17,18 @@ TIMES = pd.date_range("2000-01-01", periods=4, freq="6h")
 def _write(path, messages):
     with path.open("wb") as out:
         for when, step, param, kind, level, values in messages:
-            handle = ec.codes_grib_new_from_samples("regular_ll_pl_grib1" if kind == "isobaricInhPa" else "regular_ll_sfc_grib1")
+            handle = ec.codes_grib_new_from_samples(
+                "regular_ll_pl_grib1" if kind == "isobaricInhPa" else "regular_ll_sfc_grib1"
+            )
             keys = {"Ni": 12, "Nj": 8, "latitudeOfFirstGridPointInDegrees": 70, "latitudeOfLastGridPointInDegrees": -70}
             keys |= {"longitudeOfFirstGridPointInDegrees": 0, "longitudeOfLastGridPointInDegrees": 330}
             keys |= {"iDirectionIncrementInDegrees": 30, "jDirectionIncrementInDegrees": 20, "paramId": param}
-            keys |= {"dataDate": int(when.strftime("%Y%m%d")), "dataTime": when.hour * 100, "typeOfLevel": kind, "level": level}
+            keys |= {
+                "dataDate": int(when.strftime("%Y%m%d")),
+                "dataTime": when.hour * 100,
+                "typeOfLevel": kind,
+                "level": level,
+            }
             keys |= {"stepUnits": 1, "step": step, "bitsPerValue": 24}
             for key, value in keys.items():
                 ec.codes_set(handle, key, value)
@@ -45,7 +52,11 @@ def test_all_variables_are_there_at_valid_times_and_levels(tmp_path):
     assert list(found.indexes["time"]) == list(TIMES + pd.Timedelta("6h"))
     np.testing.assert_allclose(found.t2m.values, fields[:, ::-1] + 167, atol=1e-3)
     np.testing.assert_allclose(found.t.sel(level=850).values, fields[:, ::-1] - 8.5, atol=1e-3)
-    read = xr.open_dataset(tmp_path / "in" / "a.grib", engine="cfgrib", backend_kwargs={"filter_by_keys": {"shortName": "2t"}, "indexpath": ""})
+    read = xr.open_dataset(
+        tmp_path / "in" / "a.grib",
+        engine="cfgrib",
+        backend_kwargs={"filter_by_keys": {"shortName": "2t"}, "indexpath": ""},
+    )
     assert found.t2m.isel(time=2, lat=-1, lon=3).item() == read.t2m.values[2, 0, 3]
     assert not list(tmp_path.rglob("*.idx"))
 

@@ -19,7 +19,6 @@ from statecast.fields.streams import Stream
 from statecast.outputs import OutputError
 
 
-
 class Killed(Exception):
     """Stands for the end of the process at a moment of the test's choice."""
 
@@ -106,7 +105,9 @@ def test_statistics_are_those_of_the_values_and_the_climatology_that_of_training
     area = record.grid.cell_area / record.grid.cell_area.sum()
     mean = (months * area).sum((1, 2)).mean()
     np.testing.assert_allclose(statistics.t2m_mean, mean, rtol=1e-7)
-    np.testing.assert_allclose(statistics.t2m_std, np.sqrt((((months - mean) ** 2) * area).sum((1, 2)).mean()), rtol=1e-6)
+    np.testing.assert_allclose(
+        statistics.t2m_std, np.sqrt((((months - mean) ** 2) * area).sum((1, 2)).mean()), rtol=1e-6
+    )
     assert (float(statistics.t2m_lowest), float(statistics.t2m_highest)) == (months.min(), months.max())
     fitted = fit_climatology(record).mean
     np.testing.assert_allclose(statistics.t_climatology.values, fitted[:, :, :2], rtol=1e-6)
@@ -208,7 +209,9 @@ def test_an_unfinished_store_of_another_spec_is_left_alone(tmp_path, months, mon
 
 def test_a_cluster_does_the_same_work(tmp_path, months):
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
         found = open_fields(prepare(_spec(tmp_path), tmp_path / "out.zarr", cluster=cluster.scheduler_address))
     np.testing.assert_array_equal(found.t2m.values, months)
 
@@ -285,7 +288,9 @@ def test_kinds_of_inputs(tmp_path, write, paths):
     values = _month(tmp_path / "in" / "a.nc", "2001-01-01")
     with xr.open_dataset(tmp_path / "in" / "a.nc") as dataset:
         write(dataset.load(), folder)
-    spec = {"source": {"paths": [str(folder / p) for p in paths], "group": "Grid" if (folder / "a.nc").exists() else None}}
+    spec = {
+        "source": {"paths": [str(folder / p) for p in paths], "group": "Grid" if (folder / "a.nc").exists() else None}
+    }
     np.testing.assert_array_equal(open_fields(prepare(read_spec(spec), tmp_path / "out.zarr")).t2m.values, values)
 
 
@@ -305,7 +310,7 @@ def test_a_group_that_is_not_named_is_told(tmp_path):
     _month(tmp_path / "in" / "a.nc", "2001-01-01")
     with xr.open_dataset(tmp_path / "in" / "a.nc") as dataset:
         dataset.load().to_netcdf(tmp_path / "g.nc", group="Grid")
-    with pytest.raises(PrepareError, match="groups: Grid. Name one by source.group"):
+    with pytest.raises(PrepareError, match=r"groups: Grid\. Name one by source\.group"):
         prepare(read_spec({"source": {"paths": str(tmp_path / "g.nc")}}), tmp_path / "out.zarr")
 
 

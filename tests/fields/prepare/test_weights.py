@@ -12,7 +12,11 @@ from statecast.fields.prepare.weights import weights
 
 LAT, LON = np.arange(-85.0, 90.0, 10.0), np.arange(5.0, 360.0, 10.0)
 AREA = np.repeat(np.diff(np.sin(np.deg2rad(np.arange(-90.0, 91.0, 10.0)))), 36) * np.deg2rad(10.0)
-POLE = {"grid_mapping_name": "rotated_latitude_longitude", "grid_north_pole_latitude": 40.0, "grid_north_pole_longitude": -170.0}
+POLE = {
+    "grid_mapping_name": "rotated_latitude_longitude",
+    "grid_north_pole_latitude": 40.0,
+    "grid_north_pole_longitude": -170.0,
+}
 STEREO = {
     "grid_mapping_name": "polar_stereographic",
     "straight_vertical_longitude_from_pole": 0.0,
@@ -36,7 +40,12 @@ def _reduced_gaussian():
 
 
 def _healpix():
-    return xr.Dataset({"x": ("cell", np.zeros(12 * 16**2)), "crs": ((), 0, {"grid_mapping_name": "healpix", "healpix_order": "nested"})})
+    return xr.Dataset(
+        {
+            "x": ("cell", np.zeros(12 * 16**2)),
+            "crs": ((), 0, {"grid_mapping_name": "healpix", "healpix_order": "nested"}),
+        }
+    )
 
 
 def _rotated():
@@ -48,7 +57,10 @@ def _rotated():
 def _stereographic():
     axis = np.arange(-4000.0, 4001.0, 100.0)
     y = ("y", axis, {"standard_name": "projection_y_coordinate", "units": "km"})
-    return xr.Dataset({"map": ((), 0, STEREO)}, {"y": y, "x": ("x", axis, {"standard_name": "projection_x_coordinate", "units": "km"})})
+    return xr.Dataset(
+        {"map": ((), 0, STEREO)},
+        {"y": y, "x": ("x", axis, {"standard_name": "projection_x_coordinate", "units": "km"})},
+    )
 
 
 def _curvilinear():
@@ -57,7 +69,10 @@ def _curvilinear():
 
 
 GLOBAL = [_rectilinear, _reduced_gaussian, _healpix]
-AROUND = {_rotated: (np.arange(46.0, 55.0), np.arange(5.0, 16.0)), _stereographic: (np.arange(61.0, 90.0, 2), np.arange(0.0, 360.0, 6))}
+AROUND = {
+    _rotated: (np.arange(46.0, 55.0), np.arange(5.0, 16.0)),
+    _stereographic: (np.arange(61.0, 90.0, 2), np.arange(0.0, 360.0, 6)),
+}
 AROUND |= {_curvilinear: AROUND[_stereographic]}
 
 
@@ -99,7 +114,11 @@ def test_a_smooth_field_stays_what_it_is(grid, method, worst):
     matrix = weights(cells, lat, lon, method)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-4)
     step = (np.diff(lat)[0], np.diff(lon)[0])
-    truth = _mean(lat, lon, step) if method == "conservative" else _smooth(*(a.ravel() for a in np.meshgrid(lat, lon, indexing="ij")))
+    truth = (
+        _mean(lat, lon, step)
+        if method == "conservative"
+        else _smooth(*(a.ravel() for a in np.meshgrid(lat, lon, indexing="ij")))
+    )
     error = np.abs(matrix @ _smooth(cells.lat, cells.lon) - truth)
     assert error.max() < worst
     assert error.max() > 0 or method == "nearest"
@@ -112,11 +131,15 @@ def test_conservative_between_latitude_longitude_grids_is_the_overlap_of_cells()
 
 
 def test_bilinear_is_exact_for_a_linear_field_across_the_date_line():
-    source = xr.Dataset(coords={"lat": ("lat", np.arange(-80.0, 81.0, 20)), "lon": ("lon", np.arange(-180.0, 180.0, 20))})
+    source = xr.Dataset(
+        coords={"lat": ("lat", np.arange(-80.0, 81.0, 20)), "lon": ("lon", np.arange(-180.0, 180.0, 20))}
+    )
     cells = cells_of(source)
     matrix = weights(cells, np.array([13.0]), np.array([175.0, 185.0]), "bilinear")
     np.testing.assert_allclose(matrix @ cells.lat, 13.0)
-    np.testing.assert_allclose(matrix @ np.cos(np.deg2rad(cells.lon)), np.cos(np.deg2rad(160)) * 0.25 - 0.75, atol=1e-12)
+    np.testing.assert_allclose(
+        matrix @ np.cos(np.deg2rad(cells.lon)), np.cos(np.deg2rad(160)) * 0.25 - 0.75, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("method", ["bilinear", "nearest", "conservative"])

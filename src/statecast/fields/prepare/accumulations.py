@@ -30,7 +30,9 @@ def as_rate(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
     seconds = seconds_of(array["time"])
     step = round((options.accumulation_h or 0) * 3600) or step_of(seconds)
     if step <= 0:
-        raise PrepareError(f"variable '{array.name}': has one time, so how long it accumulates is not known. Give accumulation_h.")
+        raise PrepareError(
+            f"variable '{array.name}': has one time, so how long it accumulates is not known. Give accumulation_h."
+        )
     amounts = _increments(array, seconds, step, options) if options.accumulation == "start" else array
     return _as_rate(amounts, array, 1.0 / step, options)
 
@@ -49,7 +51,10 @@ def rate_of_steps(array: xr.DataArray, options: VariableOptions) -> xr.DataArray
 def _increments(array: xr.DataArray, seconds: np.ndarray, step: int, options: VariableOptions) -> xr.DataArray:
     after_start = (seconds - step) % round(options.restart_h * 3600) == 0
     follows = np.concatenate([[False], np.diff(seconds) == step])
-    of_time = {name: xr.DataArray(flags, dims="time") for name, flags in (("start", after_start), ("known", follows | after_start))}
+    of_time = {
+        name: xr.DataArray(flags, dims="time")
+        for name, flags in (("start", after_start), ("known", follows | after_start))
+    }
     return xr.where(of_time["start"], array, array - array.shift(time=1)).where(of_time["known"]).transpose(*array.dims)
 
 
@@ -84,18 +89,26 @@ def at_every(dataset: xr.Dataset, every_h: float | None, over: dict[str, str]) -
         )
     steps = np.flatnonzero(seconds % every == 0)
     if len(steps) == 0:
-        raise PrepareError(f"every_h: no time of the inputs is a multiple of {every_h:g} h from 00 UTC. Name another step.")
+        raise PrepareError(
+            f"every_h: no time of the inputs is a multiple of {every_h:g} h from 00 UTC. Name another step."
+        )
     count = max(1, every // step) if step else 1
-    arrays = {str(n): _over(a, over.get(str(n), "instant"), seconds, steps, count, step) for n, a in dataset.data_vars.items()}
+    arrays = {
+        str(n): _over(a, over.get(str(n), "instant"), seconds, steps, count, step) for n, a in dataset.data_vars.items()
+    }
     return dataset.isel(time=steps).assign(arrays)
 
 
-def _over(array: xr.DataArray, over: str, seconds: np.ndarray, steps: np.ndarray, count: int, step: int) -> xr.DataArray:
+def _over(
+    array: xr.DataArray, over: str, seconds: np.ndarray, steps: np.ndarray, count: int, step: int
+) -> xr.DataArray:
     if "time" not in array.dims or over == "instant" or count == 1:
         return array.isel(time=steps) if "time" in array.dims else array
     first = steps - count + 1
     is_whole = (first >= 0) & (seconds[steps] - seconds[np.maximum(first, 0)] == (count - 1) * step)
-    parts = [array.isel(time=np.maximum(steps - back, 0)).assign_coords(time=array["time"][steps]) for back in range(count)]
+    parts = [
+        array.isel(time=np.maximum(steps - back, 0)).assign_coords(time=array["time"][steps]) for back in range(count)
+    ]
     stacked = xr.concat(parts, dim="part", coords="minimal", compat="override", join="override")
     reduced = getattr(stacked, REDUCTIONS[over])("part", skipna=False, keep_attrs=True)
     method = f"time: {over} (interval: {count * step / 3600:g} hours)"

@@ -55,7 +55,9 @@ def spec_of(path: Path) -> Spec:
         text = json.loads((path / ROOT).read_text(encoding="utf-8"))["attributes"][stores.PREPARATION]
         return Spec.model_validate_json(text)
     except (OSError, KeyError, ValueError):
-        raise PrepareError(f"store {path}: was not made by `statecast data prepare`, expected one that was. Prepare it first.") from None
+        raise PrepareError(
+            f"store {path}: was not made by `statecast data prepare`, expected one that was. Prepare it first."
+        ) from None
 
 
 def _require_fit(path: Path, old: xr.Dataset, added: xr.Dataset) -> None:
@@ -64,9 +66,14 @@ def _require_fit(path: Path, old: xr.Dataset, added: xr.Dataset) -> None:
             continue
         pair = [d[name].values if name in d.coords else np.empty(0) for d in (old, added)]
         if pair[0].shape != pair[1].shape or not np.allclose(*pair, atol=SAME_PLACE, rtol=0):
-            raise _refused(path, f"{name} has {_span(pair[1])} in the new inputs, expected {_span(pair[0])}. Prepare them apart.")
+            raise _refused(
+                path, f"{name} has {_span(pair[1])} in the new inputs, expected {_span(pair[0])}. Prepare them apart."
+            )
     if missing := [name for name in map(str, old.data_vars) if name not in added]:
-        raise _refused(path, f"the new inputs have no '{missing[0]}', expected all of {', '.join(map(str, old.data_vars))}. Add its input.")
+        raise _refused(
+            path,
+            f"the new inputs have no '{missing[0]}', expected all of {', '.join(map(str, old.data_vars))}. Add its input.",
+        )
     for name, array in old.data_vars.items():
         have, units = added[name].attrs.get("units"), array.attrs.get("units")
         if have != units:
@@ -80,16 +87,22 @@ def _span(values: np.ndarray) -> str:
 
 def _require_later(path: Path, old: xr.DataArray, new: xr.DataArray) -> None:
     if calendar_of(old) != calendar_of(new):
-        raise _refused(path, f"the calendar of the new inputs is {calendar_of(new)}, expected {calendar_of(old)}. Convert them.")
+        raise _refused(
+            path, f"the calendar of the new inputs is {calendar_of(new)}, expected {calendar_of(old)}. Convert them."
+        )
     before, after = seconds_of(old), seconds_of(new)
     if after[0] <= before[-1]:
         raise _refused(
-            path, f"the new times begin at {new.values[0]}, which is not after its end, {old.values[-1]}. Give inputs of later times only."
+            path,
+            f"the new times begin at {new.values[0]}, which is not after its end, {old.values[-1]}. Give inputs of later times only.",
         )
     step = step_of(before)
     odd = np.diff(np.concatenate([before[-1:], after])) % step if step else np.zeros(1)
     if odd.any() or (len(after) > 1 and step and step_of(after) != step):
-        raise _refused(path, f"the step of the new times is {step_of(after) / 3600:g} h, expected {step / 3600:g} h on the same hours. Set every_h.")
+        raise _refused(
+            path,
+            f"the step of the new times is {step_of(after) / 3600:g} h, expected {step / 3600:g} h on the same hours. Set every_h.",
+        )
 
 
 def _refused(path: Path, reason: str) -> PrepareError:
@@ -128,8 +141,8 @@ def _mend(path: Path) -> None:
     root: dict[str, Any] = json.loads((path / ROOT).read_text(encoding="utf-8"))
     for name, metadata in (root.get(METADATA_KEY) or {}).get("metadata", {}).items():
         file = path / name / ROOT
-        if metadata.get("node_type") == "array" and json.loads(file.read_text(encoding="utf-8")).get("shape") != metadata["shape"]:
+        if (
+            metadata.get("node_type") == "array"
+            and json.loads(file.read_text(encoding="utf-8")).get("shape") != metadata["shape"]
+        ):
             stores.write_json(file, metadata)
-
-
-

@@ -141,12 +141,16 @@ def _projected(dataset: xr.Dataset) -> Cells:
 def _along(dataset: xr.Dataset, axis: str) -> xr.DataArray | None:
     names = [n for n, c in dataset.coords.items() if c.ndim == 1 and c.attrs.get("standard_name") in PROJECTED[axis]]
     names += [n for n in dataset.cf.axes.get(axis, []) if dataset[n].ndim == 1]
-    names += [n for n in (axis.lower(), f"r{'lat' if axis == 'Y' else 'lon'}") if n in dataset.coords and dataset[n].ndim == 1]
+    names += [
+        n for n in (axis.lower(), f"r{'lat' if axis == 'Y' else 'lon'}") if n in dataset.coords and dataset[n].ndim == 1
+    ]
     return dataset[names[0]] if names else None
 
 
 def _in_metres(axis: xr.DataArray) -> np.ndarray:
-    return axis.values.astype(float) * (1000.0 if str(axis.attrs.get("units", "")).strip() in ("km", "kilometer", "kilometre") else 1.0)
+    return axis.values.astype(float) * (
+        1000.0 if str(axis.attrs.get("units", "")).strip() in ("km", "kilometer", "kilometre") else 1.0
+    )
 
 
 def _projection(attrs: dict[str, Any]) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -156,9 +160,13 @@ def _projection(attrs: dict[str, Any]) -> Callable[[np.ndarray, np.ndarray], tup
     import pyproj
 
     try:
-        projected = pyproj.CRS.from_cf({k: v.item() if hasattr(v, "item") and np.ndim(v) == 0 else v for k, v in attrs.items()})
+        projected = pyproj.CRS.from_cf(
+            {k: v.item() if hasattr(v, "item") and np.ndim(v) == 0 else v for k, v in attrs.items()}
+        )
     except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError) as error:
-        raise PrepareError(f"the grid mapping '{attrs['grid_mapping_name']}' can't be read ({error}). Mend its attributes.") from None
+        raise PrepareError(
+            f"the grid mapping '{attrs['grid_mapping_name']}' can't be read ({error}). Mend its attributes."
+        ) from None
     transform = pyproj.Transformer.from_crs(projected, projected.source_crs or projected.geodetic_crs, always_xy=True)
 
     def to_degrees(y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +227,9 @@ def _healpix_order(dataset: xr.Dataset) -> str | None:
 
 def _healpix(dataset: xr.Dataset, order: str, lat: xr.DataArray | None) -> Cells:
     if find_spec("healpix") is None:
-        raise PrepareError("the inputs are on a HEALPix grid, which needs healpix. Install statecast with the extra `regrid`.")
+        raise PrepareError(
+            "the inputs are on a HEALPix grid, which needs healpix. Install statecast with the extra `regrid`."
+        )
     import healpix
 
     sides = {str(d): (n / 12) ** 0.5 for d, n in dataset.sizes.items() if d not in ("time", "level")}
@@ -227,7 +237,9 @@ def _healpix(dataset: xr.Dataset, order: str, lat: xr.DataArray | None) -> Cells
     if lat is not None and lat.ndim == 1:
         found = [(d, s) for d, s in found if d == lat.dims[0]]
     if not found:
-        raise PrepareError(f"healpix: no dimension has 12 n² cells ({dict(dataset.sizes)}). Leave healpix out, or give all cells.")
+        raise PrepareError(
+            f"healpix: no dimension has 12 n² cells ({dict(dataset.sizes)}). Leave healpix out, or give all cells."
+        )
     dim, side = found[0]
     pixels = np.arange(12 * side**2)
     lon, y = healpix.pix2ang(side, pixels, nest=order == "nested", lonlat=True)
@@ -242,9 +254,16 @@ def _healpix_corners(side: int, nested: np.ndarray) -> Corners:
     deep = min(DEEP, 29 - round(np.log2(side)))
     last = 2**deep - 1
     along = [last * i // HEALPIX_SIDE_POINTS for i in range(HEALPIX_SIDE_POINTS)]
-    ring = [(i, 0) for i in along] + [(last, i) for i in along] + [(last - i, last) for i in along] + [(0, last - i) for i in along]
+    ring = (
+        [(i, 0) for i in along]
+        + [(last, i) for i in along]
+        + [(last - i, last) for i in along]
+        + [(0, last - i) for i in along]
+    )
     parts = np.array([_interleaved(x) | (_interleaved(y) << 1) for x, y in ring], dtype=np.int64)
-    lon, lat = healpix.pix2ang(side << deep, (nested[:, None].astype(np.int64) << (2 * deep)) + parts, nest=True, lonlat=True)
+    lon, lat = healpix.pix2ang(
+        side << deep, (nested[:, None].astype(np.int64) << (2 * deep)) + parts, nest=True, lonlat=True
+    )
     return np.asarray(lon), np.asarray(lat)
 
 

@@ -50,14 +50,22 @@ def combined(parts: Sequence[tuple[str, xr.Dataset]]) -> xr.Dataset:
     """
     names = list(dict.fromkeys(str(n) for _, part in parts for n in part.data_vars if _is_field(part[n])))
     if not names:
-        raise PrepareError("the inputs hold no fields: no variable has numbers at places. Check the layout and the group.")
+        raise PrepareError(
+            "the inputs hold no fields: no variable has numbers at places. Check the layout and the group."
+        )
     arrays = {name: _joined(name, [(source, part[name]) for source, part in parts if name in part]) for name in names}
     first = parts[0][1]
     try:
         merged = xr.merge(list(arrays.values()), join="outer", compat="override", combine_attrs="override")
     except (ValueError, TypeError) as error:
-        raise PrepareError(f"the inputs can't be put together ({str(error).splitlines()[0]}). Prepare them apart.") from None
-    beside = {str(n): first[n] for n in first.variables if n not in merged.variables and set(first[n].dims) <= {*merged.dims, *_corner_dims(first)}}
+        raise PrepareError(
+            f"the inputs can't be put together ({str(error).splitlines()[0]}). Prepare them apart."
+        ) from None
+    beside = {
+        str(n): first[n]
+        for n in first.variables
+        if n not in merged.variables and set(first[n].dims) <= {*merged.dims, *_corner_dims(first)}
+    }
     return merged.assign_coords({n: c for n, c in beside.items() if "time" not in c.dims})
 
 
@@ -76,13 +84,19 @@ def _joined(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
     if len(parts) == 1 or "time" not in first.dims:
         return _plain(first)
     aligned = [_plain(_like(name, first, source, other, where)) for where, other in parts]
-    aligned, where = zip(*sorted(zip(aligned, [w for w, _ in parts], strict=True), key=lambda a: a[0]["time"].values[0]), strict=True)
+    aligned, where = zip(
+        *sorted(zip(aligned, [w for w, _ in parts], strict=True), key=lambda a: a[0]["time"].values[0]), strict=True
+    )
     for before, after, one, two in zip(aligned, aligned[1:], where, where[1:], strict=False):
         common = np.intersect1d(seconds_of(before["time"]), seconds_of(after["time"]))
         if len(common):
             at = after["time"].values[np.searchsorted(seconds_of(after["time"]), common[0])]
-            raise PrepareError(f"inputs {one} and {two}: both hold '{name}' at {at}, expected each time once. Leave one out.")
-    return xr.concat(aligned, dim="time", coords="minimal", compat="override", join="exact", combine_attrs="override").sortby("time")
+            raise PrepareError(
+                f"inputs {one} and {two}: both hold '{name}' at {at}, expected each time once. Leave one out."
+            )
+    return xr.concat(
+        aligned, dim="time", coords="minimal", compat="override", join="exact", combine_attrs="override"
+    ).sortby("time")
 
 
 def _plain(array: xr.DataArray) -> xr.DataArray:
@@ -98,16 +112,22 @@ def _like(name: str, first: xr.DataArray, source: str, other: xr.DataArray, wher
             f"{', '.join(map(str, first.dims))}. Prepare them apart."
         )
     if (units := other.attrs.get("units")) != (have := first.attrs.get("units")):
-        raise PrepareError(f"input {where}: '{name}' is in '{units}', in {source} in '{have}'. Convert one, or prepare them apart.")
+        raise PrepareError(
+            f"input {where}: '{name}' is in '{units}', in {source} in '{have}'. Convert one, or prepare them apart."
+        )
     other = other.transpose(*first.dims)
     for dim in map(str, first.dims):
         if dim == "time" or (dim not in first.coords and first.sizes[dim] == other.sizes[dim]):
             continue
         if first.sizes[dim] != other.sizes[dim] or not _is_close(first[dim].values, other[dim].values):
-            raise PrepareError(f"input {where}: '{name}' has other values of {dim} than in {source}, expected the same. Prepare them apart.")
+            raise PrepareError(
+                f"input {where}: '{name}' has other values of {dim} than in {source}, expected the same. Prepare them apart."
+            )
         other = other.assign_coords({dim: first[dim]})
     at = [n for n in first.coords if n not in first.dims and "time" not in first[n].dims]
-    return other.drop_vars([n for n in other.coords if n not in other.dims and "time" not in other[n].dims]).assign_coords({n: first[n] for n in at})
+    return other.drop_vars(
+        [n for n in other.coords if n not in other.dims and "time" not in other[n].dims]
+    ).assign_coords({n: first[n] for n in at})
 
 
 def _is_close(one: np.ndarray, two: np.ndarray) -> bool:
@@ -169,7 +189,8 @@ def in_region(dataset: xr.Dataset, region: RegionOptions | None) -> xr.Dataset:
     columns = np.flatnonzero(((lon - west + 1e-6) % 360.0) <= width + 2e-6)
     if len(rows) == 0 or len(columns) == 0:
         raise PrepareError(
-            f"region: holds no point of the inputs, which cover {lat[0]:g} to {lat[-1]:g} N, {lon[0]:g} to {lon[-1]:g} E. Name a part of these."
+            f"region: holds no point of the inputs, which cover {lat[0]:g} to {lat[-1]:g} N, {lon[0]:g} to {lon[-1]:g} E. "
+            "Name a part of these."
         )
     return open_fields(dataset.isel(lat=rows, lon=columns))
 
@@ -180,4 +201,3 @@ def _described(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
         attrs["standard_name"] = options.standard_name
     order = [d for d in ("time", "level", "lat", "lon") if d in array.dims]
     return array.transpose(*order).astype(np.float32).drop_attrs(deep=False).assign_attrs(attrs)
-

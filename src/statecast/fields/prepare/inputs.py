@@ -21,7 +21,16 @@ ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 ICECHUNK_FOLDERS = ("snapshots", "manifests")
 DATA_ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ".grib", ".grib1", ".grib2", ".grb", ".grb1", ".grb2")
 CHUNK_BYTES = 64 * 2**20  # of a piece that is read at once, unless the input has larger ones
-READ_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, ArithmeticError, pickle.UnpicklingError)
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    EOFError,
+    ArithmeticError,
+    pickle.UnpicklingError,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,11 @@ class Input:
 def open_inputs(source: SourceOptions) -> list[Input]:
     """The inputs that `source.paths` name, in their order. Raises PrepareError for one that does not exist or can't be opened."""
     _load_projections_first()
-    return [Input(path, part) for path in find_inputs(source.paths, source.storage_options) for part in open_input(path, source)]
+    return [
+        Input(path, part)
+        for path in find_inputs(source.paths, source.storage_options)
+        for part in open_input(path, source)
+    ]
 
 
 def _load_projections_first() -> None:
@@ -62,7 +75,7 @@ def _find(path: str, storage_options: Mapping[str, Any]) -> list[str]:
     elif Path(path).exists():
         return [path]
     else:
-        found = sorted(glob.glob(path, recursive=True))
+        found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  a pattern may begin anywhere
     if not found:
         raise PrepareError(
             f"input {path}: there is no such file, and no directory or pattern with NetCDF, GRIB, HDF5 or Zarr data. Check the path."
@@ -168,7 +181,12 @@ def _of_grib(path: str) -> list[xr.Dataset]:
     with catch_warnings():  # cfgrib merges with defaults that xarray is about to change
         filterwarnings("ignore", category=FutureWarning)
         parts = cfgrib.open_datasets(path, backend_kwargs={"indexpath": "", "read_keys": ["uvRelativeToGrid"]})
-    return [part.drop_vars([n for n in part.coords if not part[n].dims and n not in ("time", "step", "valid_time", *_LEVELS)]) for part in parts]
+    return [
+        part.drop_vars(
+            [n for n in part.coords if not part[n].dims and n not in ("time", "step", "valid_time", *_LEVELS)]
+        )
+        for part in parts
+    ]
 
 
 _LEVELS = ("isobaricInhPa", "isobaricInPa", "hybrid")
@@ -245,14 +263,18 @@ def _guarded(dataset: xr.Dataset, name: str) -> xr.Dataset:
         if array.size == 0 or not array.dims or array.dtype.kind not in "fiub":
             continue
         guarded = _Guarded(array.variable, name, str(key))
-        lazy = da.from_array(guarded, chunks=_chunks(array), asarray=False, meta=np.empty((0,) * array.ndim, array.dtype))
+        lazy = da.from_array(
+            guarded, chunks=_chunks(array), asarray=False, meta=np.empty((0,) * array.ndim, array.dtype)
+        )
         arrays[key] = (array.dims, lazy, array.attrs)
     return dataset.assign(arrays)
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
     """Whole chunks of the input along its first dimension, as many as `CHUNK_BYTES` hold, and all of the others."""
-    stored = array.encoding.get("preferred_chunks") or dict(zip(array.dims, array.encoding.get("chunks") or (), strict=False))
+    stored = array.encoding.get("preferred_chunks") or dict(
+        zip(array.dims, array.encoding.get("chunks") or (), strict=False)
+    )
     first = str(array.dims[0]) if array.dims else ""
     per_step = max(1, array.nbytes // max(1, array.sizes.get(first, 1)))
     unit = int(stored.get(first, 1) or 1)

@@ -103,7 +103,9 @@ def _cf_times(dataset: xr.Dataset) -> list[str]:
 
 def _require_times(times: xr.DataArray, name: str) -> None:
     if times.dtype.kind != "M" and not hasattr(times.values.reshape(-1)[0], "calendar"):
-        raise PrepareError(f"input {name}: time holds {times.dtype}, expected times. Give it units such as 'hours since 2000-01-01'.")
+        raise PrepareError(
+            f"input {name}: time holds {times.dtype}, expected times. Give it units such as 'hours since 2000-01-01'."
+        )
     if times.dtype.kind == "M" and np.isnat(times.values).any():
         at = int(np.flatnonzero(np.isnat(times.values))[0])
         raise PrepareError(f"input {name}: time[{at}] is no time (NaT), expected one. Mend it there.")
@@ -159,7 +161,9 @@ def _levels_stacked(dataset: xr.Dataset) -> xr.Dataset:
     arrays = {}
     for name, of in levels.items():
         parts = [dataset[of[level]].assign_coords(level=level) for level in sorted(of)]
-        array = xr.concat(parts, dim="level", coords="minimal", compat="override", join="override", combine_attrs="override")
+        array = xr.concat(
+            parts, dim="level", coords="minimal", compat="override", join="override", combine_attrs="override"
+        )
         arrays[name] = array.transpose("time", "level", ...) if "time" in array.dims else array
     dataset = dataset.drop_vars([name for of in levels.values() for name in of.values()])
     stacked = dataset.assign(arrays)
@@ -173,7 +177,9 @@ def _unpacked(given: Input, source: SourceOptions) -> xr.Dataset:
     dataset = given.dataset
     names = dataset.attrs.get("variables")
     if not isinstance(names, list) or "data" not in dataset:
-        raise PrepareError(f"input {given.name}: is no anemoi dataset: it has no array `data` with an attribute `variables`.")
+        raise PrepareError(
+            f"input {given.name}: is no anemoi dataset: it has no array `data` with an attribute `variables`."
+        )
     data = dataset["data"]
     time, variable, member, cell = map(str, data.dims)
     about = dataset.attrs.get("variables_metadata") or {}

@@ -77,13 +77,17 @@ def workers(cluster: str | None) -> Iterator[None]:
             yield
         return
     if find_spec("distributed") is None:
-        raise PrepareError("--cluster: needs dask.distributed. Install statecast with the extra `cluster`, or leave it out.")
+        raise PrepareError(
+            "--cluster: needs dask.distributed. Install statecast with the extra `cluster`, or leave it out."
+        )
     from distributed import Client
 
     try:
         client = Client(cluster, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
-        raise PrepareError(f"--cluster {cluster}: does not answer ({first_line(error)}). Check the address of the scheduler.") from None
+        raise PrepareError(
+            f"--cluster {cluster}: does not answer ({first_line(error)}). Check the address of the scheduler."
+        ) from None
     with client:
         yield
 
@@ -163,7 +167,9 @@ class _Work:
         stores.consolidate(self.folder / STORE)
 
 
-def write_part(target: zarr.Array, array: xr.DataArray, steps: slice, levels: slice, spec: Spec, first: int = 0) -> np.ndarray:
+def write_part(
+    target: zarr.Array, array: xr.DataArray, steps: slice, levels: slice, spec: Spec, first: int = 0
+) -> np.ndarray:
     """Compute some steps and levels of a variable, write them `first` steps further on, and return them as [T L H W]."""
     part = array.isel(time=steps)
     on_levels = "level" in array.dims

@@ -12,6 +12,7 @@ from statecast.fields.prepare.spec import GridOptions, RegionOptions, Spec
 from statecast.fields.prepare.weights import weights
 
 WHOLE = 1 - 1e-6  # weights that add up to this are whole, up to rounding
+TRUE_WINDS = ("eastward_wind", "northward_wind")
 GRID_WINDS = ("x_wind", "y_wind", "grid_eastward_wind", "grid_northward_wind")
 
 
@@ -129,20 +130,23 @@ def _applied(dataset: xr.Dataset, cells: Cells, function, lat: np.ndarray, lon: 
 def _winds_turned(dataset: xr.Dataset, cells: Cells, pairs: Sequence[tuple[str, str]]) -> xr.Dataset:
     """Components along the axes of a grid as those to the east and to the north.
 
-        u_east = u cos α - v sin α,  v_north = u sin α + v cos α        α: from east to the x axis of the grid, anticlockwise
+    u_east = u cos α - v sin α,  v_north = u sin α + v cos α        α: from east to the x axis of the grid, anticlockwise
     """
     names = {name for pair in pairs for name in pair}
     for name, array in dataset.data_vars.items():
-        along = array.attrs.get("standard_name") in GRID_WINDS or array.attrs.get("GRIB_uvRelativeToGrid") == 1 and _is_wind(array)
+        along = _runs_along_the_grid(array) is True
         if along and name not in names:
             raise PrepareError(
                 f"variable '{name}': is a wind along the axes of the grid, not to the east or north. Name its pair by source.winds."
             )
     here = [pair for pair in pairs if set(pair) <= set(dataset.data_vars)]
+    here = [pair for pair in here if all(_runs_along_the_grid(dataset[name]) is not False for name in pair)]
     if not here:
         return dataset
     if len(cells.dims) != 2:
-        raise PrepareError("source.winds: the inputs have no rows and columns, so the axes of their grid are not known. Leave it out.")
+        raise PrepareError(
+            "source.winds: the inputs have no rows and columns, so the axes of their grid are not known. Leave it out."
+        )
     angle = _angles(dataset, cells)
     turned = {}
     for u_name, v_name in here:
@@ -151,13 +155,24 @@ def _winds_turned(dataset: xr.Dataset, cells: Cells, pairs: Sequence[tuple[str, 
             (u_name, u * np.cos(angle) - v * np.sin(angle), "eastward_wind"),
             (v_name, u * np.sin(angle) + v * np.cos(angle), "northward_wind"),
         ):
-            attrs = {k: w for k, w in dataset[name].attrs.items() if k not in ("standard_name", "long_name", "grid_mapping")}
-            turned[name] = new.transpose(*dataset[name].dims).drop_attrs(deep=False).assign_attrs({**attrs, "standard_name": along})
+            attrs = {
+                k: w for k, w in dataset[name].attrs.items() if k not in ("standard_name", "long_name", "grid_mapping")
+            }
+            turned[name] = (
+                new.transpose(*dataset[name].dims)
+                .drop_attrs(deep=False)
+                .assign_attrs({**attrs, "standard_name": along})
+            )
     return dataset.assign(turned)
 
 
-def _is_wind(array: xr.DataArray) -> bool:
-    return str(array.attrs.get("GRIB_cfVarName", array.name)) in ("u", "v", "u10", "v10", "u100", "v100")
+def _runs_along_the_grid(array: xr.DataArray) -> bool | None:
+    """Whether attributes say that a wind runs along the axes of its grid (True), to the east or north (False), or neither (None)."""
+    named, relative = array.attrs.get("standard_name"), array.attrs.get("GRIB_uvRelativeToGrid")
+    is_wind = named in (*GRID_WINDS, *TRUE_WINDS)
+    if not is_wind:
+        return None
+    return bool(relative) if relative is not None else named in GRID_WINDS
 
 
 def _angles(dataset: xr.Dataset, cells: Cells) -> xr.DataArray:
@@ -203,9 +218,13 @@ def from_model_levels(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
     if spec.pressure is None:
         return dataset
     if spec.pressure not in dataset:
-        raise PrepareError(f"pressure: the inputs have no variable '{spec.pressure}'. Name the one that holds the pressure of model levels.")
+        raise PrepareError(
+            f"pressure: the inputs have no variable '{spec.pressure}'. Name the one that holds the pressure of model levels."
+        )
     if spec.vertical != "interpolate":
-        raise PrepareError("pressure: goes with vertical=interpolate, and levels to interpolate to. Give them, or leave pressure out.")
+        raise PrepareError(
+            "pressure: goes with vertical=interpolate, and levels to interpolate to. Give them, or leave pressure out."
+        )
     from statecast.fields.prepare.units import conversion
 
     pressure = dataset[spec.pressure]
@@ -213,8 +232,12 @@ def from_model_levels(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
     cells = cells_of(dataset, spec.source.healpix)
     vertical = [str(d) for d in pressure.dims if d != "time" and d not in cells.dims]
     if len(vertical) != 1:
-        raise PrepareError(f"pressure: '{spec.pressure}' has the dimensions {', '.join(map(str, pressure.dims))}, expected one of levels.")
-    return _interpolated(dataset.drop_vars(spec.pressure), vertical[0], pressure * scale, np.sort(np.array(spec.levels, float)))
+        raise PrepareError(
+            f"pressure: '{spec.pressure}' has the dimensions {', '.join(map(str, pressure.dims))}, expected one of levels."
+        )
+    return _interpolated(
+        dataset.drop_vars(spec.pressure), vertical[0], pressure * scale, np.sort(np.array(spec.levels, float))
+    )
 
 
 def _interpolated(dataset: xr.Dataset, dim: str, pressure: xr.DataArray, wanted: np.ndarray) -> xr.Dataset:
@@ -249,7 +272,9 @@ def log_pressure_interpolation(values: np.ndarray, pressure: np.ndarray, wanted:
     out = np.full((*values.shape[:-1], len(wanted)), np.nan, np.float32)
     for i, level in enumerate(np.log(wanted)):
         upper = np.clip((p < level - 1e-9).sum(axis=-1, keepdims=True), 1, p.shape[-1] - 1)
-        ends = [(np.take_along_axis(p, u, -1)[..., 0], np.take_along_axis(v, u, -1)[..., 0]) for u in (upper - 1, upper)]
+        ends = [
+            (np.take_along_axis(p, u, -1)[..., 0], np.take_along_axis(v, u, -1)[..., 0]) for u in (upper - 1, upper)
+        ]
         (p0, v0), (p1, v1) = ends
         share = np.divide(level - p0, p1 - p0, out=np.zeros_like(p0), where=p1 > p0)
         inside = (share >= -1e-6) & (share <= 1 + 1e-6)

@@ -31,7 +31,9 @@ class SourceOptions(Strict):
     )
     layout: Layout = Field("cf", description="cf, or anemoi: one array `data` of (time, variable, ensemble, cell)")
     group: str | None = Field(None, description="group of an HDF5, NetCDF or Zarr input; none: the root")
-    rename: dict[str, str] = Field({}, description="other names of dimensions and coordinates of the inputs, by their own")
+    rename: dict[str, str] = Field(
+        {}, description="other names of dimensions and coordinates of the inputs, by their own"
+    )
     select: dict[str, float | str] = Field({}, description="the value to take of a dimension, such as number: 0")
     levels_in_names: bool = Field(
         False, description="true: variables such as `t_850` are levels (hPa) of one variable, `t`"
@@ -65,7 +67,9 @@ class VariableOptions(Strict):
     accumulation_h: float | None = Field(None, gt=0, description="hours of one amount; none: the step of the inputs")
     restart_h: float = Field(24.0, gt=0, description="hours between the starts of an accumulation, from 00 UTC on")
     not_negative: bool = Field(False, description="true: differences below zero, which packing leaves, become zero")
-    over: Over = Field("instant", description="what a step of every_h hours holds: its last value, mean, sum or extreme")
+    over: Over = Field(
+        "instant", description="what a step of every_h hours holds: its last value, mean, sum or extreme"
+    )
     keep_bits: int | None = Field(None, ge=1, le=23, description="bits of the mantissa to keep; none: as for the store")
 
 
@@ -75,8 +79,12 @@ class GridOptions(Strict):
     method: Method = Field(description="conservative, bilinear or nearest")
     lat: Axis | None = Field(None, description="first, last and step of the latitudes of the cell centres")
     lon: Axis | None = Field(None, description="first, last and step of the longitudes of the cell centres")
-    spacing: float | None = Field(None, gt=0, le=90, description="degrees between cell centres of the region, or the globe")
-    valid_share: float = Field(0.5, gt=0, le=1, description="weight of known inputs that a value needs, or it is missing")
+    spacing: float | None = Field(
+        None, gt=0, le=90, description="degrees between cell centres of the region, or the globe"
+    )
+    valid_share: float = Field(
+        0.5, gt=0, le=1, description="weight of known inputs that a value needs, or it is missing"
+    )
 
     @model_validator(mode="after")
     def _axes_or_spacing(self) -> Self:

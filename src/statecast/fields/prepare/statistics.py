@@ -49,9 +49,13 @@ class Sums:
 
     def __init__(self, levels: int, kept: dict[str, list[float]] | None = None) -> None:
         start = {"lowest": np.inf, "highest": -np.inf}
-        self.values = {name: np.full(levels, start.get(name, 0.0)) for name in SUMS} | {"origin": np.full(levels, np.nan)}
+        self.values = {name: np.full(levels, start.get(name, 0.0)) for name in SUMS} | {
+            "origin": np.full(levels, np.nan)
+        }
         if kept:
-            self.values = {name: np.array([np.nan if x is None else x for x in kept[name]], float) for name in self.values}
+            self.values = {
+                name: np.array([np.nan if x is None else x for x in kept[name]], float) for name in self.values
+            }
 
     def add(self, values: np.ndarray, area: np.ndarray, levels: slice = slice(None)) -> None:
         """Values [T L H W] with the areas [H W] of their cells."""
@@ -155,7 +159,11 @@ def _save(path: Path, **arrays: Any) -> None:
 
 
 def statistics_dataset(
-    sums: Mapping[str, Sums], monthly: Mapping[str, Sequence[MonthlySums]], dataset: xr.Dataset, times: Times, period: Sequence[str] | None
+    sums: Mapping[str, Sums],
+    monthly: Mapping[str, Sequence[MonthlySums]],
+    dataset: xr.Dataset,
+    times: Times,
+    period: Sequence[str] | None,
 ) -> xr.Dataset:
     """The group `statistics` of a store: for each variable `t` the arrays t_mean, t_std, t_lowest, t_highest, t_missing, t_climatology."""
     arrays: dict[str, Any] = {}
@@ -168,12 +176,17 @@ def statistics_dataset(
         if name in monthly:
             mean = np.concatenate([part.mean() for part in monthly[name]], axis=2)
             place = ("month", "hour_utc", *dims, "lat", "lon")
-            about = {"long_name": f"mean of {name} around the middle of each month, at each hour of the day", "units": units}
+            about = {
+                "long_name": f"mean of {name} around the middle of each month, at each hour of the day",
+                "units": units,
+            }
             arrays[f"{name}_climatology"] = (place, mean if dims else mean[:, :, 0], about)
     coords = {name: dataset[name] for name in ("level", "lat", "lon") if name in dataset.coords}
     coords |= {"month": np.arange(1, 13), "hour_utc": ("hour_utc", times.hours_utc, {"units": "hours"})}
     text = " to ".join(period) if period else "all times of the store when it was prepared"
-    return xr.Dataset(arrays, coords, {"Conventions": "CF-1.11", "title": "Statistics, weighted by area", "period": text})
+    return xr.Dataset(
+        arrays, coords, {"Conventions": "CF-1.11", "title": "Statistics, weighted by area", "period": text}
+    )
 
 
 def cell_areas(dataset: xr.Dataset) -> np.ndarray:

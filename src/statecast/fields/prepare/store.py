@@ -58,7 +58,9 @@ def _create_array(group: zarr.Group, name: str, array: xr.DataArray, spec: Spec)
         dtype=np.float32,
         chunks=chunks,
         shards=shards,
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle" if bits < MANTISSA_BITS else "shuffle", typesize=4),
+        compressors=BloscCodec(
+            cname="zstd", clevel=5, shuffle="bitshuffle" if bits < MANTISSA_BITS else "shuffle", typesize=4
+        ),
         fill_value=np.nan,
         dimension_names=tuple(map(str, array.dims)),
         attributes={**array.attrs, "precision": precision(bits)},
@@ -139,4 +141,6 @@ def write_json(path: Path, values: Any) -> None:
 def unwritable(out: Path, error: OSError) -> PrepareError:
     """What to say of an output that can't be written."""
     remedy = "Free some" if error.errno == errno.ENOSPC else "Mend it"
-    return PrepareError(f"{out}: cannot be written ({first_line(error)}). {remedy}, and run the same command again: it goes on.")
+    return PrepareError(
+        f"{out}: cannot be written ({first_line(error)}). {remedy}, and run the same command again: it goes on."
+    )

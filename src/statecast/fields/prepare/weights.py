@@ -131,7 +131,9 @@ def _nearest_1d(source: np.ndarray, target: np.ndarray, *, is_lon: bool) -> np.n
 def _overlaps(cells: Cells, lat: np.ndarray, lon: np.ndarray) -> csr_matrix:
     """Overlaps of polygons in longitude and the sine of latitude, in which areas are those of the sphere."""
     if cells.corners is None:
-        raise PrepareError("the corners of the cells of the inputs are not known, which conservative needs. Take bilinear or nearest.")
+        raise PrepareError(
+            "the corners of the cells of the inputs are not known, which conservative needs. Take bilinear or nearest."
+        )
     if find_spec("shapely") is None:
         raise PrepareError("conservative regridding needs shapely. Install statecast with the extra `regrid`.")
     import shapely

@@ -223,7 +223,9 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     return replace(climatology, anomaly_std=found.std, correlation=found.correlation)
 
 
-def monthly_mean(total: Float[np.ndarray, "M D *grid"], weight: Float[np.ndarray, "M D *grid"]) -> Float[np.ndarray, "M D *grid"]:
+def monthly_mean(
+    total: Float[np.ndarray, "M D *grid"], weight: Float[np.ndarray, "M D *grid"]
+) -> Float[np.ndarray, "M D *grid"]:
     """The mean of each month and hour of the day from weighted sums; one with too few values takes that of the nearest with more."""
     return _fill_months(_of_enough(total, weight))
 
