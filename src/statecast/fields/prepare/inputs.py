@@ -263,9 +263,9 @@ def _guarded(dataset: xr.Dataset, name: str) -> xr.Dataset:
         if array.size == 0 or not array.dims or array.dtype.kind not in "fiub":
             continue
         guarded = _Guarded(array.variable, name, str(key))
-        lazy = da.from_array(
-            guarded, chunks=_chunks(array), asarray=False, meta=np.empty((0,) * array.ndim, array.dtype)
-        )
+        meta = np.empty((0,) * array.ndim, array.dtype)
+        # without a name, dask would make one from the contents: it would read all of them
+        lazy = da.from_array(guarded, chunks=_chunks(array), name=False, asarray=False, meta=meta)
         arrays[key] = (array.dims, lazy, array.attrs)
     return dataset.assign(arrays)
 

@@ -59,6 +59,8 @@ class Sums:
 
     def add(self, values: np.ndarray, area: np.ndarray, levels: slice = slice(None)) -> None:
         """Values [T L H W] with the areas [H W] of their cells."""
+        if len(values) == 0:
+            return
         known = np.isfinite(values)
         weight = np.einsum("tlhw,hw->l", known, area)
         filled = np.where(known, values, 0.0).astype(np.float64)

@@ -46,12 +46,12 @@ def _registry() -> Any:
         raise PrepareError("units: their conversion needs pint. Install statecast again, or leave units out.") from None
     import pint
 
-    water = pint.Context("water")
+    water: Any = pint.Context("water")
     density = units.Quantity(WATER_KG_M3, "kg / m ** 3")
     for per in ("", " / [time]"):
         depth, mass = f"[length]{per}", f"[mass] / [length] ** 2{per}"
-        water.add_transformation(depth, mass, lambda _, value: value * density)
-        water.add_transformation(mass, depth, lambda _, value: value / density)
+        water.add_transformation(depth, mass, lambda _, value, **__: value * density)
+        water.add_transformation(mass, depth, lambda _, value, **__: value / density)
     units.add_context(water)
     return units
 
