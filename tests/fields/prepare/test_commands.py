@@ -107,7 +107,7 @@ def test_a_directory_that_is_refused_names_the_spec_and_the_store_that_it_makes_
         f"data: {{store: {files}, train: [2001-01-01, 2001-02-10]}}\n"
         "streams: {s: {variables: [t2m], patch: [1, 2, 2]}}\n"
         "task: {kind: masked, slabs: 2, hidden: [0.5, 0.9]}\n"
-        "model: {width: 16, encoder_layers: 1, decoder_layers: 1, heads: 2}\n"
+        "model: {width: 32, encoder_layers: 1, decoder_layers: 1, heads: 2}\n"
         "training: {steps: 2, batch_size: 2, footprint: false, loggers: [csv]}\n"
     )
     code, _, err = _run(monkeypatch, capsys, "pretrain", recipe, "--out", tmp_path / "run", "--quiet")

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from statecast.fields.prepare.errors import PrepareError
+from statecast.fields.prepare.inputs import is_too_late_for_pyproj
 
 Corners = tuple[np.ndarray, np.ndarray]
 AXES = {"latitude": ("lat", "latitude", "nav_lat"), "longitude": ("lon", "longitude", "nav_lon")}
@@ -157,6 +158,10 @@ def _projection(attrs: dict[str, Any]) -> Callable[[np.ndarray, np.ndarray], tup
     """The function from y and x to latitude and longitude."""
     if find_spec("pyproj") is None:
         raise PrepareError("the inputs are projected, which needs pyproj. Install statecast with the extra `regrid`.")
+    if is_too_late_for_pyproj():
+        raise PrepareError(
+            "the inputs are projected, but ecCodes was loaded before pyproj, which it breaks. Import pyproj first."
+        )
     import pyproj
 
     try:

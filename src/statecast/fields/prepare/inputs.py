@@ -2,6 +2,7 @@
 
 import glob
 import pickle
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -43,7 +44,7 @@ class Input:
 
 def open_inputs(source: SourceOptions) -> list[Input]:
     """The inputs that `source.paths` name, in their order. Raises PrepareError for one that does not exist or can't be opened."""
-    _load_projections_first()
+    load_projections()
     return [
         Input(path, part)
         for path in find_inputs(source.paths, source.storage_options)
@@ -51,10 +52,18 @@ def open_inputs(source: SourceOptions) -> list[Input]:
     ]
 
 
-def _load_projections_first() -> None:
-    """Import pyproj before a package can load ecCodes, whose wheel brings another PROJ: in the other order pyproj finds no database."""
-    if find_spec("pyproj") is not None:
+def load_projections() -> None:
+    """Import pyproj, if it is installed, before anything loads ecCodes, whose wheel brings another PROJ.
+
+    In the other order pyproj finds no database and may crash, so it is left alone then; xarray loads ecCodes at its first `open_dataset`
+    where cfgrib is installed.
+    """
+    if find_spec("pyproj") is not None and not is_too_late_for_pyproj():
         import pyproj  # noqa: F401
+
+
+def is_too_late_for_pyproj() -> bool:
+    return "gribapi" in sys.modules and "pyproj" not in sys.modules
 
 
 def find_inputs(paths: Sequence[str], storage_options: Mapping[str, Any]) -> list[str]:
@@ -242,11 +251,24 @@ class _Guarded:
         try:
             return np.asarray(self.array[key].values)
         except READ_ERRORS as error:
-            at = ", ".join(_as_text(k, dim) for k, dim in zip(key, self.array.dims, strict=False) if _is_part(k))
+            at = ", ".join(
+                _as_text(k, d) for k, d in zip(self._first_broken(key), self.array.dims, strict=False) if _is_part(k)
+            )
             raise PrepareError(
                 f"input {self.input}: variable '{self.variable}' cannot be read at {at or 'all of it'} ({first_line(error)}). "
                 "Replace the input, or leave it out."
             ) from error
+
+    def _first_broken(self, key: Any) -> tuple[Any, ...]:
+        """The first index along the first dimension at which reading fails; all of `key` if none does alone."""
+        keys = key if isinstance(key, tuple) else (key,)
+        steps = range(*keys[0].indices(self.shape[0])) if keys and isinstance(keys[0], slice) else ()
+        for step in steps:
+            try:
+                self.array[(slice(step, step + 1), *keys[1:])].values  # noqa: B018  reading is the test
+            except READ_ERRORS:
+                return (step, *keys[1:])
+        return keys
 
 
 def _is_part(key: Any) -> bool:
