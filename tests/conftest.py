@@ -19,12 +19,15 @@ import statecast
 from statecast import cli
 from statecast.axes import SURFACE_PRESSURE_HPA, Axis, column_names
 from statecast.fields.anchors import field_spec
+from statecast.fields.prepare.inputs import load_projections
 from statecast.fields.sources import Record, fit_climatology, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.fields import solar_time_rad
 from statecast.models import ModelOptions, StateModel
 from statecast.streams import Question, Tokens, TokenSpec, Window
+
+load_projections()  # before a test lets xarray load ecCodes
 
 MakeStore = Callable[..., xr.Dataset]
 MakeTokens = Callable[..., Tokens]

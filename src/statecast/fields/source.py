@@ -13,6 +13,7 @@ from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.fields.inference.forecast import check_record, require_step
 from statecast.fields.labels import LabelSeries, read_labels, with_place
+from statecast.fields.prepare.fitting import naming_the_spec
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
 from statecast.fields.sources.dates import select_period
@@ -219,7 +220,8 @@ def overlaps(dataset: xr.Dataset, period: Sequence[str], asked: xr.Index) -> boo
 def recipe_stores(recipe: FieldRecipe) -> dict[str, xr.Dataset]:
     """The store of each stream."""
     data = recipe.data
-    return open_stores(data.store, recipe.fields, data.stores, data.select, data.absent_chunks)
+    with naming_the_spec(data.store):
+        return open_stores(data.store, recipe.fields, data.stores, data.select, data.absent_chunks)
 
 
 def in_known_units(stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, xr.Dataset]:

@@ -65,7 +65,7 @@ class Climatology:
         which is usually the same hour.
         """
         hour = self.nearest_hour(hour_utc)
-        before, after, share = _between(months_passed)
+        before, after, share = between_months(months_passed)
         of_rows = self.mean[:, :, :, rows]  # a view: the global fields are not copied
         earlier, later = of_rows[before, hour], of_rows[after, hour]
         if columns is not None:
@@ -187,7 +187,7 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     """
     hours = np.unique(record.hour_utc)
     hour = np.searchsorted(hours, record.hour_utc)
-    before, after, share = _between(record.months_passed)
+    before, after, share = between_months(record.months_passed)
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
     total, weight = np.zeros(shape), np.zeros(shape)
     extremes = Extremes(shape[2])
@@ -208,8 +208,7 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
         _require_values(record, weight)
     lowest = extremes.lowest_value()
     extremes.require_measurements(record)
-    enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
-    mean = np.divide(total, weight, out=np.full(shape, np.nan), where=enough & (weight > 0))
+    mean = _of_enough(total, weight)
     for v, channel in enumerate(record.channels):
         if channel.variable in record.static:
             is_known = weight[:, :, v].any(axis=(0, 1))
@@ -239,7 +238,19 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     return replace(climatology, anomaly_std=found.std, correlation=found.correlation)
 
 
-def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:
+def monthly_mean(
+    total: Float[np.ndarray, "M D *grid"], weight: Float[np.ndarray, "M D *grid"]
+) -> Float[np.ndarray, "M D *grid"]:
+    """The mean of each month and hour of the day from weighted sums; one with too few values takes that of the nearest with more."""
+    return _fill_months(_of_enough(total, weight))
+
+
+def _of_enough(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
+    return np.divide(total, weight, out=np.full(total.shape, np.nan), where=enough & (weight > 0))
+
+
+def between_months(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:
     """The months, 0 to 11, whose middles precede and follow each time, and the relative position between them, 0 to 1."""
     from_first = months_passed - 0.5
     before = np.floor(from_first).astype(int)

@@ -111,7 +111,10 @@ def describe(data: str | Path | xr.Dataset) -> Description:
     Reads a sample of limited size (see `VariableSummary`), one time step at a time, so a store may be larger than memory.
     Raises StoreError and MissingStoreError as `open_fields` does.
     """
-    dataset = open_fields(data, absent="missing")
+    from statecast.fields.prepare.fitting import naming_the_spec
+
+    with naming_the_spec(data):
+        dataset = open_fields(data, absent="missing")
     record = Record(dataset, channels=(), units=())
     variables = tuple(_variable(array) for array in dataset.data_vars.values())
     return Description(variables, _grid(record.grid), _times(record), int(dataset.nbytes), _others(dataset))

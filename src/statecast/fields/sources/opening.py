@@ -4,6 +4,7 @@ What can't be opened as one record is refused by its name and kind, with the way
 """
 
 import glob
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def _read(path: str, kind: str, absent: AbsentChunks | None, group: str | None) 
     if kind != "Zarr store":
         return _netcdf(path, group)
     if "://" not in path:
-        is_consolidated = (Path(path) / ".zmetadata").exists()
+        is_consolidated = _has_consolidated_metadata(Path(path))
         return _zarr(zarr.storage.LocalStore(path, read_only=True), absent, consolidated=is_consolidated)
     try:
         return _remote(path, {}, absent)
@@ -149,6 +150,14 @@ def _zarr(store: Any, absent: AbsentChunks | None, consolidated: bool | None = N
         group = zarr.open_group(known, mode="r")
         consolidated = group.metadata.consolidated_metadata is not None
     return xr.open_zarr(known, chunks=None, consolidated=consolidated)
+
+
+def _has_consolidated_metadata(store: Path) -> bool:
+    """Whether the root tells the metadata of all arrays. While `data append` ends, it is the root that is right."""
+    root = store / "zarr.json"
+    if not root.is_file():
+        return (store / ".zmetadata").exists()
+    return bool(json.loads(root.read_text(encoding="utf-8")).get("consolidated_metadata"))
 
 
 def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreError:
