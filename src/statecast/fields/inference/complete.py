@@ -168,8 +168,10 @@ def _all_times(known: Times, step: Step) -> TimeIndex:
             f"the store has the time {between}, which lies between steps of {step} from {known.index[0]} on, expected the steps that "
             "the model learned. Select the times of such steps, or write them rounded to it."
         )
-    reason = step.misfit(known) or ("" if step.is_next(known).any() else f"the step of the store is {step_of(known)}")
-    if len(known) > 1 and reason:
+    reason = step.misfit(known)
+    if len(known) > 1 and not step.is_next(known).any():
+        reason = f"the step of the store is {step_of(known)}"
+    if reason:
         print(f"note: {reason}; steps of {step} between its times are filled.", file=sys.stderr)
     return times
 

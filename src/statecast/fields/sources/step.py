@@ -79,10 +79,11 @@ class Step:
         """The times so many steps after the one at `position`: the record's own where it has one, else as its own are stamped."""
         if not self.months:
             return times.at(int(times.ticks[position]) + count * self.ticks for count in counts)
-        own = dict(zip(times.months.tolist(), times.ticks.tolist(), strict=True))
+        stamps = dict(zip(times.months.tolist(), times.ticks.tolist(), strict=True))
         months = [int(times.months[position]) + count * self.months for count in counts]
-        missing = [month for month in months if month not in own]
-        return times.at((own | dict(zip(missing, times.stamped(missing), strict=True)))[month] for month in months)
+        missing = [month for month in months if month not in stamps]
+        stamps |= zip(missing, times.stamped(missing), strict=True)
+        return times.at(stamps[month] for month in months)
 
     def misfit(self, times: Times) -> str | None:
         """Why `times` are not those of a record with this step; None if they are. Missing times are no misfit."""
