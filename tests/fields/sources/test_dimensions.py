@@ -72,14 +72,15 @@ def test_where_both_versions_have_a_value_era5_counts(make_store):
     np.testing.assert_array_equal(values(open_fields(both)), store["t2m"] + 1)
 
 
+@pytest.mark.parametrize("says_so", [True, False])
 @pytest.mark.parametrize("has_valid_time", [True, False])
 @pytest.mark.parametrize("hours", [np.array([6, 12]).astype("m8[h]").astype("m8[ns]"), np.array([6.0, 12.0])])
-def test_a_lead_time_that_is_selected_moves_the_time(make_store, hours, has_valid_time):
+def test_a_lead_time_that_is_selected_moves_the_time(make_store, hours, has_valid_time, says_so):
     store = make_store(steps=3)[["t2m"]]
     forecasts = xr.concat([store, store + 1], dim="step").assign_coords(
         step=("step", hours, {"units": "hours"} if hours.dtype.kind == "f" else {})
     )
-    forecasts["time"].attrs = {"standard_name": "forecast_reference_time"}
+    forecasts["time"].attrs = {"standard_name": "forecast_reference_time"} if says_so or has_valid_time else {}
     if has_valid_time:
         valid = store.time.values[None] + np.array([6, 12]).astype("m8[h]")[:, None]
         forecasts = forecasts.assign_coords(valid_time=(("step", "time"), valid, {"standard_name": "time"}))

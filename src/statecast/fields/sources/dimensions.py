@@ -1,7 +1,6 @@
 """Dimensions beside time, level, latitude and longitude: versions of ERA5 are merged, one value of others is selected."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,8 @@ def selected(dataset: xr.Dataset, select: Selection, store: str) -> xr.Dataset:
     if dataset.sizes.get(VERSIONS, 0) > 1:
         dataset = _with_versions_merged(dataset)
     single = {dimension: 0 for dimension in EXTRA if dataset.sizes.get(dimension) == 1}
-    return _at_valid_times(dataset.isel(single), store)
+    leads = [name for name in LEAD_TIMES if name in single or name in select]
+    return _at_valid_times(dataset.isel(single), leads, store)
 
 
 def _position(dataset: xr.Dataset, dimension: str, value: float | str, store: str) -> int:
@@ -56,7 +56,7 @@ def _as_numbers(values: np.ndarray) -> np.ndarray:
 def listed(dataset: xr.Dataset | xr.DataArray, dimension: str, most: int = 12) -> str:
     """The values of a dimension, as they are selected."""
     values = dataset[dimension].values
-    texts = [str(each) for each in values] if values.dtype.kind in "OUST" else [f"{x:g}" for x in _as_numbers(values)]
+    texts = [str(each) for each in values] if values.dtype.kind in "OUSTM" else [f"{x:g}" for x in _as_numbers(values)]
     return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
 
 
@@ -73,19 +73,30 @@ def _with_versions_merged(dataset: xr.Dataset) -> xr.Dataset:
     return merged
 
 
-def _at_valid_times(dataset: xr.Dataset, store: str) -> xr.Dataset:
-    """The start of a forecast plus its one lead time, unless the dataset has the valid time itself."""
-    leads: list[str] = [name for name in LEAD_TIMES if name in dataset.coords and dataset[name].ndim == 0]
-    is_start = "time" in dataset.dims and dataset["time"].attrs.get("standard_name") == "forecast_reference_time"
+def _at_valid_times(dataset: xr.Dataset, leads: Sequence[str], store: str) -> xr.Dataset:
+    """The start of a forecast plus its one lead time, unless the dataset has the valid time itself.
+
+    leads  lead times of which the dataset had a dimension: then its time is that of the start, whatever it says
+    """
+    known = [name for name in LEAD_TIMES if name in dataset.coords and dataset[name].ndim == 0]
+    starts = "time" in dataset.dims and dataset["time"].attrs.get("standard_name") == "forecast_reference_time"
+    found = [name for name in known if name in leads or starts]
     has_valid = any(
-        array.attrs.get("standard_name") == "time" or name == "valid_time" for name, array in dataset.coords.items()
+        array.attrs.get("standard_name") == "time" or name == "valid_time"
+        for name, array in dataset.coords.items()
+        if name != "time"
     )
-    if not leads or not is_start or has_valid:
+    if not found or "time" not in dataset.dims or has_valid:
         return dataset
-    lead: Any = dataset[leads[0]].values
-    if lead.dtype.kind != "m":
-        units = str(dataset[leads[0]].attrs.get("units", ""))
-        if units not in ("h", "hour", "hours"):
-            raise StoreError(f"store {store}: {leads[0]} is in '{units}', expected hours. Give it the units hours.")
-        lead = pd.Timedelta(float(lead), "h").to_timedelta64()
-    return dataset.assign_coords(time=("time", dataset["time"].values + lead, {"standard_name": "time"}))
+    times, lead = dataset["time"].values, _lead_time(dataset[found[0]], store)
+    moved = times + (lead.to_pytimedelta() if times.dtype.kind == "O" else lead.to_timedelta64())
+    return dataset.assign_coords(time=("time", moved, {"standard_name": "time"}))
+
+
+def _lead_time(lead: xr.DataArray, store: str) -> pd.Timedelta:
+    if lead.dtype.kind == "m":
+        return pd.Timedelta(lead.values)
+    units = str(lead.attrs.get("units", ""))
+    if units not in ("h", "hour", "hours"):
+        raise StoreError(f"store {store}: {lead.name} is in '{units}', expected hours. Give it the units hours.")
+    return pd.Timedelta(float(lead), "h")

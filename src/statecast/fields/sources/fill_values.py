@@ -19,10 +19,7 @@ from statecast.fields.sources.errors import StoreError
 
 AbsentChunks = Literal["missing", "fill_value"]
 METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
-MISSING_VALUE = (
-    "_FillValue",
-    "missing_value",
-)  # attributes by which CF says which number means that nothing was measured
+MISSING_VALUE = ("_FillValue", "missing_value")  # CF's attributes for the number that means that nothing was measured
 KINDS = {"f": "float", "float": "float", "i": "int", "u": "int", "int": "int", "uint": "int"}
 BLOSC_HEADER = 16  # bytes, the last four of them the length of the chunk
 PACKING = ("scale_factor", "add_offset")

@@ -17,27 +17,9 @@ UPPER_AIR = (
     *("geopotential", "geopotential_height", "relative_humidity", "potential_vorticity", "divergence", "vorticity"),
 )
 SURFACE = (
-    *(
-        "msl",
-        "mslp",
-        "sp",
-        "ps",
-        "psl",
-        "slp",
-        "t2m",
-        "d2m",
-        "u10",
-        "v10",
-        "2t",
-        "2d",
-        "10u",
-        "10v",
-        "skt",
-        "sst",
-        "tp",
-    ),
-    *("tprate", "lsm", "orog", "tas", "tasmax", "tasmin", "uas", "vas", "pr", "ts", "tcwv", "tcc", "sd", "cp", "lsp"),
-    *("mean_sea_level_pressure", "surface_pressure", "2m_temperature", "10m_u_component_of_wind"),
+    *("msl", "mslp", "sp", "ps", "psl", "slp", "t2m", "d2m", "u10", "v10", "2t", "2d", "10u", "10v", "skt", "sst"),
+    *("tp", "tprate", "lsm", "orog", "tas", "tasmax", "tasmin", "uas", "vas", "pr", "ts", "tcwv", "tcc", "sd", "cp"),
+    *("lsp", "mean_sea_level_pressure", "surface_pressure", "2m_temperature", "10m_u_component_of_wind"),
     *("10m_v_component_of_wind", "total_precipitation", "sea_surface_temperature", "land_sea_mask"),
 )
 OF_SURFACE = ("surface", "sea_level", "precipitation", "land_", "runoff", "soil", "column", "toa_", "cloud_area")

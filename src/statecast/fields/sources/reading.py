@@ -17,28 +17,34 @@ def values_of(array: xr.DataArray) -> np.ndarray:
     try:
         return array.values
     except StoreError as error:
-        raise StoreError(f"{error} It is needed{_time_of(array)}.") from error
+        raise StoreError(f"{error} It is needed{_as_text(_unreadable_time(array))}.") from error
     except MemoryError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason, time = " ".join(str(error).split())[:120] or type(error).__name__, _unreadable_time(array)
         raise StoreError(
-            f"variable '{array.name}' can't be read{_time_of(array)}{_chunk(array, _unreadable_time(array))} ({reason}). "
+            f"variable '{array.name}' can't be read{_as_text(time)}{_chunk(array, time)} ({reason}). "
             "The store is damaged there: replace that part, or name a period without it."
         ) from error
 
 
 def _unreadable_time(array: xr.DataArray) -> Any:
-    """The first time at which an array can't be read; None if it has no time."""
+    """The first time at which an array can't be read, chunk by chunk, then step by step; None if it has no time."""
     if "time" not in array.coords:
         return None
-    times = np.atleast_1d(array["time"].values)
-    steps = range(len(times)) if "time" in array.dims else ()
-    return next((times[step] for step in steps if not _is_readable(array.isel(time=step))), times[0])
+    length = int((array.encoding.get("preferred_chunks") or {}).get("time", 1))
+    steps = range(array.sizes.get("time", 0))
+    for first in steps[::length]:
+        chunk = steps[first : first + length]
+        if not _is_readable(array.isel(time=chunk)):
+            return next(
+                (array["time"].values[step] for step in chunk if not _is_readable(array.isel(time=step))),
+                array["time"].values[first],
+            )
+    return np.atleast_1d(array["time"].values)[0]
 
 
-def _time_of(array: xr.DataArray) -> str:
-    time = _unreadable_time(array)
+def _as_text(time: Any) -> str:
     if time is None:
         return ""
     return f" at {np.datetime_as_string(time, 's') if isinstance(time, np.datetime64) else time}"
