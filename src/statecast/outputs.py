@@ -30,7 +30,7 @@ def new_output(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     models is kept as `OUT.failed`. Raises OutputError if `out` exists and may not be overwritten.
     """
     out = require_place(out, overwrite)
-    with _in_new_parents(out):
+    with in_new_parents(out):
         try:
             aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         except OSError as error:
@@ -67,7 +67,7 @@ def training_output(out: str | Path, *, overwrite: bool = False, resume: bool = 
             f"{unfinished} contains an interrupted run, but neither --resume nor --overwrite was given. "
             "Pass --resume to continue it, or --overwrite to start again."
         )
-    with _in_new_parents(out), contextlib.nullcontext() if goes_on else _aside(unfinished):
+    with in_new_parents(out), contextlib.nullcontext() if goes_on else _aside(unfinished):
         try:
             unfinished.mkdir(exist_ok=goes_on)
         except OSError as error:
@@ -85,7 +85,7 @@ def _unfinished(out: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _in_new_parents(out: Path) -> Iterator[None]:
+def in_new_parents(out: Path) -> Iterator[None]:
     """Makes the directories that `out` lies in; removes those that are new and empty if the block fails."""
     try:
         missing = [parent for parent in out.parents if not parent.exists()]

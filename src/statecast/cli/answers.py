@@ -61,7 +61,7 @@ def predict(
     *,
     store: Store,
     init: LastShown,
-    steps: Annotated[int, typer.Option(help="Time steps to forecast.")],
+    steps: Annotated[int, typer.Option(help="Time steps to forecast.", max=100_000)],
     members: Members = None,
     stores: OwnStores = None,
     out: ArraysOut,

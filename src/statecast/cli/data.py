@@ -84,7 +84,7 @@ def jets(
     out: Annotated[
         Path, typer.Option(help="Parquet file to write; an unfinished one of the same options is continued.")
     ],
-    jets: Annotated[int, typer.Option(help="Jets in all, the same number of each kind.")],
+    jets: Annotated[int, typer.Option(help="Jets in all, the same number of each kind.", max=10**8)],
     kinds: Annotated[
         list[str], typer.Option("--kind", help=f"{', '.join(KINDS)}; repeat for several.", show_default="qcd and top")
     ] = ["qcd", "top"],  # noqa: B006
@@ -92,7 +92,9 @@ def jets(
     pt: Annotated[tuple[float, float], typer.Option(help="Lowest and highest pT of a jet in GeV.")] = (500.0, 650.0),
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that share the work, one per core if not given; the jets stay the same."),
+        typer.Option(
+            help="Processes that share the work, one per core if not given; the jets stay the same.", max=1024
+        ),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -117,7 +119,7 @@ def events(
     out: Annotated[
         Path, typer.Option(help="Parquet file to write; an unfinished one of the same options is continued.")
     ],
-    events: Annotated[int, typer.Option(help="Events in all, the same number of each kind.")],
+    events: Annotated[int, typer.Option(help="Events in all, the same number of each kind.", max=10**8)],
     kinds: Annotated[
         list[str],
         typer.Option(
@@ -131,7 +133,9 @@ def events(
     mass: Annotated[float, typer.Option(help="Mass of the resonance in GeV.")] = 1500.0,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that share the work, one per core if not given; the events stay the same."),
+        typer.Option(
+            help="Processes that share the work, one per core if not given; the events stay the same.", max=1024
+        ),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

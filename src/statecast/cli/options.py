@@ -43,7 +43,9 @@ PeriodOfDomain = Annotated[
     typer.Option("--period", help="First and last date, or sample, inclusive; the validation split if not given."),
 ]
 LastShown = Annotated[str, typer.Option(help="Last time that the model is shown, for example 2001-01-15T00.")]
-Members = Annotated[int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.")]
+Members = Annotated[
+    int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.", max=10_000)
+]
 ArraysOut = Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")]
 
 

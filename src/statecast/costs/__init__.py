@@ -1,7 +1,7 @@
 """The cost of training: model size, and from it time, energy, emissions and money."""
 
 from statecast.costs.estimate import Assumptions, CostError, Estimate, assume, estimate, training_flops
-from statecast.costs.memory import MemoryNeedError, require_memory
+from statecast.costs.memory import MemoryNeedError, require_memory, require_room
 from statecast.costs.report import cost_tables
 from statecast.costs.sizes import ModelSize, size_of
 
@@ -15,6 +15,7 @@ __all__ = [
     "cost_tables",
     "estimate",
     "require_memory",
+    "require_room",
     "size_of",
     "training_flops",
 ]

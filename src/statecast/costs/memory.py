@@ -86,17 +86,23 @@ def require_memory(
     """Raises MemoryNeedError, before anything is built, if the least that a training needs exceeds the memory of a device.
 
         weights, gradients and one moment      12 bytes a parameter, over all processes
-        input of each block                    4 bytes x width x tokens, for each sample at once
-        answers                                4 bytes x values x members
+        input of each block                    width x tokens, for each sample at once; with what is inside a block unless it is recomputed
+        answers                                values x members
+        the question                           its tensors
 
-    A sharp lower bound: `ModelSize.memory_gib` estimates what it really takes. `question` is that of one sample.
+    A lower bound: `ModelSize.memory_gib` estimates what it really takes. `question` is that of one sample.
     """
     parameters = Weights.of_options(options, specs).all
     samples = max(1, training.batch_size // (training.accumulate * processes))
     shown, asked = (sum(map(len, window.values())) for window in (question.context, question.queries))
-    blocks = options.width * (shown * options.encoder_layers + asked * options.decoder_layers)
+    in_block = (
+        1 if training.activation_checkpointing else 6 + 2 * options.mlp_ratio
+    )  # query, key, value, norms, perceptron
+    blocks = options.width * in_block * (shown * options.encoder_layers + asked * options.decoder_layers)
     answers = sum(tokens.values.numel() for tokens in question.queries.values()) * options.make_head().members
-    of_weights, of_batch = 3 * FULL * parameters / processes / GIB, samples * FULL * (blocks + answers) / GIB
+    number = FULL if training.precision == "32-true" else HALF
+    of_weights = 3 * FULL * parameters / processes / GIB
+    of_batch = samples * (number * blocks + FULL * answers + _question_bytes(question)) / GIB
     if of_weights + of_batch > (there := device_memory_gib()):
         smaller = (
             "Choose a smaller model.width or fewer layers"
@@ -107,6 +113,17 @@ def require_memory(
             f"the training needs at least {of_weights:,.0f} GiB of memory for {parameters:,} weights and {of_batch:,.0f} GiB for its "
             f"batch, a device has {there:,.0f} GiB. {smaller}."
         )
+
+
+def _question_bytes(question: Question) -> int:
+    tokens = [*question.context.values(), *question.queries.values()]
+    return sum(part.nbytes for t in tokens for part in (t.values, t.coords, t.observed))
+
+
+def require_room(what: str, numbers: float) -> None:
+    """Raises MemoryNeedError if so many numbers of 32 bits exceed the memory of this machine."""
+    if (gib := FULL * numbers / GIB) > (there := device_memory_gib()):
+        raise MemoryNeedError(f"{what} needs {gib:,.0f} GiB of memory, there are {there:,.0f} GiB. Ask for fewer.")
 
 
 def device_memory_gib() -> float:

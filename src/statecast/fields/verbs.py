@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from statecast.costs import require_room
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.progress import progress_bar
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
@@ -140,6 +141,8 @@ def predict(
     """
     trained = _load_without_labels(run)
     members = trained.model.head.members if members is None else members
+    values = sum(len(codec.climatology.channels) * codec.climatology.grid.size for codec in trained.codecs.values())
+    require_room(f"a forecast of {steps} steps and {members} members", max(0, steps) * max(0, members) * values)
     fields = forecast(trained, model_stores(trained, data, stores), init, steps, members)
     if out is not None:
         with new_output(out, overwrite=overwrite) as path:

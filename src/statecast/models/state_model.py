@@ -45,9 +45,9 @@ class ModelOptions(Options):
     """Sizes of the model and the family of its predictive distribution."""
 
     width: int = Field(96, ge=16, le=2**16, description="size of a token inside the model")
-    encoder_layers: int = Field(2, ge=1, le=1000, description="blocks in which visible tokens attend to one another")
+    encoder_layers: int = Field(2, ge=1, le=256, description="blocks in which visible tokens attend to one another")
     decoder_layers: int = Field(
-        2, ge=1, le=1000, description="blocks in which asked tokens attend to the visible tokens"
+        2, ge=1, le=256, description="blocks in which asked tokens attend to the visible tokens"
     )
     heads: int = Field(4, ge=1, le=2**12, description="attention heads; width / heads must exceed 8")
     mlp_ratio: float = Field(4.0, ge=0.1, le=100, description="hidden size of the perceptrons, divided by the width")
@@ -58,7 +58,7 @@ class ModelOptions(Options):
     members: int = Field(
         16,
         ge=2,
-        le=10_000,
+        le=1000,
         description="number of head members, for the ensemble head; of members that are drawn, for the flow head",
     )
     fairness: float = Field(

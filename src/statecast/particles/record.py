@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from statecast.outputs import OutputError, in_new_parents
 from statecast.particles.features import jet_quantities, particle_features, principal_turns, turned
 from statecast.particles.jets import NO_LABEL, JetError, Jets
 
@@ -213,14 +214,17 @@ def _cached(columns: Columns, cache: Path) -> Path:
     folder = cache / _key(columns)
     if folder.is_dir():
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=cache))
     try:
-        _write(columns, part)
-        if not folder.is_dir():  # another process may have been faster
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with in_new_parents(folder):
+            part = Path(tempfile.mkdtemp(prefix=".part-", dir=cache))
+            try:
+                _write(columns, part)
+                if not folder.is_dir():  # another process may have been faster
+                    part.rename(folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    except OutputError as error:
+        raise JetError(f"data.cache: {error}") from None
     return folder
 
 

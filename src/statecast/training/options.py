@@ -13,7 +13,7 @@ class TrainingOptions(Options):
     """Muon or AdamW with warm-up and cosine decay, run by Lightning's Trainer."""
 
     steps: int = Field(1000, ge=1, le=10**7, description="optimiser steps")
-    batch_size: int = Field(2, ge=1, le=10**6, description="samples per step, over all processes")
+    batch_size: int = Field(2, ge=1, le=2**16, description="samples per step, over all processes")
     accumulate: int = Field(
         1,
         ge=1,

@@ -18,6 +18,10 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         return len(self.lat), len(self.lon)
 
+    @property
+    def size(self) -> int:
+        return len(self.lat) * len(self.lon)
+
     def is_like(self, other: "Grid") -> bool:
         """True if both grids have the same points but for rounding: a thousandth of a degree, or a twentieth of a finer spacing."""
         if self.shape != other.shape:
