@@ -99,10 +99,10 @@ def read_recipe(
     return _validated(kind, values, name)
 
 
-Options = TypeVar("Options", bound=BaseModel)
+Read = TypeVar("Read", bound=BaseModel)
 
 
-def read_options(kind: type[Options], values: Mapping[str, Any], overrides: Sequence[str], name: str) -> Options:
+def read_options(kind: type[Read], values: Mapping[str, Any], overrides: Sequence[str], name: str) -> Read:
     """Options of another kind than a recipe, from a mapping and overrides as in `read_recipe`, which see for what it raises."""
     changed = dict(values)
     for override in overrides:
@@ -110,7 +110,7 @@ def read_options(kind: type[Options], values: Mapping[str, Any], overrides: Sequ
     return _validated(kind, changed, name)
 
 
-def _validated(kind: type[Options], values: Mapping[str, Any], name: str) -> Options:
+def _validated(kind: type[Read], values: Mapping[str, Any], name: str) -> Read:
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -83,10 +83,9 @@ def _joined(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
     source, first = parts[0]
     if len(parts) == 1 or "time" not in first.dims:
         return _plain(first)
-    aligned = [_plain(_like(name, first, source, other, where)) for where, other in parts]
-    aligned, where = zip(
-        *sorted(zip(aligned, [w for w, _ in parts], strict=True), key=lambda a: a[0]["time"].values[0]), strict=True
-    )
+    aligned = [_plain(_like(name, first, source, other, place)) for place, other in parts]
+    in_time = sorted(zip(aligned, [w for w, _ in parts], strict=True), key=lambda part: part[0]["time"].values[0])
+    aligned, where = [array for array, _ in in_time], [place for _, place in in_time]
     for before, after, one, two in zip(aligned, aligned[1:], where, where[1:], strict=False):
         common = np.intersect1d(seconds_of(before["time"]), seconds_of(after["time"]))
         if len(common):

@@ -10,7 +10,7 @@ from statecast.fields.prepare.accumulations import rate_of_steps
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
 from statecast.fields.prepare.spec import SourceOptions, Spec, VariableOptions
-from statecast.fields.sources.fields import HPA_PER_UNIT
+from statecast.fields.sources.levels import hpa_per, is_pressure
 
 TIME_NAMES = ("valid_time", "time", "t", "date", "dates", "TIME")
 LEVEL_NAMES = ("level", "plev", "lev", "isobaricInhPa", "isobaricInPa", "pressure_level", "pressure", "isobaric")
@@ -131,7 +131,7 @@ def _with_levels(dataset: xr.Dataset) -> xr.Dataset:
     if not pressures or dataset[pressures[0]].dims[0] != pressures[0]:
         return dataset
     name = pressures[0]
-    factor = HPA_PER_UNIT[_units(dataset[name])] if _units(dataset[name]) else _guessed_factor(dataset[name])
+    factor = hpa_per(_units(dataset[name])) if is_pressure(dataset[name]) else _guessed_factor(dataset[name])
     values = np.round(dataset[name].values.astype(float) * factor, 6)
     attrs = {"standard_name": "air_pressure", "units": "hPa", "positive": "down"}
     dataset = dataset if name == "level" else dataset.drop_vars("level", errors="ignore").rename({name: "level"})
@@ -140,7 +140,7 @@ def _with_levels(dataset: xr.Dataset) -> xr.Dataset:
 
 def _is_pressure(coordinate: xr.DataArray) -> bool:
     by_name = coordinate.name in LEVEL_NAMES and not _units(coordinate) and coordinate.dtype.kind in "fiu"
-    return _units(coordinate) in HPA_PER_UNIT or by_name
+    return is_pressure(coordinate) or by_name
 
 
 def _guessed_factor(level: xr.DataArray) -> float:

@@ -151,7 +151,7 @@ def _winds_turned(dataset: xr.Dataset, cells: Cells, pairs: Sequence[tuple[str, 
     turned = {}
     for u_name, v_name in here:
         u, v = dataset[u_name], dataset[v_name]
-        for name, new, along in (
+        for name, new, standard_name in (
             (u_name, u * np.cos(angle) - v * np.sin(angle), "eastward_wind"),
             (v_name, u * np.sin(angle) + v * np.cos(angle), "northward_wind"),
         ):
@@ -161,7 +161,7 @@ def _winds_turned(dataset: xr.Dataset, cells: Cells, pairs: Sequence[tuple[str, 
             turned[name] = (
                 new.transpose(*dataset[name].dims)
                 .drop_attrs(deep=False)
-                .assign_attrs({**attrs, "standard_name": along})
+                .assign_attrs({**attrs, "standard_name": standard_name})
             )
     return dataset.assign(turned)
 

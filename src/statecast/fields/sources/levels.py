@@ -29,10 +29,11 @@ def is_pressure(coordinate: xr.DataArray) -> bool:
     """Whether the units of a coordinate are those of a pressure."""
     units = spelled(str(coordinate.attrs.get("units", "")))
     is_something_else = are_unknown(units) or units == "1" or units.startswith("degree")
-    return not is_something_else and _hpa_per(units) is not None
+    return not is_something_else and hpa_per(units) is not None
 
 
-def _hpa_per(units: str) -> float | None:
+def hpa_per(units: str) -> float | None:
+    """hPa per unit; None for what is no pressure."""
     rule = conversion(units, "hPa")
     return None if rule is None else rule.factor
 
@@ -70,7 +71,7 @@ def _factor(level: xr.DataArray, store: str, name: str) -> float:
     if said not in ("", "air_pressure") and (are_unknown(units) or spelled(units) == "1"):
         raise _no_pressure(store, name, f"are a {said}")
     if not are_unknown(units):
-        factor = _hpa_per(units)
+        factor = hpa_per(units)
         if factor is None or spelled(units) == "1":
             raise _no_pressure(store, name, f"are in '{units}'")
         return factor
