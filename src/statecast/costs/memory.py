@@ -95,7 +95,7 @@ def _saved_bytes(
         model.recomputes = recomputes
         question = blank_question(specs, counts)
         with saved_storages(model) as storages, torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
-            of_second = [_saved_between(*blocks, storages) for blocks in (model.encoder, model.decoder)]
+            of_second = [_saved_between(first, second, storages) for first, second in (model.encoder, model.decoder)]
             answers = model.answer(question)
         del answers
     encoder, decoder = (sum(saved[1::2]) - sum(saved[::2]) for saved in of_second)
