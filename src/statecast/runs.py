@@ -24,7 +24,7 @@ from statecast.costs import MemoryNeedError, require_memory
 from statecast.domain import Domain, Source, find_domain
 from statecast.outputs import START, holds_checkpoint, is_finished, training_output
 from statecast.tasks import TaskError
-from statecast.trained import TrainedModel, build, load, written_digest
+from statecast.trained import TrainedModel, build, identity, load
 from statecast.training import ONE_DEVICE, Devices, QuestionDataset, is_first_process
 from statecast.training.fit import fit, require_devices
 from statecast.training.footprint import load_footprint
@@ -254,7 +254,7 @@ def _train(trained: TrainedModel, source: Source, training: Training) -> None:
             shares=learning_rate_shares(trained.model, recipe.adaptation.layer_decay),
             devices=training.devices,
             resume=training.resume,
-            run=written_digest(directory / START) if is_first else None,
+            run=identity(directory / START) if is_first else None,
             title=training.title,
             progress=training.progress,
         )

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -128,7 +128,7 @@ class TrainedModel:
         (directory / "README.md").write_text(self._card(footprint), encoding="utf-8")
         save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / WEIGHTS)
         facts = json.loads(json.dumps(facts))
-        facts[DIGEST] = _digest(directory, facts)
+        facts[DIGEST] = _whole_digest(directory, facts)
         (directory / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
     def _card(self, footprint: str) -> str:
@@ -173,7 +173,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         model = _with_weights(ModelOptions(**facts["model"]), codecs, axes, directory / WEIGHTS)
         earlier = tuple(type(recipe.data).model_validate(data) for data in facts["earlier"])
         seen = tuple(facts.get("seen", ()))  # older models have none
-        if facts.get(DIGEST, digest := _digest(directory, facts)) != digest:
+        if facts.get(DIGEST, digest := _whole_digest(directory, facts)) != digest:
             raise ValueError("its files have changed since it was written")
     except DAMAGE as error:
         message = str(error)
@@ -215,20 +215,25 @@ def _with_weights(
     return model
 
 
-def _digest(directory: Path, facts: Mapping[str, Any]) -> str:
-    """Of all that answers depend on: a file that was altered is noticed, however the others are formatted."""
+def _whole_digest(directory: Path, facts: Mapping[str, Any]) -> str:
+    """Of all that answers depend on: a file that was altered is noticed, however the documents are formatted."""
+    return _digest([directory / WEIGHTS, *sorted((directory / "streams").iterdir())], directory, facts)
+
+
+def _digest(files: Sequence[Path], directory: Path, facts: Mapping[str, Any]) -> str:
     plain = {**facts, "recipe": _mapping(directory / "recipe.yaml")}
     plain.pop(DIGEST, None)
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    for path in [directory / WEIGHTS, *sorted((directory / "streams").iterdir())]:
+    for path in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
-def written_digest(directory: Path) -> str | None:
-    """What tells a model directory from any other; None for one of an earlier version. Raises ModelError if it can't be read."""
-    return _facts(directory, directory).get(DIGEST)
+def identity(directory: Path) -> str:
+    """What tells a run from any other, before and after its training: recipe and statistics, but no weights."""
+    facts = _facts(directory, directory)
+    return _digest(sorted((directory / "streams").iterdir()), directory, facts)
 
 
 def _facts(directory: Path, name: str | Path) -> dict[str, Any]:

@@ -7,10 +7,19 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from statecast.costs.memory import Counts, Weights, activation_bytes, blank_question, saved_storages
+from statecast.costs.memory import (
+    Counts,
+    MemoryNeedError,
+    Weights,
+    activation_bytes,
+    blank_question,
+    require_memory,
+    saved_storages,
+)
 from statecast.fields.anchors import field_spec
 from statecast.models import ModelOptions, StateModel
 from statecast.models.state_model import question_loss
+from statecast.training import TrainingOptions
 
 SPECS = {
     "fields": field_spec(3, (2, 3, 3), 3.0, token_deg=15.0),
@@ -89,3 +98,22 @@ def test_parts_of_the_model_add_up():
     assert weights.all == sum(sizes.values())
     assert weights.largest_block == count("decoder.0.") == count("decoder.1.") > count("encoder.0.")
     assert weights.outside == weights.all - count("encoder.", "decoder.")
+
+
+def test_a_training_without_memory_is_refused_before_anything_is_built(monkeypatch):
+    question, training = blank_question(SPECS, COUNTS), TrainingOptions()
+    require_memory(OPTIONS, SPECS, question, training, 1)
+    wide = OPTIONS.model_copy(update={"width": 2**16, "encoder_layers": 200})
+    with pytest.raises(MemoryNeedError, match=r"needs at least .* GiB of memory for .* Choose a smaller model\.width"):
+        require_memory(wide, SPECS, question, training, 1)
+    monkeypatch.setattr("statecast.costs.memory.device_memory_gib", lambda: 0.1)
+    with pytest.raises(MemoryNeedError, match=r"Lower training\.batch_size"):
+        require_memory(OPTIONS, SPECS, question, TrainingOptions(batch_size=2**16), 1)
+
+
+def test_the_least_that_a_training_needs_is_less_than_what_it_is_estimated_to_need():
+    question, training = blank_question(SPECS, COUNTS), TrainingOptions(batch_size=1)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MemoryNeedError) as caught:
+        patch.setattr("statecast.costs.memory.device_memory_gib", lambda: 0.0)
+        require_memory(OPTIONS, SPECS, question, training, 1)
+    assert f"{Weights.of(StateModel(OPTIONS, SPECS)).all:,} weights" in str(caught.value)

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 import signal
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from statecast import load, pretrain
 from statecast.streams import Question
 from statecast.training import QuestionDataset, TrainingOptions
 from statecast.training.checkpoints import CheckpointError, RunStopped, last_checkpoint
@@ -168,3 +170,37 @@ def test_the_best_weights_are_the_result_if_asked(questions, make_model, tmp_pat
     assert stored["global_step"] == 1 + best["step"] < len(validations) == 4
     assert not same(weights["best"], weights["last"])
     assert same(weights["best"], {k.removeprefix("model."): v for k, v in stored["state_dict"].items()})
+
+
+def test_a_checkpoint_of_another_training_is_refused_and_the_run_stays_as_it_was(runs, tmp_path):
+    """Of another model, of another run, or written by another program."""
+    recipe = runs.recipe | {"training": runs.recipe["training"] | {"checkpoint_every": 1, "steps": 2}}
+    other = recipe | {"model": recipe["model"] | {"width": 64}}
+    (tmp_path / "run.unfinished").mkdir()
+    pretrain(recipe, tmp_path / "same", progress=False)
+    pretrain(recipe | {"seed": 1}, tmp_path / "seed", progress=False)
+    pretrain(other, tmp_path / "wide", progress=False)
+    torch.save({"state_dict": {}}, tmp_path / "program.ckpt")
+    unfinished = tmp_path / "run.unfinished"
+    for foreign, message in (
+        ("seed", "is of another run"),
+        ("wide", "is of another model"),
+        ("program", "can be read"),
+    ):
+        shutil.rmtree(unfinished)
+        shutil.copytree(tmp_path / "same", unfinished)
+        load(tmp_path / "same")
+        (unfinished / "model").rename(unfinished / "start")
+        checkpoint = tmp_path / foreign / "checkpoints" / "step-00000002.ckpt"
+        shutil.rmtree(unfinished / "checkpoints")
+        (unfinished / "checkpoints").mkdir()
+        shutil.copy(
+            checkpoint if checkpoint.exists() else tmp_path / "program.ckpt",
+            unfinished / "checkpoints" / "step-00000002.ckpt",
+        )
+        before = sorted((str(path), path.lstat().st_mtime_ns) for path in unfinished.rglob("*") if path.is_file())
+        with pytest.raises(CheckpointError, match=message):
+            pretrain(recipe, tmp_path / "run", resume=True, progress=False)
+        assert before == sorted(
+            (str(path), path.lstat().st_mtime_ns) for path in unfinished.rglob("*") if path.is_file()
+        )

@@ -178,12 +178,13 @@ def cost(
     from json import dumps
 
     from statecast.config import read_recipe
-    from statecast.costs import assume, cost_tables, estimate, size_of, training_flops
+    from statecast.costs import assume, cost_tables, estimate, require_sane, size_of, training_flops
 
     if recipe is not None and (params or tokens):
         raise CommandError("give a recipe, or --params and --tokens, not both.")
     if recipe is None and device_hours is None and (params is None or tokens is None):
         raise CommandError("give a recipe, or --params and --tokens, or --device-hours.")
+    require_sane("samples", samples)  # before the sizes of a large model are computed
     options = read_recipe(recipe, overrides or ()) if recipe is not None else None
     assumptions = assume(
         device,

@@ -1,6 +1,6 @@
 """The cost of training: model size, and from it time, energy, emissions and money."""
 
-from statecast.costs.estimate import Assumptions, CostError, Estimate, assume, estimate, training_flops
+from statecast.costs.estimate import Assumptions, CostError, Estimate, assume, estimate, require_sane, training_flops
 from statecast.costs.memory import MemoryNeedError, require_memory, require_room
 from statecast.costs.report import cost_tables
 from statecast.costs.sizes import ModelSize, size_of
@@ -16,6 +16,7 @@ __all__ = [
     "estimate",
     "require_memory",
     "require_room",
+    "require_sane",
     "size_of",
     "training_flops",
 ]
