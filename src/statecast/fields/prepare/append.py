@@ -65,7 +65,7 @@ def _require_fit(path: Path, old: xr.Dataset, added: xr.Dataset) -> None:
         if name not in old.coords and name not in added.coords:
             continue
         pair = [d[name].values if name in d.coords else np.empty(0) for d in (old, added)]
-        if pair[0].shape != pair[1].shape or not np.allclose(*pair, atol=SAME_PLACE, rtol=0):
+        if pair[0].shape != pair[1].shape or not np.allclose(pair[0], pair[1], atol=SAME_PLACE, rtol=0):
             raise _refused(
                 path, f"{name} has {_span(pair[1])} in the new inputs, expected {_span(pair[0])}. Prepare them apart."
             )
@@ -74,10 +74,10 @@ def _require_fit(path: Path, old: xr.Dataset, added: xr.Dataset) -> None:
             path,
             f"the new inputs have no '{missing[0]}', expected all of {', '.join(map(str, old.data_vars))}. Add its input.",
         )
-    for name, array in old.data_vars.items():
-        have, units = added[name].attrs.get("units"), array.attrs.get("units")
+    for variable, array in old.data_vars.items():
+        have, units = added[variable].attrs.get("units"), array.attrs.get("units")
         if have != units:
-            raise _refused(path, f"'{name}' is in '{have}' in the new inputs, expected '{units}'. Convert it.")
+            raise _refused(path, f"'{variable}' is in '{have}' in the new inputs, expected '{units}'. Convert it.")
     _require_later(path, old["time"], added["time"])
 
 
@@ -113,7 +113,7 @@ def _write(path: Path, first: int, added: xr.Dataset, spec: Spec) -> None:
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
     steps = first + added.sizes["time"]
     for name, array in added.data_vars.items():
-        if "time" not in array.dims or name not in group:
+        if "time" not in array.dims or str(name) not in group:
             continue
         target = stores.extended(group, str(name), steps)
         for block in _blocks(first, steps, spec):

@@ -1,6 +1,7 @@
 """From inputs to the fields of a store, lazily: nothing is read here but coordinates."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import cf_xarray  # noqa: F401  (registers the accessor Dataset.cf)
 import numpy as np
@@ -83,11 +84,9 @@ def _joined(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
     source, first = parts[0]
     if len(parts) == 1 or "time" not in first.dims:
         return _plain(first)
-    aligned = [_plain(_like(name, first, source, other, where)) for where, other in parts]
-    aligned, where = zip(
-        *sorted(zip(aligned, [w for w, _ in parts], strict=True), key=lambda a: a[0]["time"].values[0]), strict=True
-    )
-    for before, after, one, two in zip(aligned, aligned[1:], where, where[1:], strict=False):
+    alike = [(_plain(_like(name, first, source, other, where)), where) for where, other in parts]
+    ordered = sorted(alike, key=lambda pair: pair[0]["time"].values[0])
+    for (before, one), (after, two) in pairwise(ordered):
         common = np.intersect1d(seconds_of(before["time"]), seconds_of(after["time"]))
         if len(common):
             at = after["time"].values[np.searchsorted(seconds_of(after["time"]), common[0])]
@@ -95,7 +94,12 @@ def _joined(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
                 f"inputs {one} and {two}: both hold '{name}' at {at}, expected each time once. Leave one out."
             )
     return xr.concat(
-        aligned, dim="time", coords="minimal", compat="override", join="exact", combine_attrs="override"
+        [array for array, _ in ordered],
+        dim="time",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="override",
     ).sortby("time")
 
 

@@ -183,7 +183,7 @@ def statistics_dataset(
                 "units": units,
             }
             arrays[f"{name}_climatology"] = (place, mean if dims else mean[:, :, 0], about)
-    coords = {name: dataset[name] for name in ("level", "lat", "lon") if name in dataset.coords}
+    coords: dict[str, Any] = {name: dataset[name] for name in ("level", "lat", "lon") if name in dataset.coords}
     coords |= {"month": np.arange(1, 13), "hour_utc": ("hour_utc", times.hours_utc, {"units": "hours"})}
     text = " to ".join(period) if period else "all times of the store when it was prepared"
     return xr.Dataset(

@@ -34,9 +34,14 @@ def create(path: Path, dataset: xr.Dataset, spec: Spec, about: dict[str, Any]) -
             values = dataset[name].values.astype(np.float64)
             _small(group, name, values, (name,), dict(dataset[name].attrs))
     steps = dataset.sizes.get("time", 0)
-    for name, array in dataset.data_vars.items():
-        _create_array(group, str(name), array, spec)
-    times = {"standard_name": "time", "axis": "T", "units": EPOCH_UNITS, "calendar": calendar_of(dataset["time"])}
+    for key, array in dataset.data_vars.items():
+        _create_array(group, str(key), array, spec)
+    times: dict[str, Any] = {
+        "standard_name": "time",
+        "axis": "T",
+        "units": EPOCH_UNITS,
+        "calendar": calendar_of(dataset["time"]),
+    }
     in_time = group.create_array(
         "time", shape=(steps,), dtype=np.int64, chunks=(TIMES_PER_CHUNK,), dimension_names=("time",), attributes=times
     )
