@@ -19,6 +19,14 @@ from statecast.fields.sources import open_fields
 from statecast.fields.sources.record import select_period
 
 KEPT_ATTRIBUTES = ("units", "standard_name", "long_name", "cell_methods", "comment")
+TEMPERATURES = (
+    "K",
+    "kelvin",
+    "degC",
+    "Celsius",
+    "degree_Celsius",
+    "degF",
+)  # CF wants to know that these are no differences
 SAME_PLACE = 1e-4  # degrees or hPa: coordinates of several inputs differ by rounding
 
 
@@ -203,5 +211,7 @@ def _described(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
     attrs = {k: array.attrs[k] for k in KEPT_ATTRIBUTES if k in array.attrs and array.attrs[k] not in ("", "unknown")}
     if options.standard_name:
         attrs["standard_name"] = options.standard_name
+    if attrs.get("units") in TEMPERATURES:
+        attrs["units_metadata"] = "temperature: on_scale"
     order = [d for d in ("time", "level", "lat", "lon") if d in array.dims]
     return array.transpose(*order).astype(np.float32).drop_attrs(deep=False).assign_attrs(attrs)
