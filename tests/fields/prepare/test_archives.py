@@ -217,6 +217,7 @@ def test_anemoi_dataset_is_unfolded_to_rows_and_columns_or_regridded(tmp_path, r
 
 def test_cosmo_rea6_comes_off_its_rotated_pole_with_winds_to_the_east_and_north(tmp_path, rng):
     pyproj = pytest.importorskip("pyproj")
+    pytest.importorskip("shapely")
     (tmp_path / "in").mkdir()
     times = pd.date_range("2007-01-01", periods=4, freq="1h")
     y, x = np.arange(-3.0, 3.01, 0.25), np.arange(-3.0, 3.01, 0.25)

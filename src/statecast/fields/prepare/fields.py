@@ -1,6 +1,7 @@
 """From inputs to the fields of a store, lazily: nothing is read here but coordinates."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import cf_xarray  # noqa: F401  (registers the accessor Dataset.cf)
 import numpy as np
@@ -18,6 +19,14 @@ from statecast.fields.sources import open_fields
 from statecast.fields.sources.record import select_period
 
 KEPT_ATTRIBUTES = ("units", "standard_name", "long_name", "cell_methods", "comment")
+TEMPERATURES = (
+    "K",
+    "kelvin",
+    "degC",
+    "Celsius",
+    "degree_Celsius",
+    "degF",
+)  # CF wants to know that these are no differences
 SAME_PLACE = 1e-4  # degrees or hPa: coordinates of several inputs differ by rounding
 
 
@@ -83,10 +92,9 @@ def _joined(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
     source, first = parts[0]
     if len(parts) == 1 or "time" not in first.dims:
         return _plain(first)
-    aligned = [_plain(_like(name, first, source, other, place)) for place, other in parts]
-    in_time = sorted(zip(aligned, [w for w, _ in parts], strict=True), key=lambda part: part[0]["time"].values[0])
-    aligned, where = [array for array, _ in in_time], [place for _, place in in_time]
-    for before, after, one, two in zip(aligned, aligned[1:], where, where[1:], strict=False):
+    alike = [(_plain(_like(name, first, source, other, where)), where) for where, other in parts]
+    ordered = sorted(alike, key=lambda pair: pair[0]["time"].values[0])
+    for (before, one), (after, two) in pairwise(ordered):
         common = np.intersect1d(seconds_of(before["time"]), seconds_of(after["time"]))
         if len(common):
             at = after["time"].values[np.searchsorted(seconds_of(after["time"]), common[0])]
@@ -94,7 +102,12 @@ def _joined(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
                 f"inputs {one} and {two}: both hold '{name}' at {at}, expected each time once. Leave one out."
             )
     return xr.concat(
-        aligned, dim="time", coords="minimal", compat="override", join="exact", combine_attrs="override"
+        [array for array, _ in ordered],
+        dim="time",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="override",
     ).sortby("time")
 
 
@@ -198,5 +211,7 @@ def _described(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
     attrs = {k: array.attrs[k] for k in KEPT_ATTRIBUTES if k in array.attrs and array.attrs[k] not in ("", "unknown")}
     if options.standard_name:
         attrs["standard_name"] = options.standard_name
+    if attrs.get("units") in TEMPERATURES:
+        attrs["units_metadata"] = "temperature: on_scale"
     order = [d for d in ("time", "level", "lat", "lon") if d in array.dims]
     return array.transpose(*order).astype(np.float32).drop_attrs(deep=False).assign_attrs(attrs)

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -225,6 +226,7 @@ def about(spec: Spec) -> dict[str, Any]:
         "Conventions": "CF-1.11",
         "title": spec.about or "Prepared fields",
         "source": f"statecast {version('statecast')}: {', '.join(spec.source.paths)[:500]}",
+        "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} statecast {version('statecast')} data prepare",
         "comment": "Values that the inputs lack are missing (NaN); nothing is filled in.",
         stores.PREPARATION: spec.model_dump_json(by_alias=True),
     }

@@ -134,8 +134,7 @@ def _winds_turned(dataset: xr.Dataset, cells: Cells, pairs: Sequence[tuple[str, 
     """
     names = {name for pair in pairs for name in pair}
     for name, array in dataset.data_vars.items():
-        along = _runs_along_the_grid(array) is True
-        if along and name not in names:
+        if _runs_along_the_grid(array) is True and name not in names:
             raise PrepareError(
                 f"variable '{name}': is a wind along the axes of the grid, not to the east or north. Name its pair by source.winds."
             )

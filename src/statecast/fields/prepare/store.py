@@ -19,6 +19,7 @@ from statecast.fields.prepare.times import EPOCH_UNITS, calendar_of, seconds_of
 
 CHUNK_BYTES = 2**20  # of a chunk before compression: levels are gathered up to this
 READ_BYTES = 2**29  # of the levels of a variable that are computed at once
+WITH_LEAP_DAYS = ("standard", "gregorian", "proleptic_gregorian")  # calendars in which CF asks about leap seconds
 TIMES_PER_CHUNK = 65536
 MANTISSA_BITS = 23
 PREPARATION = "preparation"
@@ -34,9 +35,16 @@ def create(path: Path, dataset: xr.Dataset, spec: Spec, about: dict[str, Any]) -
             values = dataset[name].values.astype(np.float64)
             _small(group, name, values, (name,), dict(dataset[name].attrs))
     steps = dataset.sizes.get("time", 0)
-    for variable, array in dataset.data_vars.items():
-        _create_array(group, str(variable), array, spec)
-    times: Any = {"standard_name": "time", "axis": "T", "units": EPOCH_UNITS, "calendar": calendar_of(dataset["time"])}
+    for key, array in dataset.data_vars.items():
+        _create_array(group, str(key), array, spec)
+    times: dict[str, Any] = {
+        "standard_name": "time",
+        "axis": "T",
+        "units": EPOCH_UNITS,
+        "calendar": calendar_of(dataset["time"]),
+    }
+    if times["calendar"] in WITH_LEAP_DAYS:
+        times["units_metadata"] = "leap_seconds: unknown"
     in_time = group.create_array(
         "time", shape=(steps,), dtype=np.int64, chunks=(TIMES_PER_CHUNK,), dimension_names=("time",), attributes=times
     )
