@@ -1,9 +1,11 @@
 """Does pre-training pay for jets? Tagging against the number of labels, beside classical taggers and taggers of other libraries.
 
     python benchmarks/jets.py --out runs/jets [--seeds 0 1 2 3 4] [--labels 100 1000 10000] [--rates 1e-3 3e-3] [--arms ...]
-                              [--peers part lgatr pet] [--peer-sizes small large] [--results FILE] [--figure FILE] [--threads 1] [--smoke]
+                              [--pretraining jets-substructure] [--pretraining-steps 1200] [--peers part lgatr pet]
+                              [--peer-sizes small large] [--results FILE] [--figure FILE] [--threads 1] [--smoke]
 
-Top quarks against QCD in `sample:jets`. Models are pre-trained on jets 0 to 14 999 without labels, then learn from the labelled jets
+Top quarks against QCD in `sample:jets`. Models are pre-trained on jets 0 to 14 999 without labels, on hidden particles and on numbers
+that are computed from the particles (recipe `jets-substructure`; `--pretraining jets`: on hidden particles alone), then learn from the labelled jets
 [1000 s, 1000 s + n - 1] of seed s: no label is shared by two seeds, but for n = 10 000. All arms of a seed learn from the same labels.
 Jets 16 000 to 17 999 are held out.
 
@@ -65,7 +67,8 @@ CLASSICAL: tuple[Kind, ...] = ("boosting", "logistic")
 TUNED = {"fine-tuned": "fine-tuned", "frozen": "frozen", "scratch": "scratch"}
 TUNED |= {"substructure": "fine-tuned", "longer": "scratch"}  # whose learning rate an arm takes
 STEPS = {100: 100, 1000: 200, 10_000: 400}  # by labels: more labels bear more steps before they are overfitted
-PRETRAINING_STEPS = 400
+PRETRAINING_STEPS = 1200
+PRETRAINING = "jets-substructure"
 EARLY_STOPPING_JETS = 256
 QUANTITIES = ["multiplicity", "pt_gev", "eta", "mass_gev", "soft_drop_mass_gev", "tau21", "tau32"]
 
@@ -82,6 +85,7 @@ class Plan:
     steps       of fine-tuning, by the number of labels
     train ...   first and last jet
     peer_seconds  CPU time of a peer; none: that of our pre-training and fine-tuning together
+    pretraining   recipe of it
     masked      held-out jets on which the loss of pre-training is measured
     """
 
@@ -96,6 +100,7 @@ class Plan:
     compared: int = 1000
     steps: Mapping[int, int] = field(default_factory=lambda: STEPS)
     pretraining_steps: int = PRETRAINING_STEPS
+    pretraining: str = PRETRAINING
     train: tuple[int, int] = (0, 14_999)
     validate: tuple[int, int] = (15_000, 15_999)
     held_out: tuple[int, int] = (16_000, 17_999)
@@ -187,7 +192,7 @@ def pretraining(plan: Plan, seed: int) -> Recipe:
     steps = plan.pretraining_steps
     said = {"seed": seed, "data.train": list(plan.train), "data.validate": "null"}
     said |= {"training.steps": steps, "training.checkpoint_every": steps}
-    return read_recipe("jets", [*as_overrides(said), *without_extras(), *plan.overrides])
+    return read_recipe(plan.pretraining, [*as_overrides(said), *without_extras(), *plan.overrides])
 
 
 def as_overrides(said: Mapping[str, Any]) -> list[str]:
@@ -221,7 +226,7 @@ def tagging(plan: Plan, run: Run) -> Recipe:
 
 
 def folder_of(plan: Plan, seed: int) -> Path:
-    return plan.out / f"seed-{seed}" / f"pretrained-{plan.pretraining_steps}"
+    return plan.out / f"seed-{seed}" / f"{plan.pretraining}-{plan.pretraining_steps}"
 
 
 def pretrained_once(plan: Plan, seed: int) -> dict[str, Any]:
@@ -495,7 +500,7 @@ def seconds_of(plan: Plan, masked: Sequence[dict[str, Any]], results: Sequence[d
 
 
 def settings_of(plan: Plan) -> dict[str, Any]:
-    names = ("seeds", "labels", "rates", "peer_sizes", "pretraining_steps", "train", "validate", "held_out")
+    names = ("seeds", "labels", "rates", "peer_sizes", "pretraining", "pretraining_steps", "train", "validate", "held_out")
     found = {name: getattr(plan, name) for name in names}
     return found | {"sample": SAMPLE, "steps": dict(plan.steps), "torch": torch.__version__}
 
@@ -599,6 +604,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--peer-sizes", nargs="+", default=["small", "large"], choices=("small", "large"))
+    parser.add_argument("--pretraining", default=PRETRAINING, choices=("jets", PRETRAINING), help="its recipe")
+    parser.add_argument("--pretraining-steps", type=int, default=PRETRAINING_STEPS)
     parser.add_argument("--results", type=Path, help="a JSON file of all but the answers")
     parser.add_argument("--figure", type=Path, help="a PNG of AUC against the number of labels")
     parser.add_argument("--threads", type=int, default=1)
@@ -616,6 +623,8 @@ def main() -> None:
         tuple(arguments.arms),
         peers,
         tuple(arguments.peer_sizes),
+        pretraining=arguments.pretraining,
+        pretraining_steps=arguments.pretraining_steps,
     )
     found = run(smoke_plan(arguments.out / "smoke", peers) if arguments.smoke else plan)
     print_tables(found)

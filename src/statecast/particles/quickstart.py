@@ -86,7 +86,7 @@ def quickstart(
 
 def _train(directory: Path, plan: Plan, watch: Stopwatch, progress: bool) -> dict[str, TrainedModel]:
     """The pre-trained model, the tagger, its control from scratch, and the generator."""
-    base = read_recipe("jets", plan.overrides)
+    base = read_recipe("jets-substructure", plan.overrides)
     steps = {name: f"training.steps={count}" for name, count in plan.steps.items()}
     few = [steps["tagger"], *plan.overrides, f"data.train=[0,{plan.labels - 1}]"]
     tagging = read_recipe("jets-tag", few, inherit=base)
