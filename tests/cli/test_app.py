@@ -98,6 +98,6 @@ def test_each_simulation_has_options_of_its_own(monkeypatch, capsys):
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, statecast):
-    monkeypatch.setattr("statecast.fields.sources.describe.open_fields", lambda store: int("no number"))
+    monkeypatch.setattr("statecast.fields.sources.describe.open_fields", lambda store, **options: int("no number"))
     with pytest.raises(ValueError, match="no number"):
         statecast("data", "describe", "x")

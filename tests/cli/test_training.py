@@ -36,15 +36,15 @@ def test_a_mistake_in_an_update_names_its_option(runs, tmp_path, statecast, opti
 
 
 def test_a_fine_tuning_on_a_store_in_other_units_is_refused(runs, tmp_path, statecast):
-    celsius = open_fields(runs.store).load().drop_vars("nothing")
-    celsius["t"] = (celsius.t - 273.15).assign_attrs(units="degC")
-    celsius.to_netcdf(tmp_path / "celsius.nc")
+    metres = open_fields(runs.store).load().drop_vars("nothing")
+    metres["t"] = metres.t.assign_attrs(units="m")
+    metres.to_netcdf(tmp_path / "metres.nc")
     (tmp_path / "tuning.yaml").write_text(yaml.safe_dump(runs.tuning))
     code, message = statecast(
-        "finetune", "tuning.yaml", "data.store=celsius.nc", "--from", runs.pretrained, "--out", "run"
+        "finetune", "tuning.yaml", "data.store=metres.nc", "--from", runs.pretrained, "--out", "run"
     )
     assert code == 2 and message.count("\n") == 1
-    assert message.startswith("statecast: stream fields: variable 't@500' is in 'degC' in the store")
+    assert message.startswith("statecast: stream fields: variable 't@500' is in 'm' in the store")
     assert not list(tmp_path.glob("run*"))
 
 

@@ -133,13 +133,13 @@ def test_nothing_new_to_learn_is_refused(runs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_data_in_other_units_is_refused(runs, tmp_path):
+def test_data_in_units_of_something_else_is_refused(runs, tmp_path):
     dataset = open_fields(runs.store).load()
-    dataset["t"] = (dataset.t - np.float32(273.15)).assign_attrs(units="degC")
-    dataset.to_zarr(tmp_path / "celsius.zarr", zarr_format=3, consolidated=False)
-    recipe = runs.tuning | {"data": {"store": str(tmp_path / "celsius.zarr")}}
+    dataset["t"] = (dataset.t - np.float32(273.15)).assign_attrs(units="m")
+    dataset.to_zarr(tmp_path / "metres.zarr", zarr_format=3, consolidated=False)
+    recipe = runs.tuning | {"data": {"store": str(tmp_path / "metres.zarr")}}
     with pytest.raises(
-        ModelError, match=r"stream fields: variable 't@500' is in 'degC' in the store, the model learned it in 'K'"
+        ModelError, match=r"stream fields: variable 't@500' is in 'm' in the store, the model learned it in 'K'"
     ):
         statecast.finetune(recipe, runs.pretrained, tmp_path / "tuned", progress=False)
 
