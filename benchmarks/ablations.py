@@ -20,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from shared import EVERY_H, HELD_OUT, PLAIN, step_seconds, with_steps
+from shared import EVERY_H, HELD_OUT, PLAIN, SMALL, step_seconds, with_steps
 from statecast import pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.fields.anchors import FieldAnchor
@@ -37,13 +37,15 @@ from statecast.tasks.base import slab_of
 class Effort:
     """Steps of the default, those that tell how long a step takes, how often that is told (0: all take the same steps).
 
-    every_h  hours between the starts that are scored
+    every_h    hours between the starts that are scored
+    overrides  of all recipes
     """
 
     steps: int
     probe: int = 40
     turns: int = 2
     every_h: float = EVERY_H
+    overrides: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -112,25 +114,27 @@ def recipe_of(overrides: list[str], seed: int) -> Recipe:
     return read_recipe(values | {"seed": seed}, [o for o in overrides if not o.startswith("@")])
 
 
-def variant_step_seconds(variant: str, probe: int, seed: int) -> float:
+def variant_step_seconds(variant: str, effort: Effort, seed: int) -> float:
     """CPU time of a step: what twice as many take more."""
     overrides, change = VARIANTS[variant]
+    probe = effort.probe
     with change():
-        return max(step_seconds(recipe_of(overrides, seed), (probe, 2 * probe)), 1e-3 / probe)
+        recipe = recipe_of([*effort.overrides, *overrides], seed)
+        return max(step_seconds(recipe, (probe, 2 * probe)), 1e-3 / probe)
 
 
 def steps_in_the_same_time(variant: str, effort: Effort, seed: int) -> int:
     """As many steps of a variant as take the time of the default's; timed in turns."""
     if variant == DEFAULT or not effort.turns:
         return effort.steps
-    turns = [[variant_step_seconds(v, effort.probe, seed) for v in (DEFAULT, variant)] for _ in range(effort.turns)]
+    turns = [[variant_step_seconds(v, effort, seed) for v in (DEFAULT, variant)] for _ in range(effort.turns)]
     default, ours = (min(times) for times in zip(*turns, strict=True))
     return max(4, round(effort.steps * default / ours))
 
 
 def run(variant: str, effort: Effort, seed: int) -> None:
     overrides, change = VARIANTS[variant]
-    recipe = recipe_of(overrides, seed)
+    recipe = recipe_of([*effort.overrides, *overrides], seed)
     steps = steps_in_the_same_time(variant, effort, seed)
     with tempfile.TemporaryDirectory() as folder, change():
         model = pretrain(with_steps(recipe, steps), Path(folder) / "run", progress=False)
@@ -159,7 +163,8 @@ def main() -> None:
     torch.set_num_threads(1)
     names, effort = arguments.only, Effort(arguments.steps)
     if arguments.smoke:
-        names, effort = [DEFAULT, "output added to climatology alone"], Effort(2, turns=0, every_h=606.0)
+        small = (*SMALL.of_stream, *SMALL.model)
+        names, effort = [DEFAULT, "output added to climatology alone"], Effort(2, 0, 0, 606.0, small)
     for name in names:
         for seed in arguments.seeds:
             run(name, effort, seed)

@@ -197,7 +197,7 @@ def _smoke(out: Path) -> Study:
     out.mkdir(exist_ok=True)
     file = simulate_events(out / "events.parquet", events=90, workers=1, progress=False)
     tiny = ("training.footprint=false", "training.validation_samples=2", "training.batch_size=2")
-    few = ("data.train=[0, 99]", "data.validate=[100, 119]", "streams.codes.size=16")
+    few = ("data.train=[0, 99]", "data.validate=[100, 119]", "streams.codes.size=16", "model.width=32", "model.heads=2")
     return Study(str(file), out, 0, ((0, 29), (30, 59), (60, 89)), (2, 2, 2), tiny, few)
 
 

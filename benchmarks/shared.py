@@ -11,7 +11,7 @@ from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,31 +41,37 @@ TRAIN, VALIDATE, HELD_OUT = ("2000-01-01", "2000-12-20"), ("2000-12-21", "2000-1
 LEADS_H = (6.0, 24.0, 72.0)
 EVERY_H = 42.0  # between starts that are scored: all hours of the day in turn
 QUESTIONS_EVERY_H = 12.0  # of the other questions; finer.py uses the scores of questions.py again
-FEW_STEPS = ("training.steps=2", "training.validation_samples=2")  # overrides of smoke runs
+FEW_STEPS = ("training.steps=2", "training.validation_samples=2", "training.footprint=false")  # overrides of smoke runs
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What of a record a benchmark takes: the periods, and the variables and levels of the quickstart's stream (none: all of its own)."""
+    """What of a record a benchmark takes: periods; variables, levels and patch of the quickstart's stream (none: all of its own).
+
+    model  overrides of a pre-training's model
+    """
 
     train: tuple[str, str] = TRAIN
     validate: tuple[str, str] = VALIDATE
     held_out: tuple[str, str] = HELD_OUT
     variables: tuple[str, ...] = ()
     levels: tuple[float, ...] = ()
+    patch: tuple[int, int, int] = (2, 2, 2)
+    model: tuple[str, ...] = ()
 
     @property
     def of_stream(self) -> list[str]:
         """Overrides of any recipe of the quickstart."""
         if not self.variables:
             return []
-        said = {"variables": self.variables, "levels": self.levels, "patch": (2, 2, 2)}
+        said = {"variables": self.variables, "levels": self.levels, "patch": self.patch}
         return [f"streams.atmosphere.{key}={json.dumps(values)}" for key, values in said.items()]
 
     @property
     def overrides(self) -> list[str]:
         """Of a pre-training, from which fine-tuning inherits the periods."""
-        return [*self.of_stream, f"data.train={json.dumps(self.train)}", f"data.validate={json.dumps(self.validate)}"]
+        periods = [f"data.train={json.dumps(self.train)}", f"data.validate={json.dumps(self.validate)}"]
+        return [*self.of_stream, *periods, *self.model]
 
 
 WHOLE = Extent()
@@ -75,6 +81,8 @@ SMALL = Extent(
     held_out=("2001-01-01", "2001-01-08"),
     variables=("z", "t2m", "tprate"),
     levels=(500,),
+    patch=(2, 4, 4),
+    model=("model.width=32", "model.heads=2", "model.encoder_layers=1", "model.decoder_layers=1"),
 )  # for smoke runs
 
 
@@ -217,13 +225,13 @@ def require_model(parser: ArgumentParser, option: str, given: object, smoke: boo
 
 
 def given_or_tiny(model: str | None) -> TrainedModel:
-    """The model of a run; if none is given one of the quickstart's that was trained for a few steps, to see that all runs."""
+    """The model of a run; if none is given a small one that was trained to forecast for two steps, to see that all runs."""
     if model is not None:
         return load(model)
-    few = ["training.steps=4", "training.validation_samples=2", "training.footprint=false"]
+    extent = replace(SMALL, train=("2000-01-01", "2000-02-29"), variables=("z", "msl"))
+    recipe = read_recipe("quickstart-forecast", [*extent.overrides, *FEW_STEPS], inherit=read_recipe("quickstart"))
     with tempfile.TemporaryDirectory() as folder:
-        pretrained = pretrain("quickstart", Path(folder) / "pretrained", overrides=few, progress=False)
-        return finetune("quickstart-forecast", pretrained, Path(folder) / "forecast", overrides=few, progress=False)
+        return pretrain(recipe, Path(folder) / "forecast", progress=False)
 
 
 # Scores

@@ -188,33 +188,25 @@ def measure(size: str, seconds: float) -> dict[str, float]:
 
 
 def peak_memory_mib(size: str, which: int, threads: int) -> float:
-    """Peak resident memory of a process that takes two steps of one model, less that of one which only imports and builds."""
-
-    def run(steps: int) -> float:
-        command = [
-            sys.executable,
-            __file__,
-            "--only",
-            size,
-            "--which",
-            str(which),
-            "--steps",
-            str(steps),
-            "--threads",
-            str(threads),
-        ]
-        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    return run(2) - run(0)
+    """Peak resident memory of a process that takes two steps of one model, less its peak when it had imported and built all."""
+    options = {"--only": size, "--which": which, "--threads": threads}
+    command = [sys.executable, __file__, *(str(word) for option in options.items() for word in option)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def only(size: str, which: int, steps: int) -> None:
+def only(size: str, which: int) -> None:
     question, model = make_question(size), make_models(size)[which]
     optimiser, _ = make_optimiser(model, TrainingOptions())
-    for _ in range(steps):
+    built = peak_mib()
+    for _ in range(2):
         step(model, question, optimiser)
+    print(peak_mib() - built)
+
+
+def peak_mib() -> float:
+    """Of this process so far."""
     status = Path("/proc/self/status").read_text()  # ru_maxrss of a child starts from its parent's peak
-    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 KINDS = {
@@ -255,11 +247,10 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one size, a moment, memory of ours alone")
     parser.add_argument("--only", choices=SIZES, help=argparse.SUPPRESS)
     parser.add_argument("--which", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--steps", type=int, default=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.only:
-        only(arguments.only, arguments.which, arguments.steps)
+        only(arguments.only, arguments.which)
         return
     print(f"torch {torch.__version__}, {arguments.threads} threads, {HIDDEN:.0%} hidden, ensemble of 16")
     for size in list(SIZES)[: 1 if arguments.smoke else None]:

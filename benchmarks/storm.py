@@ -28,7 +28,7 @@ from statecast.fields.evaluation.figures import MAP_WIDTH, draw_map
 from statecast.fields.explain.figures import mark
 from statecast.fields.explain.forecast_sensitivity import forecast_sensitivity
 from statecast.fields.sources import Grid, Record
-from statecast.fields.sources.record import select_period
+from statecast.fields.sources.dates import select_period
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.trained import TrainedModel
 

@@ -67,7 +67,7 @@ from statecast import finetune, load, open_fields, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.fields.evaluation.verify import verify
 from statecast.fields.source import recipe_stores, stream_sources
-from statecast.fields.sources.record import select_period
+from statecast.fields.sources.dates import select_period
 from statecast.trained import TrainedModel, build
 
 PATCH, BATCH = 2, 2

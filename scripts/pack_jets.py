@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 
 from statecast.particles.jets import PARTICLE_KINDS, Jets
-from statecast.particles.sources.layout import (
+from statecast.particles.sources.jet_columns import (
     KIND_COLUMNS,
     PARTICLE_COLUMNS,
     as_lists,

@@ -1,6 +1,10 @@
 """Small synthetic records, tokens of two streams of fields, and a small model that knows them."""
 
 import gc
+import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,12 +19,15 @@ import statecast
 from statecast import cli
 from statecast.axes import SURFACE_PRESSURE_HPA, Axis, column_names
 from statecast.fields.anchors import field_spec
+from statecast.fields.prepare.inputs import load_projections
 from statecast.fields.sources import Record, fit_climatology, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.tokenizers.fields import solar_time_rad
 from statecast.models import ModelOptions, StateModel
 from statecast.streams import Question, Tokens, TokenSpec, Window
+
+load_projections()  # before a test lets xarray load ecCodes
 
 MakeStore = Callable[..., xr.Dataset]
 MakeTokens = Callable[..., Tokens]
@@ -279,3 +286,54 @@ def run_statecast(tmp_path, monkeypatch, capsys):
         return stopped.value.code or 0, capsys.readouterr().err
 
     return run
+
+
+KILLED = """
+import json, os, signal, sys
+from importlib import import_module
+import statecast
+module, name, samples = sys.argv[3:]
+source = getattr(import_module(module), name)
+draw, drawn = source.draw, []
+def killing(self, sample):
+    drawn.append(1)
+    if len(drawn) > int(samples):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw(self, sample)
+source.draw = killing
+statecast.pretrain(json.load(open(sys.argv[1])), sys.argv[2], progress=False)
+"""
+
+
+@pytest.fixture
+def require_same_bits_after_a_kill(tmp_path) -> Callable[[dict, type, int], None]:
+    """Checks that a pre-training whose process was killed by SIGKILL when it had drawn so many samples of a class of sources, and that was
+    resumed, leaves the same model, to the bit, as one that was not."""
+
+    def check(recipe: dict, source: type, samples: int) -> None:
+        (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+        whole, run = tmp_path / "whole", tmp_path / "run"
+        statecast.pretrain(recipe, whole, progress=False)
+        killed = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                KILLED,
+                tmp_path / "recipe.json",
+                run,
+                source.__module__,
+                source.__name__,
+                str(samples),
+            ],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        assert (tmp_path / "run.unfinished" / "checkpoints").is_dir()
+        statecast.pretrain(recipe, run, resume=True, progress=False)
+        files = sorted((whole / "model").rglob("*.safetensors"))
+        assert files
+        for file in files:
+            assert file.read_bytes() == (run / file.relative_to(whole)).read_bytes(), file.name
+
+    return check

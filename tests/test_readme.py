@@ -13,10 +13,10 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         "training.steps=400" in code
         and 'statecast.finetune("quickstart-forecast", pretrained, out="runs/forecast")' in code
     )
-    code = code.replace("training.steps=400", "training.steps=4").replace(
-        'out="runs/forecast")', 'out="runs/forecast", overrides=["training.steps=4"])'
-    )
-    code = code.replace('("2001-01-01", "2001-02-28")', '("2001-01-01", "2001-01-06")')
+    few = '"training.steps=2", "training.validation_samples=2"'
+    code = code.replace('"training.steps=400"', f'{few}, "data.train=[2000-01-01, 2000-01-31]"')
+    code = code.replace('out="runs/forecast")', f'out="runs/forecast", overrides=[{few}])')
+    code = code.replace('("2001-01-01", "2001-02-28")', '("2001-01-01", "2001-01-04")')
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "runs" / "scores" / "report.html").is_file()

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args, get_origin
+from typing import Annotated, Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch.nn import ModuleDict
@@ -96,6 +96,21 @@ def read_recipe(
             if key in known:
                 values[key] = _merged(known[key], values.get(key), whole=key == "streams")
     kind = recipe_type(values)
+    return _validated(kind, values, name)
+
+
+Read = TypeVar("Read", bound=BaseModel)
+
+
+def read_options(kind: type[Read], values: Mapping[str, Any], overrides: Sequence[str], name: str) -> Read:
+    """Options of another kind than a recipe, from a mapping and overrides as in `read_recipe`, which see for what it raises."""
+    changed = dict(values)
+    for override in overrides:
+        changed = _with_override(changed, override)
+    return _validated(kind, changed, name)
+
+
+def _validated(kind: type[Read], values: Mapping[str, Any], name: str) -> Read:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -127,22 +142,25 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
+    return read_document(recipe, {} if Path(recipe).is_file() else shipped_recipes(), "recipe")
+
+
+def read_document(recipe: str, shipped: Mapping[str, Path], what: str) -> dict[str, Any]:
+    """The keys of a YAML file, or of a shipped one that is given by its name. Raises RecipeError in one line."""
     path = Path(recipe)
     if not is_file(path):
         shipped = shipped_recipes()
         if recipe not in shipped:
             raise RecipeError(
-                f"recipe {recipe}: is neither a file nor a recipe that ships with statecast ({', '.join(shipped)})."
+                f"{what} {recipe}: is neither a file nor a {what} that ships with statecast ({', '.join(shipped)})."
             )
         path = shipped[recipe]
     try:
         values = parse_yaml(read_text(path))
     except DocumentError as error:
-        raise RecipeError(f"recipe {recipe}: {error}.") from None
+        raise RecipeError(f"{what} {recipe}: {error}.") from None
     if not isinstance(values, dict):
-        raise RecipeError(
-            f"recipe {recipe}: expected keys such as data, streams and task, got {type(values).__name__}."
-        )
+        raise RecipeError(f"{what} {recipe}: expected keys with values, got {type(values).__name__}.")
     return values
 
 
@@ -173,20 +191,22 @@ def _merged(inherited: Any, own: Any, *, whole: bool) -> Any:
     return {**inherited, **own}
 
 
-def task_kinds(recipe: type[Recipe]) -> dict[str, type[BaseModel]]:
-    """The tasks of a recipe type, by their kind."""
+def task_kinds(recipe: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The tasks of a recipe type, by their kind; none of other options."""
+    if "task" not in recipe.model_fields:
+        return {}
     kinds = get_args(recipe.model_fields["task"].annotation)
     return {kind.model_fields["kind"].default: kind for kind in kinds}
 
 
-def stream_kinds(recipe: type[Recipe]) -> dict[str, type[BaseModel]]:
+def stream_kinds(recipe: type[BaseModel]) -> dict[str, type[BaseModel]]:
     """The kinds of streams of a recipe type by their tag; none if all are of one kind."""
     options = get_args(recipe.model_fields["streams"].annotation)[1]
     kinds = get_args(get_args(options)[0]) if get_origin(options) is Annotated else ()
     return {tag.tag: kind for kind, tag in map(get_args, kinds)}
 
 
-def _as_written(path: list[str], recipe: type[Recipe]) -> str:
+def _as_written(path: list[str], recipe: type[BaseModel]) -> str:
     """The key as a recipe has it: without the kind that pydantic names where there are several."""
     if path[:1] == ["task"] and path[1:2] and path[1] in task_kinds(recipe):
         path = [path[0], *path[2:]]
@@ -195,7 +215,7 @@ def _as_written(path: list[str], recipe: type[Recipe]) -> str:
     return ".".join(one_line(part, LONGEST_KEY) for part in path)
 
 
-def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
+def _explain(error: ValidationError, recipe: type[BaseModel]) -> str:
     errors = error.errors()
     unknown_keys = [e for e in errors if e["type"] == "extra_forbidden"]
     first = unknown_keys[0] if unknown_keys else errors[0]  # a misspelt key is also the reason why a key is missing
@@ -220,9 +240,13 @@ def _explain(error: ValidationError, recipe: type[Recipe]) -> str:
     return f"{prefix}{message[0].lower() + message[1:]}{got}."
 
 
-def _unknown_key(path: list[str], where: str, recipe: type[Recipe]) -> str:
+def _is_options(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _unknown_key(path: list[str], where: str, recipe: type[BaseModel]) -> str:
     section: Any = recipe
-    name = "a recipe"
+    name = "a recipe" if issubclass(recipe, Recipe) else f"a {recipe.__name__.lower()}"
     for part in path[:-1]:
         field = section.model_fields.get(part) if isinstance(section, type) and issubclass(section, BaseModel) else None
         if path[0] == "task" and part in task_kinds(recipe):
@@ -234,6 +258,8 @@ def _unknown_key(path: list[str], where: str, recipe: type[Recipe]) -> str:
             options = get_args(recipe.model_fields["streams"].annotation)[1]
             section = kinds[path[2]] if kinds else options
             name = "a stream"
+        elif field is not None and (inner := [a for a in get_args(field.annotation) if _is_options(a)]):
+            section, name = inner[0], part  # of a section that may be left out, or of each of several by name
         else:
             name = part
     options = sorted(field.alias or option for option, field in section.model_fields.items())

@@ -25,8 +25,12 @@ from statecast.domain import Domain, Source, find_domain
 from statecast.outputs import START, holds_checkpoint, is_finished, training_output
 from statecast.tasks import TaskError
 from statecast.trained import TrainedModel, build, identity, load
-from statecast.training import ONE_DEVICE, Devices, QuestionDataset, fit, is_first_process, require_devices
+from statecast.training import ONE_DEVICE, Devices, QuestionDataset, is_first_process
+from statecast.training.fit import fit, require_devices
 from statecast.training.footprint import load_footprint
+
+OF_HEADS = ("head", "members", "fairness", "flow_layers", "flow_path")
+"""Options of the model that a fine-tuning may change: the head is then new, encoder and decoder are those of the base."""
 
 
 def pretrain(
@@ -60,7 +64,8 @@ def pretrain(
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         source = _open(recipe, begun.codecs if begun else {}, devices)
-        trained = TrainedModel(build(recipe.model, source.codecs, recipe.seed), source.codecs, recipe)
+        seen = _seen(recipe, source, begun, allow_changes=allow_changes)
+        trained = TrainedModel(build(recipe.model, source.codecs, recipe.seed), source.codecs, recipe, seen=seen)
         training = Training(directory, title, progress, resume=resume, devices=devices)
         _train(trained, source, training)
     return trained
@@ -95,16 +100,19 @@ def finetune(
         return load(out)
     begun_with = base.recipe.model.model_dump()
     changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
-    if changed:
+    if sized := [key for key in changed if key not in OF_HEADS]:
         raise RecipeError(
-            f"model.{changed[0]} differs from that of the model to start from. Remove the section model: it is inherited."
+            f"model.{sized[0]} differs from that of the model to start from. Remove it: it is inherited. A fine-tuning may change "
+            f"{', '.join(OF_HEADS)}."
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
         source = _open(recipe, begun.codecs if begun else base.codecs, devices)
-        model = build(base.model.options, source.codecs, recipe.seed, base.model.axes)
+        model = build(recipe.model, source.codecs, recipe.seed, base.model.axes)
         transferred = transfer(base.model, base.codecs, model, source.codecs)
-        trained = TrainedModel(model, source.codecs, recipe, base.learned)
+        own = _seen(recipe, source, begun, allow_changes=allow_changes)
+        seen = (*(known for known in base.seen if known not in own), *own)
+        trained = TrainedModel(model, source.codecs, recipe, base.learned, seen)
         measure_forgetting = None
         if is_first_process() and "forgetting" in trained.domain.verbs:
             measure_forgetting = trained.domain.verbs["forgetting"](base, trained, progress=progress)
@@ -122,8 +130,14 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
     assert source is not None
     try:
         recipe.task.require({name: codec.spec for name, codec in source.codecs.items()})
+        recipe.task.require_conditions(tuple(source.codecs))
     except TaskError as error:
         raise RecipeError(str(error)) from None
+    if recipe.model.head == "flow" and recipe.task.rollout_blocks > 1:
+        raise RecipeError(
+            f"task.rollout is {recipe.task.rollout_blocks}, but a flow head learns from one answer at a time, expected 1. Remove this key; "
+            "its members are rolled out when they are drawn."
+        )
     return source
 
 
@@ -159,6 +173,25 @@ def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedMo
             f"the run to resume had another recipe: {changes}. Use the original recipe, or pass --allow-changes."
         )
     return begun
+
+
+def _seen(
+    recipe: Recipe, source: Source, begun: TrainedModel | None, *, allow_changes: bool
+) -> tuple[Mapping[str, Any], ...]:
+    """What identifies the record, if the domain tells it. Raises RecipeError if it has changed since the run to resume began."""
+    tell = domain_of(recipe).verbs.get("fingerprint")
+    if tell is None:
+        return ()
+    found = tell(recipe, source)
+    if begun and begun.seen and not allow_changes:
+        before, now = flat(begun.seen[-1]), flat(found)
+        if differing := [key for key in now | before if now.get(key) != before.get(key)]:
+            key = differing[0]
+            raise RecipeError(
+                f"the record has changed since the run to resume began: {key} ({before.get(key)} before, {now.get(key)} now). Restore it, "
+                "start again with --overwrite, or pass --allow-changes."
+            )
+    return (found,)
 
 
 def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

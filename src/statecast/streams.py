@@ -194,15 +194,18 @@ class Question:
     asks    tokens: values and codes of the asked tokens; places: which visible token belongs at the asked place (`codes` of a query is
             its position among the visible tokens of its stream); replaced: whether the visible token `about` was replaced (`codes` 1)
     causal  a visible token sees only tokens before it, or at its own position, along the order axis; an asked token only those before it
+    seed    of the noise of each sample, for a head that draws; None: the number of the sample in its batch
     """
 
     context: Window
     queries: Window
     asks: Asks = "tokens"
     causal: bool = False
+    seed: Int[Tensor, "*B"] | None = None
 
     def to(self, device: torch.device | str) -> "Question":
-        return self.each(lambda tokens: tokens.to(device))
+        moved = self.each(lambda tokens: tokens.to(device))
+        return moved if self.seed is None else replace(moved, seed=self.seed.to(device))
 
     def each(self, change: Callable[[Tokens], Tokens]) -> "Question":
         """The same question with changed tokens."""
@@ -219,12 +222,23 @@ def stack(windows: Sequence[Window]) -> Window:
 def stack_questions(questions: Sequence[Question]) -> Question:
     """Questions of the same kind, stacked along a new first axis B."""
     first = questions[0]
-    return replace(first, context=stack([q.context for q in questions]), queries=stack([q.queries for q in questions]))
+    seeds = [q.seed for q in questions if q.seed is not None]
+    return replace(
+        first,
+        context=stack([q.context for q in questions]),
+        queries=stack([q.queries for q in questions]),
+        seed=torch.stack(seeds) if seeds else None,
+    )
 
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
     """The tokens of several parts, concatenated along N."""
     return _joined(parts, lambda tensors: torch.cat(tensors, dim=-2), lambda tensors: torch.cat(tensors, dim=-1))
+
+
+def chosen_samples(tokens: Tokens, samples: Int[Tensor, " K"]) -> Tokens:
+    """The tokens of some samples of a batch."""
+    return tokens.each(lambda part: part[samples], lambda part: part[samples])
 
 
 def padded(tokens: Tokens, length: int) -> Tokens:
@@ -276,3 +290,11 @@ def _joined(parts: Sequence[Tokens], join: Join, join_flat: Join) -> Tokens:
 def token_counts(window: Mapping[str, Tokens]) -> dict[str, int]:
     """The number of tokens of each stream."""
     return {name: len(tokens) for name, tokens in window.items()}
+
+
+def unobserved(tokens: Tokens) -> Tokens:
+    """The same tokens with nothing observed."""
+    codes = None if tokens.codes is None else torch.full_like(tokens.codes, UNKNOWN)
+    return replace(
+        tokens, values=torch.zeros_like(tokens.values), observed=torch.zeros_like(tokens.observed), codes=codes
+    )

@@ -73,12 +73,14 @@ class TrainedModel:
     """A model, the codec of each of its streams, and its resolved recipe.
 
     earlier  the `data` section of the recipe of each model that this one was fine-tuned from, oldest first
+    seen     what identifies the records that the weights were trained on, as their domain tells it, the latest last; none where it doesn't
     """
 
     model: StateModel
     codecs: Mapping[str, Any]
     recipe: Any
     earlier: tuple[Any, ...] = ()
+    seen: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def domain(self) -> Domain:
@@ -119,6 +121,7 @@ class TrainedModel:
             "axes": [asdict(axis) for axis in self.model.axes],
             "streams": {name: codec.stream.model_dump(mode="json") for name, codec in self.codecs.items()},
             "earlier": [data.model_dump(mode="json", by_alias=True) for data in self.earlier],
+            "seen": list(self.seen),
         }
         for name, codec in self.codecs.items():
             codec.save(directory / "streams", name)
@@ -169,6 +172,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         axes = tuple(Axis(**axis | {"columns": tuple(axis["columns"])}) for axis in facts["axes"])
         model = _with_weights(ModelOptions(**facts["model"]), codecs, axes, directory / WEIGHTS)
         earlier = tuple(type(recipe.data).model_validate(data) for data in facts["earlier"])
+        seen = tuple(facts.get("seen", ()))  # older models have none
         if facts.get(DIGEST, digest := _whole_digest(directory, facts)) != digest:
             raise ValueError("its files have changed since it was written")
     except DAMAGE as error:
@@ -178,7 +182,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         raise ModelError(
             f"model {path_or_hub_id}: is damaged or of another version ({one_line(message)}). Copy it again or train a new model."
         ) from error
-    return TrainedModel(model.eval(), codecs, recipe, earlier)
+    return TrainedModel(model.eval(), codecs, recipe, earlier, seen)
 
 
 def _require_files(directory: Path) -> None:

@@ -23,10 +23,10 @@ def trained(make_store):
     """Makes a model of the streams that are given, with weights from a seed."""
     dataset = open_fields(make_store(steps=40))
 
-    def make(seed: int, **streams: Stream) -> tuple[TrainedModel, dict[str, Record]]:
+    def make(seed: int, options: ModelOptions = OPTIONS, **streams: Stream) -> tuple[TrainedModel, dict[str, Record]]:
         records = {name: Record.open(dataset, stream) for name, stream in streams.items()}
         tokenizers = {name: FieldTokenizer(streams[name], fit_climatology(r)) for name, r in records.items()}
-        return TrainedModel(build(OPTIONS, tokenizers, seed), tokenizers, {}), records
+        return TrainedModel(build(options, tokenizers, seed), tokenizers, {}), records
 
     return make
 
@@ -98,3 +98,43 @@ def test_other_tokens_need_another_name(trained, change):
         AdaptationError, match=r"stream air: the model knows it with tokens of 2 steps and 12 points.*name of its own"
     ):
         transfer(base.model, base.codecs, new.model, new.codecs)
+
+
+FLOW = OPTIONS.model_copy(update={"head": "flow"})
+
+
+def test_a_flow_head_takes_its_channels_over_by_name(trained):
+    """A channel that is new is not seen until it is shown: the velocity of the old ones is that of before, where the new is missing."""
+    base, _ = trained(0, FLOW, air=AIR)
+    new, _ = trained(1, FLOW, air=AIR.model_copy(update={"variables": ("msl", "t", "u")}))
+    report = transfer(base.model, base.codecs, new.model, new.codecs)
+    assert not report.new and not report.mixed
+    names, now = base.codecs["air"].channels, new.codecs["air"].channels
+    assert names != now and sorted(names) == sorted(now)
+    old, fresh = (m.model.state_dict()["flow.heads.air.weight"] for m in (base, new))
+    old, fresh = old.unflatten(0, (len(names), -1)), fresh.unflatten(0, (len(names), -1))
+    old_in, fresh_in = (m.model.state_dict()["flow.values.air.weight"] for m in (base, new))
+    old_in, fresh_in = (w.unflatten(1, (2, len(names), -1)) for w in (old_in, fresh_in))
+    for place, name in enumerate(now):
+        assert torch.equal(fresh[place], old[names.index(name)])
+        assert torch.equal(fresh_in[:, :, place], old_in[:, :, names.index(name)])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "new"),
+    [
+        (OPTIONS, FLOW, "flow."),
+        (FLOW, OPTIONS, "heads."),
+        (OPTIONS, OPTIONS.model_copy(update={"members": 6}), "heads."),
+        (FLOW, FLOW.model_copy(update={"flow_path": "cosine"}), "flow."),
+        (FLOW, FLOW.model_copy(update={"flow_layers": 3}), "flow.blocks.2."),
+        (FLOW, FLOW.model_copy(update={"members": 6}), None),
+    ],
+)
+def test_another_head_is_new_and_the_body_is_taken_over(trained, before, after, new):
+    (base, _), (model, _) = trained(0, before, air=AIR), trained(1, after, air=AIR)
+    report = transfer(base.model, base.codecs, model.model, model.codecs)
+    fresh = {name for name, _ in model.model.named_parameters() if new and name.startswith(new)}
+    assert set(report.new) == fresh and bool(fresh) == bool(new) and not report.mixed
+    old = base.model.state_dict()
+    assert all(torch.equal(value, old[n]) for n, value in model.model.state_dict().items() if n not in fresh)

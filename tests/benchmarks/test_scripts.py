@@ -47,8 +47,8 @@ def test_runs_go_to_processes_of_their_own_and_come_back_in_order(monkeypatch, t
     import shared
     import transfer
 
-    assert shared.in_parallel(partial(pow, 2), range(5), 2) == [1, 2, 4, 8, 16]
-    assert os.getpid() not in shared.in_parallel(operator.call, [os.getpid] * 2, 2)
+    *powers, process = shared.in_parallel(operator.call, [*(partial(pow, 2, n) for n in range(5)), os.getpid], 2)
+    assert powers == [1, 2, 4, 8, 16] and process != os.getpid()
     sweep, study = transfer.Sweep(tmp_path, 2, 2), scaling.small_study(tmp_path)
     for work in (partial(transfer.result_of, sweep), partial(scaling.result_of, study)):
         assert pickle.loads(pickle.dumps(work)).args == work.args

@@ -25,6 +25,7 @@ LEFT_OUT = {
     "shared",
     "unet",
     "jet_peers",
+    "jetnet_check",  # needs jetnet, which has an environment of its own
     "throughput",  # takes both cores, which these tests share
     "resume",  # tests/training/test_processes.py does the same
 }
@@ -122,6 +123,18 @@ def assert_runs(folder: Path, names: list[str]) -> None:
 
 
 # The checks, by script
+
+
+def check_flow_steps(printed: str, out: Path) -> None:
+    rows = lines_of(printed)
+    signed = r"(-?\d+\.\d{4}) ± \d\.\d{4}"
+    found = table(rows[1:], rf"{signed} +{signed} +{NUMBER}")
+    evaluations = (2, 4, 8, 16, 32, 64)
+    assert_rows(
+        found, ["truth 0", *(f"{s} {n}" for s in ("euler", "midpoint", "heun") for n in evaluations)], -0.01, 10
+    )
+    assert max(found["truth 0"]) < 0.01 < found["heun 64"][0]  # three steps learn no moons
+    assert found["euler 64"][2] > found["euler 2"][2] > 0
 
 
 def check_analysis(printed: str, out: Path) -> None:

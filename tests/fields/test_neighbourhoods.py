@@ -15,7 +15,7 @@ from statecast.trained import ModelError
 TRAINING = {"steps": 2, "batch_size": 2, "validation_samples": 2, "footprint": False}
 HELD_OUT = ("2000-02-10", "2000-02-16")
 PERIOD = ("2000-02-10", "2000-02-12")
-LONGER = TRAINING | {"steps": 200, "validate_every": 200}
+LONGER = TRAINING | {"steps": 100, "validate_every": 100}
 FINE = {"variables": ["t"], "levels": [850], "patch": [2, 3, 3], "first_guess": {"t": "fields.t"}}
 
 
@@ -42,7 +42,7 @@ def fine_store(runs, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def filling(base, tmp_path_factory):
-    recipe = {"task": {"kind": "fill", "slab_h": 12.0}, "training": LONGER}
+    recipe = {"task": {"kind": "fill", "slab_h": 12.0}, "training": LONGER | {"steps": 200}}
     statecast.finetune(recipe, base, out := tmp_path_factory.mktemp("filling") / "run", progress=False)
     return out
 

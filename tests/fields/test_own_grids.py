@@ -97,10 +97,26 @@ def test_a_store_of_one_stream_that_was_learned_from_is_not_unseen(runs, fine_st
     copy = str(shutil.copytree(runs.store, tmp_path / "copy.zarr"))
     with pytest.raises(StoreError, match="overlaps the training period"):
         statecast.evaluate(tuned, copy, ("2000-01-10", "2000-01-20"), tmp_path / "s", progress=False, report=False)
-    other = shutil.copy(fine_store, tmp_path / "other.nc")
-    own = {"fine": str(other)}  # only the relief is what it was
+    others = {"all": runs.store, "fine": fine_store}
+    for name, store in others.items():  # another analysis of the same weather
+        changed = open_fields(store).load()
+        for variable in ("t", "msl"):
+            if variable in changed:
+                spread = float(changed[variable].std())
+                changed[variable] += np.float32(0.1 * spread) * np.random.default_rng(0).standard_normal(
+                    changed[variable].shape
+                )
+        changed.to_netcdf(tmp_path / f"{name}.nc")
+    own = {"fine": str(tmp_path / "fine.nc")}  # only the relief is what it was
     statecast.evaluate(
-        tuned, copy, ("2000-01-10", "2000-01-14"), tmp_path / "s", stores=own, every_h=96, progress=False, report=False
+        tuned,
+        str(tmp_path / "all.nc"),
+        ("2000-01-10", "2000-01-14"),
+        tmp_path / "s",
+        stores=own,
+        every_h=96,
+        progress=False,
+        report=False,
     )
 
 

@@ -9,9 +9,12 @@ from statecast import load, quickstart, read_recipe
 
 @pytest.mark.timeout(400)
 def test_the_quickstart_leaves_what_the_documentation_says(tmp_path):
-    recipe = read_recipe(
-        "quickstart", ["training.steps=3", "training.validation_samples=2", "training.footprint=false"]
-    )
+    few = ["training.steps=3", "training.validation_samples=2", "training.footprint=false"]
+    small = [
+        "data.train=[2000-01-01, 2000-01-31]",
+        "streams.atmosphere={variables: [z, t2m], levels: [500], patch: [2, 4, 4]}",
+    ]
+    recipe = read_recipe("quickstart", [*few, *small])
     quickstart(
         tmp_path / "q",
         pretraining=recipe,

@@ -27,7 +27,7 @@ def travelling(runs, tmp_path_factory) -> TrainedModel:
         "data": {"store": runs.store, "train": ["2000-01-01", "2000-01-31"]},
         "streams": {"fields": {"variables": ["t", "msl"], "levels": [500, 850], "patch": [1, 2, 2]}},
         "task": {"kind": "forecast", "history": 1, "leads": len(LEADS_H)},
-        "training": {"steps": 300, "batch_size": 2, "footprint": False},
+        "training": {"steps": 200, "batch_size": 2, "footprint": False},
     }
     return statecast.pretrain(recipe, tmp_path_factory.mktemp("waves") / "run", progress=False)
 

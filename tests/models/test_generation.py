@@ -7,8 +7,8 @@ import torch
 
 from statecast.axes import Axis
 from statecast.models import ModelOptions, StateModel
-from statecast.models.generation import CausalState, generate
-from statecast.streams import Tokens, TokenSpec
+from statecast.models.generation import ROOM, CausalState, generate
+from statecast.streams import Tokens, TokenSpec, chosen_samples
 
 RANK = Axis("rank", "index")
 SPECS = {
@@ -157,3 +157,32 @@ def test_a_code_that_stops_ends_a_sample_and_what_follows_is_padding(model):
         last = int(stops[0]) if len(stops) else len(codes) - 1
         assert present[: last + 1].all() and not present[last + 1 :].any()
     assert drawn.present.any(dim=0).all()  # it ends with the last sample
+
+
+@torch.no_grad()
+def test_samples_go_on_without_those_that_are_finished(model):
+    """More tokens than the room of a cache, of three samples, of which the second leaves."""
+    count = ROOM + 2
+    label, track = (
+        replace(
+            tokens.each(lambda part: part[[0, 1, 0]], lambda part: part[[0, 1, 0]]),
+            values=torch.randn(3, len(tokens), tokens.values.shape[-1], generator=torch.Generator().manual_seed(1)),
+        )
+        for tokens in (tokens_of("label", 1), tokens_of("track", count))
+    )
+    whole = model({"label": label, "track": track}, {"track": track}, "tokens", True)["track"].members
+    rest = torch.tensor([0, 2])
+    all_three, two = (CausalState(model, {"label": label, "track": track[:0]}) for _ in range(2))
+    for state in (all_three, two):
+        state.extend({"label": label})
+        state.append("track", track[: count - 2])
+    two.keep(rest)
+    for position in (count - 2, count - 1):
+        token = track[position : position + 1]
+        expected = all_three.ask("track", token).members[:, 0]
+        torch.testing.assert_close(expected, whole[:, position], rtol=0, atol=5e-4)  # squares of ranks up to 66 round
+        token_of_two = chosen_samples(token, rest)
+        close(two.ask("track", token_of_two).members[:, 0], expected[rest])
+        all_three.append("track", token)
+        two.append("track", token_of_two)
+    assert torch.equal(two.visible["track"].values, track.values[rest])

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from statecast.axes import Axis
 from statecast.costs.memory import Counts, blank_question
 from statecast.fields.anchors import field_spec
-from statecast.models import ModelOptions, StateModel
-from statecast.models.operations import count_flops, sample_flops
+from statecast.models import Draws, ModelOptions, StateModel
+from statecast.models.operations import count_flops, sample_flops, velocity_flops
 from statecast.streams import TokenSpec
 
 FIELDS = {
@@ -26,7 +27,7 @@ SPLITS = (
 
 
 @pytest.mark.parametrize("recomputes", [False, True])
-@pytest.mark.parametrize("head", ["ensemble", "point"])
+@pytest.mark.parametrize("head", ["ensemble", "point", "flow"])
 @pytest.mark.parametrize("counts", SPLITS)
 def test_the_closed_form_is_what_torch_counts(counts, head, recomputes):
     compare(FIELDS, counts, head, recomputes=recomputes)
@@ -36,6 +37,24 @@ def test_the_closed_form_is_what_torch_counts(counts, head, recomputes):
 @pytest.mark.parametrize("counts", [Counts({"words": 7}, {"words": 4}), Counts({"words": 7, "pitch": 5}, {"pitch": 6})])
 def test_the_closed_form_holds_for_codes_and_for_streams_without_an_anchor(counts, recomputes):
     compare(SENTENCE, counts, "ensemble", recomputes=recomputes)
+    compare(SENTENCE, counts, "flow", recomputes=recomputes)
+
+
+def test_each_evaluation_of_the_velocity_for_each_member_costs_the_same():
+    """What the members of a flow head take beside one encoding and decoding, as torch counts it."""
+    options = ModelOptions(width=48, heads=3, head="flow", members=3, flow_layers=3)
+    question = blank_question(SENTENCE, Counts({"words": 7}, {"words": 4, "pitch": 6}), samples=2).to("meta")
+    with torch.device("meta"):
+        model = StateModel(options, SENTENCE)
+    counted = []
+    for draws in (Draws(members=1, steps=1, solver="euler"), Draws(members=3, steps=2)):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model.answer(question, draws)
+        counted.append(counter.get_total_flops())
+    of_one = velocity_flops(options, SENTENCE, {"words": 4, "pitch": 6})
+    assert (
+        counted[1] - counted[0] == 2 * (3 * Draws(steps=2).evaluations - 1) * of_one and Draws(steps=2).evaluations == 4
+    )
 
 
 def compare(specs, counts: Counts, head: str, *, recomputes: bool) -> None:

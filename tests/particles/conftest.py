@@ -1,6 +1,7 @@
 """Small random jets of two kinds, one-pronged and two-pronged, in place of files."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import pytest
 import statecast
 from statecast.particles import record
 from statecast.particles.jets import Jets, summed_momentum, wrapped
+from statecast.particles.sources.rules import Rules
 
 MakeJets = Callable[..., Jets]
 STREAMS = {
@@ -66,22 +68,35 @@ def make_jets() -> MakeJets:
 @pytest.fixture(scope="session", autouse=True)
 def files_of_jets():
     """Files whose names end in .jets: `0.jets` holds 300 jets of the seed 0, `u.jets` jets without a label. Others are read as they are."""
-    read = record.chunks_of
+    read = record.open_files
 
-    def chunks(files, most_constituents, jets):
-        for name in files:
-            if not name.endswith(".jets"):
-                yield from read([name], most_constituents, jets)
-                continue
-            seed = name.split(".")[0]
-            whole = random_jets(seed=0 if seed == "u" else int(seed), labelled=seed != "u")
-            step = min(jets, 70)  # so that a split begins and ends within a chunk
-            for first in range(0, len(whole), step):
-                yield whole[slice(first, first + step)]
+    def opened(files, most_constituents):
+        return FilesInMemory(files) if files[0].endswith(".jets") else read(files, most_constituents)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "chunks_of", chunks)
+        patch.setattr(record, "open_files", opened)
         yield
+
+
+class FilesInMemory:
+    """In place of `JetFiles`."""
+
+    def __init__(self, files) -> None:
+        self.rules = Rules()
+        parts = []
+        for name in files:
+            seed = name.split(".")[0]
+            parts.append(random_jets(seed=0 if seed == "u" else int(seed), labelled=seed != "u"))
+        self.jets = Jets.joined(parts)
+
+    def __len__(self) -> int:
+        return len(self.jets)
+
+    def chunks(self, jets, *, first=0, last=None):
+        numbered = replace(self.jets, numbers=np.arange(len(self)))[first:last]
+        step = min(jets, 70)
+        for start in range(0, len(numbered), step):
+            yield numbered[start : start + step]
 
 
 def recipe(task: dict, **changes) -> dict:

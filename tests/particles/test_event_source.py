@@ -1,7 +1,10 @@
 """Events through the whole core: tokens of several jets, what a model of single jets passes on to one of events, and the search."""
 
 import json
+import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,7 +56,7 @@ def events(make_jets):
 
 @pytest.fixture
 def file(events, tmp_path):
-    from statecast.particles.sources.event_layout import table_of
+    from statecast.particles.sources.event_columns import table_of
 
     path = tmp_path / "events.parquet"
     parquet.write_table(table_of(events), path)
@@ -205,6 +208,10 @@ def test_a_search_chooses_on_validation_and_counts_on_the_test(runs, tuning, fil
     assert loud["significance_bins"] > 2 * by_name["significance_bins"]
     with pytest.raises(JetError, match="events 40 to 79 of validation overlap the test, 60 to 119"):
         search(found, file, (60, 119), Experiment("signal"))
+    with pytest.raises(
+        JetError, match=r"numbers 30 to 39 of events.parquet: overlap 0 to 39, which the model has learned from"
+    ):
+        search(found, file, (30, 39), Experiment("signal"))
     with pytest.raises(JetError, match="process higgs: the events have background, signal"):
         search(found, file, (80, 119), Experiment("higgs"))
     with pytest.raises(ModelError, match="the model is of single jets, expected one of events"):
@@ -220,6 +227,14 @@ def test_the_command_prints_the_table(runs, tuning, file, tmp_path, capsys):
     command(str(tmp_path / "run"), [file], signal="signal", test=(80, 119), cross_section=["signal=2"])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("analysis") and printed[1].startswith("model") and len(printed) == 2
+
+
+def test_the_page_on_searches_names_the_recipe_of_a_model_from_scratch_as_large_as_the_backbone():
+    page = (Path(__file__).parents[2] / "docs" / "particles" / "search.md").read_text()
+    (command,) = re.findall(r"`statecast pretrain (jets-search .*?) --out runs/scratch`", page)
+    name, *overrides = shlex.split(command)
+    scratch, tuned = read_recipe(name, overrides), read_recipe(name, inherit=read_recipe("jets"))
+    assert scratch == tuned
 
 
 def test_a_range_of_a_file_is_read(file, events):

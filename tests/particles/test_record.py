@@ -39,17 +39,19 @@ def test_memory_mapped_columns_are_those_in_memory_and_are_read_once(tmp_path, m
         assert torch.equal(one, other) and one.dtype == other.dtype
     assert mapped.labels("class") == plain.labels("class")
     assert [p.name for p in tmp_path.iterdir()] and not list(tmp_path.glob(".part-*"))
-    monkeypatch.setattr(record, "chunks_of", None)  # a second reading would fail
+    monkeypatch.setattr(record, "open_files", None)  # a second reading would fail
     assert torch.equal(read_record(COLUMNS, str(tmp_path)).features, plain.features)
 
 
 def test_an_interrupted_cache_leaves_nothing_that_could_be_taken_for_one(tmp_path, monkeypatch, make_jets):
-    def failing(files, most_constituents, jets):
+    def failing(jets, *, first, last):
         yield make_jets()
         raise JetError("file 1.jets: is truncated.")
 
+    files = record.open_files(COLUMNS.files, 128)
+    files.chunks = failing
     with monkeypatch.context() as patch, pytest.raises(JetError, match="truncated"):
-        patch.setattr(record, "chunks_of", failing)
+        patch.setattr(record, "open_files", lambda names, most_constituents: files)
         read_record(COLUMNS, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
     assert len(read_record(COLUMNS, str(tmp_path))) == 200

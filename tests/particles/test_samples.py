@@ -7,7 +7,7 @@ import pytest
 
 from statecast.particles.jets import PARTICLE_KINDS, Jets, summed_momentum
 from statecast.particles.samples import SAMPLES, sample_path
-from statecast.particles.sources.layout import KIND_COLUMNS, PARTICLE_COLUMNS
+from statecast.particles.sources.jet_columns import KIND_COLUMNS, PARTICLE_COLUMNS
 from statecast.particles.substructure import substructure
 
 ak = pytest.importorskip("awkward")

@@ -143,6 +143,7 @@ def test_a_mixture_asks_its_questions_by_weight_and_the_same_in_a_step(source):
         ({"kind": "masked_particles", "show": ["momenta"]}, {}, "streams.momenta: is a target, but the task shows it"),
         ({"kind": "translate", "to": ["label"]}, {}, "is a target, but the task shows it"),
         ({"kind": "mix", "tasks": [{"kind": "next_particle"}], "weights": [1, 2]}, {}, "weights: 2 for 1 tasks"),
+        ({"kind": "mix", "tasks": [NEXT | {"conditions": ["jet"]}]}, {}, "conditions: are those of the whole mix"),
         (NEXT, {"particles": {"particles": ["delta_eta", "log_pt"]}}, "say too little for an inverse"),
         (NEXT, {"others": {"particles": ["delta_eta", "delta_phi", "log_pt"]}}, "2 hold particles (particles, others), expected one"),
         (NEXT, {"fine": {"asks": "residual"}}, "of: needs the stream of a codebook, with asks residual"),

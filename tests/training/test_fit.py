@@ -12,8 +12,9 @@ from torch._dynamo.backends.debugging import aot_eager
 from statecast.models.state_model import question_loss
 from statecast.streams import stack_questions
 from statecast.tasks import Masked
-from statecast.training import ONE_DEVICE, Devices, TrainingOptions, fit
+from statecast.training import ONE_DEVICE, Devices, TrainingOptions
 from statecast.training.checkpoints import checkpoint_weights
+from statecast.training.fit import fit
 from statecast.training.fitting import LossError
 from statecast.training.logs import LoggerError
 from statecast.training.options import DeviceError

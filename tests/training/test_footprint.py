@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from statecast.training import TrainingOptions, fit
+from statecast.training import TrainingOptions
+from statecast.training.fit import fit
 from statecast.training.footprint import (
     Footprint,
     RegionError,

@@ -13,8 +13,9 @@ import torch
 
 from statecast import load, pretrain
 from statecast.streams import Question
-from statecast.training import QuestionDataset, RunStopped, TrainingOptions, fit
-from statecast.training.checkpoints import CheckpointError, last_checkpoint
+from statecast.training import QuestionDataset, TrainingOptions
+from statecast.training.checkpoints import CheckpointError, RunStopped, last_checkpoint
+from statecast.training.fit import fit
 from statecast.training.logs import read_metrics
 
 OPTIONS = {

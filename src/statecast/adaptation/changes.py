@@ -63,9 +63,7 @@ def trainable_only(
         if options.change == "lora":
             merge = _add_updates(model, options.rank, seed)
         if options.change != "new":
-            model.heads.requires_grad_(True)
-            model.code_heads.requires_grad_(True)
-            model.decoder_norm.requires_grad_(True)
+            _heads(model).requires_grad_(True)
         if options.change == "last_blocks":
             nn.ModuleList(blocks[-options.blocks :]).requires_grad_(True)
         for name, parameter in model.named_parameters():
@@ -75,6 +73,12 @@ def trainable_only(
     finally:
         merge()
         model.requires_grad_(True)
+
+
+def _heads(model: StateModel) -> nn.ModuleList:
+    """What turns the output of the decoder into answers."""
+    flow = [] if model.flow is None else [model.flow]
+    return nn.ModuleList([model.heads, model.code_heads, model.decoder_norm, *flow])
 
 
 def _add_updates(model: StateModel, rank: int, seed: int) -> Callable[[], None]:
@@ -110,7 +114,7 @@ def learning_rate_shares(model: StateModel, layer_decay: float) -> dict[str, flo
     Heads have none above them, the last block one, and so on; embeddings lie below all blocks (Bao et al. 2022, BEiT).
     """
     layers = [
-        nn.ModuleList([model.heads, model.code_heads, model.decoder_norm]),
+        _heads(model),
         *reversed(model.decoder),
         *reversed(model.encoder),
     ]

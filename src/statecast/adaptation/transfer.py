@@ -44,7 +44,7 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
     merged, new, mixed = dict(state), [], []
     for name, value in state.items():
         stream = _stream_of(name, codecs)
-        if name not in old:
+        if name not in old or _is_of_another_head(name, base, model):
             new.append(name)
         elif name == "coordinates.layers.0.weight":
             merged[name], has_new = _by_axis(base, model, old[name], value)
@@ -61,27 +61,40 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
     return TransferReport(*(tuple(name for name in names if name in learned) for names in (new, mixed)))
 
 
+def _is_of_another_head(name: str, base: StateModel, model: StateModel) -> bool:
+    """Whether these weights make values in a way that the base's do not: quantiles, one value, or the velocity of another path."""
+    if name.startswith("heads."):
+        return (base.options.head, base.head.members) != (model.options.head, model.head.members)
+    return name.startswith("flow.") and base.options.flow_path != model.options.flow_path
+
+
+def _module_of(name: str) -> str:
+    """What the weights are for; those of a flow head lie as the model's own `values` and `heads` do."""
+    return name.removeprefix("flow.").partition(".")[0]
+
+
 def _stream_of(name: str, codecs: Codecs) -> str | None:
     """The stream of weights whose shape depends on its channels or categories."""
-    module, _, rest = name.partition(".")
+    module, _, rest = name.removeprefix("flow.").partition(".")
     stream = rest.split(".")[0]
     if module not in ("values", "heads", "anchors", "codes", "code_heads") or stream not in codecs:
         return None
-    return None if name == f"values.{stream}.bias" else stream
+    return None if (module, rest) == ("values", f"{stream}.bias") else stream
 
 
 def _by_channel(
     name: str, stream: str, old: Tensor, fresh: Tensor, before: Codec, now: Codec, model: StateModel
 ) -> tuple[Tensor, bool]:
     """`fresh` with the weights of what `old` has, those that read a new channel 0; and whether there is anything new."""
-    module = name.split(".")[0]
+    module = _module_of(name)
     if module in ("codes", "code_heads"):
         return _by_row(old, fresh, before.categories, now.categories)
     axis = _channel_axis(name, stream, model)
     if axis is None or before.channels == now.channels:
         return _same_shape(name, old, fresh), False
-    source = _split(module, axis, old, len(before.channels), model.head.members)
-    result = _split(module, axis, fresh.clone(), len(now.channels), model.head.members)
+    members = 1 if name.startswith("flow.") else model.head.members
+    source = _split(module, axis, old, len(before.channels), members)
+    result = _split(module, axis, fresh.clone(), len(now.channels), members)
     position = 2 if module == "values" else 1 if module == "heads" else axis
     if module == "values" or name.endswith("guess.weight"):
         result.zero_()
@@ -93,7 +106,7 @@ def _by_channel(
 
 def _channel_axis(name: str, stream: str, model: StateModel) -> int | None:
     """Along which axis of a tensor the channels lie; None if along none."""
-    module = name.split(".")[0]
+    module = _module_of(name)
     if module == "anchors":
         axes: Mapping[str, int] = getattr(model.anchors[stream], "channel_axes")  # noqa: B009
         return axes.get(name.removeprefix(f"anchors.{stream}."))

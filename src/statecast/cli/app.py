@@ -11,7 +11,8 @@ import typer
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets
 from statecast.cli.guard import guarded, require_utf8
-from statecast.cli.jets import generate, search, tag
+from statecast.cli.jets import codebook, generate, search, tag
+from statecast.cli.prepare import append, prepare
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
 from statecast.messages import one_line
@@ -39,8 +40,10 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     embed,
     tag,
     generate,
+    codebook,
     search,
 )
+DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, prepare, append)
 SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets, events)
 
 
@@ -91,8 +94,9 @@ def _app() -> typer.Typer:
     )
     for command in COMMANDS:
         app.command()(guarded(command))
-    data = typer.Typer(no_args_is_help=True, help="Look at stores, or simulate data.")
-    data.command()(guarded(describe))
+    data = typer.Typer(no_args_is_help=True, help="Look at stores, prepare them from archives, or simulate data.")
+    for command in DATA_COMMANDS:
+        data.command()(guarded(command))
     simulate = typer.Typer(
         cls=Simulations,
         no_args_is_help=True,

@@ -1,11 +1,12 @@
-"""Commands on jets: ask a model for their labels, or for new ones, or search for a signal among events."""
+"""Commands on jets: ask a model for their labels, or for new ones, look at its codebook, or search for a signal among events."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from statecast.cli.options import Overwrite, Quiet, numbers
+from statecast.cli.options import Out, Overwrite, Quiet, numbers
+from statecast.cli.printing import print_table
 
 JETS_HELP = "Files of jets, or sample:jets."
 
@@ -47,6 +48,32 @@ def generate(
     sampling = Sampling(temperature, top_k)
     run_generate(run, jets, out, label=label, sampling=sampling, seed=seed, overwrite=overwrite, progress=not quiet)
     print(f"jets: {out}")
+
+
+def codebook(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Run or model directory, an id of the hub, or a recipe, by name or as YAML."
+        ),
+    ],
+    *,
+    data: Annotated[str | None, typer.Option(help=f"{JETS_HELP} Those of the recipe if not given.")] = None,
+    period: Annotated[
+        tuple[str, str] | None, typer.Option(help="First and last jet, inclusive; the validation split if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the particles that codes are decoded to.", min=0)] = 0,
+    out: Out,
+    overwrite: Overwrite = False,
+) -> None:
+    """Jets: how much of them a codebook keeps, of MODEL or of a recipe that nothing has been trained by yet."""
+    from statecast.particles.verbs import codebook_quality
+
+    quality = codebook_quality(run, data, period, out, seed=seed, overwrite=overwrite)
+    print_table("Decoded jets", quality.table())
+    for name, text in quality.facts():
+        print(f"{name}: {text}")
+    print(f"codebook: {out / 'codebook.html'}")
 
 
 def search(

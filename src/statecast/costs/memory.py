@@ -149,27 +149,15 @@ def activation_bytes(
 ) -> float:
     """Bytes that one sample keeps for the backward pass, plus temporaries, from torch's fake tensors: nothing is computed.
 
-    Blocks of the same kind keep the same amount, so models with one and two of them determine the amount for any number. With `recomputes`,
+    Blocks of the same kind keep the same amount, so a model with two of each determines the amount for any number. With `recomputes`,
     each block keeps only its input. The temporaries are those of the score or, if larger, the inside of a recomputed block.
     """
-
-    def kept(encoder: int, decoder: int, *, recomputes: bool) -> float:
-        return _saved_bytes(_few(options, encoder, decoder), specs, counts, low_precision, recomputes)
-
-    def blocks(*, recomputes: bool) -> tuple[float, float, float]:
-        smallest = kept(1, 1, recomputes=recomputes)
-        return (
-            smallest,
-            kept(2, 1, recomputes=recomputes) - smallest,
-            kept(1, 2, recomputes=recomputes) - smallest,
-        )
-
-    smallest, of_encoder, of_decoder = blocks(recomputes=recomputes)
-    total = smallest + (options.encoder_layers - 1) * of_encoder + (options.decoder_layers - 1) * of_decoder
+    all_of_two, of_encoder, of_decoder = _saved_bytes(options, specs, counts, low_precision, recomputes)
+    total = all_of_two + (options.encoder_layers - 2) * of_encoder + (options.decoder_layers - 2) * of_decoder
     asked = FULL * sum(n * specs[name].size for name, n in counts.asked.items())
-    members = options.make_head().members
+    members = 1 if options.head == "flow" else options.make_head().members
     score = asked * (members + 1)  # it saves its gradient with respect to each member, and the weight of each value
-    inside = max(blocks(recomputes=False)[1:]) if recomputes else 0.0
+    inside = max(_saved_bytes(options, specs, counts, low_precision, False)[1:]) if recomputes else 0.0
     return total + score + max(PASSING_ANSWERS * asked * members, inside)
 
 
@@ -179,15 +167,26 @@ def _saved_bytes(
     counts: Counts,
     low_precision: bool,
     recomputes: bool,
-) -> int:
+) -> tuple[int, int, int]:
+    """Bytes that a model of two blocks of each kind saves: all, those of the second encoder block, of the second decoder block."""
     with FakeTensorMode():
-        model = StateModel(options, specs)
+        model = StateModel(_few(options, 2, 2), specs)
         model.recomputes = recomputes
         question = blank_question(specs, counts)
         with saved_storages(model) as storages, torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
-            answers = model.answer(question)
+            of_second = [_saved_between(blocks[0], blocks[1], storages) for blocks in (model.encoder, model.decoder)]
+            answers = model.attempt(question)
         del answers
-    return sum(storages.values())
+    encoder, decoder = (sum(saved[1::2]) - sum(saved[::2]) for saved in of_second)
+    return sum(storages.values()), encoder, decoder
+
+
+def _saved_between(first: nn.Module, second: nn.Module, storages: Mapping[int, int]) -> list[int]:
+    """The bytes that are saved whenever the first module has run, and whenever the second one has, in turn; filled as they run."""
+    saved: list[int] = []
+    for module in (first, second):
+        module.register_forward_hook(lambda *_: saved.append(sum(storages.values())))
+    return saved
 
 
 @contextmanager

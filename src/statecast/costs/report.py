@@ -5,6 +5,7 @@ from rich.table import Table
 
 from statecast.costs.estimate import Estimate
 from statecast.costs.sizes import ModelSize
+from statecast.models import AS_LEARNED
 
 DEVICES = (1, 8, 64)
 UNITS = {
@@ -63,6 +64,9 @@ def _size(size: ModelSize) -> Table:
     table.add_row("parameters", f"{size.parameters:,}")
     table.add_row("tokens per sample", f"{size.tokens_per_sample:,}")
     table.add_row("GFLOP per sample, forward and backward", f"{size.flops_per_sample / 1e9:,.4g}")
+    if size.drawing_flops is not None:
+        steps = f"{AS_LEARNED.steps} steps of {AS_LEARNED.solver}"
+        table.add_row(f"GFLOP per sample, to draw its members in {steps}", f"{size.drawing_flops / 1e9:,.4g}")
     table.add_row("MiB of activations per sample, at most", f"{size.activation_bytes / 2**20:,.4g}")
     table.add_row("samples in the recipe", f"{size.samples:,}")
     table.caption = "\n".join(size.assumed)

@@ -1,6 +1,7 @@
 """Parameters, operations and memory of a recipe's model, without its weights and without its data."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +11,9 @@ from statecast.config import Recipe, RecipeError
 from statecast.costs.estimate import require_sane
 from statecast.costs.memory import GIB, Counts, Weights, activation_bytes
 from statecast.domain import find_domain
-from statecast.models.operations import sample_flops
-from statecast.streams import Window, token_counts
+from statecast.models import AS_LEARNED
+from statecast.models.operations import sample_flops, velocity_flops
+from statecast.streams import TokenSpec, Window, token_counts
 from statecast.tasks import TaskError
 
 DRAWS = 128  # steps whose numbers of tokens are drawn: their mean is then known to some 5 %
@@ -22,6 +24,7 @@ class ModelSize:
     """Memory and operations that training with a recipe requires.
 
     flops_per_sample        of matrix products forward and backward, mean over the task's questions
+    drawing_flops           of a flow head to draw the members of a sample, beside encoding and decoding its context once; None: other heads
     activation_bytes        kept per sample for the backward pass, for the question that needs most
     low_precision           matrix products use 16-bit copies of the weights
     assumed                 assumptions about missing data
@@ -36,6 +39,7 @@ class ModelSize:
     batch_size: int
     accumulate: int
     assumed: tuple[str, ...]
+    drawing_flops: float | None = None
 
     @property
     def parameters(self) -> int:
@@ -91,7 +95,16 @@ def size_of(recipe: Recipe) -> ModelSize:
         batch_size=training.batch_size,
         accumulate=training.accumulate,
         assumed=sizes.assumed,
+        drawing_flops=_drawing_flops(recipe, specs, drawn),
     )
+
+
+def _drawing_flops(recipe: Recipe, specs: Mapping[str, TokenSpec], drawn: Sequence[Counts]) -> float | None:
+    """With the usual draws, mean over the task's questions."""
+    if recipe.model.head != "flow":
+        return None
+    evaluations = recipe.model.members * AS_LEARNED.evaluations
+    return evaluations * float(np.mean([velocity_flops(recipe.model, specs, counts.asked) for counts in drawn]))
 
 
 def _shown(counts: Counts) -> int:

@@ -7,8 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from statecast.training.logs import read_metrics
-
 CURVES = {  # colour, width and marker of each loss; a marker, as a short run is validated once
     "loss": ("#9db8e0", 0.8, ""),
     "validation_loss": ("#1f5fbf", 1.8, "o"),
@@ -17,6 +15,8 @@ CURVES = {  # colour, width and marker of each loss; a marker, as a short run is
 
 def training_curves(runs: Mapping[str, Path]) -> Figure | None:
     """Loss against steps of each run directory that kept a CSV log; None if none did."""
+    from statecast.training.logs import read_metrics  # needs Lightning, which evaluations of other parts do without
+
     figure = Figure(figsize=(4.0 * max(1, len(runs)), 2.8), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, max(1, len(runs)), sharey=True))
     drawn = 0

@@ -4,7 +4,7 @@ Axes: S sample, N asked token, V category, E member of the head, P value in a to
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def evaluate_samples(
     log_score  mean of -log p(code), in nats: 0 is perfect, and what is not below that of the baseline has learned nothing
     accuracy   share of the codes that the most probable category has right
     rmse       of the mean of the head's members
-    crps       of the head's members, which stand for quantiles
+    crps       of the head's members, which stand for quantiles; the fair one where a flow head drew them
 
     Labels are scored in their own units, other values in units of the codec's normalisation. The baseline `marginal` gives every token the
     same answer: the frequency of each code, or the distribution of the values, in the training split. `answers.nc` holds for each label
@@ -120,7 +120,7 @@ def _scored(
 ) -> Iterator[Scored]:
     """The scores of each forecast of one sample; what the model says of labels is put into `answers`, by the number of the sample."""
     first = next(iter(models.values()))
-    question = first.recipe.task.complete(window, number)
+    question = replace(first.recipe.task.complete(window, number), seed=torch.tensor(number))
     said = {key: predict_question(model, question) for key, model in models.items()}
     for name, asked in question.queries.items():
         codec = first.codecs[name]
@@ -161,7 +161,7 @@ def token_scores(said: Prediction, asked: Tokens, asks: Asks, codec: Any) -> dic
         truth, known = asked.values * scale, asked.observed * weight[:, None]
         found["squared_error"] = _mean((members.mean(dim=-2) - truth) ** 2, known)
         if members.shape[-2] > 1:
-            found["crps"] = _mean(almost_fair_crps(members, truth, fairness=0.0), known)
+            found["crps"] = _mean(almost_fair_crps(members, truth, fairness=float(said.is_drawn)), known)
     return found
 
 

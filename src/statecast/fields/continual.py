@@ -13,8 +13,9 @@ from statecast.fields.evaluation.verify import verify
 from statecast.fields.held_out import model_stores, stream_stores
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.source import learned_from
-from statecast.fields.sources import Record, StoreError, Stores
-from statecast.fields.sources.record import select_period
+from statecast.fields.sources import Record, StoreError, Stores, Times
+from statecast.fields.sources.dates import DateError, read_span, select_period
+from statecast.fields.sources.times import TimeIndex
 from statecast.runs import finetune
 from statecast.trained import TrainedModel, load
 from statecast.training import ONE_DEVICE, Devices, is_first_process
@@ -102,16 +103,16 @@ def _recipe(base: TrainedModel, data: str, dataset: xr.Dataset, since: str, repl
     return {**known, "data": {**known["data"], "store": data, **period}, "training": gentle}
 
 
-def _since(dataset: xr.Dataset, since: str) -> Any:
+def _since(dataset: xr.Dataset, since: str) -> TimeIndex:
     """The times of the record from `since` on."""
-    times = dataset.indexes["time"]
+    times = Times.of(dataset)
     try:
-        index = times[times.slice_indexer(since, None)]
-    except (ValueError, KeyError, TypeError):
-        raise RecipeError(f"--since {since}: expected a date such as 2001-01-01.") from None
+        index = times.index[times.before(read_span(since, times).first) :]
+    except DateError as error:
+        raise RecipeError(f"--since {since}: expected a date such as 2001-01-01 ({error}).") from None
     if len(index) == 0:
         raise StoreError(
-            f"--since {since}: nothing of the record lies after it, which ends at {times[-1]}. Name an earlier time."
+            f"--since {since}: nothing of the record lies after it, which ends at {times.index[-1]}. Name an earlier time."
         )
     return index
 

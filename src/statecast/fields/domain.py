@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from statecast.domain import Sizes, Source, Split
+from statecast.fields.fingerprint import fingerprint
 from statecast.fields.forgetting import prepare_report
 from statecast.fields.labels import LabelStream
 from statecast.fields.recipe import FieldRecipe, Period
@@ -26,6 +27,7 @@ class Fields:
     verbs: Mapping[str, Callable[..., Any]] = {
         "evaluate": evaluate,
         "explain": explain,
+        "fingerprint": fingerprint,
         "forgetting": prepare_report,
     }
 

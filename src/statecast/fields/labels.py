@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import cftime
 import numpy as np
 import pandas as pd
 import xarray as xr
 from pydantic import Field, field_validator
 
 from statecast.axes import Axis
+from statecast.fields.sources.dates import DateError, read_time
+from statecast.fields.sources.times import TimeIndex, Times, with_exact_times
 from statecast.fields.tokenizers import Place
 from statecast.labels import LabelCodec, LabelError
 from statecast.streams import StreamOptions, Tokens
@@ -136,27 +137,20 @@ def _read_netcdf(stream: LabelStream, path: Path) -> Mapping[str, Sequence[Any]]
             values = dataset[stream.column]
             if values.dims != (stream.time,):
                 raise LabelError(f"labels {path}: '{stream.column}' is on {values.dims}, expected ('{stream.time}',).")
-            return {stream.time: dataset[stream.time].values.tolist(), stream.column: values.values.tolist()}
+            labels = xr.Dataset({"label": ("time", values.values)}, {"time": dataset[stream.time].values})
+            if isinstance(labels.indexes["time"], TimeIndex):
+                labels = with_exact_times(labels.sortby("time"))
+            return {stream.time: list(labels.indexes["time"]), stream.column: labels["label"].values.tolist()}
     except LabelError:
         raise
     except (OSError, ValueError) as error:
         raise LabelError(f"labels {path}: can't be read ({str(error).splitlines()[0]}).") from error
 
 
-def _in_calendar(texts: Sequence[Any], times: Any, path: Path) -> list[Any]:
-    """Times of a table in the calendar of the record."""
+def _in_calendar(given: Sequence[Any], index: TimeIndex, path: Path) -> list[Any]:
+    """Times of a table as those of the record, in its calendar; a time that it has not is read as well."""
+    times = Times(index)
     try:
-        if isinstance(times, pd.DatetimeIndex):
-            form = "ISO8601" if all(isinstance(text, str) for text in texts) else None  # 02/03/2001 could be either day
-            return list(pd.DatetimeIndex(pd.to_datetime(pd.Series(texts), format=form)).as_unit(times.unit))
-        return [time if isinstance(time, cftime.datetime) else _cftime(str(time), times.calendar) for time in texts]
-    except (ValueError, TypeError) as error:
-        raise LabelError(
-            f"labels {path}: its times can't be read ({str(error).splitlines()[0]}). Write 2001-02-03T06:00."
-        ) from error
-
-
-def _cftime(text: str, calendar: str) -> cftime.datetime:
-    date, _, clock = text.replace("T", " ").partition(" ")
-    clock = (clock or "00:00:00") + ("" if clock.count(":") == 2 or not clock else ":00")
-    return cftime.datetime.strptime(f"{date} {clock}", "%Y-%m-%d %H:%M:%S", calendar=calendar)
+        return list(times.at(read_time(str(time), times) for time in given))
+    except DateError as error:
+        raise LabelError(f"labels {path}: its times can't be read ({error}). Write 2001-02-03T06:00.") from None

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, field_serializer, field_validato
 from statecast.config import DataOptions, Recipe, Strict
 from statecast.fields.fill import Fill
 from statecast.fields.labels import LabelStream
+from statecast.fields.sources.fill_values import AbsentChunks
 from statecast.fields.streams import Stream
 from statecast.tasks import Task
 
@@ -20,7 +21,7 @@ class FieldData(DataOptions):
     """Where the record lies and which part of it may be learned from."""
 
     store: str = Field(
-        description="a Zarr store, a NetCDF file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)"
+        description="a Zarr store, a NetCDF or GRIB file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)"
     )
     train: Period = Field(
         description="first and last date of training, inclusive; statistics and climatology come from it alone"
@@ -30,6 +31,14 @@ class FieldData(DataOptions):
     )
     stores: dict[str, str] = Field(
         {}, description="stores of streams that lie elsewhere, on a grid of their own, by the stream's name"
+    )
+    select: dict[str, float | str] = Field(
+        {},
+        description="the value of each further dimension of the store that is taken, for example {number: 0, step: 6}",
+    )
+    absent_chunks: AbsentChunks | None = Field(
+        None,
+        description="missing or fill_value: what a chunk stands for that a Zarr store lacks, if the store doesn't say; none: an error",
     )
     replay: tuple[Period, ...] = Field(
         (), description="first and last date of an earlier period that is trained on again, or several; none: no replay"

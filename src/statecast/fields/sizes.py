@@ -69,7 +69,7 @@ def _datasets(recipe: FieldRecipe, stores: Mapping[str, str]) -> tuple[dict[str,
     assumed = []
     for store in dict.fromkeys(stores.values()):
         try:
-            datasets[store] = open_fields(store)
+            datasets[store] = open_fields(store, recipe.data.select, recipe.data.absent_chunks)
         except MissingStoreError:
             datasets[store] = None
             assumed.append(f"store {store} does not exist: every variable is assumed to have all levels of its stream")

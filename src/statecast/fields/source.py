@@ -11,11 +11,14 @@ from jaxtyping import Float
 from statecast.axes import Axis
 from statecast.config import RecipeError
 from statecast.domain import Split
-from statecast.fields.inference.forecast import check_record
+from statecast.fields.inference.forecast import check_record, require_step
 from statecast.fields.labels import LabelSeries, read_labels, with_place
+from statecast.fields.prepare.fitting import naming_the_spec
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stores
-from statecast.fields.sources.record import select_period
+from statecast.fields.sources.dates import select_period
+from statecast.fields.sources.extremes import require_some_values
+from statecast.fields.sources.units import converted
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import (
     FieldTokenizer,
@@ -29,6 +32,7 @@ from statecast.fields.tokenizers import (
 )
 from statecast.fields.tokenizers.first_guess import guessed_channels, reference_of, require_covered, tokenizers_of
 from statecast.fields.tokenizers.patches import check_patch
+from statecast.fields.tokenizers.plausible import require_plausible
 from statecast.fields.tokenizers.windows import largest_domain, smallest_domain
 from statecast.labels import LabelCodec, LabelError
 from statecast.streams import Window
@@ -116,6 +120,7 @@ def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> 
         return None
     stores = recipe_stores(recipe)
     tokenizers = {name: codec for name, codec in known.items() if isinstance(codec, FieldTokenizer)}
+    stores = in_known_units(stores, tokenizers)
     if split == "train":
         require_apart(recipe, stores)
         return field_source(recipe, stream_sources(recipe, stores, tokenizers), known)
@@ -123,6 +128,7 @@ def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> 
     for name, tokenizer in tokenizers.items():
         record = Record.open(stores[name], tokenizer.stream, recipe.data.validate_on)
         check_record(tokenizer, record)
+        require_some_values(record)
         held_out[name] = StreamSource(record, tokenizer)
     return field_source(recipe, held_out, known, is_held_out=True)
 
@@ -213,7 +219,15 @@ def overlaps(dataset: xr.Dataset, period: Sequence[str], asked: xr.Index) -> boo
 
 def recipe_stores(recipe: FieldRecipe) -> dict[str, xr.Dataset]:
     """The store of each stream."""
-    return open_stores(recipe.data.store, recipe.fields, recipe.data.stores)
+    data = recipe.data
+    with naming_the_spec(data.store):
+        return open_stores(data.store, recipe.fields, data.stores, data.select, data.absent_chunks)
+
+
+def in_known_units(stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, xr.Dataset]:
+    """The stores with the variables of known streams in the units in which the model learned them, as far as they can be converted."""
+    wanted = {name: known[name].climatology.units_of_variables if name in known else {} for name in stores}
+    return {name: converted(dataset, wanted[name]) for name, dataset in stores.items()}
 
 
 def stream_sources(recipe: FieldRecipe, stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, StreamSource]:
@@ -300,6 +314,8 @@ def _tokenizer(name: str, stream: Stream, record: Record, known: FieldTokenizer 
             f"stream {name}: the model knows it on another grid than the store's. Give the stream another name to add it."
         )
     _require_same_units(name, known, record)
+    require_step(known.climatology.step, record)
+    require_plausible(known, record)
     if known.stream == stream:
         return known
     _require_same_scales(name, known.stream, stream)

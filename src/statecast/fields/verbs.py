@@ -83,7 +83,7 @@ def evaluate(
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         began = time.monotonic()
-        learned = opened if are_of_training(trained, named) else None
+        learned = opened if are_of_training(trained, named, opened) else None
         verifications = verify(models, records, learned, every_h=every_h, progress=progress)
         write_scores(verifications, directory)
         if report:

@@ -1,6 +1,22 @@
 """Models map a question to a predictive distribution for each asked token. They see tokens, never the data of a domain."""
 
+from statecast.models.drawing import AS_LEARNED, Draws, DrawsError
+from statecast.models.flow import FlowHead
 from statecast.models.heads import CategoricalHead, EnsembleHead, Head, PointHead, Prediction
+from statecast.models.joint import log_likelihood
 from statecast.models.state_model import ModelOptions, StateModel
 
-__all__ = ["CategoricalHead", "EnsembleHead", "Head", "ModelOptions", "PointHead", "Prediction", "StateModel"]
+__all__ = [
+    "AS_LEARNED",
+    "CategoricalHead",
+    "Draws",
+    "DrawsError",
+    "EnsembleHead",
+    "FlowHead",
+    "Head",
+    "ModelOptions",
+    "PointHead",
+    "Prediction",
+    "StateModel",
+    "log_likelihood",
+]

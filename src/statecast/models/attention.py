@@ -21,7 +21,7 @@ that lacks an axis is treated as if it were at the centre of the spot; a query t
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -55,6 +55,12 @@ class Along:
     frame: Float[Tensor, "B N S K"] | None
     square: Float[Tensor, "B N"] | None
     has: Float[Tensor, "B N"] | None
+
+    def repeated(self, times: int) -> "Along":
+        """Each sample so many times."""
+        parts = {"metric": self.metric, "frame": self.frame, "square": self.square, "has": self.has}
+        grown = {name: part.repeat_interleave(times, dim=0) for name, part in parts.items() if part is not None}
+        return replace(self, **grown)
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,10 @@ class Geometry:
             square = None if kind.on_unit_sphere else metric.square().sum(dim=-1)
             along[axis.name] = Along(metric, frame, square, has)
         return cls(along, partly)
+
+    def repeated(self, times: int) -> "Geometry":
+        """Each sample so many times."""
+        return Geometry({name: along.repeated(times) for name, along in self.along.items()}, self.partly)
 
     def has_all(self, axes: Sequence[str]) -> Float[Tensor, "B N"]:
         """1 for tokens that have all of these axes."""
@@ -256,9 +266,10 @@ def _masked_attention(
 
     Keys are padded to a multiple of `streams.PADDING`, so that sums over keys are taken in the same order for any amount of padding.
     """
-    missing = -visible.shape[-1] % PADDING
-    if missing:
+    length = -(-visible.shape[-1] // PADDING) * PADDING
+    if missing := length - key.shape[-2]:  # 0 also for keys that come padded
         key, value = pad(key, (0, 0, 0, missing)), pad(value, (0, 0, 0, missing))
+    if missing := length - visible.shape[-1]:
         visible = pad(visible, (0, missing))
     sees = visible.any(dim=-1, keepdim=True)[:, None]
     mask = visible[:, None] | ~sees  # a softmax over no keys would be NaN

@@ -7,26 +7,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from statecast.models.attention import GeometricAttention, Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock
+from statecast.models.drawing import Draws
 from statecast.models.heads import Prediction
-from statecast.models.state_model import StateModel, present_or_all, rank_of, ranks, visible_keys
-from statecast.streams import Tokens, Window, concatenate
+from statecast.models.joint import Decoded, Joint
+from statecast.models.state_model import StateModel
+from statecast.models.visibility import present_or_all, rank_of, ranks, visible_keys
+from statecast.streams import PADDING, Tokens, Window, chosen_samples, concatenate
+
+ROOM = 4 * PADDING  # tokens by which a cache grows
+
+ONE_MEMBER = Draws(members=1)
 
 
 @dataclass
 class KeysAndValues:
-    """The cached keys and values of one attention layer; None before the first token."""
+    """The cached keys and values of one attention layer; None before the first token.
 
-    key: Float[Tensor, "B H M D"] | None = None
-    value: Float[Tensor, "B H M D"] | None = None
+    They lie in room R for more tokens, which is 0: an append copies only what is new, and attention needs no further padding.
+    """
+
+    key: Float[Tensor, "B H R D"] | None = None
+    value: Float[Tensor, "B H R D"] | None = None
+    tokens: int = 0
 
     def append(self, key: Float[Tensor, "B H N D"], value: Float[Tensor, "B H N D"]) -> None:
-        self.key = key if self.key is None else torch.cat([self.key, key], dim=2)
-        self.value = value if self.value is None else torch.cat([self.value, value], dim=2)
+        first, self.tokens = self.tokens, self.tokens + key.shape[2]
+        self.key, self.value = (_with_room(*each, self.tokens) for each in ((self.key, key), (self.value, value)))
+        self.key[:, :, first : self.tokens] = key
+        self.value[:, :, first : self.tokens] = value
+
+    def padded(self) -> tuple[Float[Tensor, "B H M D"], Float[Tensor, "B H M D"]]:
+        """Keys and values, with zeros up to a multiple of `PADDING` tokens."""
+        assert self.key is not None and self.value is not None
+        length = -(-self.tokens // PADDING) * PADDING
+        return self.key[:, :, :length], self.value[:, :, :length]
+
+    def keep(self, samples: Int[Tensor, " K"]) -> None:
+        """Go on with these samples alone."""
+        if self.key is not None and self.value is not None:
+            self.key, self.value = self.key[samples], self.value[samples]
+
+
+def _with_room(held: Float[Tensor, "B H R D"] | None, new: Float[Tensor, "B H N D"], tokens: int) -> Tensor:
+    """The held tensor, or a larger one with the same beginning, with room for so many tokens."""
+    room = 0 if held is None else held.shape[2]
+    if held is not None and room >= tokens:
+        return held
+    batch, heads, _, size = new.shape
+    grown = new.new_zeros(batch, heads, -(-tokens // ROOM) * ROOM, size)
+    if held is not None:
+        grown[:, :, :room] = held
+    return grown
 
 
 @dataclass
@@ -34,12 +70,12 @@ class CausalState:
     """The visible tokens of a causal question so far, encoded. Each appended token is encoded only once.
 
     streams  all streams that will become visible, each with any number of tokens, even 0: the geometry depends on their axes
+    parts    the visible tokens of each stream, as they were appended, and their encoded features
     """
 
     model: StateModel
     streams: Window
-    visible: Window = field(default_factory=dict)
-    encoded: dict[str, Float[Tensor, "B M W"]] = field(default_factory=dict)
+    parts: dict[str, list[tuple[Tokens, Float[Tensor, "B N W"]]]] = field(default_factory=dict)
     rank: Float[Tensor, "B M"] | None = None
     present: Bool[Tensor, "B M"] | None = None
 
@@ -76,27 +112,48 @@ class CausalState:
             kept.append(*block.attention.project_keys(block.context_norm(encoded), at))
         sizes = [len(tokens) for tokens in window.values()]
         for (name, tokens), own in zip(window.items(), encoded.split(sizes, dim=1), strict=True):
-            known = name in self.visible
-            self.visible[name] = concatenate([self.visible[name], tokens]) if known else tokens
-            self.encoded[name] = torch.cat([self.encoded[name], own], dim=1) if known else own
+            self.parts.setdefault(name, []).append((tokens, own))
 
-    def ask(self, name: str, asked: Tokens) -> Prediction:
-        """The prediction for asked tokens; each sees only the visible tokens before it."""
+    @property
+    def visible(self) -> Window:
+        """The visible tokens of each stream."""
+        return {name: concatenate([tokens for tokens, _ in parts]) for name, parts in self.parts.items()}
+
+    def keep(self, samples: Int[Tensor, " K"]) -> None:
+        """Go on with these samples alone: the others are finished."""
+        for kept in (*self.of_encoder, *self.of_decoder):
+            kept.keep(samples)
+        self.rank = None if self.rank is None else self.rank[samples]
+        self.present = None if self.present is None else self.present[samples]
+        for parts in self.parts.values():
+            parts[:] = [(chosen_samples(tokens, samples), own[samples]) for tokens, own in parts]
+
+    def ask(self, name: str, asked: Tokens, seed: Int[Tensor, " B"] | None = None) -> Prediction:
+        """The prediction for asked tokens; each sees only the visible tokens before it.
+
+        seed  of the one member that a flow head draws
+        """
         model = self.model
         coords, at = self._geometry({name: asked})
-        shown = self.visible.get(name)
-        anchored = model.anchored(name, asked, shown, self.encoded.get(name), causal=True)
+        shown, features = None, None
+        if name in model.anchors and name in self.parts:  # nothing else reads them
+            parts = self.parts[name]
+            shown, features = concatenate([tokens for tokens, _ in parts]), torch.cat([own for _, own in parts], dim=1)
+        anchored = model.anchored(name, asked, shown, features, causal=True)
         tokens, condition = model.query(name, coords, anchored, is_partial=bool(model.lacking(asked)))
-        visible = None
-        if self.rank is not None:
-            visible = visible_keys(self.present, rank_of(asked), self.rank, is_encoder=False)
+        visible = visible_keys(self.present, rank_of(asked), self.rank, is_encoder=False)
         for block, kept in zip(model.decoder, self.of_decoder, strict=True):
             assert isinstance(block, DecoderBlock)
-            if kept.key is not None:
+            if visible is not None:
                 normed = block.norm(tokens, condition)
                 tokens = tokens + self._attend(block.attention, normed, at, kept, visible)
             tokens = tokens + block.mlp(block.mlp_norm(tokens, condition))
-        return model.of_tokens(name, model.decoder_norm(tokens, condition), anchored, coords.dtype)
+        decoded = Decoded(model.decoder_norm(tokens, condition), anchored)
+        said = {name: model.of_tokens(name, *decoded, coords.dtype)}
+        if model.flow is not None:
+            joint = Joint.of(model, {name: asked}, {name: decoded}, seed, causal=True, in_training=False)
+            said = said if joint is None else joint.with_members(said, ONE_MEMBER, {})
+        return said[name]
 
     def _geometry(self, window: Window) -> tuple[Float[Tensor, "B N C"], Geometry]:
         coords = torch.cat([self.model.in_space(tokens) for tokens in window.values()], dim=1)
@@ -115,8 +172,8 @@ class CausalState:
         if own is not None:
             kept.append(*attention.project_keys(own, at))
         query = attention.project_queries(normed, at)
-        assert kept.key is not None and kept.value is not None
-        return attention.mix(query, kept.key, kept.value.to(query.dtype), visible)
+        key, value = kept.padded()
+        return attention.mix(query, key, value.to(query.dtype), visible)
 
 
 @torch.no_grad()
@@ -150,7 +207,8 @@ def generate(
             state = _started(model, condition, name, places)
             for token in drawn:
                 state.append(name, token)
-        token = draw_token(model, state.ask(name, asked), asked, generator, temperature=temperature, top_k=top_k)
+        seed = None if model.flow is None else draw_seeds(len(asked.coords), generator).to(asked.coords.device)
+        token = draw_token(model, state.ask(name, asked, seed), asked, generator, temperature=temperature, top_k=top_k)
         token = replace(token, present=running[:, None])
         state.append(name, token)
         drawn.append(token)
@@ -159,6 +217,11 @@ def generate(
             if not running.any():
                 break
     return concatenate(drawn)
+
+
+def draw_seeds(samples: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+    """A seed of the noise of each sample."""
+    return torch.randint(2**62, (samples,), generator=generator, device=generator.device)
 
 
 def draw_token(

@@ -27,11 +27,15 @@ class Prediction:
              guess
     logits   for the categories of a token; for the visible tokens, if the question is which of them belongs at a place; or for a token
              having been replaced (V = 1)
+    residual of the velocity of a flow head, in training (`models.flow`); None for other heads
+    is_drawn the members are drawn at random, each for all tokens together; otherwise they stand for quantiles of each value
     """
 
     members: Float[Tensor, "B N E P"] | None = None
     spread: Float[Tensor, "B N #P"] | None = None
     logits: Float[Tensor, "B N V"] | None = None
+    residual: Float[Tensor, "B N P"] | None = None
+    is_drawn: bool = False
 
     def mean(self) -> Float[Tensor, "B N P"]:
         """The mean of the head members."""
@@ -99,6 +103,21 @@ class EnsembleHead:
         ordered = members.sort(dim=-2).values
         low, high = ordered.gather(-2, below), ordered.gather(-2, below + 1)
         return torch.lerp(low, high, at - below).squeeze(-2)
+
+
+@dataclass(frozen=True)
+class DrawnHead:
+    """Members that a flow head draws (`models.flow`), scored with the fair CRPS. Training fits the velocity of the flow instead."""
+
+    members: int = 16
+    degree: ClassVar[int] = 1
+
+    def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
+        return almost_fair_crps(members, truth, fairness=1.0)
+
+    def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
+        """One of the members, the same for all values: they belong together."""
+        return members[..., int(torch.randint(members.shape[-2], (), generator=generator)), :]
 
 
 def almost_fair_crps(
@@ -192,6 +211,7 @@ class CategoricalHead:
     ) -> Int[Tensor, "*B"]:
         """Categories drawn from softmax(logits / temperature), restricted to the `top_k` most probable categories if given.
 
+        One uniform number for each draw, by the inverse of the cumulative distribution: `torch.multinomial` draws one for each category.
         A temperature of 0 selects the most probable category. Raises ValueError for a negative temperature or a `top_k` below 1.
         """
         if temperature < 0:
@@ -204,8 +224,11 @@ class CategoricalHead:
         if top_k is not None and top_k < logits.shape[-1]:
             best = logits.topk(top_k, dim=-1)  # of equal ones no more than that
             logits = torch.full_like(logits, -torch.inf).scatter(-1, best.indices, best.values)
-        probabilities = logits.softmax(dim=-1).flatten(0, -2)
-        return torch.multinomial(probabilities, 1, generator=generator).view(logits.shape[:-1])
+        cumulative = logits.flatten(0, -2).softmax(dim=-1).double().cumsum(dim=-1)
+        total = cumulative[:, -1:]
+        drawn = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device) * total
+        drawn = drawn.minimum(total.nextafter(torch.zeros_like(total)))  # rounding may lift it to the total
+        return torch.searchsorted(cumulative, drawn, right=True).view(logits.shape[:-1])
 
 
 def replaced_loss(logits: Float[Tensor, "B N 1"], codes: Int[Tensor, "B N"]) -> Float[Tensor, "B N"]:

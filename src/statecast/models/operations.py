@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from statecast.axes import feature_size, united
 from statecast.models.attention import geometry_size
+from statecast.models.flow import TIME_SIZE, TIME_WAVES
 from statecast.models.state_model import LEAD_SIZE, ModelOptions, StateModel, question_loss
 from statecast.streams import Question, TokenSpec
 
@@ -51,9 +52,41 @@ def sample_flops(
     for name, n in asked.items():
         total += place(n) + options.decoder_layers * block(n, seen, modulations=2)
         total += 4 * n * lead_features * LEAD_SIZE + 3 * modulation(n)
-        total += 6 * n * width * (options.make_head().members * specs[name].size + specs[name].vocabulary)
+        in_heads = 0 if options.head == "flow" else options.make_head().members
+        total += 6 * n * width * (in_heads * specs[name].size + specs[name].vocabulary)
         total += specs[name].anchor_flops(n, width, has_visible=bool(shown.get(name)))
-    return total
+    return total + (_flow_flops(options, specs, shown, asked) if options.head == "flow" else 0)
+
+
+def _flow_flops(
+    options: ModelOptions, specs: Mapping[str, TokenSpec], shown: Mapping[str, int], asked: Mapping[str, int]
+) -> int:
+    """Forward and backward of one velocity; the time and, unless a base is learned from a first guess, the values need no gradient."""
+    valued = {name: n for name, n in asked.items() if specs[name].size}
+    if not valued:
+        return 0
+    learns_base = any(specs[name].guess_size and not shown.get(name) for name in valued)
+    of_values = 0 if learns_base else sum(4 * n * specs[name].size * options.width for name, n in valued.items())
+    return 3 * velocity_flops(options, specs, asked) - of_values - 4 * TIME_WAVES * TIME_SIZE
+
+
+def velocity_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: Mapping[str, int]) -> int:
+    """Operations of one evaluation of the velocity of a flow head, for one sample and one member.
+
+    A member takes `Draws.evaluations` of them, whatever the context, which is encoded and decoded once.
+    """
+    width, hidden = options.width, int(options.mlp_ratio * options.width)
+    axes = united([spec.axes for spec in specs.values()])
+    valued = {name: n for name, n in asked.items() if specs[name].size}
+    if not valued:
+        return 0
+    n = sum(valued.values())
+    block = (
+        4 * n * width * (2 * width - options.heads * geometry_size(axes)) + 4 * n * n * width + 4 * n * width * hidden
+    )
+    norms = (2 * options.flow_layers + 1) * 4 * TIME_SIZE * width
+    ends = sum(6 * count * specs[name].size * width for name, count in valued.items())
+    return options.flow_layers * block + norms + 4 * TIME_WAVES * TIME_SIZE + ends
 
 
 def count_flops(model: StateModel, question: Question) -> int:
@@ -64,5 +97,5 @@ def count_flops(model: StateModel, question: Question) -> int:
     on_meta = question.to("meta")
     model = copy.deepcopy(model).to("meta")
     with FlopCounterMode(display=False) as counter:
-        question_loss(model, model.answer(on_meta), on_meta).backward()
+        question_loss(model, model.attempt(on_meta), on_meta).backward()
     return counter.get_total_flops()

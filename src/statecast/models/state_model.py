@@ -3,13 +3,13 @@
 Axes: B sample, N visible token, Q asked token, P value in a token, V category, C coordinate, E head member, W width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal, Self
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -18,10 +18,13 @@ from statecast.axes import Axis, in_space, united
 from statecast.models.anchors import Anchored, neutral
 from statecast.models.attention import SMALLEST_GEOMETRY, Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock, ModulatedNorm
+from statecast.models.drawing import AS_LEARNED, Draws, DrawsError
 from statecast.models.embedding import CoordinateEmbedding
+from statecast.models.flow import FlowHead, Path
 from statecast.models.heads import (
     FAIRNESS,
     CategoricalHead,
+    DrawnHead,
     EnsembleHead,
     Head,
     PointHead,
@@ -30,8 +33,10 @@ from statecast.models.heads import (
     masked_mean,
     replaced_loss,
 )
+from statecast.models.joint import Decoded, Joint
+from statecast.models.visibility import present_or_none, rank_of, ranks, visible_keys
 from statecast.options import Options
-from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window
+from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window, unobserved
 
 LEAD_SIZE = 32  # size of the embedded distance to the anchor, the condition of the decoder's norms
 
@@ -46,16 +51,28 @@ class ModelOptions(Options):
     )
     heads: int = Field(4, ge=1, le=2**12, description="attention heads; width / heads must exceed 8")
     mlp_ratio: float = Field(4.0, ge=0.1, le=100, description="hidden size of the perceptrons, divided by the width")
-    head: Literal["ensemble", "point"] = Field(
-        "ensemble", description="family of the predictive distribution of continuous values"
+    head: Literal["ensemble", "point", "flow"] = Field(
+        "ensemble",
+        description="family of the predictive distribution of continuous values; flow: joint samples of all that is asked",
     )
-    members: int = Field(16, ge=2, le=1000, description="number of head members, for the ensemble head")
+    members: int = Field(
+        16,
+        ge=2,
+        le=1000,
+        description="number of head members, for the ensemble head; of members that are drawn, for the flow head",
+    )
     fairness: float = Field(
         FAIRNESS,
         ge=0,
         le=1,
         description="fairness of the CRPS of the ensemble head: with 0 the members become quantiles, "
         "0.95 is almost fair (AIFS-CRPS), 1 is fair",
+    )
+    flow_layers: int = Field(
+        2, ge=1, le=1000, description="blocks of the flow head, in which asked tokens attend to one another"
+    )
+    flow_path: Path = Field(
+        "rectified", description="path from noise to values: straight, or with the cosine schedule of diffusion models"
     )
     reach_deg: float | None = Field(
         None,
@@ -74,7 +91,21 @@ class ModelOptions(Options):
         return self
 
     def make_head(self) -> Head:
+        if self.head == "flow":
+            return DrawnHead(self.members)
         return EnsembleHead(self.members, self.fairness) if self.head == "ensemble" else PointHead()
+
+    def make_flow(self, sizes: Mapping[str, int], axes: Sequence[Axis]) -> FlowHead:
+        """The head `flow`, for streams with so many values in a token."""
+        return FlowHead(
+            sizes,
+            axes,
+            width=self.width,
+            heads=self.heads,
+            mlp_ratio=self.mlp_ratio,
+            layers=self.flow_layers,
+            path=self.flow_path,
+        )
 
 
 @dataclass(frozen=True)
@@ -137,24 +168,66 @@ class StateModel(nn.Module):
             self.lead = nn.Sequential(nn.Linear(self.lead_features, LEAD_SIZE), nn.GELU())
         self.decoder = nn.ModuleList(DecoderBlock(*sizes, lead_size) for _ in range(options.decoder_layers))
         self.decoder_norm = ModulatedNorm(width, lead_size)
-        self.heads = make_heads(width, valued, self.head.members)
+        is_flow = options.head == "flow"
+        self.heads = make_heads(width, {} if is_flow else valued, self.head.members)
         self.code_heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in coded.items()})
         anchors = {name: spec.make_anchor(width) for name, spec in specs.items()}
         self.anchors = nn.ModuleDict({name: anchor for name, anchor in anchors.items() if anchor is not None})
+        self.flow = options.make_flow(valued, self.axes) if is_flow else None
 
     def forward(
-        self, context: Window, queries: Window, asks: Asks = "tokens", causal: bool = False
+        self,
+        context: Window,
+        queries: Window,
+        asks: Asks = "tokens",
+        causal: bool = False,
+        seed: Int[Tensor, " B"] | None = None,
+        draws: Draws | None = AS_LEARNED,
     ) -> dict[str, Prediction]:
-        """The prediction for the asked tokens of each stream. Raises KeyError if the model has no such stream."""
-        unknown = sorted({*context, *queries} - set(self.specs))
+        """The prediction for the asked tokens of each stream. Raises KeyError if the model has no such stream.
+
+        seed, draws  of the members of a flow head, which are drawn; None for `draws`: the residual of its velocity in their place
+        """
+        self._require_streams(context, queries)
+        encoded = self.encode(context, causal=causal)
+        if self.flow is None or asks != "tokens":
+            return {name: self._answer(name, queries[name], context, encoded, asks) for name in queries}
+        decoded = {name: self.decode(name, queries[name], context, encoded, asks) for name in queries}
+        said = {name: self.of_tokens(name, *decoded[name], queries[name].coords.dtype) for name in queries}
+        joint = Joint.of(self, queries, decoded, seed, causal=causal, in_training=draws is None)
+        if joint is None:  # only codes are asked
+            return said
+        if draws is None:
+            return joint.with_residuals(said)
+        return joint.with_members(said, draws, self.blank(context, queries, draws, causal=causal))
+
+    def blank(self, context: Window, queries: Window, draws: Draws, *, causal: bool) -> dict[str, Decoded]:
+        """The asked tokens as they are decoded without the conditions of the draws; none without guidance.
+
+        Raises DrawsError for a condition that is not visible.
+        """
+        if not draws.is_guided:
+            return {}
+        if unknown := [name for name in draws.conditions if name not in context]:
+            raise DrawsError(
+                f"condition {unknown[0]}: the question does not show it. Visible streams: {', '.join(context)}."
+            )
+        hidden = {name: unobserved(tokens) if name in draws.conditions else tokens for name, tokens in context.items()}
+        encoded = self.encode(hidden, causal=causal)
+        return {name: self.decode(name, queries[name], hidden, encoded, "tokens") for name in queries}
+
+    def answer(self, question: Question, draws: Draws = AS_LEARNED) -> dict[str, Prediction]:
+        """`forward` for a question; `draws` says how a flow head draws its members."""
+        return self(question.context, question.queries, question.asks, question.causal, question.seed, draws)
+
+    def attempt(self, question: Question) -> dict[str, Prediction]:
+        """What `question_losses` scores: the answer or, of a flow head, the residual of its velocity."""
+        return self(question.context, question.queries, question.asks, question.causal, question.seed, None)
+
+    def _require_streams(self, *windows: Window) -> None:
+        unknown = sorted({name for window in windows for name in window} - set(self.specs))
         if unknown:
             raise KeyError(f"the model has no stream {unknown[0]}. Streams: {', '.join(self.specs)}.")
-        encoded = self.encode(context, causal=causal)
-        return {name: self._answer(name, tokens, context.get(name), encoded, asks) for name, tokens in queries.items()}
-
-    def answer(self, question: Question) -> dict[str, Prediction]:
-        """`forward` for a question."""
-        return self(question.context, question.queries, question.asks, question.causal)
 
     def encode(self, context: Window, *, causal: bool = False, blocks: int | None = None) -> Encoded:
         """The encoded visible tokens of all streams, and their positions. Raises ValueError if nothing is visible.
@@ -169,7 +242,7 @@ class StateModel(nn.Module):
         embedded = torch.cat([self.embed(name, tokens) for name, tokens in context.items()], dim=1)
         tokens = (embedded + self.coordinates(coords, is_partial=bool(lacking))).to(coords.dtype)  # also under autocast
         where = Geometry.of(coords, self.axes, lacking=lacking, partly=partly)
-        present, rank = _present(context), ranks(context) if causal else None
+        present, rank = present_or_none(context), ranks(context) if causal else None
         visible = visible_keys(present, rank, rank, is_encoder=True)
         for block in list(self.encoder)[:blocks]:
             tokens = self._run(block, tokens, where, visible)
@@ -193,13 +266,20 @@ class StateModel(nn.Module):
         """Coordinates along the axes of the model, NaN along absent axes."""
         return in_space(tokens.coords, tokens.spec.axes, self.axes)
 
-    def _answer(self, name: str, asked: Tokens, shown: Tokens | None, encoded: Encoded, asks: Asks) -> Prediction:
+    def _answer(self, name: str, asked: Tokens, context: Window, encoded: Encoded, asks: Asks) -> Prediction:
+        decoded, anchored = self.decode(name, asked, context, encoded, asks)
+        if asks == "tokens":
+            return self.of_tokens(name, decoded, anchored, asked.coords.dtype)
+        return self._of_match(name, decoded, asked, encoded, asks)
+
+    def decode(self, name: str, asked: Tokens, context: Window, encoded: Encoded, asks: Asks) -> Decoded:
+        """The asked tokens of a stream as the decoder leaves them, and their anchor."""
         lacking, is_causal = self.lacking(asked), encoded.rank is not None
         coords = self.in_space(asked)
         at = Geometry.of(coords, self.axes, lacking=lacking, partly=encoded.where.partly)
         if asks == "tokens":
             features = encoded.tokens[:, encoded.spans[name]] if name in encoded.spans else None
-            anchored = self.anchored(name, asked, shown, features, causal=is_causal)
+            anchored = self.anchored(name, asked, context.get(name), features, causal=is_causal)
         else:
             anchored = neutral(asked, self.lead_features)
         tokens, condition = self.query(name, coords, anchored, is_partial=bool(lacking))
@@ -207,10 +287,7 @@ class StateModel(nn.Module):
         visible = visible_keys(encoded.present, rank, encoded.rank, is_encoder=False)
         for block in self.decoder:
             tokens = self._run(block, tokens, at, condition, encoded.tokens, encoded.where, visible)
-        decoded = self.decoder_norm(tokens, condition)
-        if asks == "tokens":
-            return self.of_tokens(name, decoded, anchored, coords.dtype)
-        return self._of_match(name, decoded, asked, encoded, asks)
+        return Decoded(self.decoder_norm(tokens, condition), anchored)
 
     def anchored(
         self, name: str, asked: Tokens, shown: Tokens | None, features: Float[Tensor, "B N W"] | None, *, causal: bool
@@ -304,58 +381,14 @@ def _spans(context: Window) -> dict[str, slice]:
     return {name: slice(first, first + size) for name, size, first in zip(context, sizes, firsts, strict=False)}
 
 
-def _present(context: Window) -> Bool[Tensor, "B N"] | None:
-    """Which visible tokens are no padding; None if none is."""
-    return None if all(tokens.present is None for tokens in context.values()) else present_or_all(context)
-
-
-def present_or_all(window: Window) -> Bool[Tensor, "B N"]:
-    """Which tokens are no padding."""
-    parts = [
-        torch.ones(tokens.observed.shape[:-1], dtype=torch.bool, device=tokens.observed.device)
-        if tokens.present is None
-        else tokens.present
-        for tokens in window.values()
-    ]
-    return torch.cat(parts, dim=1)
-
-
-def ranks(window: Window) -> Float[Tensor, "B N"]:
-    """Positions along the order axis, of all streams."""
-    return torch.cat([rank_of(tokens) for tokens in window.values()], dim=1)
-
-
-def rank_of(tokens: Tokens) -> Float[Tensor, "B N"]:
-    """Position along the order axis; tokens without one come before all others."""
-    order = tokens.order()
-    if order is None:
-        return tokens.values.new_full(tokens.observed.shape[:-1], -torch.inf)
-    return order
-
-
-def visible_keys(
-    present: Bool[Tensor, "B M"] | None,
-    of_query: Float[Tensor, "B N"] | None,
-    of_key: Float[Tensor, "B M"] | None,
-    *,
-    is_encoder: bool,
-) -> Bool[Tensor, "B #N M"] | None:
-    """The keys that each query sees; None: all keys."""
-    visible = None if present is None else present[:, None, :]
-    if of_query is None or of_key is None:
-        return visible
-    keys, queries = of_key[:, None, :], of_query[:, :, None]
-    before = keys <= queries if is_encoder else (keys < queries) | keys.isneginf()
-    return before if visible is None else before & visible
-
-
 def question_losses(
     model: StateModel, predictions: Mapping[str, Prediction], question: Question
 ) -> dict[str, Float[Tensor, ""]]:
     """For each asked stream, the mean loss over its observed values, weighted by `Tokens.weight`.
 
     The loss of values is in units of `Prediction.spread`, so that short lead times weigh as much as long ones; that of codes is in nats. A
-    stream with both has the sum of both losses.
+    stream with both has the sum of both losses. Of a flow head it is the mean square of the residual: `predictions` are those of
+    `model.attempt`.
     """
     return {
         name: _stream_loss(model, predictions[name], asked, question.asks) for name, asked in question.queries.items()
@@ -364,7 +397,9 @@ def question_losses(
 
 def _stream_loss(model: StateModel, said: Prediction, asked: Tokens, asks: Asks) -> Float[Tensor, ""]:
     parts = []
-    if said.members is not None and said.spread is not None:
+    if said.residual is not None:
+        parts.append(masked_mean(said.residual.square(), asked.observed, asked.weight))
+    elif said.members is not None and said.spread is not None:
         loss = model.head.loss(said.members, asked.values) / said.spread**model.head.degree
         parts.append(masked_mean(loss, asked.observed, asked.weight))
     if said.logits is not None:

@@ -6,15 +6,7 @@ from typing import Any
 
 from statecast.domain import Sizes, Split
 from statecast.labels import LabelCodec
-from statecast.particles.codec import (
-    BinsCodec,
-    CodebookCodec,
-    JetCodec,
-    KindsCodec,
-    ParticleCodec,
-    ResidualCodec,
-    ValuesCodec,
-)
+from statecast.particles.codec import JetCodec, ParticleCodec
 from statecast.particles.evaluation.evaluate import evaluate
 from statecast.particles.event_codec import EventCodec, InEvent
 from statecast.particles.event_source import EventSource, open_event_source
@@ -29,6 +21,7 @@ from statecast.particles.streams import (
     TargetStream,
     kind_of_stream,
 )
+from statecast.particles.target_codec import BinsCodec, CodebookCodec, KindsCodec, ResidualCodec, ValuesCodec
 
 
 class Particles:

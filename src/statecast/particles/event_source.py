@@ -19,7 +19,7 @@ from statecast.particles.event_codec import EventCodec, InEvent
 from statecast.particles.events import Events, event_numbers, relative_weight
 from statecast.particles.jets import JetError
 from statecast.particles.recipe import ParticleRecipe
-from statecast.particles.record import Columns, JetRecord, Range, record_of, within
+from statecast.particles.record import Columns, JetRecord, Range, record_of
 from statecast.particles.source import (
     JetCases,
     JetSource,
@@ -56,6 +56,11 @@ class EventRecord:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def places(self) -> range:
+        """The number of each event in its files."""
+        return range(self.columns.jets[0], self.columns.jets[0] + len(self))
+
 
 @dataclass(frozen=True)
 class EventSource:
@@ -74,7 +79,7 @@ class EventSource:
         return self.window(number, sample if self.is_rotated else None)
 
     def describe(self, sample: np.random.Generator) -> str:
-        return f"event {self.record.columns.first + int(sample.integers(len(self.record)))}"
+        return f"event {self.record.places[int(sample.integers(len(self.record)))]}"
 
     def cases(self) -> JetCases:
         return JetCases(self)
@@ -125,9 +130,23 @@ def open_event_source(recipe: ParticleRecipe, split: Split, known: Mapping[str, 
 
 def chosen_events(columns: Columns) -> Iterator[Events]:
     """The chosen events of the files, in chunks. Raises JetError if there are not that many."""
-    from statecast.particles.sources.event_layout import read_events
+    from statecast.particles.sources.event_columns import read_events
 
-    return within(read_events(columns.files, most_constituents=columns.most_constituents), columns, "events")
+    first, last = columns.jets
+    passed = 0
+    for chunk in read_events(columns.files, most_constituents=columns.most_constituents):
+        end = len(chunk) if last is None else min(len(chunk), last + 1 - passed)
+        begin = max(0, first - passed)
+        if begin < end:
+            yield chunk[begin:end]
+        passed += len(chunk)
+        if last is not None and passed > last:
+            return
+    if last is not None or passed <= first:
+        raise JetError(
+            f"files {', '.join(columns.files)}: have {passed} events, expected events {first} to {'the end' if last is None else last}. "
+            "Name a range that is there."
+        )
 
 
 def event_record(events: Events, recipe: ParticleRecipe, columns: Columns) -> EventRecord:
@@ -137,7 +156,7 @@ def event_record(events: Events, recipe: ParticleRecipe, columns: Columns) -> Ev
     read = events.leading(stream.jets)
     if len(read) and not read.multiplicity.all():
         raise JetError(
-            f"event {columns.first + int(read.multiplicity.argmin())}: has no jet, expected at least one. Leave such events out."
+            f"event {columns.jets[0] + int(read.multiplicity.argmin())}: has no jet, expected at least one. Leave such events out."
         )
     of_jets = replace(columns, labels=())
     numbers = torch.from_numpy(event_numbers(read, stream.numbers))

@@ -1,16 +1,31 @@
-"""Jets that a model is evaluated on must be none that it learned from."""
+"""Jets that a model is evaluated on: they must be none that it learned from."""
 
 import os
 from pathlib import Path
 
-from statecast.particles.jets import JetError
+from statecast.particles.jets import JetError, Jets
 from statecast.particles.recipe import JetData
+from statecast.particles.record import Columns, Range, chosen_chunks
 from statecast.particles.sources.files import find_files
-from statecast.trained import TrainedModel
+from statecast.trained import ModelError, TrainedModel
+
+
+def held_out_jets(data: JetData) -> Jets:
+    """The jets of the validation split. Raises ModelError if there is none."""
+    if data.validate_on is None:
+        raise ModelError("the recipe has no validation split, and no period is given. Give --period FIRST LAST.")
+    jets = (0, None) if data.validate_on == "all" else data.validate_on
+    return whole_jets(data.held_out_files, jets, data)
+
+
+def whole_jets(files: tuple[str, ...], jets: Range, data: JetData) -> Jets:
+    """Jets of a range, whole: those that a record of them is made of."""
+    columns = Columns(files, jets, data.most_constituents, (), (), ())
+    return Jets.joined(list(chosen_chunks(columns)))
 
 
 def require_unseen(trained: TrainedModel, data: JetData) -> None:
-    """Raises JetError if jets of validation of `data` were learned from, by the model or by one that it was fine-tuned from."""
+    """Raises JetError if jets, or events, of validation of `data` were learned from, by the model or by one that it was fine-tuned from."""
     if data.validate_on is None:
         return
     files = _places(data.held_out_files)
@@ -19,8 +34,8 @@ def require_unseen(trained: TrainedModel, data: JetData) -> None:
         if shared and _overlap(data.validate_on, learned.train):
             first, last = learned.train
             raise JetError(
-                f"jets {_text(data.validate_on)} of {shared.pop().name}: overlap jets {first} to {last}, which the model has learned from. "
-                "Name others by --period FIRST LAST."
+                f"numbers {_text(data.validate_on)} of {shared.pop().name}: overlap {first} to {last}, which the model has learned from. "
+                "Name others, by --period or --test FIRST LAST."
             )
 
 

@@ -18,6 +18,8 @@ MOMENTUM = ("pt_gev", "eta", "phi", "mass_gev")
 """Columns that every constituent and every jet has: transverse momentum, pseudorapidity, azimuth in [-pi, pi), mass."""
 TRACK = ("d0_mm", "d0_error_mm", "dz_mm", "dz_error_mm")
 """Impact parameters of a track and their uncertainties; NaN for a particle without a track."""
+NO_LABEL = "unlabelled"
+"""The label of a jet with no label, or with several, where others have one."""
 
 
 class JetError(ValueError):
@@ -32,12 +34,14 @@ class Jets:
                has none), and those of `TRACK` that the source has
     of_jets    columns of the jets: `MOMENTUM`, and any further number, such as `generated_mass_gev`
     labels     name of the class of each jet; None for unlabelled jets
+    numbers    place of each jet in its files, which it keeps where others are dropped; None for jets of no file
     """
 
     offsets: Int[np.ndarray, " J_plus_1"]
     particles: Mapping[str, Shaped[np.ndarray, " N"]]
     of_jets: Mapping[str, Float[np.ndarray, " J"]]
     labels: Shaped[np.ndarray, " J"] | None = None
+    numbers: Int[np.ndarray, " J"] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -54,15 +58,15 @@ class Jets:
 
     def __getitem__(self, chosen: Int[np.ndarray, " K"] | slice) -> Self:
         """The chosen jets, in this order."""
-        numbers = np.arange(len(self))[chosen]
-        counts = self.multiplicity[numbers]
+        places = np.arange(len(self))[chosen]
+        counts = self.multiplicity[places]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-        rows = np.repeat(self.offsets[numbers], counts) + within
+        rows = np.repeat(self.offsets[places], counts) + within
         particles = {name: column[rows] for name, column in self.particles.items()}
-        of_jets = {name: column[numbers] for name, column in self.of_jets.items()}
-        labels = None if self.labels is None else self.labels[numbers]
-        return type(self)(offsets, particles, of_jets, labels)
+        of_jets = {name: column[places] for name, column in self.of_jets.items()}
+        labels, numbers = (None if each is None else each[places] for each in (self.labels, self.numbers))
+        return type(self)(offsets, particles, of_jets, labels, numbers)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -78,7 +82,9 @@ class Jets:
         particles = {name: np.concatenate([part.particles[name] for part in parts]) for name in first.particles}
         of_jets = {name: np.concatenate([part.of_jets[name] for part in parts]) for name in first.of_jets}
         labels = None if first.labels is None else np.concatenate([part.labels for part in parts])
-        return cls(offsets, particles, of_jets, labels)
+        known = [part.numbers for part in parts if part.numbers is not None]
+        numbers = np.concatenate(known) if len(known) == len(parts) else None
+        return cls(offsets, particles, of_jets, labels, numbers)
 
 
 def momentum_components(columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, "4 N"]:

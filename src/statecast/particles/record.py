@@ -6,11 +6,12 @@ Axes: J jet, N particle of all jets, F feature, Q number of the jet, L label tha
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,25 +20,17 @@ from torch import Tensor
 
 from statecast.outputs import OutputError, in_new_parents
 from statecast.particles.features import jet_quantities, particle_features, principal_turns, turned
-from statecast.particles.jets import JetError, Jets
+from statecast.particles.jets import NO_LABEL, JetError, Jets
+
+if TYPE_CHECKING:
+    from statecast.particles.sources.files import JetFiles
 
 CHUNK_JETS = 20_000  # read at once
 IN_MEMORY_GIB = 8.0  # more than that needs a cache
-CACHE_VERSION = 1  # of the layout of a cached record
+CACHE_VERSION = 2  # of the layout of a cached record
 
 Range = tuple[int, int | None]
 """First and last jet, inclusive; None: up to the end."""
-
-
-class Several(Protocol):
-    """Jets or events, some of which can be chosen."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, chosen: slice) -> Self: ...
-
-
-Chunk = TypeVar("Chunk", bound=Several)
 
 
 @dataclass(frozen=True)
@@ -52,10 +45,6 @@ class Columns:
     labels: tuple[str, ...]
     is_aligned: bool = False
 
-    @property
-    def first(self) -> int:
-        return self.jets[0]
-
 
 @dataclass(frozen=True)
 class JetRecord:
@@ -63,6 +52,7 @@ class JetRecord:
 
     features    see `features.FEATURES`; NaN where unknown
     quantities  on the scale of `features.QUANTITIES`
+    places      number of each jet in its files: a jet that a rule dropped is missing
     classes     code of each jet's class in `class_names`, -1 for none
     numbers     labels that are numbers, NaN for none
     """
@@ -72,6 +62,7 @@ class JetRecord:
     features: Float[Tensor, "N F"]
     kinds: Int[Tensor, " N"]
     quantities: Float[Tensor, "J Q"]
+    places: Int[np.ndarray, " J"]
     classes: Int[np.ndarray, " J"]
     class_names: tuple[str, ...]
     numbers: Float[np.ndarray, "J L"]
@@ -118,6 +109,7 @@ def _as_record(columns: Columns, arrays: Mapping[str, np.ndarray], names: Sequen
         torch.from_numpy(arrays["features"]),
         torch.from_numpy(arrays["kinds"]),
         torch.from_numpy(arrays["quantities"]),
+        arrays["places"],
         arrays["classes"],
         tuple(names),
         arrays["numbers"],
@@ -131,35 +123,40 @@ def record_of(jets: Jets, columns: Columns) -> JetRecord:
     return _as_record(columns, arrays, names)
 
 
-def chunks_of(files: Sequence[str], most_constituents: int, jets: int) -> Iterator[Jets]:
-    """The jets of files, so many at a time."""
+def open_files(files: Sequence[str], most_constituents: int) -> "JetFiles":
+    """Files of jets. Raises JetError as `open_jets`."""
     from statecast.particles.sources.files import open_jets
 
-    return open_jets(list(files), most_constituents=most_constituents).chunks(jets=jets)
+    return open_jets(list(files), most_constituents=most_constituents)
+
+
+def chunks_of(files: Sequence[str], most_constituents: int, jets: int, span: Range = (0, None)) -> Iterator[Jets]:
+    """The jets of a range, by their numbers in the files, so many at a time; then a line on standard error says what rules did to them.
+
+    Raises JetError if there are not that many, or if rules leave none.
+    """
+    found, (first, last) = open_files(files, most_constituents), span
+    if first >= len(found) or (last is not None and last >= len(found)):
+        raise JetError(
+            f"files {', '.join(files)}: have {len(found)} jets, expected jets {first} to {'the end' if last is None else last}. "
+            "Name a range that is there."
+        )
+    is_empty = True
+    for chunk in found.chunks(jets, first=first, last=None if last is None else last + 1):
+        is_empty = False
+        yield chunk
+    applied = "; ".join(str(found.rules).splitlines())
+    if is_empty:
+        raise JetError(
+            f"files {', '.join(files)}: no jet of the range is left ({applied}). Name another range, or mend the files."
+        )
+    if applied:
+        print(f"{', '.join(files)}: {applied}", file=sys.stderr)
 
 
 def chosen_chunks(columns: Columns) -> Iterator[Jets]:
-    """The chosen jets of the files, in chunks. Raises JetError if there are not that many."""
-    return within(chunks_of(columns.files, columns.most_constituents, CHUNK_JETS), columns, "jets")
-
-
-def within(chunks: Iterable[Chunk], columns: Columns, what: str) -> Iterator[Chunk]:
-    """The chosen range of chunks that follow one another; `what` they hold. Raises JetError if there are not that many."""
-    first, last = columns.jets
-    passed = 0
-    for chunk in chunks:
-        end = len(chunk) if last is None else min(len(chunk), last + 1 - passed)
-        begin = max(0, first - passed)
-        if begin < end:
-            yield chunk[slice(begin, end)]
-        passed += len(chunk)
-        if last is not None and passed > last:
-            return
-    if last is not None or passed <= first:
-        raise JetError(
-            f"files {', '.join(columns.files)}: have {passed} {what}, expected {what} {first} to {'the end' if last is None else last}. "
-            "Name a range that is there."
-        )
+    """The chosen jets of the files, in chunks. Raises JetError as `chunks_of`."""
+    return chunks_of(columns.files, columns.most_constituents, CHUNK_JETS, columns.jets)
 
 
 def _arrays(jets: Jets, columns: Columns, names: list[str]) -> dict[str, np.ndarray]:
@@ -181,6 +178,7 @@ def _arrays(jets: Jets, columns: Columns, names: list[str]) -> dict[str, np.ndar
         "features": features,
         "kinds": np.asarray(jets.particles["kind"]).astype(np.int8),
         "quantities": jet_quantities(jets, columns.quantities),
+        "places": np.arange(len(jets)) if jets.numbers is None else jets.numbers,
         "classes": _class_codes(jets, columns, names),
         "numbers": numbers,
     }
@@ -190,8 +188,9 @@ def _class_codes(jets: Jets, columns: Columns, names: list[str]) -> Int[np.ndarr
     if jets.labels is None:
         return np.full(len(jets), -1, np.int32)
     found, inverse = np.unique(np.asarray(jets.labels).astype(str), return_inverse=True)
-    names += [str(name) for name in found if name not in names]
-    return np.array([names.index(str(name)) for name in found], np.int32)[inverse]
+    names += [str(name) for name in found if name not in (*names, NO_LABEL)]
+    codes = [-1 if name == NO_LABEL else names.index(str(name)) for name in found]
+    return np.array(codes, np.int32)[inverse]
 
 
 def _in_memory(columns: Columns) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -8,16 +8,7 @@ import torch
 from statecast.domain import Codec, Sizes
 from statecast.labels import LabelCodec, LabelError
 from statecast.particles.codebook import MEMBERS, Codebook, Residuals
-from statecast.particles.codec import (
-    BinsCodec,
-    CodebookCodec,
-    JetCodec,
-    KindsCodec,
-    OneJet,
-    ParticleCodec,
-    ResidualCodec,
-    ValuesCodec,
-)
+from statecast.particles.codec import JetCodec, OneJet, ParticleCodec
 from statecast.particles.event_codec import EventCodec, InEvent
 from statecast.particles.event_source import open_event_source
 from statecast.particles.jets import JetError
@@ -25,6 +16,7 @@ from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.record import JetRecord, read_record
 from statecast.particles.source import columns_of, window_of
 from statecast.particles.streams import EventStream, JetStream, LabelStream, ParticleStream, TargetStream
+from statecast.particles.target_codec import BinsCodec, CodebookCodec, KindsCodec, ResidualCodec, ValuesCodec
 from statecast.streams import Tokens
 
 LOOKED_AT = 1000  # jets from which the number of particles and classes is estimated

@@ -14,19 +14,11 @@ from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.labels import LabelCodec
 from statecast.particles.codebook import fit_codebook, fit_residuals
-from statecast.particles.codec import (
-    BinsCodec,
-    CodebookCodec,
-    JetCodec,
-    KindsCodec,
-    OneJet,
-    ParticleCodec,
-    ResidualCodec,
-    ValuesCodec,
-)
+from statecast.particles.codec import JetCodec, OneJet, ParticleCodec
 from statecast.particles.recipe import JetData, ParticleRecipe
 from statecast.particles.record import Columns, JetRecord, Range, read_record
 from statecast.particles.streams import JetStream, LabelStream, ParticleStream, TargetStream
+from statecast.particles.target_codec import BinsCodec, CodebookCodec, KindsCodec, ResidualCodec, ValuesCodec
 from statecast.streams import Tokens, Window
 from statecast.trained import ModelError
 
@@ -51,7 +43,7 @@ class JetSource:
         return self.window(number, turn)
 
     def describe(self, sample: np.random.Generator) -> str:
-        return f"jet {self.record.columns.first + int(sample.integers(len(self.record)))}"
+        return f"jet {self.record.places[int(sample.integers(len(self.record)))]}"
 
     def cases(self) -> "JetCases":
         return JetCases(self)
@@ -72,7 +64,7 @@ class JetSource:
 
 
 class Numbered(Protocol):
-    """What `JetCases` need: samples by number, of which `record.columns.first` is the first in the files."""
+    """What `JetCases` need: samples by number, and by `record.places` their numbers in the files."""
 
     @property
     def record(self) -> Any: ...
@@ -87,10 +79,9 @@ class JetCases:
     source: Numbered
 
     @property
-    def labels(self) -> range:
+    def labels(self) -> list[int]:
         """Their numbers in the files."""
-        first = self.source.record.columns.first
-        return range(first, first + len(self))
+        return [int(place) for place in self.source.record.places]
 
     @property
     def positions(self) -> Float[np.ndarray, " S"]:

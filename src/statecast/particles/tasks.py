@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, Window
+from statecast.streams import Question, TokenSpec, Window, unobserved
 from statecast.tasks import TaskError, TaskOptions, Translate
 from statecast.tasks.base import Share
 from statecast.tasks.masked import hidden_count
@@ -107,7 +107,7 @@ class NextParticle(_OfParticles):
         if sample.uniform() >= self.unlabelled:
             return question
         context = {
-            name: unlabelled(tokens) if tokens.spec.order is None else tokens
+            name: unobserved(tokens) if tokens.spec.order is None else tokens
             for name, tokens in question.context.items()
         }
         return replace(question, context=context)
@@ -138,6 +138,8 @@ class Mix(TaskOptions):
     def _each_task_has_a_weight(self) -> Self:
         if self.weights and len(self.weights) != len(self.tasks):
             raise ValueError(f"weights: {len(self.weights)} for {len(self.tasks)} tasks, expected one for each.")
+        if any(task.conditions for task in self.tasks):
+            raise ValueError("conditions: are those of the whole mix. Name them beside tasks, not in one of them.")
         return self
 
     @property
@@ -169,11 +171,3 @@ class Mix(TaskOptions):
         if not isinstance(task, Translate):
             return window
         return {name: tokens for name, tokens in window.items() if name in task.to or name not in self.hidden_streams}
-
-
-def unlabelled(tokens: Tokens) -> Tokens:
-    """The same tokens with nothing observed."""
-    codes = None if tokens.codes is None else torch.full_like(tokens.codes, UNKNOWN)
-    return replace(
-        tokens, values=torch.zeros_like(tokens.values), observed=torch.zeros_like(tokens.observed), codes=codes
-    )

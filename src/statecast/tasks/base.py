@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
 from statecast.options import Options
-from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, Window
+from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, Window, unobserved
 
 MOST_SLABS = 10_000  # of a window: more is a typing error
 Slabs = Annotated[int, Field(ge=1, le=MOST_SLABS)]
@@ -39,6 +39,11 @@ class TaskOptions(Options):
     """
 
     kind: str
+    conditions: tuple[str, ...] = Field(
+        (),
+        description="visible streams that a share of the training samples sees as unknown, for guidance of a flow head",
+    )
+    unconditional: float = Field(0.1, ge=0, lt=1, description="that share; it counts only where there are `conditions`")
     needs_order: ClassVar[bool] = False
     asks_content: ClassVar[bool] = True
     asks_hidden: ClassVar[bool] = True
@@ -87,6 +92,15 @@ class TaskOptions(Options):
     def require_streams(self, streams: Collection[str]) -> None:
         """Raises TaskError if the recipe's streams lack one that the task names."""
 
+    def require_conditions(self, streams: Collection[str]) -> None:
+        """Raises TaskError for a condition that is no stream, or that is never visible."""
+        for name in self.conditions:
+            if name not in streams or name in self.hidden_streams:
+                visible = [name for name in streams if name not in self.hidden_streams]
+                raise TaskError(
+                    f"task.conditions: {name} is no visible stream. Visible streams: {', '.join(visible)}. Name one of them."
+                )
+
     def require_depths(self, depths: Mapping[str, int]) -> None:
         """Raises TaskError for tokens that span so many steps, by stream, where the task can't ask them."""
 
@@ -105,6 +119,15 @@ class TaskOptions(Options):
     def complete(self, window: Window, seed: int = 0) -> Question:
         """All that the task may ask of the window; `seed` draws what is hidden, where that is random."""
         raise NotImplementedError
+
+    def hide_conditions(self, question: Question, sample: np.random.Generator) -> Question:
+        """The question with its conditions unknown, in the share `unconditional` of the samples."""
+        if not self.conditions or sample.uniform() >= self.unconditional:
+            return question
+        shown = question.context
+        return replace(
+            question, context={name: unobserved(t) if name in self.conditions else t for name, t in shown.items()}
+        )
 
 
 def slab_of(tokens: Tokens) -> Int[np.ndarray, " N"]:

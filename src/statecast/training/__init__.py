@@ -1,7 +1,8 @@
-"""Training: questions are drawn from a record, and a model is fitted to them."""
+"""Training: questions are drawn from a record, and a model is fitted to them.
 
-from statecast.training.checkpoints import RunStopped
-from statecast.training.fit import fit, require_devices
+`training.fit` and `training.checkpoints` need Lightning, which takes seconds to import: what only asks a trained model does without.
+"""
+
 from statecast.training.options import ONE_DEVICE, Devices, TrainingOptions, is_first_process
 from statecast.training.questions import QuestionDataset
 
@@ -9,9 +10,6 @@ __all__ = [
     "ONE_DEVICE",
     "Devices",
     "QuestionDataset",
-    "RunStopped",
     "TrainingOptions",
-    "fit",
     "is_first_process",
-    "require_devices",
 ]

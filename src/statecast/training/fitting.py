@@ -82,7 +82,7 @@ class Fitting(LightningModule):
         return training_losses(self.answer, self.model, question, self.questions.task)
 
     def _answer(self, question: Question) -> dict[str, Prediction]:
-        return self.model.answer(question)
+        return self.model.attempt(question)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Number the optimiser's parameters in the order of the model, as sharded training expects."""

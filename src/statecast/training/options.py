@@ -1,9 +1,9 @@
 """Options of training."""
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from pydantic import Field
 
 from statecast.options import MOST, Options
@@ -101,4 +101,5 @@ ONE_DEVICE = Devices()
 
 def is_first_process() -> bool:
     """Whether this is the first process of a training, which writes all outputs."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    lightning = sys.modules.get("lightning.fabric.utilities.rank_zero")
+    return lightning is None or getattr(lightning.rank_zero_only, "rank", 0) == 0  # without it nothing is trained

@@ -1,8 +1,9 @@
 """Questions for training: sample i is a pure function of (seed, i)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from statecast.domain import Source
@@ -35,7 +36,10 @@ class QuestionDataset(Dataset[Question]):
         sample = self._generator(index)
         window = self.source.draw(sample)
         step = np.random.default_rng([self.seed, 1, index // self.batch_size])
-        return self.task(window, sample, step)
+        question = self.task(window, sample, step)
+        head = np.random.default_rng([self.seed, 2, index])
+        question = replace(question, seed=torch.tensor(head.integers(2**62)))
+        return self.task.hide_conditions(question, head)
 
     def describe(self, index: int) -> str:
         """Where in the record the window of a sample lies, as text."""

@@ -185,3 +185,42 @@ def test_what_is_missing_of_a_static_variable_has_no_part_in_its_mean(make_store
     known = fit_climatology(Record.open(open_fields(store.assign(orog=height)), Stream(variables=("orog",))))
     assert 100 <= np.nanmin(known.mean) <= np.nanmax(known.mean) <= 101
     assert np.isnan(known.mean[..., :6]).all() and np.isfinite(known.mean[..., 6:]).all()
+
+
+def rain_with(make_store, values: dict[int, float], dry: float = 0.6) -> Record:
+    """Rain in m at 40 steps, some of whose values are replaced, by their number."""
+    store = make_store(steps=40)
+    random = np.random.default_rng(0)
+    shape = store["t2m"].shape
+    rain = np.where(random.random(shape) < dry, 0.0, random.gamma(0.5, 2e-3, shape)).ravel()
+    rain[list(values)] = list(values.values())
+    return Record.open(
+        open_fields(store.assign(tp=store["t2m"].copy(data=rain.reshape(shape).astype(np.float32)))),
+        Stream(variables=("tp",)),
+    )
+
+
+@pytest.mark.parametrize("below", [{5: -1e-9}, {5: -1e-6, 700: -2e-6}, {5: -1e-4}, dict.fromkeys(range(1000), -1e-8)])
+def test_rounding_below_zero_does_not_make_rain_negative(make_store, below):
+    assert fit_climatology(rain_with(make_store, below)).lowest == 0
+
+
+def test_what_is_often_below_zero_is(make_store):
+    assert fit_climatology(rain_with(make_store, dict.fromkeys(range(2000), -1e-4))).lowest == np.float32(-1e-4)
+    wind = Record.open(open_fields(make_store(steps=40)), Stream(variables=("u",), levels=(500,)))
+    assert fit_climatology(wind).lowest == wind.in_memory.min()
+
+
+def test_rare_frost_is_no_rounding(make_store):
+    store = make_store(steps=40)
+    celsius = store.assign(t2m=np.abs(store["t2m"] - 273.15) + 0.01)
+    celsius["t2m"][3, 2, 2] = -2.0
+    assert fit_climatology(Record.open(open_fields(celsius), Stream(variables=("t2m",)))).lowest == -2
+
+
+@pytest.mark.parametrize("number", [-9999.0, -999.0, 1e20, 9.96921e36])
+def test_numbers_that_stand_for_missing_are_no_measurements(make_store, number):
+    store = make_store(steps=40)
+    store["t2m"][3, 2, 2] = number
+    with pytest.raises(StoreError, match=r"'t2m' has the value .*, which archives write where nothing was measured"):
+        fit_climatology(Record.open(open_fields(store), Stream(variables=("t2m",))))

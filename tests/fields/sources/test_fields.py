@@ -206,7 +206,7 @@ def test_metres_are_no_latitudes(make_store):
 def test_levels_that_are_no_pressure_are_refused(make_store):
     store = make_store(steps=2)
     store["level"].attrs = {"units": "m"}
-    assert "Interpolate to pressure" in refused(store, "levels are in 'm', expected a pressure")
+    assert "Interpolate to pressure" in refused(store, "levels 'level' are in 'm', expected a pressure")
 
 
 @pytest.mark.parametrize("axis", ["time", "level", "lat", "lon"])

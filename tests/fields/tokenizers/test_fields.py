@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from statecast.fields.sources import Record, fit_climatology, open_fields
+from statecast.fields.sources import Record, StoreError, fit_climatology, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer, Place
 from statecast.fields.tokenizers.fields import non_negative, solar_time_rad
@@ -240,3 +240,24 @@ def test_the_slope_of_fields_is_that_of_their_values(global_store):
     low, middle, high = (tokenizer.to_fields(((values + d) * spread)[None], climatology)[0] for d in (-step, 0.0, step))
     np.testing.assert_allclose(tokenizer.slope(middle), (high - low) / (2 * step), rtol=1e-3)
     assert tokenizer.slope(np.full_like(middle, np.nan))[:, 1] == pytest.approx(tokenizer.climatology.anomaly_std[1])
+
+
+def test_a_logarithmic_channel_is_never_negative(make_store):
+    store = make_store(steps=40)
+    rain = np.random.default_rng(0).gamma(0.5, 2e-3, store["t2m"].shape)
+    rain[:, 0] = -1e-4  # as differences of accumulations leave
+    record = Record.open(
+        open_fields(store.assign(tp=store["t2m"].copy(data=rain))), Stream(variables=("tp",), log_scale={"tp": 1e-5})
+    )
+    tokenizer = FieldTokenizer.fit(Stream(variables=("tp",), log_scale={"tp": 1e-5}), record)
+    climatology = tokenizer.climatology_at(record, whole_domain(record.grid, 0, 4))
+    assert tokenizer.climatology.lowest < 0
+    assert tokenizer.to_fields(np.full((2, *climatology.shape), -9.0), climatology).min() == 0
+
+
+def test_a_log_scale_of_what_is_often_negative_is_refused(make_store):
+    stream = Stream(variables=("u",), levels=(500,), log_scale={"u": 1.0})
+    with pytest.raises(
+        StoreError, match=r"'u@500' has a log_scale, but negative values down to .*Leave its log_scale out"
+    ):
+        FieldTokenizer.fit(stream, Record.open(open_fields(make_store(steps=40)), stream))

@@ -11,9 +11,12 @@ import statecast as sc
 from statecast.models.generation import CausalState
 from statecast.particles.codec import places_of
 from statecast.particles.features import particle_features
-from statecast.particles.inference.generate import Generator, Sampling, closed, generate, randomly_turned
+from statecast.particles.inference import generator as generator_module
+from statecast.particles.inference.assemble import closed, randomly_turned
+from statecast.particles.inference.generate import generate
+from statecast.particles.inference.generator import Generator, Sampling
 from statecast.particles.jets import momentum_components, summed_momentum, wrapped
-from statecast.streams import Tokens, concatenate, stack
+from statecast.streams import Tokens, stack
 
 
 @pytest.fixture(scope="module")
@@ -43,28 +46,39 @@ def test_a_jet_does_not_depend_on_how_many_are_drawn_and_another_seed_gives_othe
     assert few.multiplicity.tolist() != others.multiplicity.tolist()
 
 
-def test_what_the_model_sees_while_it_draws_is_what_it_sees_of_the_drawn_jet(generator, monkeypatch):
-    """The cache of keys and values, the tokens made on the way and one causal pass over the finished jet agree."""
-    asked = []
-    ask, states = CausalState.ask, []
+@pytest.mark.parametrize("still_running", [-1.0, 0.75, 1.0])
+@torch.no_grad()
+def test_what_the_model_sees_while_it_draws_is_what_it_sees_in_one_pass(generator, monkeypatch, still_running):
+    """The cache of keys and values and one causal pass over the visible tokens agree, also where finished jets have left."""
+    monkeypatch.setattr(generator_module, "STILL_RUNNING", still_running)
+    ask, sizes = CausalState.ask, []
 
-    def keeping(self, name, tokens):
+    def compared(self, name, tokens):
         said = ask(self, name, tokens)
-        asked.append((name, tokens, said.logits))
-        states.append(self)
+        if name in ("codes", "fine") and tokens.coords[0, 0, 0] > 0:  # before, no particle is visible
+            whole = generator.trained.model(self.visible, {name: tokens}, "tokens", True)[name].logits
+            torch.testing.assert_close(said.logits, whole, rtol=0, atol=1e-4)
+            sizes.append(len(whole))
         return said
 
-    monkeypatch.setattr(CausalState, "ask", keeping)
+    monkeypatch.setattr(CausalState, "ask", compared)
+    generator.draw(["one", "two", None, "one"], torch.Generator().manual_seed(0), Sampling())
+    assert sizes[0] == 4 and (min(sizes) < 4) == (still_running > 0)
+
+
+def test_jets_have_the_numbers_that_were_drawn_also_where_finished_jets_leave(generator, monkeypatch):
+    drawn, draw = [], Generator._draw_numbers
+
+    def keeping(self, *arguments):
+        drawn.append(draw(self, *arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(Generator, "_draw_numbers", keeping)
     with torch.no_grad():
-        generator.draw(["one", "two", None], torch.Generator().manual_seed(0), Sampling())
-    visible = states[0].visible
-    for name in ("codes", "fine"):
-        queries = concatenate([tokens for each, tokens, _ in asked if each == name])
-        stepwise = torch.cat([logits for each, _, logits in asked if each == name], dim=1)
-        with torch.no_grad():
-            whole = generator.trained.model(dict(visible), {name: queries}, "tokens", True)[name].logits
-        here = visible["particles"].present
-        torch.testing.assert_close(whole[here], stepwise[here], rtol=0, atol=3e-5)
+        jets = generator.draw(["two", "one"] * 15, torch.Generator().manual_seed(0), Sampling())
+    assert jets.multiplicity.tolist() == drawn[0]["multiplicity"].round().tolist()
+    np.testing.assert_allclose(jets.of_jets["pt_gev"], drawn[0]["pt_gev"], rtol=1e-6)
+    assert jets.labels.tolist() == ["two", "one"] * 15
 
 
 def generator_numbers(generator: Generator) -> Tokens:
@@ -81,13 +95,13 @@ def generator_numbers(generator: Generator) -> Tokens:
 def test_a_drawn_particle_is_the_token_of_its_own_columns(generator):
     """The visible token of a drawn particle equals the token that the codec makes of it within its jet."""
     codec = generator.particles[1]
-    numbers = {"pt_gev": torch.tensor([300.0, 80.0])}
+    pt = torch.tensor([300.0, 80.0])
     random = torch.Generator().manual_seed(0)
     state = generator._started(["one", "two"])
     state.append("jet", generator_numbers(generator))
-    token = generator._particle(state, torch.tensor([3, 5]), numbers, 2, torch.tensor([True, True]), random, Sampling())
+    token = generator._particle(state, torch.tensor([3, 5]), pt.log(), 2, random, Sampling())
     flat = replace(token, values=token.values[:, 0], observed=token.observed[:, 0], codes=token.codes[:, 0])
-    jet = {"pt_gev": numbers["pt_gev"].numpy(), "eta": np.zeros(2), "phi": np.zeros(2)}
+    jet = {"pt_gev": pt.numpy(), "eta": np.zeros(2), "phi": np.zeros(2)}
     columns = codec.particles(flat, jet)
     names = list(codec.channels)
     values = token.values[:, 0] * codec.std + codec.mean
@@ -116,11 +130,25 @@ def test_closing_a_jet_gives_it_the_momentum_that_was_drawn(make_jets):
     assert np.abs(total["eta"] - wanted["eta"]).max() < 0.1
 
 
+def test_closing_a_jet_gives_it_the_mass_that_was_drawn_and_keeps_its_shape(make_jets):
+    jets = make_jets(30)
+    of = np.repeat(np.arange(30), jets.multiplicity)
+    axis = {name: jets.of_jets[name] for name in ("pt_gev", "eta", "phi")}
+    mass = summed_momentum(replace(jets, particles=closed(jets.particles, of, axis)))["mass_gev"]
+    wanted = mass * np.random.default_rng(0).uniform(0.7, 1.4, 30)
+    particles = closed(jets.particles, of, {**axis, "mass_gev": wanted})
+    total = summed_momentum(replace(jets, particles=particles))
+    np.testing.assert_allclose(total["mass_gev"], wanted, rtol=1e-3)
+    np.testing.assert_allclose(total["pt_gev"], axis["pt_gev"], rtol=1e-9)
+    far = closed(jets.particles, of, {**axis, "mass_gev": 10 * mass})
+    assert (summed_momentum(replace(jets, particles=far))["mass_gev"] < 3 * mass).all()
+
+
 def test_a_temperature_of_zero_and_top_k_narrow_the_codes(generator):
     logits = torch.randn(500, generator.codes[1].stop + 1, generator=torch.Generator().manual_seed(0))
-    random = torch.Generator().manual_seed(1)
-    best = generator._draw_codes(logits, random, Sampling(0.0), may_stop=False)
-    few = generator._draw_codes(logits, random, Sampling(1.0, 2), may_stop=False)
+    random, is_allowed = torch.Generator().manual_seed(1), torch.arange(logits.shape[-1]) < generator.codes[1].stop
+    best = generator._sampled(logits, is_allowed, random, Sampling(0.0))
+    few = generator._sampled(logits, is_allowed, random, Sampling(1.0, 2))
     allowed = logits[:, :-1]
     assert torch.equal(best, allowed.argmax(dim=-1))
     assert (few[:, None] == allowed.topk(2).indices).any(dim=-1).all() and not torch.equal(few, best)

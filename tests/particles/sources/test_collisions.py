@@ -15,7 +15,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("pythia8mc")
 pytest.importorskip("fastjet")
 
-from statecast.particles.sources.event_layout import read_events, table_of  # noqa: E402
+from statecast.particles.sources.event_columns import read_events, table_of  # noqa: E402
 
 
 def some_jets(random, count):

@@ -6,6 +6,7 @@ import tarfile
 
 import awkward as ak
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import uproot
 
@@ -111,6 +112,19 @@ def test_tracks_of_physlite_have_the_values_that_uproot_reads(samples):
     places = links[first].m_persIndex[links[first].m_persKey == 490246363]
     momenta = np.sort(np.abs(1 / curvature[event[first]][places]) * np.sin(theta[event[first]][places]))[::-1] / 1000
     np.testing.assert_allclose(jets.particles_of(0)["pt_gev"], ak.to_numpy(momenta), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nano_tt_v15.root", "nano_dy.root", "nano_dy.parquet"])
+def test_jets_of_nanoaod_have_the_values_that_uproot_and_pyarrow_read(samples, name):
+    files = open_jets(samples / name, constituents=False)
+    jets, column = files.read(), f"{files.collection}_mass"
+    if name.endswith(".root"):
+        with uproot.open(samples / name) as file:
+            mass = ak.to_numpy(ak.flatten(file["Events"][column].array()))
+    else:
+        mass = np.concatenate(pq.read_table(samples / name, columns=[column])[column].to_pylist())
+    assert len(jets) > 0
+    np.testing.assert_allclose(jets.of_jets["mass_gev"], np.maximum(mass, 0)[jets.numbers], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

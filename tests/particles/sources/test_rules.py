@@ -2,10 +2,15 @@
 
 import awkward as ak
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from statecast import load
 from statecast.particles.jets import JetError, Jets
+from statecast.particles.record import Columns, read_record
 from statecast.particles.sources import open_jets, rules
+from statecast.particles.sources.describe import describe
 from statecast.particles.sources.rules import Rules, cleaned
 
 
@@ -114,3 +119,89 @@ def test_where_all_jets_are_dropped_the_message_says_why(jetclass, parquet):
     with pytest.raises(JetError, match=r"no jet is left between number 0 and 3 of 3 \(.*particles dropped: a momentum"):
         files.read()
     assert list(files.chunks(2)) == []
+
+
+@pytest.fixture
+def faulty(jetclass, parquet):
+    """Twenty jets: 3 has no particle, 5 has 500, 9 has one without a momentum, 11 none of its own, 13 no label; of one, particles are not sorted."""
+    table = jetclass(20, seed=1)
+    columns = {name: table[name].to_list() for name in table.fields}
+    unsorted = next(place for place in (7, 8, 10, 12, 14) if len(columns["part_px"][place]) > 2)
+    for name in (name for name in columns if name.startswith("part_")):
+        columns[name][3] = []
+        columns[name][5] = columns[name][5][:1] * 500
+        columns[name][unsorted] = columns[name][unsorted][::-1]
+    columns["part_px"][9][0] = float("nan")
+    columns["jet_pt"][11] = -1.0
+    for name in ("label_QCD", "label_Hbb", "label_Tbqq"):
+        columns[name][13] = 0
+    return parquet(ak.Array(columns))
+
+
+APPLIED = {
+    rules.NO_MOMENTUM: 1,
+    rules.NO_JET_MOMENTUM: 1,
+    rules.NO_PARTICLE: 1,
+    rules.UNSORTED: 1,
+    rules.CUT_JETS: 1,
+    rules.CUT_PARTICLES: 372,
+    rules.UNLABELLED: 1,
+}
+
+
+def test_describe_tells_of_every_rule(faulty, statecast):
+    assert statecast("data", "describe", faulty) == (0, "")
+    found = describe(str(faulty))
+    assert found.rules == APPLIED
+    for rule, times in APPLIED.items():
+        assert f"rule      {times} {rule}" in str(found)
+
+
+def test_tagging_tells_of_the_rules_and_jets_keep_their_numbers(faulty, runs, statecast, tmp_path):
+    code, told = statecast("tag", runs.tagged, faulty, "--out", "tags.parquet", "--batch", 4)
+    assert code == 0 and told.startswith(f"{faulty}: ") and told.count("\n") == 1
+    for rule, times in APPLIED.items():
+        assert f"{times} {rule}" in told
+    jets = pq.read_table(tmp_path / "tags.parquet")["jet"].to_pylist()
+    assert jets == [number for number in range(20) if number not in (3, 11)]
+
+
+def test_training_tells_of_the_rules_and_learns_no_class_of_jets_without_one(faulty, make_recipe, statecast, tmp_path):
+    data = {"domain": "particles", "files": str(faulty), "train": [0, 14], "validate": [15, 19]}
+    streams = {"particles": {}, "label": {"label": "class"}}
+    training = {"steps": 1, "batch_size": 4, "footprint": False, "validation_samples": 4}
+    recipe = make_recipe({"kind": "translate", "to": ["label"]}, data=data, streams=streams, training=training)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    code, told = statecast("pretrain", "recipe.yaml", "--out", "run", "--quiet")
+    assert code == 0 and f"1 {rules.NO_PARTICLE}" in told and f"1 {rules.UNLABELLED}" in told
+    trained = load(tmp_path / "run")
+    assert trained.codecs["label"].classes == ("Hbb", "QCD", "Tbqq")
+    source = trained.domain.open(trained.recipe, "train", trained.codecs)
+    assert source.cases().labels == [number for number in range(15) if number not in (3, 11)]
+    assert source.record.label("class", source.cases().labels.index(13)) is None
+
+
+@pytest.mark.parametrize("columns", ["part_", ("part_", "jet_")])
+def test_momenta_in_mev_are_noticed_by_every_command(jetclass, parquet, runs, statecast, tmp_path, columns):
+    """Of the particles alone, and of everything."""
+    table = jetclass(20)
+    for name in ("part_px", "part_py", "part_pz", "part_energy", "jet_pt", "jet_energy"):
+        table = ak.with_field(table, table[name] * (1000 if name.startswith(columns) else 1), name)
+    path = parquet(table)
+    for command in (("data", "describe", path), ("tag", runs.tagged, path, "--out", "tags.parquet")):
+        code, message = statecast(*command)
+        assert code == 2 and message.count("\n") == 1
+        assert ("units are mixed" if columns == "part_" else "give unit MeV") in message
+    assert not (tmp_path / "tags.parquet").exists()
+
+
+def test_a_range_of_which_no_jet_is_left_is_refused(faulty):
+    columns = Columns((str(faulty),), (3, 3), 128, ("log_pt",), (), ())
+    with pytest.raises(JetError, match=r"no jet of the range is left \(1 jets dropped: no particle is left\)"):
+        read_record(columns)
+
+
+def test_a_cached_record_keeps_the_numbers_of_the_jets(faulty, tmp_path):
+    columns = Columns((str(faulty),), (2, 5), 128, ("log_pt",), (), ())
+    for cache in (None, str(tmp_path / "cache"), str(tmp_path / "cache")):
+        assert read_record(columns, cache).places.tolist() == [2, 4, 5]

@@ -10,7 +10,7 @@ from statecast.particles.jets import JetError, Jets, summed_momentum
 from statecast.particles.sources import blocks
 from statecast.particles.sources import simulate as simulation
 from statecast.particles.sources.blocks import Block, JetOptions, simulate_block
-from statecast.particles.sources.layout import LABELS
+from statecast.particles.sources.jet_columns import LABELS
 from statecast.particles.sources.pythia import KINDS, GeneratedJets
 from statecast.particles.sources.simulate import SimulationStopped, simulate_jets
 

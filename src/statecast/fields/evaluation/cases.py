@@ -4,9 +4,10 @@ Axes: E member, T time of a window, V channel, H row, W column.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
 from statecast.answer import answer
@@ -60,7 +61,8 @@ def ask(
     first = next(iter(models.values()))
     task = task_of(first)
     window = read_window(streams, hide_calendar=first.recipe.window.hide_calendar)
-    question = task.complete(window, seed=next(iter(streams.values())).place.start)
+    start = next(iter(streams.values())).place.start
+    question = replace(task.complete(window, seed=start), seed=torch.tensor(start))
     values = {key: answer(model, question) for key, model in models.items()}
     cases: dict[str, Case] = {}
     answers: dict[str, Answers] = {}

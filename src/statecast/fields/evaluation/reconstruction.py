@@ -1,7 +1,7 @@
 """Verification of masked reconstruction beside climatology and interpolation. Axes: S start, V channel, N token, P value, T H W window."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ def reconstruct(
     streams = located(sources_of(trained.codecs, records), places)
     window = read_window(streams, hide_calendar=trained.recipe.window.hide_calendar)
     question = task.complete(window, seed=start)
-    cases, answers = {}, answer(trained, question)
+    cases, answers = {}, answer(trained, replace(question, seed=torch.tensor(start)))
     for name, queries in question.queries.items():
         stream = streams[name]
         anomalies, hidden = on_grid(stream, window[name], queries, answers[name])
@@ -81,11 +81,11 @@ def fold_time(fields: Float[np.ndarray, "*B T V H W"]) -> Float[np.ndarray, "*B 
 def _interpolated(case: Reconstruction) -> Float[np.ndarray, "T V H W"]:
     """Channels that are hidden at the same places are interpolated together."""
     anomalies = np.nan_to_num(case.truth - case.climatology)
-    hidden_of_channels = np.moveaxis(case.hidden, 1, 0).reshape(case.hidden.shape[1], -1)
-    _, group = np.unique(hidden_of_channels, axis=0, return_inverse=True)
+    groups: dict[bytes, list[int]] = {}
+    for channel, hidden in enumerate(np.moveaxis(case.hidden, 1, 0)):
+        groups.setdefault(hidden.tobytes(), []).append(channel)
     filled, periodic = np.empty_like(anomalies), case.located.grid.is_periodic
-    for number in range(group.max() + 1):
-        channels = np.flatnonzero(group == number)
+    for channels in groups.values():
         shown = ~case.hidden[:, channels[0]]
         filled[:, channels] = interpolate_shown(anomalies[:, channels], shown, periodic=periodic)
     return filled + case.climatology
@@ -136,14 +136,17 @@ class _ReconstructionScores:
             task = f"masked {share:.0%}" + ("" if len(self.records) == 1 else f" {name}")
             for forecast, members in forecasts.items():
                 axes = field_axes(record, [None])
-                yield Scored(task, forecast, axes, _statistics(case, members), len(members))
+                drawn = forecast == "model" and self.trained.model.flow is not None
+                yield Scored(task, forecast, axes, _statistics(case, members, drawn=drawn), len(members))
 
 
-def _statistics(case: Reconstruction, members: Float[np.ndarray, "E T V H W"]) -> dict[str, Float[np.ndarray, "1 V"]]:
+def _statistics(
+    case: Reconstruction, members: Float[np.ndarray, "E T V H W"], *, drawn: bool
+) -> dict[str, Float[np.ndarray, "1 V"]]:
     """Over all times as one, where it was hidden; where there is no climatology nothing is scored."""
     truth = np.where(case.hidden & np.isfinite(case.climatology), case.truth, np.nan)
     area = np.tile(case.located.cell_area, (len(truth), 1))
-    means = statistics(fold_time(members), fold_time(truth), fold_time(case.climatology), area)
+    means = statistics(fold_time(members), fold_time(truth), fold_time(case.climatology), area, drawn=drawn)
     return {name: mean[None] for name, mean in means.items()}
 
 

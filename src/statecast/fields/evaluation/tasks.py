@@ -114,7 +114,8 @@ class _TaskScores:
         self, name: str, forecast: str, case: Case, fields: Float[np.ndarray, "E T V H W"], stream: Located
     ) -> Scored:
         task, record = task_of(next(iter(self.models.values()))), stream.record
-        means = _statistics(case, fields, forecast, stream.cell_area, self.events.get(name), task)
+        drawn = forecast in self.models and self.models[forecast].model.flow is not None
+        means = _statistics(case, fields, forecast, stream.cell_area, self.events.get(name), task, drawn=drawn)
         axes = field_axes(record, _lead_times(task, self.steps, record.step_h))
         label = task.kind if len(self.baselines) == 1 else f"{task.kind} {name}"
         return Scored(label, forecast, axes, means, len(fields))
@@ -172,17 +173,19 @@ def _statistics(
     area: Float[np.ndarray, "H W"],
     events: Events | None,
     task: FieldTask,
+    *,
+    drawn: bool,
 ) -> dict[str, np.ndarray]:
     """Statistics where it was asked: of each lead time, a mean over the gaps of a window, or of all times as one."""
     truth = np.where(case.asked, case.truth, np.nan)
     gaps = task.gaps(len(truth))
     if gaps:
         times = task.asked_steps(len(truth))
-        of_times = statistics(fields[:, times], truth[times], case.climatology[times], area)
+        of_times = statistics(fields[:, times], truth[times], case.climatology[times], area, drawn=drawn)
         shape = (len(gaps), len(gaps[0]), -1)
         return {name: _mean_of_known(mean.reshape(shape)) for name, mean in of_times.items()}
     area = np.tile(area, (len(truth), 1))
-    means = statistics(fold_time(fields), fold_time(truth), fold_time(case.climatology), area)
+    means = statistics(fold_time(fields), fold_time(truth), fold_time(case.climatology), area, drawn=drawn)
     if events is not None:
         means |= events.tables(key, fold_time(fields), fold_time(truth), area)
     return {name: mean[None] for name, mean in means.items()}

@@ -141,10 +141,14 @@ class _ForecastScores:
             "forecast" if len(self.changing) == 1 else f"forecast {name}",
             forecast,
             field_axes(record, [float(hours) for hours in lead_times]),
-            statistics(members, case.truth, case.climatology, record.grid.cell_area, drawn=forecast == DISTRIBUTION),
+            statistics(members, case.truth, case.climatology, record.grid.cell_area, drawn=self._are_drawn(forecast)),
             len(members),
             rank_counts(members, case.truth, axis=(-1, -2)) if len(members) > 1 else None,
         )
+
+    def _are_drawn(self, forecast: str) -> bool:
+        """Whether the members of a forecast are drawn at random; otherwise they stand for quantiles."""
+        return forecast == DISTRIBUTION or (forecast in self.models and self.models[forecast].model.flow is not None)
 
 
 def _require_same_questions(models: Mapping[str, TrainedModel], records: Mapping[str, Record]) -> None:

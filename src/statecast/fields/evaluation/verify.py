@@ -1,7 +1,9 @@
 """Verification of models by what they were trained for, and of one model by the question of another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from statecast.evaluation import Verification
 from statecast.evaluation.loop import Progress
@@ -9,7 +11,7 @@ from statecast.evaluation.progress import progress_bar
 from statecast.fields.evaluation.reconstruction import verify_reconstruction
 from statecast.fields.evaluation.tasks import verify_task
 from statecast.fields.evaluation.verification import verify_forecast
-from statecast.fields.sources import Record, Stores
+from statecast.fields.sources import Record, StoreError, Stores
 from statecast.trained import ModelError, TrainedModel
 
 
@@ -22,23 +24,48 @@ def verify(
     progress: bool,
     title: str = "evaluation",
 ) -> list[Verification]:
-    """Verify models of one task by what their task asks; `stores` hold their training period, for baselines that learn from it."""
+    """Verify models of one task by what their task asks; `stores` hold their training period, for baselines that learn from it.
+
+    Raises StoreError for a variable that has no value in the records.
+    """
     first = next(iter(models.values()))
     with progress_bar(title, progress) as show_progress:
         if first.recipe.task.kind == "masked":
-            return _verify_masked(models, records, every_h, show_progress)
-        training = None if stores is None else _training_records(first, stores)
-        verify_models = verify_forecast if first.recipe.task.asks_ahead else verify_task
-        return verify_models(models, records, training=training, every_h=every_h, progress=show_progress)
+            verifications = _verify_masked(models, records, every_h, show_progress)
+        else:
+            training = None if stores is None else _training_records(first, stores)
+            verify_models = verify_forecast if first.recipe.task.asks_ahead else verify_task
+            verifications = verify_models(models, records, training=training, every_h=every_h, progress=show_progress)
+    _require_scores(verifications, records)
+    return verifications
+
+
+def _require_scores(verifications: Sequence[Verification], records: Mapping[str, Record]) -> None:
+    """Raises StoreError for a variable without any score: all its values are missing in the period."""
+    scored: dict[str, bool] = {}
+    for verification in verifications:
+        position = next(i for i, axis in enumerate(verification.axes) if "variable" in axis.labels)
+        for metric in verification.metrics:
+            is_known = np.isfinite(np.moveaxis(verification.value(metric), position, 0))
+            for variable, known in zip(verification.labels("variable"), is_known, strict=True):
+                scored[str(variable)] = scored.get(str(variable), False) or bool(known.any())
+    if missing := [variable for variable, is_scored in scored.items() if not is_scored]:
+        times = next(iter(records.values())).dataset.indexes["time"]
+        raise StoreError(
+            f"variable '{missing[0]}' has no value to be scored by from {times[0]} to {times[-1]} (NaN everywhere), expected some. "
+            "Name another period, or evaluate on a store that has it."
+        )
 
 
 def _verify_masked(
     models: Mapping[str, TrainedModel], records: Mapping[str, Record], every_h: float, progress: Progress
 ) -> list[Verification]:
-    """Each model by itself: its own mask decides how long a window is."""
-    verifications = {}
+    """Each model by itself: its own mask decides how long a window is. The baselines are those of the first."""
+    verifications: dict[str, list[Verification]] = {}
     for name, model in models.items():
-        verifications[name] = verify_reconstruction(model, records, every_h=max(every_h, 48.0), progress=progress)
+        verifications[name] = verify_reconstruction(
+            model, records, every_h=max(every_h, 48.0), interpolation=not verifications, progress=progress
+        )
     return _named(verifications)
 
 

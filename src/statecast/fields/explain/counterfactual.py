@@ -63,7 +63,7 @@ def _on_day(at: Any, season: str) -> Any:
         return at.replace(month=month, day=day)
     except ValueError as error:
         raise QueryError(
-            f"season {season}: is not a day of the year {at.year}, expected MONTH-DAY, for example 07-15."
+            f"season {season}: is not a day of the year {at.year} of the record's calendar, expected MONTH-DAY, for example 07-15."
         ) from error
 
 

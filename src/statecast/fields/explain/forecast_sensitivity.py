@@ -10,7 +10,7 @@ import xarray as xr
 
 from statecast.explain.sensitivity import as_batch, gradients, leaf
 from statecast.fields.explain.labelled import gradient_fields, point_coordinates, sensitivity_arrays, slope_at
-from statecast.fields.explain.point import PointQuestion, ask_point, numbers, value_in_token
+from statecast.fields.explain.point import PRINTED, PointQuestion, ask_point, numbers, value_in_token
 from statecast.fields.inference.forecast import forecast_task
 from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.inference.rollout import with_climatology_observed
@@ -34,7 +34,7 @@ def forecast_sensitivity(
     """
     task = forecast_task(trained)
     reach_h = task.leads * slab_depth(trained) * next(iter(trained.codecs.values())).climatology.step_h
-    blocks = max(1, math.ceil(lead_time_h / reach_h))
+    blocks = max(1, math.ceil(lead_time_h / reach_h - PRINTED))
     asked = ask_point(_with_leads(trained, task.leads * blocks), dataset, at, query, lead_time_h)
     if not all(stream.record.grid.is_like(asked.grid) for stream in asked.streams.values()):
         raise ModelError(

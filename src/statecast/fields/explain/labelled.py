@@ -59,11 +59,11 @@ def token_coordinates(asked: PointQuestion, stream: str) -> dict[str, tuple[Any,
     """Centres of the tokens of a stream's window along G, T, H, W, with their attributes."""
     tokenizer = asked.streams[stream].tokenizer
     t, h, w = tokenizer.stream.patch
-    grid, step = asked.streams[stream].record.grid, asked.times[1] - asked.times[0]
+    grid, last = asked.streams[stream].record.grid, asked.times[t - 1 :: t]
     levels = tokenizer.stream.levels if tokenizer.groups > 1 else (np.nan,)
     centres = {
         "level": np.array(levels),
-        "time": as_index([time + step * ((t - 1) / 2) for time in asked.times[::t]], asked),
+        "time": as_index([a + (b - a) / 2 for a, b in zip(asked.times[::t], last, strict=True)], asked),
         "lat": grid.lat.reshape(-1, h).mean(axis=1),
         "lon": grid.lon.reshape(-1, w).mean(axis=1),
     }

@@ -14,10 +14,11 @@ import xarray as xr
 from jaxtyping import Bool, Int
 
 from statecast.fields.inference.complete import record_at
+from statecast.fields.inference.forecast import tell_other_step
 from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.recipe import FieldTask
-from statecast.fields.sources import Grid, Record, StoreError, Stores
-from statecast.fields.sources.record import select_period
+from statecast.fields.sources import Grid, Record, StoreError, Stores, Times
+from statecast.fields.sources.dates import find_time
 from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import (
     FieldTokenizer,
@@ -32,6 +33,7 @@ from statecast.tasks.base import at_steps
 from statecast.trained import ModelError, TrainedModel
 
 DEFAULT_LEAD_H = 24.0
+PRINTED = 1e-3  # of a step: how far a lead time may be from the one that is meant
 LAYOUTS_TRIED = 100  # random choices of the hidden tokens, until one hides the point
 
 
@@ -117,13 +119,15 @@ def ask_point(
     ModelError for another grid, or a task without queries about points.
     """
     task: FieldTask = trained.recipe.task
-    steps, step_h = task.window_slabs * slab_depth(trained), next(iter(trained.codecs.values())).climatology.step_h
+    steps, step = task.window_slabs * slab_depth(trained), next(iter(trained.codecs.values())).climatology.step
     known, reach = _known_steps(task, steps)
-    ahead = _steps_ahead(lead_time_h, reach, step_h)
+    ahead = _steps_ahead(lead_time_h, reach, step.hours)
     stream, channel = find_channel(trained, task, query[2])
     stores = dict.fromkeys(trained.codecs, data) if isinstance(data, xr.Dataset) else data
-    start = _time_of(next(stores[n] for n in trained.codecs if n not in task.hidden_streams), at)
-    times = [start + timedelta(hours=step_h) * k for k in range(1 - known, steps - known + 1)]
+    of_store = Times.of(next(stores[n] for n in trained.codecs if n not in task.hidden_streams))
+    position = find_time("at", at, of_store)
+    tell_other_step(step, of_store)
+    times = step.around(of_store, position, range(1 - known, steps - known + 1))
     records = {n: record_at(stores[n], t, times, is_asked=n in task.hidden_streams) for n, t in trained.codecs.items()}
     row, column = find_point(records[stream].grid, *query[:2])
     streams = whole_window(sources_of(trained.codecs, records), 0, steps)
@@ -133,9 +137,11 @@ def ask_point(
     token = window[stream][torch.tensor([_locate(layouts[stream], index, records[stream])[0]])]
     whole = _with_token_hidden(task, window, stream, token)
     token = _as_asked(window[stream], task.asked_steps(steps), token)
-    _require_visible(whole, times, at)
+    _require_visible(whole, list(times), at)
     question = replace(whole, queries={stream: token})
-    return PointQuestion(question, whole, window, streams, layouts, stream, index, times, start)
+    return PointQuestion(
+        question, whole, window, streams, layouts, stream, index, list(times), of_store.index[position]
+    )
 
 
 def numbers(tokens: Tokens) -> Int[np.ndarray, " N"]:
@@ -223,22 +229,13 @@ def _steps_ahead(lead_time_h: float | None, reach: int, step_h: float) -> int:
     allowed = [k * step_h for k in range(1, reach + 1)] or [0.0]
     if lead_time_h is None:
         lead_time_h = DEFAULT_LEAD_H if DEFAULT_LEAD_H in allowed else allowed[-1]
-    if lead_time_h not in allowed:
+    chosen = int(np.abs(np.array(allowed) - lead_time_h).argmin())
+    if abs(allowed[chosen] - lead_time_h) > PRINTED * step_h:  # hours of minutes or months are printed rounded
         raise QueryError(
             f"lead time {lead_time_h:g} h: is none that the model answers. Lead times: {', '.join(f'{h:g}' for h in allowed)} h. "
             "Name one of these."
         )
-    return round(lead_time_h / step_h)
-
-
-def _time_of(dataset: xr.Dataset, at: str) -> Any:
-    index = dataset.indexes["time"]
-    try:
-        return select_period(dataset, (at, at)).indexes["time"][0]
-    except StoreError as error:
-        raise StoreError(
-            f"at {at}: is not a time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
-        ) from error
+    return round(allowed[chosen] / step_h)
 
 
 def _locate(layout: Int[np.ndarray, "N P"], index: tuple[int, int, int, int], record: Record) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from statecast.fields.inference.neighbourhoods import model_windows, slab_depth,
 from statecast.fields.inference.tiles import blend, weighted
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import Located, located, read_window, sources_of
+from statecast.models.noise import hashed
 from statecast.streams import Question, stack_questions
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
@@ -87,7 +88,9 @@ def _heads(
     samples = [question] if visible is None else _with_history(question, streams, visible)
     history = task.history * slab_depth(trained)
     heads = {}
-    for name, prediction in trained.model.answer(stack_questions(samples).to(device_of(trained))).items():
+    batch = stack_questions(samples).to(device_of(trained))
+    seed = hashed(next(iter(streams.values())).place.start, torch.arange(len(samples), device=device_of(trained)))
+    for name, prediction in trained.model.answer(replace(batch, seed=seed)).items():
         assert prediction.members is not None
         members = ascending(prediction.members) if in_order else prediction.members
         asked = streams[name].from_step(history)

@@ -3,9 +3,9 @@
 Axes: K head member, E sampled member, T time, V channel, H row, W column of the grid, I, J those of a window, N token, P value.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,17 @@ from jaxtyping import Bool, Float
 
 from statecast.answer import answer
 from statecast.evaluation.loop import Progress, unseen
-from statecast.fields.inference.forecast import check_record, labelled, with_attributes
-from statecast.fields.inference.members import check_members, draw_members
+from statecast.fields.inference.forecast import check_record, labelled, merged, with_attributes
+from statecast.fields.inference.members import check_members, draw_members, draws_states
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
 from statecast.fields.inference.tiles import blend, weighted
 from statecast.fields.recipe import FieldTask
-from statecast.fields.sources import Grid, Record, StoreError, Stores
-from statecast.fields.sources.record import select_period, stream_channels, variables_of
+from statecast.fields.sources import Grid, Record, Step, StoreError, Stores, Times, step_of
+from statecast.fields.sources.dates import select_period
+from statecast.fields.sources.record import stream_channels, variables_of
+from statecast.fields.sources.times import TimeIndex
 from statecast.fields.tokenizers import FieldTokenizer, Located, StreamSource, located, read_window, sources_of
+from statecast.models import AS_LEARNED, Draws
 from statecast.streams import Question, Tokens, Window
 from statecast.trained import ModelError, TrainedModel
 
@@ -80,18 +83,30 @@ def _slabs_before(earlier: int, remaining: int, slabs: int) -> int:
 def _merged(
     sources: Mapping[str, StreamSource],
     filled: Mapping[str, Float[np.ndarray, "E T V H W"]],
-    times: Sequence[Any],
+    times: TimeIndex,
     period: tuple[str, str],
 ) -> xr.Dataset:
     """What was observed, and the answers where nothing was, as labelled variables."""
     parts = []
     for name, fields in filled.items():
-        observed = sources[name].record.read(slice(0, len(times)))
-        completed = np.where(np.isfinite(observed), observed, fields)
-        parts.append(labelled(sources[name].tokenizer, sources[name].record, completed, "time"))
+        answered = labelled(sources[name].tokenizer, sources[name].record, fields, "time")
+        parts.append(_with_observed(answered, sources[name].record.dataset))
     members = len(next(iter(filled.values())))
-    dataset = xr.merge(parts).assign_coords(time=times, number=np.arange(members))
+    dataset = merged(parts).assign_coords(time=times, number=np.arange(members))
     return with_attributes(dataset, f"{period[0]} to {period[1]}, missing values filled")
+
+
+def _with_observed(answered: xr.Dataset, observed: xr.Dataset) -> xr.Dataset:
+    """The answers, but for what was observed: its values as they are in the store, in float64 if float32 would round them."""
+    completed = {}
+    for name, answers in answered.data_vars.items():
+        dims = answers.dims[1:]
+        known = observed[name].sel(level=answered.level) if "level" in dims else observed[name]
+        values = known.transpose(*dims).values
+        exact = np.result_type(values.dtype, np.float32)
+        filled = np.where(np.isfinite(values), values.astype(exact), answers.values.astype(exact))
+        completed[name] = (answers.dims, filled, answers.attrs)
+    return answered.assign(completed)
 
 
 def _require_a_window(steps: int, window_steps: int, period: tuple[str, str]) -> None:
@@ -128,15 +143,14 @@ def _shape(record: Record) -> tuple[int, int, int]:
 
 def _sources(
     trained: TrainedModel, stores: Stores, period: tuple[str, str]
-) -> tuple[dict[str, StreamSource], list[Any]]:
+) -> tuple[dict[str, StreamSource], TimeIndex]:
     """Each stream at every time of the period, NaN where its store has no value, and these times.
 
     The stores may lack a stream that is never visible.
     """
     selected = {name: select_period(dataset, period) for name, dataset in stores.items()}
-    index = next(iter(selected.values())).indexes["time"]
-    step = timedelta(hours=next(iter(trained.codecs.values())).climatology.step_h)
-    times = [index[0] + k * step for k in range(round((index[-1] - index[0]) / step) + 1)]
+    step = next(iter(trained.codecs.values())).climatology.step
+    times = _all_times(Times.of(next(iter(selected.values()))), step)
     records = {}
     for name, tokenizer in trained.codecs.items():
         is_asked = name in _task(trained).hidden_streams
@@ -144,21 +158,40 @@ def _sources(
     return sources_of(trained.codecs, records), times
 
 
-def record_at(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any], *, is_asked: bool) -> Record:
+def _all_times(known: Times, step: Step) -> TimeIndex:
+    """The times of a period and those that it lacks. Raises ModelError if a time of it is none that the model's steps reach."""
+    counts = step.count(known, 0)
+    times = step.around(known, 0, range(int(counts[-1]) + 1))
+    if not known.index.isin(times).all():
+        between = known.index[~known.index.isin(times)][0]
+        raise ModelError(
+            f"the store has the time {between}, which lies between steps of {step} from {known.index[0]} on, expected the steps that "
+            "the model learned. Select the times of such steps, or write them rounded to it."
+        )
+    reason = step.misfit(known)
+    if len(known) > 1 and not step.is_next(known).any():
+        reason = f"the step of the store is {step_of(known)}"
+    if reason:
+        print(f"note: {reason}; steps of {step} between its times are filled.", file=sys.stderr)
+    return times
+
+
+def record_at(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: TimeIndex, *, is_asked: bool) -> Record:
     """A stream at these times, NaN where its store has no value; the store may lack all of a stream that `is_asked`."""
     fields = _on_its_grid(dataset, tokenizer, times) if is_asked else dataset
     stream_channels(fields, tokenizer.stream)
-    record = Record.open(variables_of(fields, tokenizer.stream).reindex(time=list(times)), tokenizer.stream)
+    at_times = variables_of(fields, tokenizer.stream).reindex(time=times)
+    record = Record.open(at_times, tokenizer.stream, step=tokenizer.climatology.step)
     check_record(tokenizer, record)
     return record
 
 
-def _on_its_grid(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: Sequence[Any]) -> xr.Dataset:
+def _on_its_grid(dataset: xr.Dataset, tokenizer: FieldTokenizer, times: TimeIndex) -> xr.Dataset:
     """The variables of an asked stream on its own grid and levels, NaN where the dataset lacks them."""
     known = tokenizer.climatology
     has_its_grid = Grid(dataset.lat.values, dataset.lon.values).is_like(known.grid)
     plain: dict[str, Any] = {
-        "time": xr.DataArray(list(times), dims="time"),
+        "time": times,
         "lat": known.grid.lat,
         "lon": known.grid.lon,
     }
@@ -186,7 +219,9 @@ def _answers(
     """
     steps = _task(trained).window_slabs * slab_depth(trained)
     neighbourhoods = tiled_places(model_windows(trained), first, steps)
-    heads_of = [_heads(trained, located(sources, places), now) for places in neighbourhoods]
+    is_joint = draws_states(trained, neighbourhoods)
+    draws = Draws(members) if is_joint else AS_LEARNED
+    heads_of = [_heads(trained, located(sources, places), now, draws) for places in neighbourhoods]
     if all(heads is None for heads in heads_of):
         times = next(iter(sources.values())).record.dataset["time"].values
         raise StoreError(
@@ -200,13 +235,14 @@ def _answers(
         placed = weighted([places[name] for places in neighbourhoods], grid.shape)
         parts = [(tile, heads[name]) for tile, heads in zip(placed, heads_of, strict=True) if heads and name in heads]
         if parts:
-            anomalies = draw_members(blend(parts, grid.shape), members, grid, asked.record.hours[now])
+            heads = blend(parts, grid.shape)
+            anomalies = heads if is_joint else draw_members(heads, members, grid, asked.record.hours[now])
             filled[name] = asked.tokenizer.to_fields(anomalies, asked.climatology)
     return filled
 
 
 def _heads(
-    trained: TrainedModel, streams: Mapping[str, Located], now: slice
+    trained: TrainedModel, streams: Mapping[str, Located], now: slice, draws: Draws
 ) -> dict[str, Float[np.ndarray, "K T V I J"]] | None:
     """The head members' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
     first = next(iter(streams.values())).place.start
@@ -215,7 +251,8 @@ def _heads(
     if not question.context:
         return None
     anomalies = {}
-    for name, values in (answer(trained, question) if question.queries else {}).items():
+    question = replace(question, seed=torch.tensor(first))
+    for name, values in (answer(trained, question, draws) if question.queries else {}).items():
         whole = torch.full((len(values), *window[name].values.shape), torch.nan)
         whole[:, question.queries[name].index] = values
         of_window = streams[name].tokenizer.to_anomalies(whole, streams[name].place)

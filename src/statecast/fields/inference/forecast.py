@@ -1,30 +1,30 @@
 """Forecasts of a trained model as CF datasets. Axes: E sampled member, T time, V channel, H row, W column."""
 
-from collections.abc import Mapping
-from contextlib import suppress
-from datetime import timedelta
+import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, filterwarnings
 
-import cftime
 import numpy as np
-import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
 from statecast.fields.inference.members import check_members
 from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.inference.rollout import rolled_out
-from statecast.fields.sources import Grid, Record, StoreError, Stores
+from statecast.fields.sources import Climatology, Grid, Record, Step, StoreError, Stores, Times, step_of
+from statecast.fields.sources.dates import find_time
 from statecast.fields.sources.record import stream_channels, variables_of
+from statecast.fields.sources.times import TimeIndex
+from statecast.fields.sources.units import tell
 from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import FieldTokenizer, sources_of
+from statecast.fields.tokenizers.plausible import require_plausible
 from statecast.tasks import Forecast
 from statecast.trained import ModelError, TrainedModel
 
-TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 AXIS_ATTRIBUTES = {
     "time": {"standard_name": "time", "axis": "T"},
     "init_time": {"standard_name": "forecast_reference_time"},
@@ -63,12 +63,12 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
     if steps < 1:
         raise ModelError(f"steps is {steps}, expected at least 1.")
     check_members(trained, members)
-    depth, step_h = slab_depth(trained), next(iter(trained.codecs.values())).climatology.step_h
+    depth, step = slab_depth(trained), next(iter(trained.codecs.values())).climatology.step
     history, leads = task.history * depth, task.leads * depth
     blocks = -(-steps // leads)
     if isinstance(stores, xr.Dataset):
         stores = dict.fromkeys(trained.codecs, stores)
-    times = _times_around(next(iter(stores.values())), init, history, blocks * leads, step_h)
+    times = _times_around(next(iter(stores.values())), init, range(1 - history, blocks * leads + 1), step)
     records = {name: _record_at(stores[name], codec, times, history) for name, codec in trained.codecs.items()}
     changing = _changing(records)
     anomalies = rolled_out(trained, task, records, blocks, members)
@@ -78,7 +78,7 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
         ahead = sources[name].whole(history, steps)
         fields = ahead.tokenizer.to_fields(anomalies[name][:, :steps], ahead.climatology)
         parts.append(labelled(ahead.tokenizer, ahead.record, fields, "lead_time"))
-    return _with_coordinates(xr.merge(parts), times, history, steps, step_h)
+    return _with_coordinates(merged(parts), times, history, steps, step)
 
 
 def _changing(records: Mapping[str, Record]) -> list[str]:
@@ -102,46 +102,50 @@ def _require_one_grid(grids: Mapping[str, Grid]) -> None:
         )
 
 
-def _times_around(dataset: xr.Dataset, init: str, history: int, ahead: int, step_h: float) -> list[Any]:
-    """The times of the history (the last one is `init`) and of the steps ahead, which may lie beyond the end of the store."""
-    index = dataset.indexes["time"]
-    asked = _as_index(init, index)
-    position = -1 if asked is None else int(index.get_indexer(asked)[0])
-    if position < 0:
-        raise StoreError(
-            f"init {init}: is not a time of the store, which has {index[0]} to {index[-1]}. Name one of its times."
-        )
-    step = timedelta(hours=step_h)
-    return [index[position] + k * step for k in range(1 - history, ahead + 1)]
+def _times_around(dataset: xr.Dataset, init: str, counts: range, step: Step) -> TimeIndex:
+    """The times so many steps after `init`, some of which may lie beyond the end of the store."""
+    times = Times.of(dataset)
+    position = find_time("init", init, times)
+    tell_other_step(step, times)
+    return step.around(times, position, counts)
 
 
-def _as_index(init: str, index: Any) -> Any:
-    """`init` as an index of one time in the calendar of `index`; None if it can't be read as a time."""
-    if isinstance(index, pd.DatetimeIndex):
-        try:
-            return pd.DatetimeIndex([pd.Timestamp(init)])
-        except ValueError:
-            return None
-    for form in TIME_FORMATS:
-        with suppress(ValueError):
-            return xr.CFTimeIndex([cftime.datetime.strptime(init.replace(" ", "T"), form, calendar=index.calendar)])
-    return None
+def tell_other_step(step: Step, times: Times) -> None:
+    """Print one line on standard error if a store, of which single states are used, has another step than the model."""
+    if len(times) < 2 or (step.is_next(times).any() and not step.misfit(times)):
+        return
+    try:
+        reason = f"the store has steps of {step_of(times)}, the model learned steps of {step}"
+    except StoreError as error:
+        reason = str(error).rstrip(".")
+    print(f"note: {reason}; only the times that steps of {step} reach are used.", file=sys.stderr)
 
 
 def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
     stream_channels(dataset, tokenizer.stream)
-    record = Record.open(variables_of(dataset, tokenizer.stream).reindex(time=times), tokenizer.stream)
+    fields = variables_of(dataset, tokenizer.stream).reindex(time=times)
+    record = Record.open(fields, tokenizer.stream, step=tokenizer.climatology.step)
     check_record(tokenizer, record)
     if not np.isfinite(record.read(slice(0, history))).any(axis=(1, 2, 3)).all():
         raise StoreError(
             f"the forecast needs {history} steps up to its start ({times[0]} to {times[history - 1]}); "
             "the store lacks some. Name a later init."
         )
+    _tell_of_missing(record, history, times)
     return record
 
 
+def _tell_of_missing(record: Record, history: int, times: Sequence[Any]) -> None:
+    """A variable that is missing at the start is forecast all the same, from the others."""
+    is_known = np.isfinite(record.read(slice(0, history))).any(axis=(0, 2, 3))
+    for channel in [str(c) for c, known in zip(record.channels, is_known, strict=True) if not known]:
+        tell(
+            f"variable '{channel}' has no value from {times[0]} to {times[history - 1]}: it is forecast from the other variables alone."
+        )
+
+
 def check_record(tokenizer: Any, record: Record) -> None:
-    """Raises ModelError unless the record has the grid and the units of the stream's climatology."""
+    """Raises ModelError unless the record has the grid, the units, the step and about the values of the stream's climatology."""
     mine, theirs = tokenizer.climatology.grid, record.grid
     if not mine.is_like(theirs):
         raise ModelError(
@@ -152,6 +156,30 @@ def check_record(tokenizer: Any, record: Record) -> None:
     for channel, units, learned in tokenizer.climatology.other_units(record):
         raise ModelError(
             f"variable '{channel}' is in '{units}' in the store, the model learned it in '{learned}'. Convert it."
+        )
+    require_step(tokenizer.climatology.step, record)
+    _require_hours(tokenizer.climatology, record)
+    require_plausible(tokenizer, record)
+
+
+def require_step(step: Step, record: Record) -> None:
+    """Raises ModelError for a record of another step: what is learned of six hours says nothing of one or of twelve."""
+    if len(record) > 1 and record.step != step:
+        raise ModelError(
+            f"the store has steps of {record.step}, the model learned steps of {step}. Give a store of such steps: select its times, or "
+            "train a model with this one."
+        )
+
+
+def _require_hours(known: Climatology, record: Record) -> None:
+    """Raises ModelError for a record at hours of the day between those that the model learned: its climatology is of other hours."""
+    hours = np.unique(record.hour_utc)
+    apart = np.abs((hours - known.hours_utc[known.nearest_hour(hours)] + 12) % 24 - 12)
+    if apart.max() > min(known.step_h, 24.0) / 4:
+        learned = ", ".join(f"{hour:g}" for hour in known.hours_utc)
+        raise ModelError(
+            f"the store has times at {hours[apart.argmax()]:g} h UTC, the model learned {learned} h. Give a store with times at these "
+            "hours."
         )
 
 
@@ -174,15 +202,25 @@ def labelled(
     return xr.Dataset(variables, coords={**levels, "lat": record.grid.lat, "lon": record.grid.lon})
 
 
-def _with_coordinates(fields: xr.Dataset, times: Any, history: int, steps: int, step_h: float) -> xr.Dataset:
+def merged(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The fields of streams on one grid, which may differ by rounding, as one dataset."""
+    lat, lon = parts[0].lat, parts[0].lon
+    return xr.merge([part.assign_coords(lat=lat, lon=lon) for part in parts])
+
+
+def _with_coordinates(fields: xr.Dataset, times: TimeIndex, history: int, steps: int, step: Step) -> xr.Dataset:
+    """The lead time is a whole number of steps in hours, or, of steps that are none, in minutes, seconds or months."""
     start, valid = times[history - 1], times[history : history + steps]
-    lead = np.arange(1, steps + 1) * step_h
+    units, length = step.counted_in()
+    lead = np.arange(1, steps + 1) * length
     fields = fields.assign_coords(
         number=np.arange(fields.sizes["number"]),
-        lead_time=("lead_time", lead, {"standard_name": "forecast_period", "units": "hours"}),
+        lead_time=("lead_time", lead, {"standard_name": "forecast_period", "units": units}),
     )
     fields = fields.expand_dims(init_time=[start])
-    fields = fields.assign_coords(valid_time=(("init_time", "lead_time"), np.array([valid]), {"standard_name": "time"}))
+    fields = fields.assign_coords(
+        valid_time=(("init_time", "lead_time"), valid.values[None], {"standard_name": "time"})
+    )
     return with_attributes(fields, f"Forecast from {start}")
 
 

@@ -10,6 +10,7 @@ Axes: E sampled member, K head member, N token, P value in a token, T time, V ch
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from statecast.fields.tokenizers import (
     whole_window,
 )
 from statecast.fields.tokenizers.windows import whole_domain
-from statecast.models import Prediction
+from statecast.models import Draws, Prediction, StateModel
 from statecast.rollout import Answer, as_many, roll_out
 from statecast.streams import Question, Tokens, stack_questions
 from statecast.tasks import Forecast
@@ -57,8 +58,12 @@ def rolled_out(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
     for first in range(0, members, at_once):
         batch = range(first, min(first + at_once, members))
-        normal = normal_tokens(trained, sources, task, blocks, batch)
-        for name, fields in _drawn(sources, answer, question, task, blocks, normal).items():
+        if trained.model.flow is not None and model_windows(trained).is_whole:
+            fields_of = _drawn(sources, drawing_states(trained.model, batch), question, task, blocks)
+        else:
+            normal = normal_tokens(trained, sources, task, blocks, batch)
+            fields_of = _drawn(sources, answer, question, task, blocks, normal)
+        for name, fields in fields_of.items():
             parts[name].append(fields)
     return {name: np.concatenate(fields) for name, fields in parts.items()}
 
@@ -69,14 +74,17 @@ def _drawn(
     question: Question,
     task: Forecast,
     blocks: int,
-    normal: Mapping[str, Float[Tensor, "E N P"]],
+    normal: Mapping[str, Float[Tensor, "E N P"]] | None = None,
 ) -> dict[str, Float[np.ndarray, "E T V H W"]]:
-    """Anomalies of the sampled members whose smooth fields are `normal`, block after block."""
+    """Anomalies of the sampled members whose smooth fields are `normal`, block after block; None: the head members are states."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in question.queries}
 
     def draw(name: str, prediction: Prediction, asked: Tokens) -> Tokens:
         assert prediction.members is not None and asked.index is not None
-        values = quantiles(prediction.members, normal[name][:, asked.index[0]])
+        if normal is None:
+            values = prediction.members.transpose(1, 2).flatten(0, 1)
+        else:
+            values = quantiles(prediction.members, normal[name][:, asked.index[0]])
         tokens = as_many(asked, len(values))
         parts[name].append(_anomalies(sources[name].tokenizer, torch.where(tokens.observed, values, torch.nan)))
         return tokens.replace(torch.where(tokens.observed, values, 0.0))
@@ -84,6 +92,20 @@ def _drawn(
     for _ in roll_out(answer, question, task, blocks, draw):
         pass
     return {name: np.concatenate(fields, axis=1) for name, fields in parts.items()}
+
+
+def drawing_states(model: StateModel, members: range) -> Answer:
+    """How a flow head answers block after block: at first one sample with these members, then each member with one of its own."""
+    blocks = count()
+
+    def answer(question: Question) -> dict[str, Prediction]:
+        block = next(blocks)
+        if block == 0:
+            return model.answer(question, Draws(len(members), members.start))
+        seed = torch.tensor(members, device=next(model.parameters()).device)
+        return model.answer(replace(question, seed=seed), Draws(1, seed=block))
+
+    return answer
 
 
 def forecast_question(trained: TrainedModel, sources: Sources, task: Forecast, blocks: int) -> Question:

@@ -12,9 +12,12 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from statecast.fields.sources.anomalies import chunks, fit_anomalies
-from statecast.fields.sources.fields import StoreError
+from statecast.fields.sources.errors import StoreError
+from statecast.fields.sources.extremes import Extremes
 from statecast.fields.sources.grid import Grid
-from statecast.fields.sources.record import UNKNOWN_UNITS, Record
+from statecast.fields.sources.record import Record
+from statecast.fields.sources.step import Step
+from statecast.fields.sources.units import are_same
 from statecast.fields.streams import Channel
 
 ENOUGH = 15.0  # total weight that suffices for the mean of an hour of a month, whatever other months have
@@ -31,7 +34,7 @@ class Climatology:
     anomaly_std  standard deviation of the departures from `mean`: one number per channel, averaged with area weights
     correlation  of these departures with those K time steps earlier, at the same point
     hours_utc    the hours of the day in `mean`, ascending
-    lowest       smallest value of each channel
+    lowest       smallest value of each channel; 0 if those below 0 are rounding, see `Extremes`
     """
 
     mean: Float[np.ndarray, "M D V H W"]
@@ -41,8 +44,13 @@ class Climatology:
     channels: tuple[Channel, ...]
     units: tuple[str, ...]
     grid: Grid
-    step_h: float
+    step: Step
     lowest: Float[np.ndarray, " V"]
+
+    @property
+    def step_h(self) -> float:
+        """Hours between the steps of the record, see `Step.hours`."""
+        return self.step.hours
 
     def at(
         self,
@@ -57,7 +65,7 @@ class Climatology:
         which is usually the same hour.
         """
         hour = self.nearest_hour(hour_utc)
-        before, after, share = _between(months_passed)
+        before, after, share = between_months(months_passed)
         of_rows = self.mean[:, :, :, rows]  # a view: the global fields are not copied
         earlier, later = of_rows[before, hour], of_rows[after, hour]
         if columns is not None:
@@ -69,11 +77,16 @@ class Climatology:
         return np.abs((hour_utc[:, None] - self.hours_utc[None, :] + 12) % 24 - 12).argmin(axis=1)
 
     def other_units(self, record: Record) -> Iterator[tuple[Channel, str, str]]:
-        """Channels with different units in `record`: the channel, its units there and here. Unknown units match any."""
+        """Channels whose units mean something else in `record`: the channel, its units there and here. Unknown units match any."""
         learned = dict(zip(self.channels, self.units, strict=True))
         for channel, units in zip(record.channels, record.units, strict=True):
-            if len({units, learned.get(channel, units), UNKNOWN_UNITS} - {UNKNOWN_UNITS}) > 1:
+            if not are_same(units, learned.get(channel, units)):
                 yield channel, units, learned[channel]
+
+    @property
+    def units_of_variables(self) -> dict[str, str]:
+        """The units of each variable."""
+        return {channel.variable: units for channel, units in zip(self.channels, self.units, strict=True)}
 
     def with_known(self, known: "Climatology") -> "Climatology":
         """A copy with the statistics of `known` for each of its channels. Raises StoreError if the grid or the hours of the day differ."""
@@ -104,7 +117,7 @@ class Climatology:
                     [np.nan if c.pressure_hpa is None else c.pressure_hpa for c in self.channels],
                     {"units": "hPa"},
                 ),
-                "step": ((), self.step_h, {"units": "h"}),
+                "step": ((), self.step_h, {"units": "h", "months": self.step.months}),
                 "lowest": ("channel", self.lowest),
             },
             coords={
@@ -138,7 +151,7 @@ class Climatology:
                 channels=channels,
                 units=tuple(map(str, dataset.units.values)),
                 grid=Grid(dataset.lat.values, dataset.lon.values),
-                step_h=float(dataset["step"]),
+                step=Step.of_hours(float(dataset["step"]), int(dataset["step"].attrs.get("months", 0))),
                 lowest=dataset.lowest.values,
             )
 
@@ -174,16 +187,16 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     """
     hours = np.unique(record.hour_utc)
     hour = np.searchsorted(hours, record.hour_utc)
-    before, after, share = _between(record.months_passed)
+    before, after, share = between_months(record.months_passed)
     shape = (12, len(hours), len(record.channels), *record.grid.shape)
     total, weight = np.zeros(shape), np.zeros(shape)
-    lowest = np.full(shape[2], np.inf)
+    extremes = Extremes(shape[2])
     beside = reference.fields if reference else lambda steps: np.float32(0.0)
     origin = (record.read(slice(0, 1)) - beside(slice(0, 1)))[0].astype(np.float64)
     origin = np.where(np.isfinite(origin), origin, 0.0)
     for chunk in chunks(record):
         values = record.read(chunk)
-        lowest = np.minimum(lowest, np.where(np.isfinite(values), values, np.inf).min(axis=(0, 2, 3)))
+        extremes.add(values)
         departures = values - beside(chunk) - origin
         seen = np.isfinite(departures)
         departures = np.where(seen, departures, 0.0)
@@ -193,8 +206,9 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
                 weight[month, hour[t]] += part * seen[i]
     if not reference:
         _require_values(record, weight)
-    enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
-    mean = np.divide(total, weight, out=np.full(shape, np.nan), where=enough & (weight > 0))
+    lowest = extremes.lowest_value()
+    extremes.require_measurements(record)
+    mean = _of_enough(total, weight)
     for v, channel in enumerate(record.channels):
         if channel.variable in record.static:
             is_known = weight[:, :, v].any(axis=(0, 1))
@@ -214,7 +228,7 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
         record.channels,
         record.units,
         record.grid,
-        record.step_h,
+        record.step,
         lowest.astype(np.float32),
     )
     found = fit_anomalies(
@@ -224,7 +238,19 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     return replace(climatology, anomaly_std=found.std, correlation=found.correlation)
 
 
-def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:
+def monthly_mean(
+    total: Float[np.ndarray, "M D *grid"], weight: Float[np.ndarray, "M D *grid"]
+) -> Float[np.ndarray, "M D *grid"]:
+    """The mean of each month and hour of the day from weighted sums; one with too few values takes that of the nearest with more."""
+    return _fill_months(_of_enough(total, weight))
+
+
+def _of_enough(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
+    return np.divide(total, weight, out=np.full(total.shape, np.nan), where=enough & (weight > 0))
+
+
+def between_months(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:
     """The months, 0 to 11, whose middles precede and follow each time, and the relative position between them, 0 to 1."""
     from_first = months_passed - 0.5
     before = np.floor(from_first).astype(int)
@@ -232,10 +258,11 @@ def _between(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.nda
 
 
 def _require_values(record: Record, weight: np.ndarray) -> None:
+    times = record.dataset.indexes["time"]
     for channel, known in zip(record.channels, weight.sum(axis=(0, 1, 3, 4)) > 0, strict=True):
         if not known:
             raise StoreError(
-                f"variable '{channel}' has no value in the training period (NaN everywhere), expected some. "
+                f"variable '{channel}' has no value in the training period (NaN everywhere from {times[0]} to {times[-1]}), expected some. "
                 "Leave it out or name another period."
             )
 

@@ -13,15 +13,18 @@ from rich.table import Table
 from rich.text import Text
 from scipy.special import roots_legendre
 
+from statecast.fields.sources.dimensions import listed
+from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.fields import open_fields
 from statecast.fields.sources.grid import Grid
-from statecast.fields.sources.record import Record
+from statecast.fields.sources.opening import MAGIC, ZARR_METADATA, kind_of
+from statecast.fields.sources.reading import values_of
+from statecast.fields.sources.record import KNOWN_DIMENSIONS, Record
+from statecast.fields.sources.step import Step
 
 SAMPLE_STEPS = 8  # times that are inspected, evenly spaced
 SAMPLE_VALUES = 2_000_000  # values of a variable that are inspected, 16 MB in float64
 LISTED_GAPS = 10
-NETCDF_MAGIC = (b"CDF", b"\x89HDF")  # classic, and version 4, which is HDF5
-ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 EQUAL_SPACING = 1e-3  # relative to the spacing: float32 coordinates differ by about 1e-5
 
 
@@ -46,27 +49,42 @@ class VariableSummary:
 
 @dataclass(frozen=True)
 class TimeSummary:
-    """The time axis. A gap is (last time before, first time after) where a step differs from `step_h` (None for a single time)."""
+    """The time axis. A gap is (last time before, first time after) where an interval differs from the step.
+
+    step    from one time to the next; None for a single time, and where the step is unequal or changes
+    uneven  in which way the step is unequal or changes
+    """
 
     first: str
     last: str
     count: int
-    step_h: float | None
+    step: Step | None
     calendar: str
     gaps: tuple[tuple[str, str], ...]
+    uneven: str = ""
+
+    @property
+    def step_h(self) -> float | None:
+        return None if self.step is None else self.step.hours
 
 
 @dataclass(frozen=True)
 class Description:
-    """The contents of a store; rich prints them as a table, `str` returns the same as plain text."""
+    """The contents of a store; rich prints them as a table, `str` returns the same as plain text.
+
+    others  further dimensions with their values
+    """
 
     variables: tuple[VariableSummary, ...]
     grid: str
     times: TimeSummary
     size_bytes: int
+    others: tuple[str, ...] = ()
 
     def __rich__(self) -> Group:
         lines = {"grid": self.grid, "times": _times_as_text(self.times), "size": f"{_size(self.size_bytes)} in memory"}
+        if self.others:
+            lines["select"] = f"one value of {'; of '.join(self.others)} (data.select in the recipe)"
         if self.times.gaps:
             lines["gaps"] = _gaps_as_text(self.times.gaps)
         return Group(_table(self.variables), *(Text(f"{name:<6} {line}") for name, line in lines.items()))
@@ -79,11 +97,10 @@ class Description:
 
 
 def recognises(data: str) -> bool:
-    """Whether `data` is a sample, a Zarr store or a NetCDF file, as far as its name and first bytes tell."""
+    """Whether `data` is a sample, a Zarr store, a NetCDF or GRIB file or a zip, as far as its name and first bytes tell."""
     path = Path(data)
     if path.is_file():
-        with path.open("rb") as file:
-            return file.read(4).startswith(NETCDF_MAGIC)
+        return kind_of(data) in MAGIC.values()
     in_store = any((path / name).exists() for name in ZARR_METADATA)
     return in_store or "://" in data or data.startswith("sample:") or path.suffix in (".zarr", ".nc")
 
@@ -94,10 +111,22 @@ def describe(data: str | Path | xr.Dataset) -> Description:
     Reads a sample of limited size (see `VariableSummary`), one time step at a time, so a store may be larger than memory.
     Raises StoreError and MissingStoreError as `open_fields` does.
     """
-    dataset = open_fields(data)
+    from statecast.fields.prepare.fitting import naming_the_spec
+
+    with naming_the_spec(data):
+        dataset = open_fields(data, absent="missing")
     record = Record(dataset, channels=(), units=())
     variables = tuple(_variable(array) for array in dataset.data_vars.values())
-    return Description(variables, _grid(record.grid), _times(record), int(dataset.nbytes))
+    return Description(variables, _grid(record.grid), _times(record), int(dataset.nbytes), _others(dataset))
+
+
+def _others(dataset: xr.Dataset) -> tuple[str, ...]:
+    """The dimensions of fields of which a recipe has to select one value, with their values."""
+    fields = [array for array in dataset.data_vars.values() if {"lat", "lon"} <= set(array.dims)]
+    names = dict.fromkeys(str(dim) for array in fields for dim in array.dims if dim not in KNOWN_DIMENSIONS)
+    return tuple(
+        f"{name} ({listed(dataset, name) if name in dataset.coords else dataset.sizes[name]})" for name in names
+    )
 
 
 def _variable(array: xr.DataArray) -> VariableSummary:
@@ -119,7 +148,7 @@ def _statistics(array: xr.DataArray) -> tuple[float | None, float | None, float 
     looked_at, seen, weight, total = 0, 0, 0.0, 0.0
     lowest, highest = np.inf, -np.inf
     for part in _sample(array):
-        values = part.values.astype(np.float64)
+        values = values_of(part).astype(np.float64)
         finite = np.isfinite(values)
         weights = np.where(finite, _row_weights(part), 0.0)
         looked_at, seen = looked_at + values.size, seen + int(finite.sum())
@@ -172,22 +201,21 @@ def _row_spacing(lat: np.ndarray) -> str:
 
 
 def _times(record: Record) -> TimeSummary:
-    times = record.dataset.indexes["time"]
-    step_h = record.step_h if len(record) > 1 else None
-    after = np.flatnonzero(np.abs(np.diff(record.hours) - (step_h or 0.0)) > 1e-3)
-    return TimeSummary(
-        str(times[0]),
-        str(times[-1]),
-        len(times),
-        step_h,
-        str(record.dataset["time"].dt.calendar),
-        tuple((str(times[i]), str(times[i + 1])) for i in after),
-    )
+    index, calendar = record.times.index, str(record.dataset["time"].dt.calendar)
+    whole = (str(index[0]), str(index[-1]), len(index))
+    if len(record) < 2:
+        return TimeSummary(*whole, None, calendar, ())
+    try:
+        after = np.flatnonzero(~record.step.is_next(record.times))
+    except StoreError as error:
+        return TimeSummary(*whole, None, calendar, (), str(error))
+    return TimeSummary(*whole, record.step, calendar, tuple((str(index[i]), str(index[i + 1])) for i in after))
 
 
 def _times_as_text(times: TimeSummary) -> str:
-    step = "" if times.step_h is None else f" of {times.step_h:g} h"
-    return f"{times.first} to {times.last}, {times.count} steps{step}, calendar {times.calendar}"
+    step = "" if times.step is None else f" of {times.step}"
+    uneven = f". {times.uneven[0].upper()}{times.uneven[1:]}" if times.uneven else ""
+    return f"{times.first} to {times.last}, {times.count} steps{step}, calendar {times.calendar}{uneven}"
 
 
 def _gaps_as_text(gaps: tuple[tuple[str, str], ...]) -> str:

@@ -1,18 +1,28 @@
-"""Zarr and NetCDF stores of gridded fields, opened under standard names.
+"""Zarr, NetCDF and GRIB stores of gridded fields, opened under standard names.
 
 Whatever their names in the store, the result has the dimensions `time`, `level` (hPa, ascending), `lat` (degrees north,
 ascending) and `lon` (degrees east, ascending, 0 to 360; starting below 0 for a region across Greenwich). Coordinates are
 identified by CF attributes first, then by common names.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cf_xarray  # noqa: F401  (registers the accessor Dataset.cf)
 import cftime
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from statecast.fields.samples import SAMPLES, sample_path
+from statecast.fields.sources.dimensions import Selection, selected
+from statecast.fields.sources.errors import MissingStoreError, StoreError
+from statecast.fields.sources.fill_values import AbsentChunks
+from statecast.fields.sources.levels import is_pressure, single_level_as_dimension, with_pressure_in_hpa
+from statecast.fields.sources.opening import open_raw
+from statecast.fields.sources.places import require_degrees, require_two_dimensions, with_degrees
+from statecast.fields.sources.times import with_exact_times
+
+__all__ = ["MissingStoreError", "StoreError", "open_fields"]
 
 USUAL_NAMES = {
     "time": ("time", "valid_time", "t", "date"),
@@ -22,29 +32,18 @@ USUAL_NAMES = {
 }
 CF_KEYS = {"time": "time", "level": "vertical", "lat": "latitude", "lon": "longitude"}
 STANDARD_NAMES = {"time": "time", "level": "air_pressure", "lat": "latitude", "lon": "longitude"}
-HPA_PER_UNIT = {
-    "hpa": 1.0,
-    "millibar": 1.0,
-    "millibars": 1.0,
-    "mbar": 1.0,
-    "mb": 1.0,
-    "pa": 0.01,
-    "pascal": 0.01,
-    "kpa": 10.0,
-}
-LARGEST_PRESSURE_HPA = 1100.0  # levels without units that exceed this must be in Pa
+ROUNDING = 1e-3  # of the mean distance between two rows or columns: what is closer is one
 
 
-class StoreError(ValueError):
-    """A store or a request that cannot be interpreted; the message states the problem, what was expected and found, and the remedy."""
+def open_fields(
+    store: str | Path | xr.Dataset,
+    select: Selection | None = None,
+    absent: AbsentChunks | None = None,
+) -> xr.Dataset:
+    """Open a store, see `opening.open_raw`, or a sample (`sample:atmosphere`, `sample:storm1996`), or accept a Dataset.
 
-
-class MissingStoreError(StoreError):
-    """A store that does not exist."""
-
-
-def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
-    """Open a Zarr or NetCDF store or a sample (`sample:atmosphere`, `sample:storm1996`), or accept a Dataset.
+    select  one value of each further dimension that the store has, such as {"number": 0}
+    absent  what chunks stand for that a Zarr store lacks: missing values or its fill value; none: what the store says, or an error
 
     Returns a lazy Dataset with standard names: dimensions time, lat [degrees_north], lon [degrees_east] and, if there
     are levels, level [hPa], each ascending.
@@ -52,37 +51,32 @@ def open_fields(store: str | Path | xr.Dataset) -> xr.Dataset:
     latitude, longitude or time.
     """
     name = "dataset" if isinstance(store, xr.Dataset) else str(store)
-    dataset = store if isinstance(store, xr.Dataset) else _open(name)
+    dataset = store if isinstance(store, xr.Dataset) else open_raw(name, absent)
+    dataset = selected(dataset, select or {}, name)
     found = {axis: _find(dataset, axis, name, required=axis != "level") for axis in ("time", "lat", "lon", "level")}
-    for axis, coordinate in found.items():
-        if coordinate is not None:
-            dataset = _as_dimension(dataset, coordinate, axis, name)
+    _require_a_grid(dataset, found, name)
+    for axis in ("time", "lat", "lon"):
+        dataset = _as_dimension(dataset, str(found[axis]), axis, name)
+    if found["level"] is not None:
+        dataset = _with_levels(dataset, found["level"], name)
     _require_times(dataset, name)
-    return _in_standard_order(_with_pressure_in_hpa(_with_degrees(dataset, name), name), name)
+    return with_exact_times(_in_standard_order(with_degrees(dataset, name), name))
 
 
-def _open(store: str) -> xr.Dataset:
-    path = sample_path(store) if store in SAMPLES else store
-    remote = "://" in store
-    if store.startswith("sample:") and store not in SAMPLES:
-        raise StoreError(f"store {store}: no such sample. Samples: {', '.join(SAMPLES)}.")
-    if not remote and not Path(path).exists():
-        raise MissingStoreError(
-            f"store {store}: does not exist. Give a Zarr store, a NetCDF file or a sample ({', '.join(SAMPLES)})."
-        )
-    is_netcdf = not remote and Path(path).is_file()
-    try:
-        if is_netcdf:
-            return xr.open_dataset(path, chunks=None)
-        if not remote:
-            return xr.open_zarr(path, chunks=None, consolidated=(Path(path) / ".zmetadata").exists())
-        return xr.open_zarr(path, chunks=None)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        kind = "NetCDF file" if is_netcdf else "Zarr store"
-        reason = str(error).strip().split("\n")[0]
-        raise StoreError(
-            f"store {store}: cannot be read as a {kind} ({reason}). Give a Zarr store or a NetCDF file."
-        ) from error
+def _require_a_grid(dataset: xr.Dataset, found: Mapping[str, str | None], store: str) -> None:
+    names = {axis: str(found[axis]) for axis in ("lat", "lon")}
+    require_two_dimensions(dataset, names, store)
+    for axis, name in names.items():
+        require_degrees(dataset, axis, name, store)
+
+
+def _with_levels(dataset: xr.Dataset, found: str, store: str) -> xr.Dataset:
+    """Pressure levels as the dimension `level`, in hPa."""
+    if dataset[found].ndim > 0:
+        return with_pressure_in_hpa(_as_dimension(dataset, found, "level", store), store, found)
+    if found != "level":
+        dataset = dataset.drop_vars("level", errors="ignore").rename({found: "level"})
+    return single_level_as_dimension(with_pressure_in_hpa(dataset, store, found), store)
 
 
 def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) -> str | None:
@@ -91,7 +85,7 @@ def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) 
     if axis == "time":
         by_attributes += map(str, dataset.cf.axes.get("T", []))
     if axis == "level":
-        by_attributes = [str(n) for n in (*by_attributes, *dataset.indexes) if _units(dataset[n]) in HPA_PER_UNIT]
+        by_attributes = [str(n) for n in (*by_attributes, *dataset.indexes) if is_pressure(dataset[n])]
     candidates = by_attributes or [n for n in USUAL_NAMES[axis] if n in dataset.coords]
     on_dimension = [n for n in candidates if n in dataset.dims] or candidates
     if on_dimension:
@@ -107,6 +101,8 @@ def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) 
 
 def _as_dimension(dataset: xr.Dataset, found: str, axis: str, store: str) -> xr.Dataset:
     """Make the coordinate `found` the dimension `axis`."""
+    if axis == "time":
+        _require_one_axis_of_time(dataset, found, store)
     if (dimensions := dataset[found].ndim) > 1:
         raise StoreError(
             f"store {store}: {axis} '{found}' has {dimensions} dimensions, expected 1. "
@@ -119,6 +115,19 @@ def _as_dimension(dataset: xr.Dataset, found: str, axis: str, store: str) -> xr.
     return dataset if axis in dataset.dims else dataset.expand_dims(axis)
 
 
+def _require_one_axis_of_time(dataset: xr.Dataset, found: str, store: str) -> None:
+    """Raises StoreError for forecasts, whose times are those of their starts plus lead times: two axes."""
+    for name, times in dataset.coords.items():
+        is_time = name == found or name == "valid_time" or times.attrs.get("standard_name") == "time"
+        if times.ndim > 1 and is_time:
+            axes = list(map(str, times.dims))
+            raise StoreError(
+                f"store {store}: the time '{name}' lies on {len(axes)} axes, {' and '.join(axes)}, as in forecasts, expected one. Put the "
+                f"steps of the forecasts one after the other: dataset.stack(valid={axes}).reset_index('valid').set_index(valid='{name}')"
+                f".drop_vars({axes}).rename(valid='time')."
+            )
+
+
 def _require_times(dataset: xr.Dataset, store: str) -> None:
     values = dataset["time"].values
     if values.size and not (values.dtype.kind == "M" or isinstance(values[0], cftime.datetime)):
@@ -126,48 +135,11 @@ def _require_times(dataset: xr.Dataset, store: str) -> None:
             f"store {store}: time holds {values.dtype} instead of times, expected units such as 'hours since 2000-01-01'. "
             "Give it that attribute."
         )
-
-
-def _units(array: xr.DataArray) -> str:
-    return str(array.attrs.get("units", "")).strip().lower()
-
-
-def _with_pressure_in_hpa(dataset: xr.Dataset, store: str) -> xr.Dataset:
-    if "level" not in dataset.coords:
-        return dataset
-    level, units = dataset["level"], _units(dataset["level"])
-    if units and units not in HPA_PER_UNIT:
+    if unknown := np.flatnonzero(np.asarray(dataset["time"].isnull())).tolist():
         raise StoreError(
-            f"store {store}: levels are in '{units}', expected a pressure ({', '.join(HPA_PER_UNIT)}). "
-            "Interpolate to pressure."
+            f"store {store}: time has no value (NaT) at {len(unknown)} of {values.size} steps, the first of them step {unknown[0]}. "
+            "Write these times, or leave these steps out."
         )
-    factor = HPA_PER_UNIT[units] if units else (0.01 if float(level.max()) > LARGEST_PRESSURE_HPA else 1.0)
-    attributes = {"standard_name": "air_pressure", "units": "hPa", "positive": "down"}
-    return dataset.assign_coords(level=("level", np.round(level.values.astype(float) * factor, 6), attributes))
-
-
-def _with_degrees(dataset: xr.Dataset, store: str) -> xr.Dataset:
-    lat, lon = (dataset[axis].values.astype(float) for axis in ("lat", "lon"))
-    if lat.size and not np.abs(lat).max() <= 90.0 + 1e-6:
-        raise StoreError(
-            f"store {store}: lat runs from {lat.min():g} to {lat.max():g}, expected degrees within -90 and 90. "
-            "Regrid to a latitude-longitude grid."
-        )
-    return dataset.assign_coords(
-        lat=("lat", lat, {"standard_name": "latitude", "units": "degrees_north"}),
-        lon=("lon", _unbroken(lon % 360.0), {"standard_name": "longitude", "units": "degrees_east"}),
-    )
-
-
-def _unbroken(lon: np.ndarray) -> np.ndarray:
-    """Longitudes from 0 to 360; for a region across Greenwich starting below 0, so that neighbours stay neighbours."""
-    ascending = np.sort(lon)
-    gaps = np.diff(ascending, append=ascending[:1] + 360.0)
-    widest = int(gaps.argmax()) if len(lon) else 0
-    is_broken = (
-        len(lon) > 1 and gaps[widest] > 1.5 * gaps[-1]
-    )  # 1.5: the gaps of a global grid are equal up to rounding
-    return np.where(lon > ascending[widest], lon - 360.0, lon) if is_broken else lon
 
 
 def _in_standard_order(dataset: xr.Dataset, store: str) -> xr.Dataset:
@@ -177,8 +149,8 @@ def _in_standard_order(dataset: xr.Dataset, store: str) -> xr.Dataset:
         index = dataset.indexes[axis]
         if len(index) == 0:
             raise StoreError(f"store {store}: {axis} has no values, expected at least one. Write some data into it.")
-        if not index.is_unique:
-            twice = index[index.duplicated()][0]
+        if not index.is_unique or (axis in ("lat", "lon") and _nearly_twice(index)):
+            twice = index[index.duplicated()][0] if not index.is_unique else _nearly_twice(index)[0]
             raise StoreError(
                 f"store {store}: {axis} contains {twice} twice, expected each value once. Remove the duplicates."
             )
@@ -187,3 +159,10 @@ def _in_standard_order(dataset: xr.Dataset, store: str) -> xr.Dataset:
         elif not index.is_monotonic_increasing:
             dataset = dataset.isel({axis: np.argsort(index.values)})
     return dataset
+
+
+def _nearly_twice(index: pd.Index) -> list[float]:
+    """Coordinates that differ from the next by rounding only."""
+    ascending = np.sort(index.values)
+    steps = np.diff(ascending)
+    return [] if steps.size == 0 else ascending[:-1][steps < ROUNDING * steps.mean()].tolist()

@@ -23,10 +23,12 @@ class Grid:
         return len(self.lat) * len(self.lon)
 
     def is_like(self, other: "Grid") -> bool:
-        """True if both grids have the same points, within a thousandth of a degree."""
-        return self.shape == other.shape and all(
-            np.allclose(mine, theirs, atol=1e-3) for mine, theirs in ((self.lat, other.lat), (self.lon, other.lon))
-        )
+        """True if both grids have the same points but for rounding: a thousandth of a degree, or a twentieth of a finer spacing."""
+        if self.shape != other.shape:
+            return False
+        tolerance = min(1e-3, abs(self.spacing_deg) / 20, abs(self.column_spacing_deg) / 20)
+        same_lat = np.allclose(self.lat, other.lat, rtol=0, atol=tolerance)
+        return same_lat and np.allclose(self.lon, other.lon, rtol=0, atol=tolerance)
 
     @property
     def spacing_deg(self) -> float:

@@ -3,7 +3,6 @@
 Axes: T time, V channel, H row, W column.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,12 +10,17 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from statecast.fields.sources.fields import StoreError
+from statecast.fields.sources.dates import select_period
+from statecast.fields.sources.dimensions import listed
+from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.grid import Grid
+from statecast.fields.sources.reading import values_of
+from statecast.fields.sources.step import Step, step_of
+from statecast.fields.sources.times import HOUR, Times
+from statecast.fields.sources.units import UNKNOWN_UNITS
 from statecast.fields.streams import Channel, Stream
 
 KNOWN_DIMENSIONS = ("time", "level", "lat", "lon")
-UNKNOWN_UNITS = "unknown"
 IN_MEMORY_GIB = 2.0  # a record up to this size is read once and kept in memory; a larger one is read window by window
 
 
@@ -32,10 +36,15 @@ class Record:
     units: tuple[str, ...]
     in_memory: Float[np.ndarray, "T V H W"] | None = None
     static: tuple[str, ...] = ()
+    known_step: Step | None = None
 
     @classmethod
-    def open(cls, dataset: xr.Dataset, stream: Stream, period: tuple[str, str] | None = None) -> "Record":
+    def open(
+        cls, dataset: xr.Dataset, stream: Stream, period: tuple[str, str] | None = None, step: Step | None = None
+    ) -> "Record":
         """The stream's channels in `dataset` (as returned by `open_fields`), in `period` (see `select_period`).
+
+        step  from one time to the next; none: as the times tell
 
         Raises StoreError for a variable or level missing from the store and for a period without data.
         """
@@ -49,7 +58,7 @@ class Record:
         units = tuple(str(fields[c.variable].attrs.get("units", UNKNOWN_UNITS)) for c in channels)
         gib = fields.sizes["time"] * len(channels) * fields.sizes["lat"] * fields.sizes["lon"] * 4 / 2**30
         in_memory = _contiguous(fields, channels) if gib <= IN_MEMORY_GIB else None
-        return cls(fields, channels, units, in_memory, static)
+        return cls(fields, channels, units, in_memory, static, step)
 
     def __len__(self) -> int:
         return self.dataset.sizes["time"]
@@ -64,23 +73,22 @@ class Record:
         return Grid(np.asarray(self.dataset.lat.values, float), np.asarray(self.dataset.lon.values, float))
 
     @cached_property
+    def times(self) -> Times:
+        return Times.of(self.dataset)
+
+    @cached_property
     def hours(self) -> Float[np.ndarray, " T"]:
-        """Hours since the first step, in the calendar of the record."""
-        times = self.dataset["time"].values
-        return np.array(
-            [
-                (t - times[0]) / np.timedelta64(1, "h")
-                if isinstance(t, np.datetime64)
-                else (t - times[0]).total_seconds() / 3600
-                for t in times
-            ]
-        )
+        """Hours since the first step, in the calendar of the record; in a record of months each counts as a month of mean length."""
+        if self.is_monthly:
+            return (self.times.months - self.times.months[0]) * Step(months=1).hours
+        return (self.times.ticks - self.times.ticks[0]) / HOUR
 
     @cached_property
     def hour_utc(self) -> Float[np.ndarray, " T"]:
-        """Hour of the day of each step, 0 to 24, with minutes as a fraction."""
+        """Hour of the day of each step, 0 to 24, with minutes as a fraction. What belongs to a month has none: it is 0 there."""
         time = self.dataset["time"].dt
-        return (time.hour + time.minute / 60).values.astype(float)
+        hours = time.hour + time.minute / 60 + (time.second + time.microsecond / 1e6) / 3600
+        return np.zeros(len(self)) if self.is_monthly else hours.values.astype(float)
 
     @cached_property
     def month(self) -> np.ndarray:
@@ -89,36 +97,53 @@ class Record:
 
     @cached_property
     def months_passed(self) -> Float[np.ndarray, " T"]:
-        """Months elapsed since the start of the year at each step, 0 to 12: 0.5 is the middle of January, in any calendar."""
+        """Months elapsed since the start of the year at each step, 0 to 12: 0.5 is the middle of January, in any calendar.
+
+        In a record of months it is the middle of the month, wherever in it the time lies.
+        """
+        if self.is_monthly:
+            return self.month - 0.5
         time = self.dataset["time"].dt
         return (time.month - 1 + (time.day - 1 + self.hour_utc / 24) / time.days_in_month).values
 
     @cached_property
     def year_fraction(self) -> Float[np.ndarray, " T"]:
         """Elapsed fraction of the year, 0 to 1, in the calendar of the record (including 360-day years)."""
+        if self.is_monthly:
+            return self.months_passed / 12
         time = self.dataset["time"].dt
         return ((time.dayofyear - 1 + self.hour_utc / 24) / time.days_in_year).values
 
     @cached_property
+    def step(self) -> Step:
+        """From one time to the next, see `step_of`. Raises StoreError if there is only one time, or if the step changes."""
+        return self.known_step or step_of(self.times)
+
+    @property
     def step_h(self) -> float:
-        """Hours between steps: the most frequent interval. Raises StoreError if there is only one step."""
-        if len(self) < 2:
-            raise StoreError("the period has only one time step, expected at least two. Name a longer period.")
-        distances, counts = np.unique(np.diff(self.hours).round(6), return_counts=True)
-        return float(distances[counts.argmax()])
+        """Hours between steps, see `Step.hours`."""
+        return self.step.hours
+
+    @cached_property
+    def is_monthly(self) -> bool:
+        """True if the step is a number of calendar months; false also if there is no step."""
+        try:
+            return self.step.months > 0
+        except StoreError:
+            return False
 
     def starts(self, steps: int) -> np.ndarray:
         """Indices at which `steps` consecutive time steps without a gap begin.
 
         Raises StoreError if there are none.
         """
-        gaps = np.abs(np.diff(self.hours) - self.step_h) > 1e-3
+        gaps = np.zeros(0, bool) if len(self) < 2 else ~self.step.is_next(self.times)
         gaps_before = np.concatenate([[0], np.cumsum(gaps)])
         first = np.arange(max(0, len(self) - steps + 1))
         starts = first[gaps_before[first + steps - 1] == gaps_before[first]]
         if len(starts) == 0:
             raise StoreError(
-                f"the period has {len(self)} time steps of {self.step_h:g} h, but no {steps} consecutive ones without a gap, "
+                f"the period has {len(self)} time steps of {self.step}, but no {steps} consecutive ones without a gap, "
                 "which a window needs. Name a longer period or a shorter window."
             )
         return starts
@@ -143,7 +168,7 @@ def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.n
     for variable in dict.fromkeys(c.variable for c in channels):
         levels = [c.pressure_hpa for c in channels if c.variable == variable]
         array = window[variable] if levels == [None] else window[variable].sel(level=levels)
-        values = array.transpose("time", ..., "lat", "lon").values.astype(np.float32)
+        values = values_of(array.transpose("time", ..., "lat", "lon")).astype(np.float32)
         arrays.append(values[:, None] if levels == [None] else values)
     return np.concatenate(arrays, axis=1)
 
@@ -170,7 +195,7 @@ def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
         if other := [str(d) for d in array.dims if d not in KNOWN_DIMENSIONS or d not in dataset.coords]:
             raise StoreError(
                 f"variable '{variable}' has the dimension '{other[0]}', expected time, lat, lon and pressure levels. "
-                f"Select one value of '{other[0]}' when you prepare the store."
+                f"Select one value in the recipe, data.select: {{{other[0]}: ...}}{_values(array, other[0])}."
             )
         if "level" not in array.dims:
             channels.append(Channel(variable, None))
@@ -182,6 +207,10 @@ def stream_channels(dataset: xr.Dataset, stream: Stream) -> tuple[Channel, ...]:
             f"levels_share_token is false, but {', '.join(without)} has no levels. Put it in a stream of its own."
         )
     return tuple(channels)
+
+
+def _values(array: xr.DataArray, dimension: str) -> str:
+    return f", of {listed(array, dimension)}" if dimension in array.coords else ", or when you prepare the store"
 
 
 def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]:
@@ -203,24 +232,3 @@ def _levels(array: xr.DataArray, stream: Stream, variable: str) -> list[Channel]
 def variables_of(dataset: xr.Dataset, stream: Stream) -> xr.Dataset:
     """The stream's variables, with the times of the dataset even if none of the variables has a time dimension."""
     return dataset[list(stream.variables)].assign_coords(time=dataset["time"])
-
-
-def select_period(dataset: xr.Dataset, period: Sequence[str]) -> xr.Dataset:
-    """Times from the first to the last of `period`, both inclusive; a date means the whole day, a year the whole year.
-
-    Raises StoreError if the period is empty or cannot be parsed as times.
-    """
-    first, last = (str(t) for t in period)
-    times = dataset.indexes["time"]
-    try:
-        selected = dataset.sel(time=slice(first, last))
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"period {first} to {last}: is not a pair of times, expected for example 2001-01-01 2001-02-28."
-        ) from error
-    if selected.sizes["time"] == 0:
-        raise StoreError(
-            f"period {first} to {last}: contains no data. The store covers {times[0]} to {times[-1]}. "
-            "Name a period inside it."
-        )
-    return selected

@@ -15,7 +15,7 @@ from torch import nn
 
 from statecast.axes import SURFACE_PRESSURE_HPA, column_names
 from statecast.fields.anchors import FieldAnchor, FieldSpec, field_spec
-from statecast.fields.sources import Climatology, Grid, Record, fit_anomalies, fit_climatology
+from statecast.fields.sources import Climatology, Grid, Record, StoreError, fit_anomalies, fit_climatology
 from statecast.fields.sources.climatology import Reference
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers.patches import check_patch, join_patches, split_patches, split_with_margin
@@ -43,12 +43,25 @@ class FieldTokenizer:
         tokenizer = cls(stream, fit_climatology(record, reference))
         if not stream.log_scale:
             return tokenizer
+        tokenizer._require_rain_like()
 
         def anomalies(steps: slice) -> Float[np.ndarray, "T V H W"]:
             return tokenizer.anomalies(record, whole_domain(record.grid, steps.start, steps.stop - steps.start))
 
         fitted = fit_anomalies(record, anomalies)
         return cls(stream, replace(tokenizer.climatology, anomaly_std=fitted.std, correlation=fitted.correlation))
+
+    def _require_rain_like(self) -> None:
+        """Raises StoreError for a `log_scale` of a channel that is below 0 by more than its spread: such values would be lost."""
+        known = self.climatology
+        for channel, is_log, lowest, std in zip(
+            known.channels, self.is_logarithmic.ravel(), known.lowest, known.anomaly_std, strict=True
+        ):
+            if is_log and lowest < -std:
+                raise StoreError(
+                    f"variable '{channel}' has a log_scale, but negative values down to {lowest:g}, expected none. Leave its log_scale "
+                    "out, or set what is below 0 to 0 when you prepare the store."
+                )
 
     @cached_property
     def _log_scale(self) -> Float[np.ndarray, "V 1 1"]:
@@ -162,13 +175,13 @@ class FieldTokenizer:
     def to_fields(
         self, anomalies: Float[np.ndarray, "E T V H W"], climatology: Float[np.ndarray, "T V H W"]
     ) -> Float[np.ndarray, "E T V H W"]:
-        """Anomalies of the members added to the climatology; channels that were never negative in training stay non-negative."""
+        """Anomalies of the members added to the climatology; channels that are never negative stay so."""
         fields = anomalies + climatology
         if self.stream.log_scale:
             logs = np.minimum(anomalies + np.log1p(np.maximum(climatology, 0) / self._log_scale), LARGEST_LOG)
             with np.errstate(invalid="ignore"):  # inf * 0, where the result is not used
                 fields = np.where(self.is_logarithmic, self._log_scale * np.expm1(logs), fields)
-        for channel in np.flatnonzero(self.climatology.lowest >= 0):
+        for channel in np.flatnonzero((self.climatology.lowest >= 0) | self.is_logarithmic.ravel()):
             if (fields[:, :, channel] < 0).any():
                 fields[:, :, channel] = non_negative(fields[:, :, channel])
         return fields

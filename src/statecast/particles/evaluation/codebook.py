@@ -13,23 +13,31 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
+from scipy.stats import wasserstein_distance
 
+from statecast.config import RecipeError, read_recipe, shipped_recipes
 from statecast.evaluation.report import section, write_page
 from statecast.outputs import new_output
-from statecast.particles import record
-from statecast.particles.codec import CodebookCodec, ResidualCodec
+from statecast.particles.domain import DOMAIN
+from statecast.particles.evaluation.generation import classifier_auc
+from statecast.particles.evaluation.observables import as_features, observables
 from statecast.particles.features import particle_columns, particle_features
-from statecast.particles.jets import JetError, Jets, summed_momentum
+from statecast.particles.held_out import held_out_jets, require_unseen
+from statecast.particles.jets import Jets, summed_momentum
+from statecast.particles.recipe import ParticleRecipe
+from statecast.particles.source import open_source
+from statecast.particles.target_codec import CodebookCodec, ResidualCodec
 from statecast.trained import ModelError, TrainedModel, load
 
 OBSERVABLES = ("mass_gev", "pt_gev", "tau21", "tau32")
-JETS = 2000  # that are decoded, unless others are asked for
+RECIPES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class CodebookQuality:
     """What a codebook keeps of jets.
 
+    jets         number of jets that were decoded
     codes        of the codebook
     used         share of the codes that occur
     perplexity   exp of the entropy of their frequencies: so many codes, equally often used, say as much
@@ -38,6 +46,7 @@ class CodebookQuality:
     auc          of a classifier that tells decoded from original jets by their observables: 0.5 can't, 1 always
     """
 
+    jets: int
     codes: int
     used: float
     perplexity: float
@@ -45,53 +54,104 @@ class CodebookQuality:
     wasserstein: Mapping[str, float]
     auc: float
 
+    def facts(self) -> list[tuple[str, str]]:
+        """What is said of all jets together, in words."""
+        return [
+            ("codes used", f"{self.used:.1%} of {self.codes}, perplexity {self.perplexity:.0f}"),
+            (
+                "classifier",
+                f"area under the ROC curve {self.auc:.3f}; 0.5: decoded jets can't be told from original ones",
+            ),
+        ]
+
+    def table(self) -> list[list[str]]:
+        """A row for each observable."""
+        rows = [["observable", "resolution / spread", "Wasserstein distance / spread"]]
+        for name in OBSERVABLES:
+            rows.append([name, f"{self.resolution[name]:.3f}", f"{self.wasserstein[name]:.3f}"])
+        return rows
+
 
 def codebook_quality(
     run: str | Path | TrainedModel,
-    files: str,
-    jets: tuple[int, int] = (0, JETS - 1),
+    data: str | None = None,
+    period: tuple[str, str] | None = None,
     out: str | Path | None = None,
     *,
     seed: int = 0,
     overwrite: bool = False,
 ) -> CodebookQuality:
-    """Code and decode jets of files. Written to the directory `out` as `codebook.html` and `codebook.json` if that is given.
+    """Code and decode jets. Written to the directory `out` as `codebook.html` and `codebook.json` if that is given.
 
-    Uses the second code too, if the model has one. Raises ModelError for a model without a codebook, JetError for jets that are not there.
+    run           a model, or a recipe of pre-training: its codebook is fitted to the jets of training, and nothing else is trained
+    data, period  files, and the first and the last jet; None: the validation split of the recipe
+
+    Uses the second code too, if there is one. Raises ModelError for a model without a codebook, JetError for jets that a model has learned
+    from or that are not there, RecipeError for a recipe that is not of jets.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
-    codec, fine = codebooks_of(trained)
-    truth = _chosen(trained, files, jets)
+    recipe, codecs = _fitted(run, data, period)
+    codec, fine = codebooks_of(codecs)
+    truth = held_out_jets(recipe.data)
     codes, decoded = decoded_jets(truth, codec, fine, torch.Generator().manual_seed(seed))
     true, found = observables(truth), observables(decoded)
     frequency = np.bincount(codes.numpy(), minlength=codec.codebook.size) / len(codes)
-    positive = frequency[frequency > 0]
-    spread = {name: float(np.nanstd(true[name])) for name in OBSERVABLES}
-    quality = CodebookQuality(
-        codec.codebook.size,
-        float((frequency > 0).mean()),
-        float(np.exp(-(positive * np.log(positive)).sum())),
-        {name: float(np.nanstd(found[name] - true[name])) / spread[name] for name in OBSERVABLES},
-        {name: _distance(found[name], true[name]) / spread[name] for name in OBSERVABLES},
-        _separability(true, found, seed),
-    )
+    quality = _quality(frequency, true, found, seed)
     if out is not None:
         with new_output(out, overwrite=overwrite) as directory:
             directory.mkdir()
             (directory / "codebook.json").write_text(json.dumps(asdict(quality), indent=1), encoding="utf-8")
-            _write_page(quality, frequency, true, found, files, directory / "codebook.html")
+            facts = [("jets", f"{len(truth)} of {', '.join(recipe.data.held_out_files)}"), *quality.facts()]
+            write_page("Codebook", facts, _sections(quality, frequency, true, found), directory / "codebook.html")
     return quality
 
 
-def codebooks_of(trained: TrainedModel) -> tuple[CodebookCodec, ResidualCodec | None]:
-    """The codebook of a model, and its second code if there is one. Raises ModelError if there is none."""
-    for name, codec in trained.codecs.items():
-        if isinstance(codec, CodebookCodec):
-            finer = (c for c in trained.codecs.values() if isinstance(c, ResidualCodec) and c.stream.of == name)
-            return codec, next(finer, None)
-    raise ModelError(
-        f"the model has no codebook. Streams: {', '.join(trained.codecs)}. Name a model that asks for one."
+def _fitted(
+    run: str | Path | TrainedModel, data: str | None, period: tuple[str, str] | None
+) -> tuple[ParticleRecipe, Mapping[str, Any]]:
+    """The recipe, with its validation split as asked for, and the codecs of a model or of a recipe."""
+    if not isinstance(run, TrainedModel) and (str(run) in shipped_recipes() or Path(run).suffix in RECIPES):
+        recipe = read_recipe(run)
+        if not isinstance(recipe, ParticleRecipe) or recipe.event is not None:
+            raise RecipeError(f"recipe {run}: is not of jets, expected one that asks for a codebook. Name another.")
+        recipe = DOMAIN.with_data(recipe, data, period)
+        source = open_source(recipe, "train", {})
+        assert source is not None
+        return recipe, source.codecs
+    trained = run if isinstance(run, TrainedModel) else load(run)
+    codebooks_of(trained.codecs)  # before jets of another domain are looked for
+    recipe = trained.domain.with_data(trained.recipe, data, period)
+    require_unseen(trained, recipe.data)
+    return recipe, trained.codecs
+
+
+def _quality(
+    frequency: Float[np.ndarray, " V"], true: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], seed: int
+) -> CodebookQuality:
+    positive = frequency[frequency > 0]
+    spread = {name: float(np.std(true[name])) for name in OBSERVABLES}
+    original, decoded = (as_features(each, OBSERVABLES) for each in (true, found))
+    original, decoded = (
+        original[::2],
+        decoded[1::2],
+    )  # of other jets: a classifier that has seen a jet takes its decoded twin for it
+    return CodebookQuality(
+        len(true["pt_gev"]),
+        len(frequency),
+        float((frequency > 0).mean()),
+        float(np.exp(-(positive * np.log(positive)).sum())),
+        {name: float(np.std(found[name] - true[name])) / spread[name] for name in OBSERVABLES},
+        {name: float(wasserstein_distance(found[name], true[name])) / spread[name] for name in OBSERVABLES},
+        classifier_auc(original, decoded, seed=seed),
     )
+
+
+def codebooks_of(codecs: Mapping[str, Any]) -> tuple[CodebookCodec, ResidualCodec | None]:
+    """The codebook among the codecs, and its second code if there is one. Raises ModelError if there is none."""
+    for name, codec in codecs.items():
+        if isinstance(codec, CodebookCodec):
+            finer = (c for c in codecs.values() if isinstance(c, ResidualCodec) and c.stream.of == name)
+            return codec, next(finer, None)
+    raise ModelError(f"the model has no codebook. Streams: {', '.join(codecs)}. Name a model that asks for one.")
 
 
 def decoded_jets(
@@ -114,77 +174,24 @@ def decoded_jets(
     return codes, replace(decoded, of_jets=summed_momentum(decoded))
 
 
-def observables(jets: Jets) -> dict[str, Float[np.ndarray, " J"]]:
-    """Mass and pT of the sum of the particles, and their substructure."""
-    from statecast.particles.substructure import substructure
-
-    return {**substructure(jets), **summed_momentum(jets)}
-
-
-def _chosen(trained: TrainedModel, files: str, jets: tuple[int, int]) -> Jets:
-    columns = record.Columns((files,), jets, trained.recipe.data.most_constituents, (), (), ())
-    return Jets.joined(list(record.chosen_chunks(columns)))
-
-
-def _distance(one: Float[np.ndarray, " J"], other: Float[np.ndarray, " J"]) -> float:
-    from scipy.stats import wasserstein_distance
-
-    return float(wasserstein_distance(one[np.isfinite(one)], other[np.isfinite(other)]))
-
-
-def _separability(true: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray], seed: int) -> float:
-    """Area under the ROC curve of boosted trees, on the half of the jets that they were not fitted on."""
-    try:
-        from sklearn.ensemble import HistGradientBoostingClassifier
-        from sklearn.metrics import roc_auc_score
-    except ImportError:
-        raise JetError("the quality of a codebook needs scikit-learn. Install statecast[hep].") from None
-    tables = [np.stack([each[name] for name in OBSERVABLES], axis=-1) for each in (true, found)]
-    half = len(tables[0]) // 2
-    fitted, tested = (np.concatenate([table[part] for table in tables]) for part in (slice(0, half), slice(half, None)))
-    answers = [np.repeat([0, 1], len(rows) // 2) for rows in (fitted, tested)]
-    trees = HistGradientBoostingClassifier(max_iter=100, random_state=seed).fit(fitted, answers[0])
-    return float(roc_auc_score(answers[1], trees.predict_proba(tested)[:, 1]))
-
-
-def _write_page(
+def _sections(
     quality: CodebookQuality,
     frequency: Float[np.ndarray, " V"],
     true: Mapping[str, np.ndarray],
     found: Mapping[str, np.ndarray],
-    files: str,
-    out: Path,
-) -> None:
-    facts = [
-        ("jets", f"{len(true['tau21'])} of {files}"),
-        ("codes used", f"{quality.used:.1%} of {quality.codes}, perplexity {quality.perplexity:.0f}"),
-        (
-            "classifier",
-            f"area under the ROC curve {quality.auc:.3f}; 0.5: decoded jets can't be told from original ones",
-        ),
-    ]
-    rows: list[list[str]] = [["observable", "resolution / spread", "Wasserstein distance / spread"]]
-    for name in OBSERVABLES:
-        rows.append([name, f"{quality.resolution[name]:.3f}", f"{quality.wasserstein[name]:.3f}"])
-    sections: list[dict[str, Any]] = [
-        section(
-            "Resolution",
-            "Decoded minus original jets, in units of the spread of the original ones.",
-            [_histograms(true, found)],
-            rows,
-        ),
-        section("Usage", "Frequency of each code, in order.", [_usage(frequency)]),
-    ]
-    write_page("Codebook", facts, sections, out)
+) -> list[dict[str, Any]]:
+    text = "Decoded minus original jets, in units of the spread of the original ones."
+    resolution = section("Resolution", text, [_histograms(true, found)], quality.table())
+    return [resolution, section("Usage", "Frequency of each code, in order.", [_usage(frequency)])]
 
 
 def _histograms(true: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(11, 2.8), layout="constrained")
     for axis, name in zip(np.atleast_1d(figure.subplots(1, len(OBSERVABLES))), OBSERVABLES, strict=True):
-        low, high = np.nanquantile(true[name], (0.005, 0.995))
+        low, high = np.quantile(true[name], (0.005, 0.995))
         edges = np.linspace(low, high, 40)
         for label, values in (("original", true[name]), ("decoded", found[name])):
-            axis.hist(values[np.isfinite(values)], edges, histtype="step", label=label)
+            axis.hist(values, edges, histtype="step", label=label)
         axis.set(xlabel=name, yticks=[])
     figure.axes[0].legend(fontsize=7, frameon=False)
     return figure

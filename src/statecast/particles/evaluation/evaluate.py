@@ -17,12 +17,10 @@ from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.observables import TAGGING, as_features, observables
 from statecast.particles.evaluation.report import TaggingResult, score_tables, tagging_section
 from statecast.particles.evaluation.tagging import tagging_scores
-from statecast.particles.held_out import require_unseen
+from statecast.particles.held_out import held_out_jets, require_unseen, whole_jets
 from statecast.particles.inference.tag import asked_labels, class_probabilities
-from statecast.particles.jets import JetError, Jets
-from statecast.particles.recipe import JetData
-from statecast.particles.record import Columns, Range, chosen_chunks
-from statecast.trained import ModelError, TrainedModel, load
+from statecast.particles.jets import NO_LABEL, JetError, Jets
+from statecast.trained import TrainedModel, load
 
 BASELINE_JETS = 20_000  # labelled jets that the baselines learn from, at most
 BASELINES: dict[str, Kind] = {"boosting on substructure": "boosting", "logistic on substructure": "logistic"}
@@ -78,7 +76,7 @@ def evaluate(
         require_unseen(model, recipe.data)
     if trained.recipe.event or not _is_tagger(trained):
         return evaluate_samples(trained, data, period, out, against=against, overwrite=overwrite, progress=progress)
-    held_out = held_out_jets(recipe.data)
+    held_out = _labelled(held_out_jets(recipe.data))
     result = tagging_result(models, labelled_jets(trained), held_out)
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
@@ -97,32 +95,18 @@ def _is_tagger(trained: TrainedModel) -> bool:
     return len(codecs) == 1 and isinstance(codecs[0], LabelCodec) and bool(codecs[0].classes)
 
 
-def held_out_jets(data: JetData) -> Jets:
-    """The labelled jets of the validation split. Raises ModelError if there is none."""
-    if data.validate_on is None:
-        raise ModelError("the recipe has no validation split, and no period is given. Give --period FIRST LAST.")
-    jets = (0, None) if data.validate_on == "all" else data.validate_on
-    return _labelled(_read(data.held_out_files, jets, data))
-
-
 def labelled_jets(trained: TrainedModel) -> Jets:
     """Jets that a tagger learned its labels from, at most `BASELINE_JETS`."""
     data = trained.recipe.data
     first, last = data.train
-    return _labelled(_read(data.files, (first, min(last, first + BASELINE_JETS - 1)), data))
-
-
-def _read(files: tuple[str, ...], jets: Range, data: JetData) -> Jets:
-    """Jets of a range, whole: those that a record of them is made of."""
-    columns = Columns(files, jets, data.most_constituents, (), (), ())
-    return Jets.joined(list(chosen_chunks(columns)))
+    return _labelled(whole_jets(data.files, (first, min(last, first + BASELINE_JETS - 1)), data))
 
 
 def _labelled(jets: Jets) -> Jets:
-    """Raises JetError for jets without labels."""
-    if jets.labels is None:
+    """The jets that have a label. Raises JetError if there is none."""
+    if jets.labels is None or (jets.labels == NO_LABEL).all():
         raise JetError("the files have no labels, expected the class of each jet. Use labelled jets.")
-    return jets
+    return jets[np.flatnonzero(jets.labels != NO_LABEL)]
 
 
 def tagging_result(models: dict[str, TrainedModel], labelled: Jets, held_out: Jets) -> TaggingResult:

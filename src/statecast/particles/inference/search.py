@@ -3,6 +3,7 @@
 Axes: E event, K process.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from statecast.particles.evaluation.significance import (
 )
 from statecast.particles.event_source import EventSource, chosen_events, event_record
 from statecast.particles.events import NORMALISATION, Events
+from statecast.particles.held_out import require_unseen
 from statecast.particles.jets import JetError
-from statecast.particles.record import Range
+from statecast.particles.record import Columns, Range
 from statecast.particles.source import columns_of
 from statecast.streams import stack_questions
 from statecast.trained import ModelError, TrainedModel, load
@@ -76,8 +78,6 @@ def process_probabilities(trained: TrainedModel, events: Events, batch: int = BA
 
 def read_range(files: Sequence[str], events: Range, most_constituents: int = 128) -> Events:
     """The events from the first to the last of a range. Raises JetError as `event_source.chosen_events`."""
-    from statecast.particles.record import Columns
-
     return Events.joined(list(chosen_events(Columns(tuple(files), events, most_constituents, (), (), ()))))
 
 
@@ -128,7 +128,8 @@ def search(
     test        events of the files of which the numbers are
     validation  events of the files on which the cut is chosen; None: the validation split of the model's recipe
 
-    Raises ModelError for a model that does not answer the process; JetError for events that are not there, or in both ranges.
+    Raises ModelError for a model that does not answer the process; JetError for events that are not there, in both ranges, or were learned
+    from by the model.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     names = (files,) if isinstance(files, str) else tuple(files)
@@ -138,6 +139,9 @@ def search(
     if chosen is None or chosen == "all":
         raise JetError("the recipe of the model has no range of validation to choose the cut on. Name one.")
     _require_apart(chosen, test)
+    for first, last in (chosen, test):
+        span = (first, sys.maxsize if last is None else last)
+        require_unseen(trained, data.model_copy(update={"validate_files": names, "validate_on": span}))
     of_training = read_range(data.files, data.train, 1)
     assert of_training.labels is not None
     sections = cross_sections(read_range(names, (0, None), 1), experiment)

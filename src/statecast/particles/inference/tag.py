@@ -36,7 +36,7 @@ def tag(
     """Write a table with a row for each jet of the files: Parquet, or NetCDF if the name ends in .nc. Labels in the files are not read
     by the model.
 
-    jet                number of the jet
+    jet                number of the jet in the files; one that a rule of reading drops is missing
     probability_CLASS  of a label that is a class
     NAME, NAME_low, NAME_high   of a label that is a number: its mean and its 5 % and 95 % quantile, in its unit
     class              of the files, where they know it
@@ -101,16 +101,15 @@ def _tables(
     trained: TrainedModel, files: Sequence[str], labels: Mapping[str, LabelCodec], batch: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """The rows of the table, a batch at a time."""
-    first = 0
     for jets in record.chunks_of(files, trained.recipe.data.most_constituents, batch):
         said = tag_jets(trained, jets)
-        table: dict[str, np.ndarray] = {"jet": np.arange(first, first + len(jets))}
+        assert jets.numbers is not None
+        table: dict[str, np.ndarray] = {"jet": jets.numbers}
         for name, codec in labels.items():
             prefix = "" if len(labels) == 1 else f"{name}_"
             table |= _answers(said[name], codec, name, prefix)
         if jets.labels is not None:
             table["class"] = np.asarray(jets.labels).astype(str)
-        first += len(jets)
         yield table
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from statecast.particles.jets import JetError, Jets
-from statecast.particles.sources.layout import table_of
+from statecast.particles.sources.jet_columns import table_of
 from statecast.particles.sources.pythia import KINDS, SEEDS, GeneratedJets, generate
 
 BLOCK_JETS = 250

@@ -16,7 +16,7 @@ from statecast.particles.sources.blocks import (
     seeds_of,
 )
 from statecast.particles.sources.collisions import PROCESSES, generate_events
-from statecast.particles.sources.event_layout import table_of
+from statecast.particles.sources.event_columns import table_of
 
 BLOCK_EVENTS = 250
 PT_GEV, MASS_GEV = (200.0, 2000.0), (500.0, 6000.0)

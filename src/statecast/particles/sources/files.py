@@ -107,10 +107,10 @@ class JetFiles:
             low, high = max(first - before, 0), min(last - before, len(file))
             before += len(file)
             if low < high:
-                yield from self._parts_of(file, low, high)
+                yield from self._parts_of(file, low, high, before - len(file))
 
-    def _parts_of(self, file: FileOfJets, first: int, last: int) -> Iterator[Jets]:
-        """The jets of one file from `first` to before `last`, by blocks, without those that the rules drop."""
+    def _parts_of(self, file: FileOfJets, first: int, last: int, before: int) -> Iterator[Jets]:
+        """The jets of one file from `first` to before `last`, by blocks, without those that rules drop; `before` lie in earlier files."""
         start, stop = file.entries_of(first, last)
         with _opened(file.path, self._selection, self._options.tree) as (table, reading):
             _require_same(self, file.path, reading)
@@ -119,6 +119,7 @@ class JetFiles:
                 jets = reading.convert(block, self.rules)
                 number = file.jets_before_entry(start)
                 start += len(next(iter(block.values())))
+                jets = replace(jets, numbers=np.arange(len(jets)) + number + before)
                 jets = _within(jets, first - number, last - number)
                 if len(jets):
                     jets = self._in_gev(jets, table.name)
@@ -262,10 +263,10 @@ def _scaled(jets: Jets, factor: float) -> Jets:
     def scale(name: str, column: np.ndarray) -> np.ndarray:
         return column * np.float32(factor) if name.endswith("_gev") else column
 
-    particles = {name: scale(name, column) for name, column in jets.particles.items()}
-    return Jets(
-        jets.offsets, particles, {name: scale(name, column) for name, column in jets.of_jets.items()}, jets.labels
+    particles, of_jets = (
+        {name: scale(name, column) for name, column in columns.items()} for columns in (jets.particles, jets.of_jets)
     )
+    return replace(jets, particles=particles, of_jets=of_jets)
 
 
 def _require_plausible(jets: Jets, name: str, unit: str) -> None:

@@ -67,7 +67,7 @@ def cleaned(jets: Jets, most_constituents: int, rules: Rules, *, keep_empty: boo
     if not keep_empty:
         rules.count(NO_PARTICLE, np.count_nonzero(kept & (np.diff(offsets) == 0)))
         kept &= np.diff(offsets) > 0
-    tidy = Jets(offsets, particles, jets.of_jets, jets.labels)
+    tidy = Jets(offsets, particles, jets.of_jets, jets.labels, jets.numbers)
     return tidy if kept.all() else tidy[np.flatnonzero(kept)]
 
 

@@ -54,7 +54,7 @@ def simulate_jets(
     and the detector of `sources.detector`. Jets are anti-kT jets with R = 0.8, |eta| < 2 and pT in `pt_range_gev`, of measured
     particles; beside them, the nearest jet of generated particles, within ΔR = 0.4. Jets are of the kinds of `pythia.KINDS`; those of
     heavy particles contain all quarks of its hadronic decay (ΔR < 0.8 to the axis). The steep spectrum of pT is flattened for all kinds
-    alike; `event_weight` restores it. Columns: see `sources.layout`.
+    alike; `event_weight` restores it. Columns: see `sources.jet_columns`.
 
     `workers` processes (by default one per core) share the blocks. The file depends neither on their number nor on interruptions, and
     each kind's first jets do not depend on `jets`. A killed run that is called again with the same options resumes. A finished file is
@@ -83,7 +83,7 @@ def simulate_events(
 
     Collisions, detector and clustering are those of `simulate_jets`. The kinds are those of `collisions.PROCESSES`, with a resonance of
     `mass_gev`. The two jets of largest pT of an event have more than `min_pt_gev` and |eta| < 2; further ones are kept from 200 GeV on.
-    Columns: see `sources.event_layout`; `event_weight` and `cross_section_fb` give the expected number of events.
+    Columns: see `sources.event_columns`; `event_weight` and `cross_section_fb` give the expected number of events.
 
     Workers, seeds, resuming and exceptions are those of `simulate_jets`.
     """

@@ -9,6 +9,7 @@ import numpy as np
 
 from statecast.particles.jets import UNKNOWN_KIND, JetError, Jets, summed_momentum, wrapped
 from statecast.particles.particle_codes import charges, kinds
+from statecast.particles.sources.jet_columns import KIND_COLUMNS
 from statecast.particles.sources.layouts.labels import label_columns
 from statecast.particles.sources.layouts.layout import Reading, Selection, refuse_collection, require
 from statecast.particles.sources.layouts.momentum import from_components, from_energy, light, momentum, track
@@ -16,7 +17,7 @@ from statecast.particles.sources.layouts.ragged import numbers, ragged, together
 from statecast.particles.sources.rules import Rules
 from statecast.particles.sources.tables import Block, Table
 
-FLAGS = ("part_isChargedHadron", "part_isNeutralHadron", "part_isPhoton", "part_isElectron", "part_isMuon")
+FLAGS = tuple(f"part_{name}" for name in KIND_COLUMNS)
 """Columns of the particle class, in the order of `PARTICLE_KINDS`."""
 CODES = ("part_pid", "part_pdgid", "part_pdgId")
 TRACKS = {
@@ -39,7 +40,7 @@ FURTHER = {
 }
 """Further numbers of jets, by their column. `event_weight` is of our own simulations."""
 OF_EVENTS = ("met_pt", "met_phi", "cross_section_fb")
-"""Columns that tell a file of events, see `sources.event_layout`."""
+"""Columns that tell a file of events, see `sources.event_columns`."""
 RESONANCE = ("aux_genpart_mass", "aux_genpart_isResX")
 
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Shaped
 
-from statecast.particles.jets import JetError
+from statecast.particles.jets import NO_LABEL, JetError
 from statecast.particles.sources.layouts.jetclass2 import JETCLASS2
 from statecast.particles.sources.layouts.layout import Selection, listed, similar
 from statecast.particles.sources.layouts.ragged import numbers, ragged
 from statecast.particles.sources.rules import UNLABELLED, Rules
 from statecast.particles.sources.tables import Block, Table
 
-NO_LABEL = "unlabelled"
-"""The label of a jet with no label, or with several, where others have one."""
 PREFIX = "label_"
 SINGLE = ("jet_label", "label")
 

@@ -3,7 +3,7 @@
 process            name of the process of the event
 event_weight       relative weight within the process; cross_section_fb: the cross-section of the process after the selection
 met_pt, met_phi    missing transverse momentum of all measured particles
-jet_*              lists, one number per jet in order of decreasing pT, named as in `sources.layout`
+jet_*              lists, one number per jet in order of decreasing pT, named as in `sources.jet_columns`
 part_*             lists of lists, one number per jet and particle
 
 With y_i = L σ w_i / Σ w, the sum over any random part of the events of the process, each stands for its share of the expected number of
@@ -21,7 +21,7 @@ from jaxtyping import Int
 
 from statecast.particles.events import Events
 from statecast.particles.jets import MOMENTUM, PARTICLE_KINDS, UNKNOWN_KIND, JetError, Jets
-from statecast.particles.sources.layout import (
+from statecast.particles.sources.jet_columns import (
     JET_COLUMNS,
     KIND_COLUMNS,
     PARTICLE_COLUMNS,

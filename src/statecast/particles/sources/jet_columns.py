@@ -1,4 +1,4 @@
-"""Columns of a Parquet file of simulated jets, named as in JetClass (Qu, Li & Qian, arXiv:2202.03772) where it has a name.
+"""Columns of the Parquet files of jets that statecast writes, named as in JetClass (Qu, Li & Qian, arXiv:2202.03772) where it has a name.
 
 part_*     lists, one number per measured particle, in order of decreasing pT: pt, eta, phi, mass, charge, isChargedHadron ...,
            d0val, d0err, dzval, dzerr (NaN without a track)
@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from statecast.particles.jets import PARTICLE_KINDS, Jets, summed_momentum
 from statecast.particles.sources.pythia import KINDS, GeneratedJets
@@ -40,7 +39,7 @@ KIND_COLUMNS = {
     "isElectron": "electron",
     "isMuon": "muon",
 }
-INTEGERS = {"charge": np.int8, "pdg": np.int32}
+INTEGERS = {"charge": np.int8, "pdg": np.int32, "multiplicity": np.int32}
 JET_COLUMNS = {
     "pt": "pt_gev",
     "eta": "eta",
@@ -80,20 +79,21 @@ def as_stored(jets: Jets) -> Jets:
     return Jets(jets.offsets, stored.particles, summed_momentum(stored))
 
 
-def jet_columns(jets: Jets, prefix: str) -> dict[str, np.ndarray]:
+def jet_columns(jets: Jets, prefix: str, names: Mapping[str, str] = JET_COLUMNS) -> dict[str, np.ndarray]:
+    """The named columns of jets; substructure is computed if they include any."""
     momentum = jets.of_jets
     energy = np.hypot(momentum["mass_gev"], momentum["pt_gev"] * np.cosh(momentum["eta"]))
-    known: Mapping[str, Float[np.ndarray, " J"]] = {**momentum, "energy_gev": energy, **substructure(jets)}
-    columns = {f"{prefix}_{short}": known[name].astype(np.float32) for short, name in JET_COLUMNS.items()}
-    columns[f"{prefix}_nparticles"] = jets.multiplicity.astype(np.int32)
-    return columns
+    known: dict[str, np.ndarray] = {**momentum, "energy_gev": energy, "multiplicity": jets.multiplicity}
+    if not set(names.values()) <= set(known):
+        known |= substructure(jets)
+    return {f"{prefix}_{short}": _compact(name, known[name]) for short, name in names.items()}
 
 
-def particle_columns(jets: Jets, prefix: str) -> dict[str, Any]:
-    """Arrow lists, one list per jet."""
+def particle_columns(jets: Jets, prefix: str, names: Mapping[str, str] = PARTICLE_COLUMNS) -> dict[str, Any]:
+    """Arrow lists, one list per jet: the named columns that the particles have, and a flag for each kind."""
     flat = {
         f"{prefix}_{short}": _compact(name, jets.particles[name])
-        for short, name in PARTICLE_COLUMNS.items()
+        for short, name in names.items()
         if name in jets.particles
     }
     for short, kind in KIND_COLUMNS.items():

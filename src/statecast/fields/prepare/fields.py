@@ -1,0 +1,217 @@
+"""From inputs to the fields of a store, lazily: nothing is read here but coordinates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import cf_xarray  # noqa: F401  (registers the accessor Dataset.cf)
+import numpy as np
+import xarray as xr
+
+from statecast.fields.prepare.accumulations import as_rate, at_every
+from statecast.fields.prepare.errors import PrepareError
+from statecast.fields.prepare.inputs import Input
+from statecast.fields.prepare.layouts import merged, standard
+from statecast.fields.prepare.regrid import from_model_levels, on_latitudes_and_longitudes, on_levels
+from statecast.fields.prepare.spec import RegionOptions, Spec, VariableOptions
+from statecast.fields.prepare.times import seconds_of
+from statecast.fields.prepare.units import to_units
+from statecast.fields.sources import open_fields
+from statecast.fields.sources.record import select_period
+
+KEPT_ATTRIBUTES = ("units", "standard_name", "long_name", "cell_methods", "comment")
+TEMPERATURES = (
+    "K",
+    "kelvin",
+    "degC",
+    "Celsius",
+    "degree_Celsius",
+    "degF",
+)  # CF wants to know that these are no differences
+SAME_PLACE = 1e-4  # degrees or hPa: coordinates of several inputs differ by rounding
+
+
+def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
+    """The fields that the spec makes of the inputs: dimensions time, level, lat and lon, each ascending, lazily, in float32.
+
+    Raises PrepareError for inputs that don't fit together or the spec, in one line.
+    """
+    dataset = combined([(given.name, standard(given, spec)) for given in inputs])
+    dataset, options = _variables(dataset, spec)
+    dataset = _each(dataset, lambda name, array: to_units(as_rate(array, options[name]), options[name].units))
+    dataset = from_model_levels(dataset, spec)
+    dataset = on_latitudes_and_longitudes(dataset, spec)
+    dataset = _require_known_dimensions(open_fields(dataset))
+    dataset = in_region(dataset, spec.region) if spec.grid is None else dataset
+    dataset = on_levels(dataset, spec)
+    dataset = select_period(dataset, spec.period) if spec.period else dataset
+    dataset = at_every(dataset, spec.every_h, {name: o.over for name, o in options.items()})
+    return _each(dataset, lambda name, array: _described(array, options[name]))
+
+
+def _each(dataset: xr.Dataset, function: Callable[[str, xr.DataArray], xr.DataArray]) -> xr.Dataset:
+    return dataset.assign({str(name): function(str(name), array) for name, array in dataset.data_vars.items()})
+
+
+def combined(parts: Sequence[tuple[str, xr.Dataset]]) -> xr.Dataset:
+    """Inputs that hold some times of some variables each, as one: all times of any, with gaps where a variable has none.
+
+    Raises PrepareError for a time that two inputs have of the same variable, and for inputs on different grids or in other units.
+    """
+    names = list(dict.fromkeys(str(n) for _, part in parts for n in part.data_vars if _is_field(part[n])))
+    if not names:
+        raise PrepareError(
+            "the inputs hold no fields: no variable has numbers at places. Check the layout and the group."
+        )
+    arrays = {name: _joined(name, [(source, part[name]) for source, part in parts if name in part]) for name in names}
+    first = parts[0][1]
+    try:
+        merged = xr.merge(list(arrays.values()), join="outer", compat="override", combine_attrs="override")
+    except (ValueError, TypeError) as error:
+        raise PrepareError(
+            f"the inputs can't be put together ({str(error).splitlines()[0]}). Prepare them apart."
+        ) from None
+    beside = {
+        str(n): first[n]
+        for n in first.variables
+        if n not in merged.variables and set(first[n].dims) <= {*merged.dims, *_corner_dims(first)}
+    }
+    return merged.assign_coords({n: c for n, c in beside.items() if "time" not in c.dims})
+
+
+def _corner_dims(dataset: xr.Dataset) -> set[str]:
+    named = [str(dataset[n].attrs.get("bounds") or dataset[n].encoding.get("bounds") or "") for n in dataset.coords]
+    return {str(d) for name in named if name in dataset.variables for d in dataset[name].dims}
+
+
+def _is_field(array: xr.DataArray) -> bool:
+    is_bounds = any(str(d).lower() in ("bnds", "bounds", "nv", "nvertex", "vertices", "nbnds") for d in array.dims)
+    return array.dtype.kind in "fiu" and any(d not in ("time", "level") for d in array.dims) and not is_bounds
+
+
+def _joined(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
+    source, first = parts[0]
+    if len(parts) == 1 or "time" not in first.dims:
+        return _plain(first)
+    alike = [(_plain(_like(name, first, source, other, where)), where) for where, other in parts]
+    ordered = sorted(alike, key=lambda pair: pair[0]["time"].values[0])
+    for (before, one), (after, two) in pairwise(ordered):
+        common = np.intersect1d(seconds_of(before["time"]), seconds_of(after["time"]))
+        if len(common):
+            at = after["time"].values[np.searchsorted(seconds_of(after["time"]), common[0])]
+            raise PrepareError(
+                f"inputs {one} and {two}: both hold '{name}' at {at}, expected each time once. Leave one out."
+            )
+    return xr.concat(
+        [array for array, _ in ordered],
+        dim="time",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="override",
+    ).sortby("time")
+
+
+def _plain(array: xr.DataArray) -> xr.DataArray:
+    """Without scalar coordinates, such as a height or a member, which differ from one variable to the next."""
+    return array.drop_vars([n for n in array.coords if array[n].ndim == 0])
+
+
+def _like(name: str, first: xr.DataArray, source: str, other: xr.DataArray, where: str) -> xr.DataArray:
+    """An array with the coordinates of the first, which may differ by rounding only."""
+    if set(other.dims) != set(first.dims):
+        raise PrepareError(
+            f"input {where}: '{name}' has the dimensions {', '.join(map(str, other.dims))}, in {source} it has "
+            f"{', '.join(map(str, first.dims))}. Prepare them apart."
+        )
+    if (units := other.attrs.get("units")) != (have := first.attrs.get("units")):
+        raise PrepareError(
+            f"input {where}: '{name}' is in '{units}', in {source} in '{have}'. Convert one, or prepare them apart."
+        )
+    other = other.transpose(*first.dims)
+    for dim in map(str, first.dims):
+        if dim == "time" or (dim not in first.coords and first.sizes[dim] == other.sizes[dim]):
+            continue
+        if first.sizes[dim] != other.sizes[dim] or not _is_close(first[dim].values, other[dim].values):
+            raise PrepareError(
+                f"input {where}: '{name}' has other values of {dim} than in {source}, expected the same. Prepare them apart."
+            )
+        other = other.assign_coords({dim: first[dim]})
+    at = [n for n in first.coords if n not in first.dims and "time" not in first[n].dims]
+    return other.drop_vars(
+        [n for n in other.coords if n not in other.dims and "time" not in other[n].dims]
+    ).assign_coords({n: first[n] for n in at})
+
+
+def _is_close(one: np.ndarray, two: np.ndarray) -> bool:
+    if one.dtype.kind in "fiu" and two.dtype.kind in "fiu":
+        return bool(np.allclose(one.astype(float), two.astype(float), atol=SAME_PLACE, rtol=1e-6))
+    return bool((one == two).all())
+
+
+def _variables(dataset: xr.Dataset, spec: Spec) -> tuple[xr.Dataset, dict[str, VariableOptions]]:
+    """The variables of the spec under their names there, with the options of each; all fields if it names none."""
+    wanted: Mapping[str, VariableOptions] = spec.variables or {str(n): VariableOptions() for n in dataset.data_vars}
+    found = {name: _find(dataset, options.name or name) for name, options in wanted.items()}
+    keep = [spec.pressure] if spec.pressure else []
+    pressures = {n: dataset[n] for n in keep if n in dataset and n not in found.values()}
+    options = {name: merged(wanted[name], spec.known.get(source, VariableOptions())) for name, source in found.items()}
+    arrays = {name: dataset[source].rename(name) for name, source in found.items()} | pressures
+    rest = dataset.drop_vars(list(dataset.data_vars))
+    return rest.assign(arrays), options | {n: VariableOptions() for n in pressures}
+
+
+def _find(dataset: xr.Dataset, name: str) -> str:
+    if name in dataset.data_vars:
+        return name
+    by_standard_name = [str(n) for n, a in dataset.data_vars.items() if a.attrs.get("standard_name") == name]
+    if len(by_standard_name) == 1:
+        return by_standard_name[0]
+    raise PrepareError(
+        f"variables: the inputs have no '{name}'. Variables: {', '.join(map(str, dataset.data_vars))}. Name one of these by `from`."
+    )
+
+
+def _require_known_dimensions(dataset: xr.Dataset) -> xr.Dataset:
+    for name, array in dataset.data_vars.items():
+        for dim in map(str, array.dims):
+            if dim in ("time", "level", "lat", "lon"):
+                continue
+            if array.sizes[dim] > 1:
+                raise PrepareError(
+                    f"variable '{name}': has the dimension '{dim}' of {array.sizes[dim]}, expected time, lat, lon and pressure levels. "
+                    f"Take one value of it by source.select, for example source.select={{{dim}: {_first(dataset, dim)}}}."
+                )
+            dataset = dataset.assign({str(name): dataset[name].isel({dim: 0}, drop=True)})
+    known = [n for n in dataset.coords if n not in ("time", "level", "lat", "lon")]
+    return dataset.drop_vars(known)
+
+
+def _first(dataset: xr.Dataset, dim: str) -> object:
+    return dataset[dim].values[0] if dim in dataset.coords else 0
+
+
+def in_region(dataset: xr.Dataset, region: RegionOptions | None) -> xr.Dataset:
+    """The points in a box, inclusive; across the date line where west exceeds east. Raises PrepareError if there are none."""
+    if region is None:
+        return dataset
+    lat, lon = dataset["lat"].values, dataset["lon"].values
+    west, east = region.lon
+    rows = np.flatnonzero((lat >= region.lat[0] - 1e-6) & (lat <= region.lat[1] + 1e-6))
+    width = 360.0 if east - west >= 360 else (east - west) % 360.0
+    columns = np.flatnonzero(((lon - west + 1e-6) % 360.0) <= width + 2e-6)
+    if len(rows) == 0 or len(columns) == 0:
+        raise PrepareError(
+            f"region: holds no point of the inputs, which cover {lat[0]:g} to {lat[-1]:g} N, {lon[0]:g} to {lon[-1]:g} E. "
+            "Name a part of these."
+        )
+    return open_fields(dataset.isel(lat=rows, lon=columns))
+
+
+def _described(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
+    attrs = {k: array.attrs[k] for k in KEPT_ATTRIBUTES if k in array.attrs and array.attrs[k] not in ("", "unknown")}
+    if options.standard_name:
+        attrs["standard_name"] = options.standard_name
+    if attrs.get("units") in TEMPERATURES:
+        attrs["units_metadata"] = "temperature: on_scale"
+    order = [d for d in ("time", "level", "lat", "lon") if d in array.dims]
+    return array.transpose(*order).astype(np.float32).drop_attrs(deep=False).assign_attrs(attrs)

@@ -1,0 +1,203 @@
+"""From the layouts of archives to one: dimensions time and level (hPa), and those of the horizontal grid, whatever they are."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from statecast.fields.prepare.accumulations import rate_of_steps
+from statecast.fields.prepare.errors import PrepareError
+from statecast.fields.prepare.inputs import Input
+from statecast.fields.prepare.spec import SourceOptions, Spec, VariableOptions
+from statecast.fields.sources.levels import hpa_per, is_pressure
+
+TIME_NAMES = ("valid_time", "time", "t", "date", "dates", "TIME")
+LEVEL_NAMES = ("level", "plev", "lev", "isobaricInhPa", "isobaricInPa", "pressure_level", "pressure", "isobaric")
+IN_NAME = re.compile(r"^(?P<name>.+?)(_(?P<level>\d{1,4})|(?P<bare>\d{3,4}))$")  # t_50 and t850, but not u10
+EXPVER = "expver"
+
+
+def standard(given: Input, spec: Spec) -> xr.Dataset:
+    """An input with standard time and level. Raises PrepareError for a dimension that must be selected from, and has not been."""
+    dataset = _unpacked(given, spec.source) if spec.source.layout == "anemoi" else given.dataset
+    dataset = _renamed(dataset, spec.source.rename)
+    dataset = _one_version(dataset)
+    dataset = _selected(dataset, spec.source.select, given.name)
+    dataset = _with_valid_times(dataset, options_of(dataset, spec), given.name)
+    dataset = _with_levels(dataset)
+    return _levels_stacked(dataset) if spec.source.levels_in_names else dataset
+
+
+def options_of(dataset: xr.Dataset, spec: Spec) -> dict[str, VariableOptions]:
+    """The options of each variable of the inputs, by its name there."""
+    wanted = {options.name or name: options for name, options in spec.variables.items()}
+    known = {str(name): spec.known.get(str(name), VariableOptions()) for name in dataset.data_vars}
+    return {name: merged(wanted.get(name), options) for name, options in known.items()}
+
+
+def merged(own: VariableOptions | None, known: VariableOptions) -> VariableOptions:
+    """Options of a variable, those that its entry sets before those that are known of it."""
+    if own is None:
+        return known
+    return known.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+
+
+def _renamed(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
+    here = {old: new for old, new in names.items() if old in dataset.dims or old in dataset.variables}
+    return dataset.rename(here)
+
+
+def _one_version(dataset: xr.Dataset) -> xr.Dataset:
+    """ERA5 and its first release ERA5T as one record: at each point the final value, where there is one."""
+    if EXPVER not in dataset.dims:
+        return dataset.drop_vars(EXPVER, errors="ignore")
+    versions = dataset.sortby(EXPVER) if EXPVER in dataset.coords else dataset
+    merged = versions.isel({EXPVER: 0}, drop=True)
+    for version in range(1, dataset.sizes[EXPVER]):
+        merged = merged.fillna(versions.isel({EXPVER: version}, drop=True))
+    return merged.assign({n: a.assign_attrs(dataset[n].attrs) for n, a in merged.data_vars.items()})
+
+
+def _selected(dataset: xr.Dataset, select: Mapping[str, float | str], name: str) -> xr.Dataset:
+    for dimension, value in select.items():
+        if dimension not in dataset.dims:
+            continue
+        try:
+            dataset = dataset.sel({dimension: value}, drop=True)
+        except (KeyError, TypeError, ValueError):
+            have = ", ".join(map(str, dataset[dimension].values[:20]))
+            raise PrepareError(
+                f"input {name}: {dimension} has no value {value}. Values: {have}. Select one of these."
+            ) from None
+    return dataset
+
+
+def _with_valid_times(dataset: xr.Dataset, options: Mapping[str, VariableOptions], name: str) -> xr.Dataset:
+    if "step" in dataset.dims and "time" in dataset.coords:
+        return _steps_flattened(dataset, options, name)
+    if "valid_time" in dataset.coords and dataset["valid_time"].dims == ("time",):
+        dataset = dataset.assign_coords(time=dataset["valid_time"].values)
+    elif "valid_time" in dataset.coords and not dataset["valid_time"].dims and "time" not in dataset.dims:
+        dataset = dataset.drop_vars("time", errors="ignore").rename(valid_time="time")
+    found = [n for n in _cf_times(dataset) if n in dataset.coords]
+    if not found:
+        return dataset
+    time = found[0]
+    if dataset[time].ndim == 1 and dataset[time].dims[0] != time:
+        dataset = dataset.swap_dims({dataset[time].dims[0]: time})
+    if time != "time":
+        dataset = dataset.drop_vars("time", errors="ignore").rename({time: "time"})
+    if "time" not in dataset.dims:
+        dataset = dataset.expand_dims("time")
+    _require_times(dataset["time"], name)
+    return dataset.drop_vars(["valid_time", "step"], errors="ignore").sortby("time")
+
+
+def _cf_times(dataset: xr.Dataset) -> list[str]:
+    on_dimension = [n for n in TIME_NAMES if n in dataset.dims]
+    by_name = [n for n in TIME_NAMES if n in dataset.coords]
+    by_attributes = [str(n) for n in dataset.cf.coordinates.get("time", []) if dataset[n].ndim <= 1]
+    return [*[n for n in by_attributes if n in dataset.dims], *on_dimension, *by_attributes, *by_name]
+
+
+def _require_times(times: xr.DataArray, name: str) -> None:
+    if times.dtype.kind != "M" and not hasattr(times.values.reshape(-1)[0], "calendar"):
+        raise PrepareError(
+            f"input {name}: time holds {times.dtype}, expected times. Give it units such as 'hours since 2000-01-01'."
+        )
+    if times.dtype.kind == "M" and np.isnat(times.values).any():
+        at = int(np.flatnonzero(np.isnat(times.values))[0])
+        raise PrepareError(f"input {name}: time[{at}] is no time (NaT), expected one. Mend it there.")
+
+
+def _steps_flattened(dataset: xr.Dataset, options: Mapping[str, VariableOptions], name: str) -> xr.Dataset:
+    """Forecasts of several steps, one after the other, by the time that they are valid for; of two, that of the later start."""
+    since_start = [n for n, o in options.items() if o.accumulation == "start" and "step" in dataset[n].dims]
+    dataset = dataset.assign({n: rate_of_steps(dataset[n], options[n]) for n in since_start})
+    if "time" not in dataset.dims:
+        dataset = dataset.expand_dims("time")
+    valid = (dataset["time"] + dataset["step"]).transpose("time", "step").values.reshape(-1)
+    flat = dataset.drop_vars("valid_time", errors="ignore").stack(_row=("time", "step"), create_index=False)
+    flat = flat.drop_vars(["time", "step"], errors="ignore").rename(_row="time").assign_coords(time=valid)
+    order = np.argsort(valid, kind="stable")
+    last = np.append(np.diff(valid[order]) != np.timedelta64(0), True)
+    flat = flat.isel(time=order[last])
+    return flat.transpose("time", ...)
+
+
+def _with_levels(dataset: xr.Dataset) -> xr.Dataset:
+    pressures = [str(n) for n in dataset.coords if dataset[n].ndim == 1 and _is_pressure(dataset[n])]
+    if not pressures or dataset[pressures[0]].dims[0] != pressures[0]:
+        return dataset
+    name = pressures[0]
+    factor = hpa_per(_units(dataset[name])) if is_pressure(dataset[name]) else _guessed_factor(dataset[name])
+    values = np.round(dataset[name].values.astype(float) * factor, 6)
+    attrs = {"standard_name": "air_pressure", "units": "hPa", "positive": "down"}
+    dataset = dataset if name == "level" else dataset.drop_vars("level", errors="ignore").rename({name: "level"})
+    return dataset.assign_coords(level=("level", values, attrs))
+
+
+def _is_pressure(coordinate: xr.DataArray) -> bool:
+    by_name = coordinate.name in LEVEL_NAMES and not _units(coordinate) and coordinate.dtype.kind in "fiu"
+    return is_pressure(coordinate) or by_name
+
+
+def _guessed_factor(level: xr.DataArray) -> float:
+    return 0.01 if float(level.max()) > 1100 else 1.0
+
+
+def _units(array: xr.DataArray) -> str:
+    return str(array.attrs.get("units", "")).strip().lower()
+
+
+def _levels_stacked(dataset: xr.Dataset) -> xr.Dataset:
+    """Variables such as `t_500` and `t_850` as one, `t`, with a level; one alone, or without a level in its name, stays as it is."""
+    levels: dict[str, dict[float, str]] = {}
+    for name in map(str, dataset.data_vars):
+        if match := IN_NAME.match(name):
+            levels.setdefault(match["name"], {})[float(match["level"] or match["bare"])] = name
+    levels = {name: of for name, of in levels.items() if min(of) >= 1}
+    arrays = {}
+    for name, of in levels.items():
+        parts = [dataset[of[level]].assign_coords(level=level) for level in sorted(of)]
+        array = xr.concat(
+            parts, dim="level", coords="minimal", compat="override", join="override", combine_attrs="override"
+        )
+        arrays[name] = array.transpose("time", "level", ...) if "time" in array.dims else array
+    dataset = dataset.drop_vars([name for of in levels.values() for name in of.values()])
+    stacked = dataset.assign(arrays)
+    if "level" in stacked.coords:
+        stacked["level"].attrs.update({"standard_name": "air_pressure", "units": "hPa", "positive": "down"})
+    return stacked
+
+
+def _unpacked(given: Input, source: SourceOptions) -> xr.Dataset:
+    """An anemoi dataset, whose values lie in one array `data` of (time, variable, ensemble, cell), as variables by name."""
+    dataset = given.dataset
+    names = dataset.attrs.get("variables")
+    if not isinstance(names, list) or "data" not in dataset:
+        raise PrepareError(
+            f"input {given.name}: is no anemoi dataset: it has no array `data` with an attribute `variables`."
+        )
+    data = dataset["data"]
+    time, variable, member, cell = map(str, data.dims)
+    about = dataset.attrs.get("variables_metadata") or {}
+    wanted = source.select.get("number", source.select.get(member))
+    if data.sizes[member] > 1 and wanted is None:
+        raise PrepareError(
+            f"input {given.name}: has {data.sizes[member]} members of an ensemble. Select one, for example source.select={{number: 0}}."
+        )
+    data = data.isel({member: int(float(wanted or 0))})
+    fields = {str(n): data.isel({variable: i}).rename({time: "time", cell: "cell"}) for i, n in enumerate(names)}
+    arrays = {n: a.assign_attrs(_anemoi_attrs(about.get(n) or {})) for n, a in fields.items()}
+    coords = {
+        "time": given.dataset["dates"].values.astype("datetime64[ns]"),
+        "latitude": ("cell", dataset["latitudes"].values, {"standard_name": "latitude", "units": "degrees_north"}),
+        "longitude": ("cell", dataset["longitudes"].values, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+    return xr.Dataset(arrays, coords)
+
+
+def _anemoi_attrs(about: Mapping[str, object]) -> dict[str, str]:
+    return {"units": str(about["units"])} if isinstance(about.get("units"), str) else {}

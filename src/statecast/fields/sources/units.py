@@ -1,0 +1,122 @@
+"""Units by their meaning, not their spelling, by pint with the unit registry of cf-xarray.
+
+`kelvin` is `K`, `m s**-1` is `m/s`, and degrees Celsius are converted to kelvin. pint is imported for spellings that differ only.
+"""
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+
+import xarray as xr
+
+UNKNOWN_UNITS = "unknown"
+SPELLINGS = {
+    "": UNKNOWN_UNITS,
+    UNKNOWN_UNITS: UNKNOWN_UNITS,
+    "(0 - 1)": "1",
+    "0-1": "1",
+    "fraction": "1",
+    "proportion": "1",
+    "unitless": "1",
+    "dimensionless": "1",
+    "none": "1",
+    "-": "1",
+    "~": "1",
+    "k": "K",
+    "kelvin": "K",
+    "kelvins": "K",
+    "degk": "K",
+    "c": "degC",
+    "celsius": "degC",
+    "deg c": "degC",
+    "deg_c": "degC",
+    "degree c": "degC",
+    "degrees c": "degC",
+    "degree_celsius": "degC",
+    "degrees_celsius": "degC",
+    "degrees celsius": "degC",
+    "mb": "hPa",
+    "hpa": "hPa",
+    "millibar": "hPa",
+    "millibars": "hPa",
+    "mbar": "hPa",
+    "pa": "Pa",
+    "pascal": "Pa",
+    "pascals": "Pa",
+    "kpa": "kPa",
+    "m of water equivalent": "m",
+    "m of water": "m",
+    "kts": "knot",
+}
+"""Spellings, in lower case, that udunits or the archives have and pint has not, or means something else by."""
+
+
+class Conversion(NamedTuple):
+    """value in the other units = factor · value + offset"""
+
+    factor: float
+    offset: float
+
+
+def spelled(units: str) -> str:
+    """Units in the usual spelling of those that have several."""
+    text = " ".join(units.split())
+    return SPELLINGS.get(text.lower(), text)
+
+
+def are_unknown(units: str) -> bool:
+    return spelled(units) == UNKNOWN_UNITS
+
+
+@cache
+def conversion(units: str, to: str) -> Conversion | None:
+    """How numbers in `units` become numbers in the units `to`; None if they measure different things, or mean nothing to pint."""
+    units, to = spelled(units), spelled(to)
+    if units == to:
+        return Conversion(1.0, 0.0)
+    from cf_xarray.units import units as registry
+    from pint.errors import PintError
+
+    try:
+        zero, thousand = (float(registry.Quantity(x, registry.parse_units(units)).to(to).magnitude) for x in (0.0, 1e3))
+    except (PintError, ValueError, AssertionError, TypeError, AttributeError):
+        return None
+    factor = (thousand - zero) / 1e3
+    is_same = abs(factor - 1) < 1e-12 and abs(zero) < 1e-12
+    return Conversion(1.0, 0.0) if is_same else Conversion(factor, zero)
+
+
+def are_same(units: str, other: str) -> bool:
+    """True for units that mean the same, however they are spelled. Unknown units are the same as any."""
+    return are_unknown(units) or are_unknown(other) or conversion(units, other) == Conversion(1.0, 0.0)
+
+
+def converted(dataset: xr.Dataset, wanted: Mapping[str, str]) -> xr.Dataset:
+    """A dataset whose variables are in the units that are wanted, lazily; units that can't be converted are left, for others to refuse.
+
+    What is converted is told on standard error.
+    """
+    for name, units in wanted.items():
+        have = str(dataset[name].attrs.get("units", UNKNOWN_UNITS)) if name in dataset.data_vars else UNKNOWN_UNITS
+        if are_same(have, units):
+            continue
+        if rule := conversion(have, units):
+            tell(f"variable '{name}' is converted from '{have}' to '{units}', in which the model learned it.")
+            dataset = dataset.assign({name: _scaled(dataset[name], rule, units)})
+    return dataset
+
+
+def _scaled(array: xr.DataArray, rule: Conversion, units: str) -> xr.DataArray:
+    """factor · array + offset without reading it: the way in which packed values are unpacked."""
+    variable = array.variable.copy(deep=False)
+    variable.attrs = {**array.attrs, "units": units, "scale_factor": rule.factor, "add_offset": rule.offset}
+    variable.encoding = {}
+    decoded = xr.decode_cf(xr.Dataset({"values": variable}), decode_times=False, decode_coords=False)["values"]
+    attributes = {key: value for key, value in decoded.attrs.items() if key not in ("scale_factor", "add_offset")}
+    return array.copy(data=decoded.variable._data).assign_attrs(attributes)
+
+
+def tell(message: str) -> None:
+    """Say on standard error what is done to data that did not fit."""
+    print(f"note: {message}", file=sys.stderr)

@@ -1,0 +1,154 @@
+"""What a model has learned from is recognised by its contents: from any directory, through links, as a copy, packed, in part."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import statecast
+from statecast.config import RecipeError
+from statecast.fields.fingerprint import fingerprint, holds
+from statecast.fields.held_out import are_of_training, model_stores
+from statecast.fields.sources import StoreError, open_fields
+from statecast.runs import open_training
+
+LEARNED = ("2000-01-10", "2000-01-20")
+
+
+def evaluated(runs, data, out):
+    return statecast.evaluate(runs.pretrained, data, LEARNED, out, every_h=400, report=False, progress=False)
+
+
+def packed(dataset: xr.Dataset, path: Path) -> None:
+    packing = {"dtype": "i2", "scale_factor": 0.002, "add_offset": 250.0, "_FillValue": -(2**15)}
+    dataset[["t", "msl"]].to_netcdf(path, encoding={"t": packing})
+
+
+def copied(way: str, runs, path: Path) -> str:
+    dataset = open_fields(runs.store)
+    if way == "link":
+        path.symlink_to(runs.store)
+    elif way == "directory":
+        shutil.copytree(runs.store, path)
+    elif way == "netcdf":
+        dataset.astype(np.float64).to_netcdf(path := path.with_suffix(".nc"))
+    elif way == "packed":
+        packed(dataset, path := path.with_suffix(".nc"))
+    elif way == "part":
+        dataset.sel(time=slice("2000-01-12", "2000-01-16")).to_netcdf(path := path.with_suffix(".nc"))
+    return str(path)
+
+
+@pytest.mark.parametrize("way", ["link", "directory", "netcdf", "packed", "part"])
+def test_a_copy_of_what_was_learned_is_refused(runs, tmp_path, way):
+    with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
+        evaluated(runs, copied(way, runs, tmp_path / "copy"), tmp_path / "scores")
+    assert not (tmp_path / "scores").exists()
+
+
+def test_the_directory_of_the_command_does_not_matter(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for spelling in (runs.store, f"../{Path(runs.store).relative_to(tmp_path.parent)}"):
+        with pytest.raises(StoreError, match="overlaps the training period"):
+            evaluated(runs, spelling, "scores")
+
+
+def test_another_record_of_the_same_time_and_place_is_held_out(runs, tmp_path):
+    other = open_fields(runs.store).load()
+    other["t"] += np.float32(0.05) * np.random.default_rng(0).standard_normal(other.t.shape).astype(np.float32)
+    other["msl"] += np.float32(50)
+    assert evaluated(runs, other, tmp_path / "scores").verifications
+
+
+def test_a_model_that_was_tuned_elsewhere_still_knows_what_its_base_learned(runs, tmp_path):
+    other = open_fields(runs.store).load().drop_vars("nothing")
+    later = other.assign_coords(time=other.time + np.timedelta64(3660, "D"))
+    (later + np.float32(1)).assign(t=later.t + np.float32(1)).to_netcdf(tmp_path / "later.nc")
+    data = {"store": str(tmp_path / "later.nc"), "train": ["2010-01-15", "2010-02-10"], "validate": None}
+    statecast.finetune(runs.tuning | {"data": data}, runs.pretrained, tmp_path / "tuned", progress=False)
+    tuned = statecast.load(tmp_path / "tuned")
+    assert [seen["periods"] for seen in tuned.seen] == [[["2000-01-01", "2000-01-31"]], [["2010-01-15", "2010-02-10"]]]
+    copy = copied("netcdf", runs, tmp_path / "copy")
+    with pytest.raises(StoreError, match="overlaps the training period 2000-01-01"):
+        statecast.evaluate(tuned, copy, LEARNED, tmp_path / "s", report=False, progress=False)
+
+
+def test_baselines_that_learn_find_the_training_period_in_a_copy_but_not_in_a_part(runs, tmp_path):
+    trained = statecast.load(runs.pretrained)
+    for way, is_whole in (("directory", True), ("part", False)):
+        path = copied(way, runs, tmp_path / way)
+        assert are_of_training(trained, {"fields": path}, model_stores(trained, path)) == is_whole
+
+
+def test_a_stream_with_a_store_of_its_own_is_found_from_another_directory(runs, tmp_path, monkeypatch):
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir(), elsewhere.mkdir()
+    dataset = open_fields(runs.store).load()
+    dataset[["t"]].to_netcdf(home / "a.nc")
+    dataset[["msl"]].to_netcdf(home / "b.nc")
+    streams = {
+        "air": {"variables": ["t"], "levels": [500, 850], "patch": [2, 2, 2]},
+        "sea": {"variables": ["msl"], "patch": [2, 2, 2]},
+    }
+    data = runs.recipe["data"] | {"store": "a.nc", "stores": {"sea": "b.nc"}}
+    monkeypatch.chdir(home)
+    statecast.pretrain(runs.recipe | {"data": data, "streams": streams}, "run", progress=False)
+    monkeypatch.chdir(elsewhere)
+    trained = statecast.load("../home/run")
+    assert list(model_stores(trained, "../home/a.nc")["sea"].data_vars) == ["msl"]
+    with pytest.raises(StoreError, match="overlaps the training period"):
+        statecast.evaluate(trained, "../home/a.nc", LEARNED, "scores", report=False, progress=False)
+
+
+def test_a_field_without_weather_identifies_nothing(runs):
+    """Two records of rain are both 0 where it's dry: that makes them no copies of each other."""
+    recipe = statecast.load(runs.pretrained).recipe
+    known = fingerprint(recipe, open_training(recipe, {}))["streams"]["fields"]
+    assert len(known["fields"]["t@500"]) == 64 and holds(known, open_fields(runs.store), wholly=True)
+    dry = open_fields(runs.store).load().map(lambda v: v * 0)
+    assert not holds(known, dry)
+
+
+CHANGES = {
+    "units": lambda d: d.assign(msl=d.msl.assign_attrs(units="hPa")),
+    "standard_name": lambda d: d.assign(t=d.t.assign_attrs(standard_name="sea_water_temperature")),
+    "times": lambda d: d.assign_coords(time=d.time + np.timedelta64(6, "h")),
+    "grid": lambda d: d.assign_coords(lat=d.lat + 1e-4),
+    "values": lambda d: d.assign(t=d.t.where(d.time != d.time[17], d.t + 1)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_a_record_that_changed_before_a_run_is_resumed_is_noticed(runs, tmp_path, change, verb):
+    store = tmp_path / "store.nc"
+    whole = open_fields(runs.store).load()
+    whole.to_netcdf(store)
+    data = {"data": runs.recipe["data"] | {"store": str(store)}}
+    training = {"training": runs.recipe["training"] | {"checkpoint_every": 1, "steps": 2}}
+
+    def run(resume: bool, steps: int = 2):
+        options = {"progress": False, "resume": resume, "overrides": [f"training.steps={steps}"]}
+        if verb == "pretrain":
+            return statecast.pretrain(runs.recipe | data | training, tmp_path / "run", **options)
+        return statecast.finetune(runs.tuning | data | training, runs.pretrained, tmp_path / "run", **options)
+
+    run(resume=False)
+    (tmp_path / "run").rename(tmp_path / "run.unfinished")  # as if killed at the very end
+    before = sorted(path.name for path in (tmp_path / "run.unfinished").rglob("*"))
+    CHANGES[change](whole).to_netcdf(tmp_path / "changed.nc")
+    (tmp_path / "changed.nc").replace(store)
+    if change == "units":
+        with pytest.raises(ValueError, match="'hPa'"):  # the statistics already tell
+            run(resume=True)
+        return
+    with pytest.raises(
+        RecipeError, match=f"the record has changed since the run to resume began: .*{change}.* before, .* now"
+    ):
+        run(resume=True)
+    assert sorted(path.name for path in (tmp_path / "run.unfinished").rglob("*")) == before
+    whole.to_netcdf(tmp_path / "again.nc")
+    (tmp_path / "again.nc").replace(store)
+    assert run(resume=True).seen
