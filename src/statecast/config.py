@@ -135,14 +135,13 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
-    return read_document(recipe, {} if Path(recipe).is_file() else shipped_recipes(), "recipe")
+    return read_document(recipe, {} if is_file(Path(recipe)) else shipped_recipes(), "recipe")
 
 
 def read_document(recipe: str, shipped: Mapping[str, Path], what: str) -> dict[str, Any]:
     """The keys of a YAML file, or of a shipped one that is given by its name. Raises RecipeError in one line."""
     path = Path(recipe)
     if not is_file(path):
-        shipped = shipped_recipes()
         if recipe not in shipped:
             raise RecipeError(
                 f"{what} {recipe}: is neither a file nor a {what} that ships with statecast ({', '.join(shipped)})."
