@@ -85,11 +85,7 @@ def read_recipe(
     """
     name = "recipe" if isinstance(recipe, Mapping) else f"recipe {recipe}"
     values = dict(recipe) if isinstance(recipe, Mapping) else _read_yaml(str(recipe))
-    keys = [override.partition("=")[0] for override in overrides]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise RecipeError(f"override {twice[0]}: is given {keys.count(twice[0])} times, expected once. Leave one out.")
-    for override in overrides:
-        values = _with_override(values, override)
+    values = _overridden(values, overrides)
     if inherit is not None:
         known = inherit.as_dict()
         for key in INHERITED:
@@ -104,10 +100,7 @@ Read = TypeVar("Read", bound=BaseModel)
 
 def read_options(kind: type[Read], values: Mapping[str, Any], overrides: Sequence[str], name: str) -> Read:
     """Options of another kind than a recipe, from a mapping and overrides as in `read_recipe`, which see for what it raises."""
-    changed = dict(values)
-    for override in overrides:
-        changed = _with_override(changed, override)
-    return _validated(kind, changed, name)
+    return _validated(kind, _overridden(dict(values), overrides), name)
 
 
 def _validated(kind: type[Read], values: Mapping[str, Any], name: str) -> Read:
@@ -142,14 +135,13 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
-    return read_document(recipe, {} if Path(recipe).is_file() else shipped_recipes(), "recipe")
+    return read_document(recipe, {} if is_file(Path(recipe)) else shipped_recipes(), "recipe")
 
 
 def read_document(recipe: str, shipped: Mapping[str, Path], what: str) -> dict[str, Any]:
     """The keys of a YAML file, or of a shipped one that is given by its name. Raises RecipeError in one line."""
     path = Path(recipe)
     if not is_file(path):
-        shipped = shipped_recipes()
         if recipe not in shipped:
             raise RecipeError(
                 f"{what} {recipe}: is neither a file nor a {what} that ships with statecast ({', '.join(shipped)})."
@@ -161,6 +153,15 @@ def read_document(recipe: str, shipped: Mapping[str, Path], what: str) -> dict[s
         raise RecipeError(f"{what} {recipe}: {error}.") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{what} {recipe}: expected keys with values, got {type(values).__name__}.")
+    return values
+
+
+def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    keys = [override.partition("=")[0] for override in overrides]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise RecipeError(f"override {twice[0]}: is given {keys.count(twice[0])} times, expected once. Leave one out.")
+    for override in overrides:
+        values = _with_override(values, override)
     return values
 
 

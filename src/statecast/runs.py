@@ -56,7 +56,7 @@ def pretrain(
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     require_devices(devices, recipe.training)
     if resume and not overwrite and is_finished(out):
-        return _finished(out, recipe, allow_changes=allow_changes)
+        return load(out)
     if recipe.adaptation.change != "all":
         raise RecipeError(
             f"adaptation.change is {recipe.adaptation.change}, but a new model has to learn all of its weights. Remove this key."
@@ -97,7 +97,7 @@ def finetune(
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
     require_devices(devices, recipe.training)
     if resume and not overwrite and is_finished(out):
-        return _finished(out, recipe, allow_changes=allow_changes)
+        return load(out)
     begun_with = base.recipe.model.model_dump()
     changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
     if sized := [key for key in changed if key not in OF_HEADS]:
@@ -165,26 +165,14 @@ def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedMo
     if not holds_checkpoint(directory):
         return None
     begun = load(directory / START if (directory / START).exists() else directory / "model")  # killed at the very end
-    if not allow_changes:
-        _require_same(begun.recipe, recipe)
-    return begun
-
-
-def _finished(out: str | Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel:
-    """The model of a finished run. Raises RecipeError if its recipe differs."""
-    trained = load(out)
-    if not allow_changes:
-        _require_same(trained.recipe, recipe)
-    return trained
-
-
-def _require_same(begun: Recipe, recipe: Recipe) -> None:
-    before, now = flat(begun.as_dict()), flat(recipe.as_dict())
-    if differing := [key for key in now | before if now.get(key) != before.get(key)]:
+    before, now = flat(begun.recipe.as_dict()), flat(recipe.as_dict())
+    differing = [key for key in now | before if now.get(key) != before.get(key)]
+    if differing and not allow_changes:
         changes = ", ".join(f"{key} ({before.get(key)} before, {now.get(key)} now)" for key in differing)
         raise RecipeError(
             f"the run to resume had another recipe: {changes}. Use the original recipe, or pass --allow-changes."
         )
+    return begun
 
 
 def _seen(

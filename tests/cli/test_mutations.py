@@ -30,8 +30,9 @@ from statecast.particles.sources.files import open_jets
 MANY = int(os.environ.get("MUTATIONS", "0"))
 LONGEST_LINE = 300  # letters
 LONGEST_S = 60.0  # of a command; a machine that others use too is slow
+pytestmark = pytest.mark.timeout(900)
 mutations = settings(
-    max_examples=MANY or 20,
+    max_examples=MANY or 10,
     derandomize=not MANY,
     database=None,
     deadline=None,

@@ -8,7 +8,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from statecast.config import RecipeError, Strict, read_document, read_options
+from statecast.messages import quoted
 
+SMALLEST_SPACING = 1e-3  # degrees, a hundred metres: a finer grid of a region is a typing error
 SPECS = "statecast.fields.prepare.specs"
 
 Accumulation = Literal["none", "step", "start"]
@@ -64,8 +66,12 @@ class VariableOptions(Strict):
         "none",
         description="step: amounts since the previous step; start: since a start every restart_h hours; both become a rate",
     )
-    accumulation_h: float | None = Field(None, gt=0, description="hours of one amount; none: the step of the inputs")
-    restart_h: float = Field(24.0, gt=0, description="hours between the starts of an accumulation, from 00 UTC on")
+    accumulation_h: float | None = Field(
+        None, ge=1e-3, le=1e6, description="hours of one amount; none: the step of the inputs"
+    )
+    restart_h: float = Field(
+        24.0, ge=1e-3, le=1e6, description="hours between the starts of an accumulation, from 00 UTC on"
+    )
     not_negative: bool = Field(False, description="true: differences below zero, which packing leaves, become zero")
     over: Over = Field(
         "instant", description="what a step of every_h hours holds: its last value, mean, sum or extreme"
@@ -80,7 +86,7 @@ class GridOptions(Strict):
     lat: Axis | None = Field(None, description="first, last and step of the latitudes of the cell centres")
     lon: Axis | None = Field(None, description="first, last and step of the longitudes of the cell centres")
     spacing: float | None = Field(
-        None, gt=0, le=90, description="degrees between cell centres of the region, or the globe"
+        None, ge=SMALLEST_SPACING, le=90, description="degrees between cell centres of the region, or the globe"
     )
     valid_share: float = Field(
         0.5, gt=0, le=1, description="weight of known inputs that a value needs, or it is missing"
@@ -91,8 +97,8 @@ class GridOptions(Strict):
         if (self.spacing is None) == (self.lat is None or self.lon is None):
             raise ValueError("grid: give spacing, or lat and lon, one of the two.")
         for name, axis in (("lat", self.lat), ("lon", self.lon)):
-            if axis and not (axis[2] > 0 and axis[1] >= axis[0]):
-                raise ValueError(f"grid.{name}: expected first, last and step, ascending, got {list(axis)}.")
+            if axis and not (axis[2] >= SMALLEST_SPACING and axis[0] <= axis[1] <= axis[0] + 360):
+                raise ValueError(f"grid.{name}: expected first, last and step in degrees, ascending, got {list(axis)}.")
         return self
 
 
@@ -115,14 +121,14 @@ class LayoutOptions(Strict):
     window: tuple[int, int, int] = Field(
         (8, 64, 64), description="time steps, rows and columns of a chunk: about half of a window that training draws"
     )
-    steps_per_shard: int = Field(64, gt=0, description="time steps of a file, and of one block of work")
+    steps_per_shard: int = Field(64, gt=0, le=10**6, description="time steps of a file, and of one block of work")
     keep_bits: int = Field(23, ge=1, le=23, description="bits of the mantissa to keep; 23: float32 as it is")
 
     @field_validator("window")
     @classmethod
     def _positive(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
-        if min(value) < 1:
-            raise ValueError("expected three numbers of at least 1.")
+        if min(value) < 1 or max(value) > 10**6:
+            raise ValueError("expected three numbers of 1 to 1,000,000.")
         return value
 
 
@@ -150,7 +156,9 @@ class Spec(Strict):
     pressure: str | None = Field(None, description="variable with the pressure of model levels, to interpolate from")
     region: RegionOptions | None = Field(None, description="part of the globe; none: all of the inputs")
     period: tuple[str, str] | None = Field(None, description="first and last date, inclusive; none: all")
-    every_h: float | None = Field(None, gt=0, description="hours between steps, from 00 UTC on; none: as the inputs")
+    every_h: float | None = Field(
+        None, ge=1e-3, le=1e6, description="hours between steps, from 00 UTC on; none: as the inputs"
+    )
     grid: GridOptions | None = Field(None, description="another grid; none: that of the inputs")
     store: LayoutOptions = Field(default_factory=LayoutOptions)
     statistics: StatisticsOptions = Field(default_factory=StatisticsOptions)
@@ -177,8 +185,9 @@ def read_spec(spec: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     """
     name = "spec" if isinstance(spec, Mapping) else f"spec {spec}"
     values = _inherited(dict(spec) if isinstance(spec, Mapping) else read_document(str(spec), shipped_specs(), "spec"))
-    if paths:
-        values["source"] = {**(values.get("source") or {}), "paths": tuple(paths)}
+    source = values.get("source") or {}
+    if paths and isinstance(source, Mapping):  # another type is refused below
+        values["source"] = {**source, "paths": tuple(paths)}
     try:
         return read_options(Spec, values, overrides, name)
     except SpecError:
@@ -191,8 +200,8 @@ def _inherited(values: dict[str, Any]) -> dict[str, Any]:
     like = values.pop("like", None)
     if like is None:
         return values
-    if like not in shipped_specs():
-        raise SpecError(f"like: there is no spec {like}. Specs: {', '.join(shipped_specs())}.")
+    if not isinstance(like, str) or like not in shipped_specs():
+        raise SpecError(f"like: there is no spec {quoted(like)}. Specs: {', '.join(shipped_specs())}.")
     return _merged(read_document(like, shipped_specs(), "spec"), values)
 
 
