@@ -149,7 +149,6 @@ def read_document(recipe: str, shipped: Mapping[str, Path], what: str) -> dict[s
     """The keys of a YAML file, or of a shipped one that is given by its name. Raises RecipeError in one line."""
     path = Path(recipe)
     if not is_file(path):
-        shipped = shipped_recipes()
         if recipe not in shipped:
             raise RecipeError(
                 f"{what} {recipe}: is neither a file nor a {what} that ships with statecast ({', '.join(shipped)})."
