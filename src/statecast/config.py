@@ -142,7 +142,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def _read_yaml(recipe: str) -> dict[str, Any]:
-    return read_document(recipe, {} if Path(recipe).is_file() else shipped_recipes(), "recipe")
+    return read_document(recipe, {} if is_file(Path(recipe)) else shipped_recipes(), "recipe")
 
 
 def read_document(recipe: str, shipped: Mapping[str, Path], what: str) -> dict[str, Any]:
