@@ -269,8 +269,9 @@ def test_inputs_that_overlap_or_differ_are_named(tmp_path, months):
         prepare(_spec(tmp_path), tmp_path / "out.zarr")
     with xr.open_dataset(tmp_path / "in" / "03.nc") as dataset:
         moved = dataset.load().assign_coords(lat=LAT + 1, time=dataset.time + np.timedelta64(90, "D"))
-    moved.to_netcdf(tmp_path / "in" / "03.nc")
-    with pytest.raises(PrepareError, match=r"03.nc: 't2m' has other values of lat"):
+    (tmp_path / "in" / "03.nc").unlink()
+    moved.to_netcdf(tmp_path / "in" / "04.nc")
+    with pytest.raises(PrepareError, match=r"04.nc: 't2m' has other values of lat"):
         prepare(_spec(tmp_path), tmp_path / "out.zarr")
 
 
