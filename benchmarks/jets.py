@@ -5,9 +5,9 @@
                               [--peer-sizes small large] [--results FILE] [--figure FILE] [--threads 1] [--smoke]
 
 Top quarks against QCD in `sample:jets`. Models are pre-trained on jets 0 to 14 999 without labels, on hidden particles and on numbers
-that are computed from the particles (recipe `jets-substructure`; `--pretraining jets`: on hidden particles alone), then learn from the labelled jets
-[1000 s, 1000 s + n - 1] of seed s: no label is shared by two seeds, but for n = 10 000. All arms of a seed learn from the same labels.
-Jets 16 000 to 17 999 are held out.
+that are computed from the particles (recipe `jets-substructure`; `--pretraining jets`: on hidden particles alone), then learn from the
+labelled jets [1000 s, 1000 s + n - 1] of seed s: no label is shared by two seeds, but for n = 10 000. All arms of a seed learn from the
+same labels. Jets 16 000 to 17 999 are held out.
 
 fine-tuned    from the pre-trained model, all weights
 frozen        the same, but only what answers is trained: the heads, and what is new
@@ -500,7 +500,17 @@ def seconds_of(plan: Plan, masked: Sequence[dict[str, Any]], results: Sequence[d
 
 
 def settings_of(plan: Plan) -> dict[str, Any]:
-    names = ("seeds", "labels", "rates", "peer_sizes", "pretraining", "pretraining_steps", "train", "validate", "held_out")
+    names = (
+        "seeds",
+        "labels",
+        "rates",
+        "peer_sizes",
+        "pretraining",
+        "pretraining_steps",
+        "train",
+        "validate",
+        "held_out",
+    )
     found = {name: getattr(plan, name) for name in names}
     return found | {"sample": SAMPLE, "steps": dict(plan.steps), "torch": torch.__version__}
 

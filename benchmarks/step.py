@@ -62,6 +62,9 @@ class MaskTokenModel(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.heads = make_heads(width, {STREAM: spec.size}, options.members)
 
+    def attempt(self, question: Question) -> dict[str, Prediction]:
+        return self.answer(question)
+
     def answer(self, question: Question) -> dict[str, Prediction]:
         shown, asked = question.context[STREAM], question.queries[STREAM]
         coords = torch.cat([shown.coords, asked.coords], dim=1)

@@ -157,9 +157,7 @@ def read_document(recipe: str, shipped: Mapping[str, Path], what: str) -> dict[s
 
 
 def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    keys = [override.partition("=")[0] for override in overrides]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise RecipeError(f"override {twice[0]}: is given {keys.count(twice[0])} times, expected once. Leave one out.")
+    """The values with the overrides, of which the last for a key counts."""
     for override in overrides:
         values = _with_override(values, override)
     return values

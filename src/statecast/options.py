@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 MOST = 10**9
@@ -14,9 +14,19 @@ TRUTH = "truth"
 
 
 class Options(BaseModel):
-    """A section of a recipe. Numbers are finite; `true` and `false` are accepted only where they are meant."""
+    """A section of a recipe. Numbers are finite; `true` and `false` are accepted only where they are meant.
+
+    newer  options that are written only where they differ from the default: a recipe of before there were any is written as it was
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    newer: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_choices_that_were_not_made(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        same = {key for key in self.newer if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: value for key, value in values.items() if key not in same}
 
     @model_validator(mode="before")
     @classmethod

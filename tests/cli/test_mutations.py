@@ -20,11 +20,11 @@ import xarray as xr
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from statecast.particles.inference.parquet import write_jets
 
 import statecast
 from statecast import cli
 from statecast.config import read_recipe
+from statecast.particles.inference.write import write_jets
 from statecast.particles.sources.files import open_jets
 
 MANY = int(os.environ.get("MUTATIONS", "0"))

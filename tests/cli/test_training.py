@@ -24,7 +24,7 @@ def test_an_update_tells_both_periods_and_how_many_weights_may_change(runs, tmp_
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (["--since", "soon"], "--since soon: expected a date such as 2001-01-01."),
+        (["--since", "soon"], "--since soon: expected a date such as 2001-01-01 ('soon' is no date"),
         (["--since", "2000-02-06", "--replay", "1"], "--replay 1: expected a share of the windows"),
         (["--since", "2000-02-06", "--store", "relief=x"], "a store is given for the unknown stream relief."),
     ],

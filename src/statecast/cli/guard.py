@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ def guarded(command: Callable[..., None], *, goes_on: bool = False) -> Callable[
         for name, value in options.items():
             for part in value if isinstance(value, list | tuple) else (value,):
                 _require_sane(f"--{name.replace('_', '-')}", part)
+        _require_once(options.get("overrides") or ())
         out, overwrite = options.get("out"), options.get("overwrite", False)
         if out is not None:
             require_place(out, overwrite=overwrite or goes_on or options.get("resume", False))
@@ -54,6 +55,12 @@ def _require_sane(name: str, value: Any) -> None:
             require_plain_value(str(value), name)
         except DocumentError as error:
             raise CommandError(f"{error}.") from None
+
+
+def _require_once(overrides: Sequence[str]) -> None:
+    keys = [override.partition("=")[0] for override in overrides]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise CommandError(f"override {twice[0]}: is given {keys.count(twice[0])} times, expected once. Leave one out.")
 
 
 def _require_apart(out: Path, options: Mapping[str, Any]) -> None:

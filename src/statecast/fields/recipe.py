@@ -6,11 +6,9 @@ from typing import Annotated, Any, Self
 from pydantic import (
     Discriminator,
     Field,
-    SerializerFunctionWrapHandler,
     Tag,
     field_serializer,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -29,6 +27,7 @@ FieldTask = Task | Fill
 class FieldData(DataOptions):
     """Where the record lies and which part of it may be learned from."""
 
+    newer = frozenset({"select", "absent_chunks"})
     store: str = Field(
         description="a Zarr store, a NetCDF or GRIB file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)"
     )
@@ -65,12 +64,6 @@ class FieldData(DataOptions):
     @field_serializer("replay")
     def _as_it_is_written(self, periods: tuple[Period, ...]) -> Any:
         return None if not periods else periods[0] if len(periods) == 1 else periods
-
-    @model_serializer(mode="wrap")
-    def _without_choices_that_were_not_made(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A recipe of before there were these options is written as it was."""
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if value or key not in ("select", "absent_chunks")}
 
     @property
     def learned_periods(self) -> tuple[Period, ...]:

@@ -44,6 +44,7 @@ LEAD_SIZE = 32  # size of the embedded distance to the anchor, the condition of 
 class ModelOptions(Options):
     """Sizes of the model and the family of its predictive distribution."""
 
+    newer = frozenset({"flow_layers", "flow_path"})
     width: int = Field(96, ge=16, le=2**16, description="size of a token inside the model")
     encoder_layers: int = Field(2, ge=1, le=256, description="blocks in which visible tokens attend to one another")
     decoder_layers: int = Field(

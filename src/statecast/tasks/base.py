@@ -38,6 +38,7 @@ class TaskOptions(Options):
     asks_ahead   all that it asks comes after all that is visible on the order axis
     """
 
+    newer = frozenset({"conditions", "unconditional"})
     kind: str
     conditions: tuple[str, ...] = Field(
         (),

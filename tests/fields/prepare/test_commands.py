@@ -54,7 +54,7 @@ def files(tmp_path):
         (["region={lat: [60, 20]}"], "region.lat: expected south and north"),
         (["vertical=interpolate"], "no level is named"),
         (["every_h=-6"], "every_h"),
-        (["store.window=[0,1,1]"], "at least 1"),
+        (["store.window=[0,1,1]"], "1 to 1,000,000"),
     ],
 )
 def test_a_bad_spec_is_one_line(monkeypatch, capsys, files, tmp_path, overrides, text):
@@ -98,13 +98,14 @@ def test_every_spec_that_ships_is_valid_and_has_a_line_about_it():
 def test_a_directory_that_is_refused_names_the_spec_and_the_store_that_it_makes_trains(
     monkeypatch, capsys, files, tmp_path
 ):
-    code, _, err = _run(monkeypatch, capsys, "data", "describe", files)
+    monkeypatch.chdir(files.parent)
+    code, _, err = _run(monkeypatch, capsys, "data", "describe", files.name)
     assert code == 2
-    command = f"statecast data prepare era5-cds --from {files} --out STORE"
-    assert command in err
+    command = f"statecast data prepare era5-cds --from {files.name} --out STORE"
+    assert f"Spec era5-cds fits: `{command}`." in err
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
-        f"data: {{store: {files}, train: [2001-01-01, 2001-02-10]}}\n"
+        f"data: {{store: {files.name}, train: [2001-01-01, 2001-02-10]}}\n"
         "streams: {s: {variables: [t2m], patch: [1, 2, 2]}}\n"
         "task: {kind: masked, slabs: 2, hidden: [0.5, 0.9]}\n"
         "model: {width: 32, encoder_layers: 1, decoder_layers: 1, heads: 2}\n"

@@ -24,8 +24,8 @@ def naming_the_spec(data: Any) -> Iterator[None]:
         name = None if isinstance(data, xr.Dataset) else fitting_spec(str(data))
         if name is None:
             raise
-        command = f"`statecast data prepare {name} --from {data} --out STORE`"
-        raise type(error)(f"{error} The spec {name} fits: {command} makes a store of these data.") from None
+        command = f"statecast data prepare {name} --from {data} --out STORE"
+        raise type(error)(f"{error} Spec {name} fits: `{command}`.") from None
 
 
 def fitting_spec(data: str) -> str | None:

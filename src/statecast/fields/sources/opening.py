@@ -54,7 +54,7 @@ def open_raw(store: str, absent: AbsentChunks | None = None) -> xr.Dataset:
 def _local(store: str) -> tuple[Path, str | None]:
     """The file or directory at a path, and the group in it. Raises StoreError for none, or several."""
     if not Path(store).exists() and glob.has_magic(store):
-        raise _several(store, store)
+        raise _several(store)
     if Path(store).is_dir() and not any((Path(store) / name).exists() for name in ZARR_METADATA):
         _refuse_directory(store)
     file, group = _file_and_group(Path(store))
@@ -183,11 +183,8 @@ def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreErro
     return StoreError(f"store {store}: cannot be read as a {kind} ({reason}). {GOOD_STORES}.")
 
 
-def _several(store: str, pattern: str) -> StoreError:
-    return StoreError(
-        f"store {store}: is several files, expected one store. Make one of them: `statecast data prepare`, or in Python "
-        f"xarray.open_mfdataset('{pattern}').to_zarr('record.zarr')."
-    )
+def _several(store: str) -> StoreError:
+    return StoreError(f"store {store}: is several files, expected one. Make one by `statecast data prepare`.")
 
 
 def _refuse_directory(store: str) -> None:
@@ -195,7 +192,7 @@ def _refuse_directory(store: str) -> None:
     inside = sorted(Path(store).iterdir())
     endings = [path.suffix.lower() for path in inside if path.suffix.lower() in FILE_ENDINGS]
     if endings:
-        raise _several(store, f"{store.rstrip('/')}/*{endings[0]}")
+        raise _several(store)
     stores = [path for path in inside if any((path / name).exists() for name in ZARR_METADATA)]
     if stores:
         raise StoreError(
