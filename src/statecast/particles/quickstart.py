@@ -72,7 +72,7 @@ def quickstart(
             masked = masked_scores(models["pretrained"], plan)
             tagging = _tag(models, training, held_out, plan)
             generation = _generate(models["generator"], training, held_out, plan, progress)
-            explained = [_explain(models["tagger"], held_out, plan, number) for number in _examples(held_out)]
+            explained = [_explain(models["tagger"], plan, number) for number in _examples(held_out)]
         scores = [*masked, *tagging.scores, *generation.scores]
         (directory / "scores.json").write_text(
             json.dumps([score.record() for score in scores], indent=1), encoding="utf-8"
@@ -150,13 +150,18 @@ def _examples(held_out: Jets) -> list[int]:
     return [int(np.flatnonzero(held_out.labels == name)[0]) for name in np.unique(held_out.labels)]
 
 
-def _explain(tagger: TrainedModel, held_out: Jets, plan: Plan, number: int) -> ExplainedJet:
+def _explain(tagger: TrainedModel, plan: Plan, number: int) -> ExplainedJet:
     period = (str(plan.held_out[0]), str(plan.held_out[1]))
     explained = explain_token(tagger, period=period, sample=number, token="label")
     attention = explained["particles_rollout"].values
-    jet = held_out[number : number + 1]
+    jet = _seen(tagger.recipe, plan.held_out[0] + number)
     assert jet.labels is not None
     return ExplainedJet(jet, attention / attention.max(), f"jet {plan.held_out[0] + number}: {jet.labels[0]}")
+
+
+def _seen(recipe: Any, number: int) -> Jets:
+    """One jet with as many particles as the model sees."""
+    return read_jets(recipe.data.files, number, number + 1, most_constituents=recipe.data.most_constituents)
 
 
 def _facts(models: Mapping[str, TrainedModel], held_out: Jets, watch: Stopwatch) -> list[tuple[str, str]]:
