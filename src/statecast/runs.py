@@ -98,8 +98,8 @@ def finetune(
     require_devices(devices, recipe.training)
     if resume and not overwrite and is_finished(out):
         return load(out)
-    begun_with = base.recipe.model.model_dump()
-    changed = [key for key, value in recipe.model.model_dump().items() if value != begun_with[key]]
+    keys = type(recipe.model).model_fields
+    changed = [key for key in keys if getattr(recipe.model, key) != getattr(base.recipe.model, key)]
     if sized := [key for key in changed if key not in OF_HEADS]:
         raise RecipeError(
             f"model.{sized[0]} differs from that of the model to start from. Remove it: it is inherited. A fine-tuning may change "

@@ -270,7 +270,7 @@ def check_jets(printed: str, out: Path) -> None:
     assert sorted(runs) == sorted(f"seed 0 {file}" for file in files.values())
     for words, file in files.items():
         found, took = runs[f"seed 0 {file}"]
-        kept = read_json(out / "smoke" / "seed-0" / "pretrained-2" / f"{file}.json")
+        kept = read_json(out / "smoke" / "seed-0" / "jets-substructure-2" / f"{file}.json")
         assert scores[words][3] == pytest.approx(found, abs=2e-4) and took == round(kept["cpu_s"], 1)
         assert len(kept["scores"]) == 150
     rates = table([row for row in lines if "learning rate of" in row], NUMBER)
