@@ -324,6 +324,16 @@ def test_a_group_that_is_not_named_is_told(tmp_path):
         prepare(read_spec({"source": {"paths": str(tmp_path / "g.nc")}}), tmp_path / "out.zarr")
 
 
+def test_only_the_times_near_the_period_are_in_the_graph(tmp_path):
+    inputs = import_module("statecast.fields.prepare.inputs")
+    _month(tmp_path / "in" / "a.nc", "2001-01-01", 1000)
+    opened = inputs.open_inputs(_spec(tmp_path).source, ("2001-05-01", "2001-05-02"))[0].dataset
+    assert opened.sizes["time"] == 8 + 2 * inputs.MARGIN
+    assert opened.t2m.data.npartitions == 1
+    guarded = next(v for v in opened.t2m.data.dask.values() if isinstance(v, inputs._Guarded))
+    assert guarded.first == 480 - inputs.MARGIN
+
+
 def test_opening_reads_no_values(tmp_path, months, monkeypatch):
     inputs = import_module("statecast.fields.prepare.inputs")
     read = []

@@ -12,6 +12,7 @@ from warnings import catch_warnings, filterwarnings
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from statecast.fields.prepare.errors import PrepareError, first_line
@@ -21,6 +22,7 @@ NETCDF_MAGIC, GRIB_MAGIC = (b"CDF", b"\x89HDF"), b"GRIB"
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 ICECHUNK_FOLDERS = ("snapshots", "manifests")
 DATA_ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ".grib", ".grib1", ".grib2", ".grb", ".grb1", ".grb2")
+MARGIN = 240  # steps: forecasts of ten days that start before the period reach into it
 CHUNK_BYTES = 64 * 2**20  # of a piece that is read at once, unless the input has larger ones
 READ_ERRORS = (
     OSError,
@@ -42,13 +44,16 @@ class Input:
     dataset: xr.Dataset
 
 
-def open_inputs(source: SourceOptions) -> list[Input]:
-    """The inputs that `source.paths` name, in their order. Raises PrepareError for one that does not exist or can't be opened."""
+def open_inputs(source: SourceOptions, period: tuple[str, str] | None = None) -> list[Input]:
+    """The inputs that `source.paths` name, in their order, near `period` if one is given: the graph of a long record is large.
+
+    Raises PrepareError for one that does not exist or can't be opened.
+    """
     load_projections()
     return [
         Input(path, part)
         for path in find_inputs(source.paths, source.storage_options)
-        for part in open_input(path, source)
+        for part in open_input(path, source, period)
     ]
 
 
@@ -121,10 +126,10 @@ def _is_icechunk(path: Path) -> bool:
     return all((path / name).is_dir() for name in ICECHUNK_FOLDERS)
 
 
-def open_input(path: str, source: SourceOptions) -> list[xr.Dataset]:
+def open_input(path: str, source: SourceOptions, period: tuple[str, str] | None = None) -> list[xr.Dataset]:
     """One input, lazily; several parts if its variables lie on different levels (GRIB). Raises PrepareError if it can't be opened."""
     try:
-        return [_guarded(part, path) for part in _raw(path, source)]
+        return [_guarded(part, path, _near(part, period)) for part in _raw(path, source)]
     except PrepareError:
         raise
     except (*READ_ERRORS, ImportError) as error:
@@ -232,6 +237,7 @@ class _Guarded:
     """A lazy array that names its input, its variable and the index that was asked when reading fails."""
 
     array: xr.Variable
+    first: int
     input: str
     variable: str
 
@@ -252,7 +258,9 @@ class _Guarded:
             return np.asarray(self.array[key].values)
         except READ_ERRORS as error:
             at = ", ".join(
-                _as_text(k, d) for k, d in zip(self._first_broken(key), self.array.dims, strict=False) if _is_part(k)
+                _as_text(k, d, self.first if i == 0 else 0)
+                for i, (k, d) in enumerate(zip(self._first_broken(key), self.array.dims, strict=False))
+                if _is_part(k)
             )
             raise PrepareError(
                 f"input {self.input}: variable '{self.variable}' cannot be read at {at or 'all of it'} ({first_line(error)}). "
@@ -275,16 +283,38 @@ def _is_part(key: Any) -> bool:
     return not isinstance(key, slice) or key != slice(None)
 
 
-def _as_text(key: Any, dim: Any) -> str:
-    return f"{dim}[{key.start or 0}:{key.stop}]" if isinstance(key, slice) else f"{dim}[{key}]"
+def _as_text(key: Any, dim: Any, first: int) -> str:
+    """An index in words, counted in the input, of which `first` were left out."""
+    return (
+        f"{dim}[{first + (key.start or 0)}:{first + key.stop}]" if isinstance(key, slice) else f"{dim}[{first + key}]"
+    )
 
 
-def _guarded(dataset: xr.Dataset, name: str) -> xr.Dataset:
+def _near(dataset: xr.Dataset, period: tuple[str, str] | None) -> dict[str, slice]:
+    """The part of the time axis in a period, and `MARGIN` steps around it, from which amounts and coarser steps are made."""
+    times = [
+        str(n)
+        for n, index in dataset.indexes.items()
+        if isinstance(index, pd.DatetimeIndex) and index.is_monotonic_increasing
+    ]
+    if not period or len(times) != 1:
+        return {}
+    try:
+        found = dataset.indexes[times[0]].slice_indexer(*period)
+    except (ValueError, TypeError, KeyError):
+        return {}  # what is wrong with the period is said where it is applied
+    return {times[0]: slice(max(0, found.start - MARGIN), found.stop + MARGIN)} if found.stop > found.start else {}
+
+
+def _guarded(dataset: xr.Dataset, name: str, near: Mapping[str, slice]) -> xr.Dataset:
+    dataset = dataset.isel(near)
     arrays = {}
     for key, array in dataset.data_vars.items():
         if array.size == 0 or not array.dims or array.dtype.kind not in "fiub":
             continue
-        guarded = _Guarded(array.variable, name, str(key))
+        guarded = _Guarded(
+            array.variable, near[str(array.dims[0])].start if str(array.dims[0]) in near else 0, name, str(key)
+        )
         meta = np.empty((0,) * array.ndim, array.dtype)
         # without a name, dask would make one from the contents: it would read all of them
         lazy = da.from_array(guarded, chunks=_chunks(array), name=False, asarray=False, meta=meta)

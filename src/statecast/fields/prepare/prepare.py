@@ -47,7 +47,7 @@ def prepare(
     out = Path(out)
     if (out.exists() or out.is_symlink()) and not overwrite:
         raise OutputError(f"{out} already exists. Choose another path, or pass --overwrite to replace it.")
-    inputs = open_inputs(spec.source)
+    inputs = open_inputs(spec.source, spec.period)
     dataset = fields_of(inputs, spec)
     unfinished = out.with_name(f"{out.name}.unfinished")
     try:
