@@ -33,6 +33,7 @@ SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not 
 SMOKE_APART = {
     "analysis",
     "finer",
+    "jet_generation",
     "jets",
     "model_error",
     "questions",
@@ -135,6 +136,18 @@ def check_flow_steps(printed: str, out: Path) -> None:
     )
     assert max(found["truth 0"]) < 0.01 < found["heun 64"][0]  # three steps learn no moons
     assert found["euler 64"][2] > found["euler 2"][2] > 0
+
+
+def check_jet_generation(printed: str, out: Path) -> None:
+    rows = lines_of(printed)
+    assert rows[0] == "seed 0"
+    observables = ["mass_gev", "multiplicity", "tau21", "tau32", "pt_gev", "fpd", "kpd", "classifier_auc"]
+    found = {row.split()[0]: [float(number) for number in row.split()[1:]] for row in rows[2:]}
+    assert list(found) == observables
+    for name, (model, independent, truth, *nearer) in found.items():
+        assert all(-1 < value < 1000 for value in (model, independent, truth))
+        assert name in ("kpd", "classifier_auc") or nearer == [pytest.approx(independent / model, abs=0.06, rel=0.02)]
+    assert found["classifier_auc"][2] < 0.75 < min(found["classifier_auc"][:2])
 
 
 def check_analysis(printed: str, out: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_record_that_changed_before_a_run_is_resumed_is_noticed(runs, tmp_path
     CHANGES[change](whole).to_netcdf(tmp_path / "changed.nc")
     (tmp_path / "changed.nc").replace(store)
     if change == "units":
-        with pytest.raises(ValueError, match=r"'hPa'|far from the"):  # the statistics already tell
+        with pytest.raises(ValueError, match="far from the"):  # the statistics already tell
             run(resume=True)
         return
     with pytest.raises(

@@ -42,8 +42,8 @@ class Asked(NamedTuple):
 TASKS = {
     "interpolate": Asked({"kind": "interpolate"}, 60, 0.035, ("linear", 0.11)),
     "refine": Asked({"kind": "refine", "every": 3}, 60, 0.035, ("linear", 0.11)),
-    "fill": Asked({"kind": "fill", "slab_h": 12.0}, 100, 0.45, ("interpolation", 0.7)),
-    "translate": Asked({"kind": "translate", "to": ["pressure"]}, 100, 0.25, ("regression", 0.02), APART),
+    "fill": Asked({"kind": "fill", "slab_h": 12.0}, 200, 0.3, ("interpolation", 0.7)),
+    "translate": Asked({"kind": "translate", "to": ["pressure"]}, 200, 0.1, ("regression", 0.02), APART),
 }
 
 

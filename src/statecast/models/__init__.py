@@ -4,7 +4,8 @@ from statecast.models.drawing import AS_LEARNED, Draws, DrawsError
 from statecast.models.flow import FlowHead
 from statecast.models.heads import CategoricalHead, EnsembleHead, Head, PointHead, Prediction
 from statecast.models.joint import log_likelihood
-from statecast.models.state_model import ModelOptions, StateModel
+from statecast.models.options import ModelOptions
+from statecast.models.state_model import StateModel
 
 __all__ = [
     "AS_LEARNED",

@@ -8,7 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from statecast.axes import feature_size, united
 from statecast.models.attention import geometry_size
 from statecast.models.flow import TIME_SIZE, TIME_WAVES
-from statecast.models.state_model import LEAD_SIZE, ModelOptions, StateModel, question_loss
+from statecast.models.options import ModelOptions
+from statecast.models.state_model import LEAD_SIZE, StateModel, question_loss
 from statecast.streams import Question, TokenSpec
 
 

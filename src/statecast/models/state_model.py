@@ -3,110 +3,35 @@
 Axes: B sample, N visible token, Q asked token, P value in a token, V category, C coordinate, E head member, W width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, Literal, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from statecast.axes import Axis, in_space, united
 from statecast.models.anchors import Anchored, neutral
-from statecast.models.attention import SMALLEST_GEOMETRY, Geometry
+from statecast.models.attention import Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock, ModulatedNorm
 from statecast.models.drawing import AS_LEARNED, Draws, DrawsError
 from statecast.models.embedding import CoordinateEmbedding
-from statecast.models.flow import FlowHead, Path
 from statecast.models.heads import (
-    FAIRNESS,
     CategoricalHead,
-    DrawnHead,
-    EnsembleHead,
-    Head,
-    PointHead,
     Prediction,
     make_heads,
     masked_mean,
     replaced_loss,
 )
 from statecast.models.joint import Decoded, Joint
+from statecast.models.options import ModelOptions
 from statecast.models.visibility import present_or_none, rank_of, ranks, visible_keys
-from statecast.options import Options
 from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window, unobserved
 
 LEAD_SIZE = 32  # size of the embedded distance to the anchor, the condition of the decoder's norms
-
-
-class ModelOptions(Options):
-    """Sizes of the model and the family of its predictive distribution."""
-
-    newer = frozenset({"flow_layers", "flow_path"})
-    width: int = Field(96, ge=16, le=2**16, description="size of a token inside the model")
-    encoder_layers: int = Field(2, ge=1, le=256, description="blocks in which visible tokens attend to one another")
-    decoder_layers: int = Field(
-        2, ge=1, le=256, description="blocks in which asked tokens attend to the visible tokens"
-    )
-    heads: int = Field(4, ge=1, le=2**12, description="attention heads; width / heads must exceed 8")
-    mlp_ratio: float = Field(4.0, ge=0.1, le=100, description="hidden size of the perceptrons, divided by the width")
-    head: Literal["ensemble", "point", "flow"] = Field(
-        "ensemble",
-        description="family of the predictive distribution of continuous values; flow: joint samples of all that is asked",
-    )
-    members: int = Field(
-        16,
-        ge=2,
-        le=1000,
-        description="number of head members, for the ensemble head; of members that are drawn, for the flow head",
-    )
-    fairness: float = Field(
-        FAIRNESS,
-        ge=0,
-        le=1,
-        description="fairness of the CRPS of the ensemble head: with 0 the members become quantiles, "
-        "0.95 is almost fair (AIFS-CRPS), 1 is fair",
-    )
-    flow_layers: int = Field(
-        2, ge=1, le=1000, description="blocks of the flow head, in which asked tokens attend to one another"
-    )
-    flow_path: Path = Field(
-        "rectified", description="path from noise to values: straight, or with the cosine schedule of diffusion models"
-    )
-    reach_deg: float | None = Field(
-        None,
-        ge=1e-3,
-        le=360,
-        description="initial range of attention on the sphere, in degrees; none: the size of a token",
-    )
-
-    @model_validator(mode="after")
-    def _heads_hold_the_geometry(self) -> Self:
-        if self.width % self.heads or self.width // self.heads <= SMALLEST_GEOMETRY:
-            raise ValueError(
-                f"width {self.width} with {self.heads} heads: expected a multiple of the number of heads, "
-                f"with more than {SMALLEST_GEOMETRY} values per head. Choose another width or number of heads."
-            )
-        return self
-
-    def make_head(self) -> Head:
-        if self.head == "flow":
-            return DrawnHead(self.members)
-        return EnsembleHead(self.members, self.fairness) if self.head == "ensemble" else PointHead()
-
-    def make_flow(self, sizes: Mapping[str, int], axes: Sequence[Axis]) -> FlowHead:
-        """The head `flow`, for streams with so many values in a token."""
-        return FlowHead(
-            sizes,
-            axes,
-            width=self.width,
-            heads=self.heads,
-            mlp_ratio=self.mlp_ratio,
-            layers=self.flow_layers,
-            path=self.flow_path,
-        )
 
 
 @dataclass(frozen=True)

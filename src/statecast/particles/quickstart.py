@@ -71,7 +71,7 @@ def quickstart(
         with watch.time("evaluation"):
             masked = masked_scores(models["pretrained"], plan)
             tagging = _tag(models, training, held_out, plan)
-            generation = _generate(models["generator"], training, held_out, plan, progress)
+            generation = generation_result(models["generator"], training, held_out, plan.generated, progress=progress)
             explained = [_explain(models["tagger"], plan, number) for number in _examples(held_out)]
         scores = [*masked, *tagging.scores, *generation.scores]
         (directory / "scores.json").write_text(
@@ -131,11 +131,14 @@ def _tag(models: Mapping[str, TrainedModel], training: Jets, held_out: Jets, pla
     return tagging_result(taggers, training[: plan.labels], held_out)
 
 
-def _generate(generator: TrainedModel, training: Jets, held_out: Jets, plan: Plan, progress: bool) -> GenerationResult:
-    drawn = generate(generator, plan.generated, progress=progress)
+def generation_result(
+    generator: TrainedModel, training: Jets, held_out: Jets, count: int, *, progress: bool
+) -> GenerationResult:
+    """So many generated jets, as many of independent constituents, and as many of training, all against the held-out ones."""
+    drawn = generate(generator, count, progress=progress)
     chance = np.random.default_rng(0)
-    independent = independent_constituents(training, plan.generated, chance)
-    other = training[np.sort(chance.choice(len(training), min(plan.generated, len(training)), replace=False))]
+    independent = independent_constituents(training, count, chance)
+    other = training[np.sort(chance.choice(len(training), min(count, len(training)), replace=False))]
     truth = observables(held_out)
     samples = {"model": drawn, "independent constituents": independent, "truth": other}
     generated = {name: observables(jets) for name, jets in samples.items()}

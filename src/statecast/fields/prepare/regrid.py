@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 from statecast.fields.prepare.cells import Cells, cells_of
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.spec import GridOptions, RegionOptions, Spec
+from statecast.fields.prepare.units import conversion
 from statecast.fields.prepare.weights import weights
 
 WHOLE = 1 - 1e-6  # weights that add up to this are whole, up to rounding
@@ -224,8 +225,6 @@ def from_model_levels(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
         raise PrepareError(
             "pressure: goes with vertical=interpolate, and levels to interpolate to. Give them, or leave pressure out."
         )
-    from statecast.fields.prepare.units import conversion
-
     pressure = dataset[spec.pressure]
     scale, _ = conversion(str(pressure.attrs.get("units", "Pa")), "hPa", spec.pressure)
     cells = cells_of(dataset, spec.source.healpix)

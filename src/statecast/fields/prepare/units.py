@@ -1,13 +1,13 @@
-"""Conversion of units by their meaning."""
-
-from functools import cache
-from typing import Any
+"""Units of archives: as `sources.units`, and a depth of water is a mass on an area."""
 
 import xarray as xr
 
 from statecast.fields.prepare.errors import PrepareError
+from statecast.fields.sources import units as meaning
+from statecast.fields.sources.units import Conversion
 
 WATER_KG_M3 = 1000.0  # a depth of water, as archives give precipitation, is this mass on a square metre per metre
+DEPTH_AND_MASS = (("m", "kg m-2"), ("m s-1", "kg m-2 s-1"))
 
 
 def to_units(array: xr.DataArray, units: str | None) -> xr.DataArray:
@@ -19,44 +19,26 @@ def to_units(array: xr.DataArray, units: str | None) -> xr.DataArray:
         raise PrepareError(
             f"variable '{array.name}': has no units in the inputs, so it can't be converted to {units}. Leave units out, or add them there."
         )
-    scale, offset = conversion(have, units, str(array.name))
-    converted = array if (scale, offset) == (1.0, 0.0) else array * scale + offset
+    factor, offset = conversion(have, units, str(array.name))
+    converted = array if (factor, offset) == (1.0, 0.0) else array * factor + offset
     return converted.assign_attrs({**array.attrs, "units": units})
 
 
-def conversion(have: str, want: str, variable: str) -> tuple[float, float]:
-    """Scale and offset from one unit to another: want = have × scale + offset."""
-    registry = _registry()
-    try:
-        source, target = registry.Unit(have), registry.Unit(want)
-        with registry.context("water"):
-            zero, one = (registry.Quantity(x, source).to(target).magnitude for x in (0.0, 1.0))
-    except _errors() as error:
+def conversion(have: str, want: str, variable: str) -> Conversion:
+    """How numbers in one unit become numbers in another. Raises PrepareError for units that can't be converted."""
+    rule = meaning.conversion(have, want) or _of_water(have, want)
+    if rule is None:
         raise PrepareError(
-            f"variable '{variable}': is in '{have}', which can't be converted to '{want}' ({error}). Name units of the same kind."
-        ) from None
-    return float(one - zero), float(zero)
+            f"variable '{variable}': is in '{have}', which can't be converted to '{want}'. Name units of the same kind."
+        )
+    return rule
 
 
-@cache
-def _registry() -> Any:
-    try:
-        from cf_xarray.units import units
-    except ImportError:
-        raise PrepareError("units: their conversion needs pint. Install statecast again, or leave units out.") from None
-    import pint
-
-    water: Any = pint.Context("water")
-    density = units.Quantity(WATER_KG_M3, "kg / m ** 3")
-    for per in ("", " / [time]"):
-        depth, mass = f"[length]{per}", f"[mass] / [length] ** 2{per}"
-        water.add_transformation(depth, mass, lambda _, value, **__: value * density)
-        water.add_transformation(mass, depth, lambda _, value, **__: value / density)
-    units.add_context(water)
-    return units
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    import pint
-
-    return (pint.errors.PintError, AttributeError, ValueError, TypeError, AssertionError)
+def _of_water(have: str, want: str) -> Conversion | None:
+    """From a depth of water to its mass on an area, or back, or of their rates."""
+    for depth, mass in DEPTH_AND_MASS:
+        for start, end, density in ((depth, mass, WATER_KG_M3), (mass, depth, 1 / WATER_KG_M3)):
+            first, last = meaning.conversion(have, start), meaning.conversion(end, want)
+            if first and last:
+                return Conversion(first.factor * density * last.factor, 0.0)
+    return None
