@@ -37,6 +37,7 @@ SMOKE_APART = {
     "jets",
     "model_error",
     "questions",
+    "showers",
     "skill",
 }  # what lies at --out is used again by real runs
 OPTIONS = {name: ["--jobs", "1"] for name in ("labels", "scaling", "transfer")}
@@ -148,6 +149,22 @@ def check_jet_generation(printed: str, out: Path) -> None:
         assert all(-1 < value < 1000 for value in (model, independent, truth))
         assert name in ("kpd", "classifier_auc") or nearer == [pytest.approx(independent / model, abs=0.06, rel=0.02)]
     assert found["classifier_auc"][2] < 0.75 < min(found["classifier_auc"][:2])
+
+
+def check_showers(printed: str, out: Path) -> None:
+    lines = lines_of(printed)
+    assert re.fullmatch(r"[\d,]+ weights, \d+ s of CPU time, 100 showers; 60 compared", lines[0])
+    samples = ["model", "nearest energy", "independent voxels", "truth", "VAE", "GAN"]
+    powers, together = (next(n for n, line in enumerate(lines) if line.startswith(word)) for word in ("separation", "score"))
+    for heading in (powers, together):
+        assert re.split(r"  +", lines[heading].strip())[1:] == samples
+    for row in lines[powers + 1 : together - 1]:
+        assert all(0 <= float(value) <= 1 for value in row.split()[1:]) and len(row.split()) == 7
+    found = {row.split()[0]: re.findall(r"(-?[\d.e-]+)(?: ±|(?= *$)|(?=  ))", row) for row in lines[together + 1 :]}
+    assert {"voxel_auc", "classifier_auc", "fpd", "kpd", "wasserstein_mean", "sampling_fraction"} <= set(found)
+    floor = float(found["wasserstein_mean"][3])
+    assert floor < min(float(found["wasserstein_mean"][place]) for place in (0, 4, 5))  # of models after a step or a second
+    assert_runs(out / "smoke", ["pretrained", "generator"])
 
 
 def check_analysis(printed: str, out: Path) -> None:

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.labels import LabelCodec
 from statecast.particles.codebook import fit_codebook, fit_residuals

@@ -54,7 +54,9 @@ class Cascade(TaskOptions):
                 f"task.order: there is no stream {unknown[0]}. Streams: {', '.join(streams)}. Name one of them."
             )
         if set(streams) <= set(names):
-            raise TaskError("task.order names every stream, so the first has no condition. Leave one out, or add a stream.")
+            raise TaskError(
+                "task.order names every stream, so the first has no condition. Leave one out, or add a stream."
+            )
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
         weights = np.array(self.weights or [1.0] * len(self.order))

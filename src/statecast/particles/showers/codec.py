@@ -83,7 +83,9 @@ class IncidentCodec(PlainCodec):
     high_mev: float = 1.0
 
     @classmethod
-    def fit(cls, stream: IncidentStream, incident_mev: Float[np.ndarray, " S"], known: "IncidentCodec | None" = None) -> "IncidentCodec":
+    def fit(
+        cls, stream: IncidentStream, incident_mev: Float[np.ndarray, " S"], known: "IncidentCodec | None" = None
+    ) -> "IncidentCodec":
         """A known codec keeps its scale; its range grows."""
         low, high = float(incident_mev.min()), float(incident_mev.max())
         if known is not None:
@@ -150,7 +152,8 @@ class ShareCodec(PlainCodec):
         for what, size, part in zip(("layers", "alphas", "rings"), codec.shape, codec.patch, strict=True):
             if size % part:
                 raise ShowerError(
-                    f"patch {list(codec.patch)}: {part} {what} do not divide the {size} of the geometry. Choose a divisor, such as 1 or {size}."
+                    f"patch {list(codec.patch)}: {part} {what} do not divide the {size} of the geometry. "
+                    f"Choose a divisor, such as 1 or {size}."
                 )
         return replace(codec, scale=Scale.blank(codec.shape[0], codec.shape[2]))
 
@@ -250,7 +253,9 @@ class ShareCodec(PlainCodec):
 
     def save(self, directory: Path, name: str) -> None:
         (directory / f"{name}.json").write_text(json.dumps(self.grid.facts()), encoding="utf-8")
-        save_file({key: value.contiguous() for key, value in vars(self.scale).items()}, directory / f"{name}.safetensors")
+        save_file(
+            {key: value.contiguous() for key, value in vars(self.scale).items()}, directory / f"{name}.safetensors"
+        )
 
     @classmethod
     def load(cls, stream: Any, directory: Path, name: str) -> "ShareCodec":

@@ -51,8 +51,9 @@ class ShowersDomain:
         incident = next(codec for codec in codecs.values() if isinstance(codec, IncidentCodec))
         grid = next(codec for codec in codecs.values() if isinstance(codec, ShareCodec)).grid
         lines = [
-            f"Trained on showers {first} to {last} of `{', '.join(recipe.data.files)}`: {grid.geometry.particle} of "
-            f"{incident.low_mev:.4g} to {incident.high_mev:.4g} MeV in {grid.geometry.voxels} voxels of {len(grid.geometry.layers)} layers.",
+            f"Trained on showers {first} to {last} of `{', '.join(recipe.data.files)}`: {grid.geometry.particle}s of "
+            f"{incident.low_mev:.4g} to {incident.high_mev:.4g} MeV in {grid.geometry.voxels} voxels "
+            f"of {len(grid.geometry.layers)} layers.",
             "",
             "| stream | values of a token |",
             "|---|---|",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -113,8 +114,8 @@ def shipped_geometries() -> dict[str, Path]:
 def read_geometry(geometry: str | Path, particle: str | None = None) -> Geometry:
     """The geometry of an XML file of the CaloChallenge, or of the name of one that ships with statecast.
 
-    The file holds `Bins`, in it a `Bin` for each particle, in it a `Layer` for each layer with `id`, `r_edges` in mm, separated by commas, and
-    `n_bin_alpha` (Krause et al. 2024, arXiv:2410.21611).
+    The file holds `Bins`, in it a `Bin` for each particle, in it a `Layer` for each layer with `id`, `r_edges` in mm, separated by commas,
+    and `n_bin_alpha` (Krause et al. 2024, arXiv:2410.21611).
 
     particle  name of the `Bin`; None: the only one
     Raises ShowerError in one line.
@@ -131,7 +132,9 @@ def read_geometry(geometry: str | Path, particle: str | None = None) -> Geometry
     except DocumentError as error:
         raise ShowerError(f"geometry {geometry}: {error}.") from None
     except ElementTree.ParseError as error:
-        raise ShowerError(f"geometry {geometry}: is no XML ({error}). Give a file such as binning_dataset_2.xml.") from None
+        raise ShowerError(
+            f"geometry {geometry}: is no XML ({error}). Give a file such as binning_dataset_2.xml."
+        ) from None
     except ShowerError as error:
         raise ShowerError(f"geometry {geometry}: {error}") from None
 
@@ -148,7 +151,9 @@ def _of_particle(root: ElementTree.Element, particle: str | None) -> Geometry:
     if not found or (particle is not None and particle not in found):
         raise ShowerError(f"has no particle {particle or ''}, only {', '.join(found) or 'none'}. Name one that it has.")
     name = next(iter(found)) if particle is None else particle
-    layers = sorted(((_number(layer, "id"), _layer(layer)) for layer in found[name].findall("Layer")), key=lambda pair: pair[0])
+    layers = sorted(
+        ((_number(layer, "id"), _layer(layer)) for layer in found[name].findall("Layer")), key=lambda pair: pair[0]
+    )
     if [number for number, _ in layers] != list(range(len(layers))) or not layers:
         raise ShowerError(f"the layers of {name} have ids {[n for n, _ in layers]}, expected 0, 1, 2, ... each once.")
     geometry = Geometry(name, tuple(layer for _, layer in layers))
@@ -163,7 +168,7 @@ def _layer(element: ElementTree.Element) -> Layer:
         edges = tuple(float(edge) for edge in text.split(","))
     except ValueError:
         raise ShowerError(f"layer {element.get('id')} has r_edges {text[:40]!r}, expected numbers in mm.") from None
-    if any(not low < high < math.inf for low, high in zip(edges, edges[1:], strict=False)) or not 0 <= edges[0]:
+    if not edges[0] >= 0 or any(not low < high < math.inf for low, high in pairwise(edges)):
         raise ShowerError(f"layer {element.get('id')}: r_edges do not increase from 0 or more.")
     alphas = _number(element, "n_bin_alpha")
     if alphas < 1:

@@ -13,6 +13,7 @@ from statecast.particles.showers.streams import (
     ResponseStream,
     VoxelStream,
 )
+from statecast.streams import StreamOptions
 from statecast.tasks import Cascade, Masked, Translate
 
 ShowerTask = Masked | Cascade | Translate
@@ -22,16 +23,15 @@ class ShowerData(SampleFiles):
     """Where the showers lie and which of them may be learned from."""
 
     files: tuple[str, ...] = Field(description="an HDF5 file of showers in the layout of the CaloChallenge, or several")
-    train: Numbers = Field(
-        description="first and last shower of training, inclusive; statistics come from them alone"
-    )
+    train: Numbers = Field(description="first and last shower of training, inclusive; statistics come from them alone")
     validate_on: Numbers | Literal["all"] | None = Field(
         None,
         alias="validate",
         description="first and last shower of validation, inclusive, or all; none: no validation",
     )
     geometry: str = Field(
-        description="XML file of the geometry in the format of the CaloChallenge, or small, other or dataset-2-like, which ship with statecast"
+        description="XML file of the geometry in the format of the CaloChallenge, or one that ships with statecast: small, other, "
+        "dataset-2-like"
     )
     particle: str | None = Field(None, description="particle of the XML file; none: its only one")
     depth_x0: float = Field(
@@ -56,7 +56,7 @@ class ShowerRecipe(Recipe):
     streams: dict[str, AnyStream] = Field(min_length=1, description="kinds of measurement, by name")  # type: ignore[assignment]
     task: Annotated[ShowerTask, Field(discriminator="kind")]  # type: ignore[assignment]
 
-    def stream_of(self, kind: type) -> str:
+    def stream_of(self, kind: type[StreamOptions]) -> str:
         """The name of the stream of a kind; there is one of each."""
         return next(name for name, stream in self.streams.items() if isinstance(stream, kind))
 

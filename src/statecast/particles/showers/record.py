@@ -42,11 +42,14 @@ class ShowerRecord:
         """As many showers as statistics need, spread evenly."""
         step = max(1, round(len(self) * self.geometry.voxels / FITTED_VALUES))
         chosen = self.showers[::step]
-        return Showers(chosen.incident_mev, np.asarray(chosen.voxels_mev))
+        return Showers(chosen.incident_mev, np.array(chosen.voxels_mev))
 
     def grid(self, depth_x0: float) -> Grid:
         """The grid with the smallest energy that a voxel has."""
-        smallest = [np.where(rows > 0, rows, np.inf).min() for rows in np.array_split(self.showers.voxels_mev, 1 + len(self) // 1000)]
+        smallest = [
+            np.where(rows > 0, rows, np.inf).min()
+            for rows in np.array_split(self.showers.voxels_mev, 1 + len(self) // 1000)
+        ]
         threshold = float(min(smallest))
         return Grid(self.geometry, depth_x0, threshold if np.isfinite(threshold) else 0.0)
 

@@ -58,7 +58,10 @@ class Scale:
         return mean[..., None, :], std[..., None, :]
 
     def normalised(
-        self, shares: Float[Tensor, "*B L A R"], energies: Float[Tensor, "*B L"], place: Float[Tensor, "*B L A R"] | float
+        self,
+        shares: Float[Tensor, "*B L A R"],
+        energies: Float[Tensor, "*B L"],
+        place: Float[Tensor, "*B L A R"] | float,
     ) -> Float[Tensor, "*B L A R"]:
         """y; `place` says where in the gap zeros lie, from 0 to 1."""
         mean, std = self.at(energies)

@@ -47,7 +47,7 @@ class ShowerSource:
         return self._tokens(number, self._voxels(number), None)
 
     def _voxels(self, number: int) -> Float[np.ndarray, "L A R"]:
-        return np.asarray(self.record.showers.voxels_mev[number]).reshape(self.record.geometry.shape)
+        return np.array(self.record.showers.voxels_mev[number]).reshape(self.record.geometry.shape)
 
     def _tokens(self, number: int, voxels: Float[np.ndarray, "L A R"], sample: np.random.Generator | None) -> Window:
         energy = torch.tensor(self.record.showers.incident_mev[number])

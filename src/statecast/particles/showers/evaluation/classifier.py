@@ -25,9 +25,9 @@ def voxel_features(showers: Showers) -> Float[np.ndarray, "S F"]:
 def voxel_auc(truth: Showers, generated: Showers, *, seed: int = 0, epochs: int = EPOCHS) -> tuple[float, int, int]:
     """AUC of a perceptron that tells generated from true showers by their voxels, and how many of each it is scored on.
 
-    0.5: told apart no better than by chance. Three parts of the showers, as in the CaloChallenge, are learned from, used to choose the epoch
-    and scored; of few showers a classifier learns little, so values compare only between equal numbers of them. Its features are standardised
-    cube roots, by which it sees faint voxels, too.
+    0.5: told apart no better than by chance. Three parts of the showers, as in the CaloChallenge, are learned from, used to choose the
+    epoch, and scored; of few showers a classifier learns little, so values compare only between equal numbers of them. Its features are
+    standardised cube roots, by which it sees faint voxels, too.
     """
     parts = [_split(voxel_features(showers), seed + number) for number, showers in enumerate((truth, generated))]
     learned = np.concatenate([part[0] for part in parts])
@@ -57,7 +57,11 @@ def _fitted(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(
-            nn.Linear(features.shape[1], WIDTH), nn.LeakyReLU(), nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(), nn.Linear(WIDTH, 1)
+            nn.Linear(features.shape[1], WIDTH),
+            nn.LeakyReLU(),
+            nn.Linear(WIDTH, WIDTH),
+            nn.LeakyReLU(),
+            nn.Linear(WIDTH, 1),
         )
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=1e-2)
     shuffle = torch.Generator().manual_seed(seed)

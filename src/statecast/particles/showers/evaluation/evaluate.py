@@ -98,7 +98,9 @@ def held_out_showers(recipe: Any) -> ShowerRecord:
         raise ModelError("the recipe has no validation split, and no period is given. Give --period FIRST LAST.")
     record = read_record(data.held_out_files, (0, None) if data.validate_on == "all" else data.validate_on, data)
     if len(record) < FEWEST:
-        raise ShowerError(f"{len(record)} showers are too few to compare, expected at least {FEWEST}. Name a wider range.")
+        raise ShowerError(
+            f"{len(record)} showers are too few to compare, expected at least {FEWEST}. Name a wider range."
+        )
     return record
 
 

@@ -14,9 +14,9 @@ from statecast.particles.showers.evaluation.observables import kind_of
 JOINT = ("voxel_auc", "classifier_auc", "fpd", "kpd", "wasserstein_mean", "sampling_fraction", "ms_per_shower")
 FLOOR = "truth"
 TEXT = (
-    "Separation powers of histograms (0 is perfect), means over the layers; AUC of a classifier of voxels and of one of all observables (0.5 is "
-    "perfect); Fréchet and kernel distances (FPD, KPD); the mean Wasserstein distance in standard deviations; deposited over incident energy. "
-    "`truth` is another sample of true showers: what is there by chance."
+    "Separation powers of histograms (0 is perfect), means over the layers; AUC of a classifier of voxels and of one of all observables "
+    "(0.5 is perfect); Fréchet and kernel distances (FPD, KPD); the mean Wasserstein distance in standard deviations; deposited over "
+    "incident energy. `truth` is another sample of true showers: what is there by chance."
 )
 
 

@@ -19,7 +19,7 @@ from statecast.particles.showers.geometry import ShowerError
 from statecast.particles.showers.sources.files import Showers, open_showers, write_showers
 from statecast.particles.showers.sources.profile import MEV
 from statecast.particles.showers.streams import IncidentStream, LayerStream, ResponseStream, VoxelStream
-from statecast.streams import Question, Tokens, Window
+from statecast.streams import Question, StreamOptions, Tokens, Window
 from statecast.tasks import Cascade
 from statecast.trained import ModelError, TrainedModel, load
 
@@ -71,7 +71,9 @@ def require_generator(trained: TrainedModel) -> None:
     if recipe.data.domain != "showers":
         raise ModelError(f"the model is of the domain {recipe.data.domain}, expected showers.")
     asked = {name for together in recipe.task.order for name in together} if isinstance(recipe.task, Cascade) else set()
-    missing = [name for name, stream in recipe.streams.items() if not isinstance(stream, IncidentStream) and name not in asked]
+    missing = [
+        name for name, stream in recipe.streams.items() if not isinstance(stream, IncidentStream) and name not in asked
+    ]
     if missing or recipe.model.head != "flow":
         lacks = f"its task does not ask for {missing[0]}" if missing else f"its head is {recipe.model.head}"
         raise ModelError(f"the model can't generate showers: {lacks}. Fine-tune it by the recipe showers-generate.")
@@ -134,7 +136,7 @@ def draw(
 def _batches(
     trained: TrainedModel, incident_mev: Float[np.ndarray, " S"], draws: Draws, batch: int, report: Any
 ) -> Iterator[Float[np.ndarray, "B V"]]:
-    kinds = (ResponseStream, LayerStream, VoxelStream)
+    kinds: tuple[type[StreamOptions], ...] = (ResponseStream, LayerStream, VoxelStream)
     order = [(name, trained.codecs[name]) for name in map(trained.recipe.stream_of, kinds)]
     for first in range(0, len(incident_mev), batch):
         incident = torch.from_numpy(incident_mev[first : first + batch])

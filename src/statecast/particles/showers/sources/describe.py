@@ -10,7 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from statecast.particles.showers.geometry import Geometry, ShowerError, read_geometry, shipped_geometries
-from statecast.particles.showers.sources.files import INCIDENT, LOOKED_AT, SHOWERS, ShowerFiles, doubtful_unit, open_showers
+from statecast.particles.showers.sources.files import (
+    INCIDENT,
+    LOOKED_AT,
+    SHOWERS,
+    ShowerFiles,
+    doubtful_unit,
+    open_showers,
+)
 
 GIB = 2**30
 

@@ -71,7 +71,9 @@ class ShowerFiles:
         """
         end = len(self) if last is None else last + 1
         if not 0 <= first < end <= len(self):
-            raise ShowerError(f"showers {first} to {end - 1} are asked, but the files hold {len(self)}. Name a range that they hold.")
+            raise ShowerError(
+                f"showers {first} to {end - 1} are asked, but the files hold {len(self)}. Name a range that they hold."
+            )
         size = max(1, CHUNK_BYTES // (8 * max(1, self.voxels)))
         begins = 0
         for path, count in zip(self.paths, self.counts, strict=True):
@@ -92,7 +94,9 @@ class ShowerFiles:
             incident = np.asarray(file[INCIDENT][start:stop:step], np.float64).reshape(-1)
             voxels = np.asarray(file[SHOWERS][start:stop:step], np.float32)
         except OSError as error:
-            raise ShowerError(f"file {path}: showers {start} to {stop - 1} can't be read ({error}). Copy it again.") from None
+            raise ShowerError(
+                f"file {path}: showers {start} to {stop - 1} can't be read ({error}). Copy it again."
+            ) from None
         for values, what, is_bad in (
             (incident, "incident energy", ~(incident > 0) | ~np.isfinite(incident)),
             (voxels, "voxel", ~((voxels >= 0) & np.isfinite(voxels))),
@@ -131,7 +135,11 @@ def open_showers(
         if other != expected:
             raise ShowerError(
                 f"file {path}: a shower has {other} voxels, expected {expected}"
-                + ("." if geometry is None else f" by its geometry for {geometry.particle}. Name the geometry that the file was made with.")
+                + (
+                    "."
+                    if geometry is None
+                    else f" by its geometry for {geometry.particle}. Name the geometry that the file was made with."
+                )
             )
     found = ShowerFiles(paths, tuple(count for count, _ in shapes), voxels, MEV_IN[unit or "MeV"])
     if checks_unit and (doubt := doubtful_unit(found, is_given=unit is not None)):
@@ -150,7 +158,10 @@ def doubtful_unit(files: ShowerFiles, *, is_given: bool = False) -> str:
             "CaloChallenge does."
         )
     if energy < LOW_MEV and not is_given:
-        return f"half of the incident energies are below {energy:.3g} MeV: they seem to be in GeV. Set data.unit to GeV, or to MeV if they are not."
+        return (
+            f"half of the incident energies are below {energy:.3g} MeV: they seem to be in GeV. Set data.unit to GeV, or to MeV if they "
+            "are not."
+        )
     return ""
 
 
@@ -163,7 +174,9 @@ def open_file(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r")
     except OSError:
-        raise ShowerError(f"file {path}: is no HDF5 file, or a damaged one. Give one with {INCIDENT} and {SHOWERS}.") from None
+        raise ShowerError(
+            f"file {path}: is no HDF5 file, or a damaged one. Give one with {INCIDENT} and {SHOWERS}."
+        ) from None
     with file:
         yield file
 
@@ -175,7 +188,9 @@ def _shape(path: Path) -> tuple[int, int]:
     incident, showers = shapes[INCIDENT], shapes[SHOWERS]
     if incident is None or showers is None:
         lacks = INCIDENT if incident is None else SHOWERS
-        raise ShowerError(f"file {path}: has no array {lacks}, expected {INCIDENT} and {SHOWERS} as in the CaloChallenge.")
+        raise ShowerError(
+            f"file {path}: has no array {lacks}, expected {INCIDENT} and {SHOWERS} as in the CaloChallenge."
+        )
     if len(showers) != 2 or tuple(incident) not in ((showers[0],), (showers[0], 1)) or not all(showers):
         raise ShowerError(
             f"file {path}: {INCIDENT} has the shape {list(incident)} and {SHOWERS} {list(showers)}, expected [n, 1] and [n, voxels]."
@@ -183,13 +198,17 @@ def _shape(path: Path) -> tuple[int, int]:
     return int(showers[0]), int(showers[1])
 
 
-def write_showers(path: Path, blocks: Iterator[Showers], count: int, voxels: int, attributes: Mapping[str, Any]) -> None:
+def write_showers(
+    path: Path, blocks: Iterator[Showers], count: int, voxels: int, attributes: Mapping[str, Any]
+) -> None:
     """Write a file of `count` showers from blocks of them; attributes are written as JSON."""
     h5py = package("h5py", "Files of showers")
     with h5py.File(path, "w") as file:
         incident = file.create_dataset(INCIDENT, (count, 1), np.float64)
         rows = max(1, min(count, 2**20 // (4 * voxels)))
-        showers = file.create_dataset(SHOWERS, (count, voxels), np.float32, chunks=(rows, voxels), compression="gzip", compression_opts=1)
+        showers = file.create_dataset(
+            SHOWERS, (count, voxels), np.float32, chunks=(rows, voxels), compression="gzip", compression_opts=1
+        )
         for name, value in attributes.items():
             file.attrs[name] = json.dumps(value)
         first = 0

@@ -42,7 +42,9 @@ class Calorimeter:
 
     depth_x0: float = 25.0
     stochastic: float = 0.1
-    threshold_mev: float = 0.5 / 33  # of datasets 2 and 3 of the CaloChallenge: 0.5 keV over a sampling fraction of 0.033
+    threshold_mev: float = (
+        0.5 / 33
+    )  # of datasets 2 and 3 of the CaloChallenge: 0.5 keV over a sampling fraction of 0.033
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def draw_profiles(energies_gev: Float[np.ndarray, " S"], random: np.random.Gener
     of_t, of_alpha, rho = 1 / (-1.4 + 1.26 * y), 1 / (-0.58 + 0.86 * y), 0.705 - 0.023 * y
     one, other = random.standard_normal((2, len(y)))
     both, apart = np.sqrt((1 + rho) / 2) * one, np.sqrt((1 - rho) / 2) * other
-    return Profiles(np.exp(log_t + of_t * (both + apart)), np.exp(log_alpha + of_alpha * (both - apart)), np.exp(log_alpha))
+    return Profiles(
+        np.exp(log_t + of_t * (both + apart)), np.exp(log_alpha + of_alpha * (both - apart)), np.exp(log_alpha)
+    )
 
 
 def in_layers(alpha: np.ndarray, t: np.ndarray, edges: Float[np.ndarray, " L+1"]) -> Float[np.ndarray, "S L"]:
@@ -73,7 +77,9 @@ def in_layers(alpha: np.ndarray, t: np.ndarray, edges: Float[np.ndarray, " L+1"]
     return np.diff(gammainc(alpha[:, None], beta[:, None] * edges), axis=1)
 
 
-def inside(layer: Layer, tau: Float[np.ndarray, " S"], energies_gev: Float[np.ndarray, " S"]) -> Float[np.ndarray, "S R"]:
+def inside(
+    layer: Layer, tau: Float[np.ndarray, " S"], energies_gev: Float[np.ndarray, " S"]
+) -> Float[np.ndarray, "S R"]:
     """Share of the spots of a layer within each ring; tau is the depth in units of T."""
     log_e = np.log(energies_gev)
     core = 0.0251 + 0.00319 * log_e + (0.1162 - 0.000381 * Z) * tau

@@ -47,7 +47,9 @@ class ShowerOptions:
         if not 0 <= self.seed < 2**31:
             raise ShowerError(f"seed is {self.seed}, expected 0 to {2**31 - 1}.")
         if not LEAST_GEV <= low <= high <= LARGEST_GEV:
-            raise ShowerError(f"energy is {low:g} to {high:g} GeV, expected a range within {LEAST_GEV:g} to {LARGEST_GEV:g} GeV.")
+            raise ShowerError(
+                f"energy is {low:g} to {high:g} GeV, expected a range within {LEAST_GEV:g} to {LARGEST_GEV:g} GeV."
+            )
         if not 1 <= self.depth_x0 <= 100:
             raise ShowerError(f"depth is {self.depth_x0:g} radiation lengths, expected 1 to 100.")
         if not 0 <= self.stochastic <= 1:
