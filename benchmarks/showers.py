@@ -3,9 +3,9 @@
     python benchmarks/showers.py [--out runs/shower-benchmark] [--steps 150 700] [--compared 2000] [--smoke] [KEY=VALUE ...]
     python benchmarks/showers.py --transfer 100 1000 [--transfer-steps 200] ...
 
-Showers are those of the parametrisation (`statecast data simulate showers`), not of Geant4. The recipes `showers` and `showers-generate` are
-trained in turn; the VAE and the GAN learn as long, in CPU time of one thread, the same normalised values of the same streams, so that they
-differ in the model alone. All draw a shower for each incident energy of 2000 held-out showers.
+Showers are those of the parametrisation (`statecast data simulate showers`), not of Geant4. The recipes `showers` and `showers-generate`
+are trained in turn; the VAE and the GAN learn as long, in CPU time of one thread, the same normalised values of the same streams, so that
+they differ in the model alone. All draw a shower for each incident energy of 2000 held-out showers.
 
 With --transfer the generator goes on with so many showers of the geometry `other`, beside the same recipe from new weights for the same
 steps; the statistics of the codecs come from these few showers in both. The score is the mean Wasserstein distance of all observables in
@@ -15,7 +15,7 @@ standard deviations. Runs under --out are used again.
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -93,7 +93,11 @@ class Gan(nn.Module):
 
 def perceptron(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(inputs, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, outputs)
+        nn.Linear(inputs, WIDTH),
+        nn.LeakyReLU(0.2),
+        nn.Linear(WIDTH, WIDTH),
+        nn.LeakyReLU(0.2),
+        nn.Linear(WIDTH, outputs),
     )
 
 
@@ -140,16 +144,17 @@ class Values:
         return ((logs - self.incident.mean) / self.incident.std).float()[:, None]
 
     def rows(self, showers: Showers, random: np.random.Generator) -> Tensor:
-        voxels = torch.from_numpy(np.ascontiguousarray(showers.voxels_mev).reshape(len(showers), *self.shape))
-        parts = Parts.of(torch.from_numpy(showers.incident_mev), voxels)
+        parts = Parts.of(showers.incident_mev, showers.voxels_mev.reshape(len(showers), *self.shape))
         return torch.cat([codec.tokens(parts, random).values.flatten(1) for _, codec in self.codecs], dim=1)
 
     def showers(self, rows: Tensor, incident_mev: np.ndarray) -> Showers:
         sizes = [len(codec.coords) * codec.spec.size for _, codec in self.codecs]
         parts = rows.split(sizes, dim=1)
-        values = {n: part.unflatten(1, (len(c.coords), -1)) for (n, c), part in zip(self.codecs, parts, strict=True)}
-        energies = energies_of(values, torch.from_numpy(incident_mev), self.codecs)
-        return Showers(incident_mev, energies.flatten(1).float().numpy())
+        values = {
+            n: part.unflatten(1, (len(c.coords), -1)).numpy() for (n, c), part in zip(self.codecs, parts, strict=True)
+        }
+        energies = energies_of(values, incident_mev, self.codecs)
+        return Showers(incident_mev, energies.reshape(len(rows), -1).astype(np.float32))
 
 
 def baselines(trained: TrainedModel, known: Showers, incident_mev: np.ndarray, seconds: float) -> dict[str, Showers]:
@@ -206,7 +211,9 @@ def compare(given: argparse.Namespace) -> None:
     result = generation_result({"model": trained}, known, held_out)
     others = baselines(trained, known, held_out.showers.incident_mev, seconds)
     of_others = shower_result(held_out.showers, others, held_out.geometry)
-    print(f"{trained.parameters:,} weights, {seconds:.0f} s of CPU time, {given.learned} showers; {given.compared} compared")
+    print(
+        f"{trained.parameters:,} weights, {seconds:.0f} s of CPU time, {given.learned} showers; {given.compared} compared"
+    )
     print_tables([*result.scores, *of_others.scores])
 
 

@@ -155,7 +155,9 @@ def check_showers(printed: str, out: Path) -> None:
     lines = lines_of(printed)
     assert re.fullmatch(r"[\d,]+ weights, \d+ s of CPU time, 100 showers; 60 compared", lines[0])
     samples = ["model", "nearest energy", "independent voxels", "truth", "VAE", "GAN"]
-    powers, together = (next(n for n, line in enumerate(lines) if line.startswith(word)) for word in ("separation", "score"))
+    powers, together = (
+        next(n for n, line in enumerate(lines) if line.startswith(word)) for word in ("separation", "score")
+    )
     for heading in (powers, together):
         assert re.split(r"  +", lines[heading].strip())[1:] == samples
     for row in lines[powers + 1 : together - 1]:
@@ -163,7 +165,9 @@ def check_showers(printed: str, out: Path) -> None:
     found = {row.split()[0]: re.findall(r"(-?[\d.e-]+)(?: ±|(?= *$)|(?=  ))", row) for row in lines[together + 1 :]}
     assert {"voxel_auc", "classifier_auc", "fpd", "kpd", "wasserstein_mean", "sampling_fraction"} <= set(found)
     floor = float(found["wasserstein_mean"][3])
-    assert floor < min(float(found["wasserstein_mean"][place]) for place in (0, 4, 5))  # of models after a step or a second
+    assert floor < min(
+        float(found["wasserstein_mean"][place]) for place in (0, 4, 5)
+    )  # of models after a step or a second
     assert_runs(out / "smoke", ["pretrained", "generator"])
 
 

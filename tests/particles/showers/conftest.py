@@ -31,7 +31,15 @@ STREAMS = {
     "voxels": {"patch": [1, 2, 2]},
 }
 CASCADE = {"kind": "cascade", "order": [["response", "layers"], ["voxels"]]}
-MODEL = {"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "head": "flow", "flow_layers": 1, "members": 2}
+MODEL = {
+    "width": 32,
+    "heads": 2,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "head": "flow",
+    "flow_layers": 1,
+    "members": 2,
+}
 TRAINING = {"steps": 2, "batch_size": 4, "footprint": False, "validation_samples": 4, "loggers": []}
 
 

@@ -20,7 +20,7 @@ def test_a_model_generates_a_file_of_the_calochallenge(statecast, generator, tin
     assert statecast("generate", str(generator), *options, "--out", str(tmp_path / "a.hdf5"))[0] == 0
     showers = open_showers(tmp_path / "a.hdf5").read()
     assert showers.voxels_mev.shape == (20, 24) and (showers.voxels_mev > 0).any()
-    assert 2000 <= showers.incident_mev.min() and showers.incident_mev.max() <= 50_000
+    assert showers.incident_mev.min() >= 2000 and showers.incident_mev.max() <= 50_000
     few = generate(generator, 7, energy_gev=(2, 50), batch=4)
     np.testing.assert_allclose(few.voxels_mev, showers.voxels_mev[:7], rtol=1e-3, atol=1e-2)  # however many are drawn
     other = generate(generator, 7, energy_gev=(2, 50), seed=1)
@@ -45,7 +45,15 @@ def test_evaluation_writes_scores_beside_baselines(statecast, generator, tmp_pat
     named = {record["forecast"] for record in records if record["metric"] == "separation"}
     assert named == {"model", "nearest energy", "independent voxels", "truth"}
     metrics = {record["metric"] for record in records if record["forecast"] == "model"}
-    assert metrics >= {"voxel_auc", "classifier_auc", "fpd", "kpd", "wasserstein_mean", "sampling_fraction", "ms_per_shower"}
+    assert metrics >= {
+        "voxel_auc",
+        "classifier_auc",
+        "fpd",
+        "kpd",
+        "wasserstein_mean",
+        "sampling_fraction",
+        "ms_per_shower",
+    }
     assert (tmp_path / "out" / "report.html").read_text().count("data:image/png;base64,") == 2
 
 
@@ -73,12 +81,16 @@ def test_what_can_not_be_drawn_is_refused(statecast, generator, tmp_path, option
 def test_python_refuses_no_showers_and_a_model_that_does_not_generate(generator, pretrained):
     with pytest.raises(ShowerError, match="showers is 0, expected at least 1"):
         generate(generator, 0)
-    with pytest.raises(ModelError, match="its task does not ask for response. Fine-tune it by the recipe showers-generate"):
+    with pytest.raises(
+        ModelError, match=r"its task does not ask for response. Fine-tune it by the recipe showers-generate"
+    ):
         generate(pretrained, 3)
 
 
 def test_showers_that_were_learned_from_are_no_test(statecast, generator, tmp_path):
-    code, text = statecast("evaluate", str(generator), "--period", "100", "200", "--out", str(tmp_path / "out"), "--quiet")
+    code, text = statecast(
+        "evaluate", str(generator), "--period", "100", "200", "--out", str(tmp_path / "out"), "--quiet"
+    )
     assert code == 2 and "which the model has learned from" in text
 
 
@@ -87,23 +99,36 @@ def test_a_model_goes_on_to_another_geometry(generator, recipe, tiny, tmp_path):
     (tmp_path / "other.xml").write_text((tiny / "tiny.xml").read_text().replace("0,20,60", "0,15,50"))
     data = {**recipe["data"], "geometry": str(tmp_path / "other.xml"), "depth_x0": 20}
     training = {**recipe["training"], "steps": 1, "learning_rate": 1e-6}
-    moved = sc.finetune({"data": data, "task": recipe["task"], "training": training}, generator, tmp_path / "moved", progress=False)
+    moved = sc.finetune(
+        {"data": data, "task": recipe["task"], "training": training}, generator, tmp_path / "moved", progress=False
+    )
     before, after = (load_file(path / "model" / "model.safetensors") for path in (generator, tmp_path / "moved"))
     assert before.keys() == after.keys()
     assert all(torch.allclose(before[name], after[name], atol=1e-4) for name in before)
     known = sc.load(generator).codecs["voxels"]
     assert moved.codecs["voxels"].grid != known.grid and moved.codecs["voxels"].coords[0, 0] < known.coords[0, 0]
     again = sc.finetune({"task": recipe["task"], "training": training}, generator, tmp_path / "same", progress=False)
-    assert torch.equal(again.codecs["voxels"].scale.mean, known.scale.mean)
+    assert np.array_equal(again.codecs["voxels"].scale.mean, known.scale.mean)
 
 
-def test_costs_are_known_without_data(statecast):
-    assert statecast("cost", "showers", "--json")[0] == 0
+def test_sizes_are_known_without_data(generator):
+    trained = sc.load(generator)
+    sizes = trained.domain.sizes(trained.recipe)
+    window = trained.domain.open(trained.recipe, "validate", trained.codecs).window(0)
+    assert sizes.specs == {name: tokens.spec for name, tokens in window.items()}
+    assert {name: len(tokens) for name, tokens in sizes.window.items()} == {
+        name: len(tokens) for name, tokens in window.items()
+    }
 
 
 def test_the_quickstart_of_showers_leaves_what_the_documentation_says(tiny, tmp_path):
-    (tmp_path / "one.xml").write_text((tiny / "tiny.xml").read_text().partition("   <Bin pid=\"22\"")[0] + "</Bins>")
-    few = ("training.batch_size=4", "training.footprint=false", "training.validation_samples=4", "streams.voxels.patch=[1,2,2]")
+    (tmp_path / "one.xml").write_text((tiny / "tiny.xml").read_text().partition('   <Bin pid="22"')[0] + "</Bins>")
+    few = (
+        "training.batch_size=4",
+        "training.footprint=false",
+        "training.validation_samples=4",
+        "streams.voxels.patch=[1,2,2]",
+    )
     few += ("model.width=32", "model.heads=2", "model.encoder_layers=1", "model.flow_layers=1")
     plan = Plan((60, 50), str(tmp_path / "one.xml"), {"pretrained": 1, "generator": 1}, few)
     scores = quickstart(tmp_path / "showers", plan=plan, progress=False)

@@ -36,7 +36,9 @@ def test_observables_of_two_voxels_are_known(geometry):
 def test_separation_power_has_its_closed_forms():
     values = np.arange(100.0)
     assert separation_power(values, values)[0] == 0
-    assert separation_power(values, values + 1000)[0] == pytest.approx(0.5 * (0.98 + 0.98**2 / 1.02))  # all in the last bin
+    assert separation_power(values, values + 1000)[0] == pytest.approx(
+        0.5 * (0.98 + 0.98**2 / 1.02)
+    )  # all in the last bin
     half = np.concatenate([values[:50], values[:50]])  # ½ (25 bins of 0.02²/0.06 + 25 bins of 0.02)
     assert separation_power(values, half)[0] == pytest.approx(0.5 * (25 * 0.02**2 / 0.06 + 25 * 0.02))
 

@@ -82,7 +82,9 @@ def test_a_file_that_can_not_be_meant_is_refused(tiny, tmp_path, change, message
 def test_a_file_in_gev_is_converted_where_the_recipe_says_so(tiny, tmp_path):
     path = changed(tiny, tmp_path / "gev.h5", to_gev)
     np.testing.assert_allclose(
-        open_showers(path, unit="GeV").read().voxels_mev, open_showers(tiny / "showers.hdf5").read().voxels_mev, rtol=1e-6
+        open_showers(path, unit="GeV").read().voxels_mev,
+        open_showers(tiny / "showers.hdf5").read().voxels_mev,
+        rtol=1e-6,
     )
 
 

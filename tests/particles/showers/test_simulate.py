@@ -20,7 +20,7 @@ from statecast.particles.showers.sources.simulate import simulate_showers
 
 
 def test_constants_are_those_of_lead_tungstate():  # Particle Data Group: Molière radius 19.6 mm, critical energy 9.6 MeV
-    assert MOLIERE_MM == pytest.approx(20, rel=0.1) and CRITICAL_GEV == pytest.approx(9.2e-3, rel=0.1)
+    assert pytest.approx(20, rel=0.1) == MOLIERE_MM and pytest.approx(9.2e-3, rel=0.1) == CRITICAL_GEV
 
 
 def test_the_depth_of_the_maximum_grows_with_the_logarithm_of_the_energy():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from statecast.axes import Axis
@@ -27,49 +27,46 @@ from statecast.particles.showers.streams import IncidentStream, LayerStream, Res
 from statecast.streams import Tokens, TokenSpec
 
 BELOW = 0.999  # of the smallest energy that a voxel had in training: what is decoded to less is read as 0
-Shares = tuple[Float[Tensor, "*B L A R"], Float[Tensor, "*B L"], Bool[Tensor, "*B L"]]
+Shares = tuple[Float[np.ndarray, "*B L A R"], Float[np.ndarray, "*B L"], Bool[np.ndarray, "*B L"]]
 """Shares of a stream, the log energy that their scale depends on, and whether a layer has any energy."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """One shower, or several, as factors of the energy of each voxel.
+    """One shower, or several, as factors of the energy of each voxel, in 64 bits; 0 where there is no energy to share.
 
     log_energy  of the incident particle in MeV
     """
 
-    log_energy: Float[Tensor, "*B"]
-    response: Float[Tensor, "*B"]
-    layers: Float[Tensor, "*B L"]
-    voxels: Float[Tensor, "*B L A R"]
+    log_energy: Float[np.ndarray, "*B"]
+    response: Float[np.ndarray, "*B"]
+    layers: Float[np.ndarray, "*B L"]
+    voxels: Float[np.ndarray, "*B L A R"]
 
     @classmethod
-    def of(cls, incident_mev: Float[Tensor, "*B"], voxels_mev: Float[Tensor, "*B L A R"]) -> "Parts":
-        """The factors in 64 bits; 0 where there is no energy to share."""
-        voxels, incident = voxels_mev.double(), incident_mev.double()
-        of_layers = voxels.sum(dim=(-2, -1))
-        total = of_layers.sum(dim=-1)
-        return cls(
-            incident.log(),
-            total / incident,
-            _share(of_layers, total[..., None]),
-            _share(voxels, of_layers[..., None, None]),
-        )
+    def of(cls, incident_mev: Float[np.ndarray, "*B"], voxels_mev: Float[np.ndarray, "*B L A R"]) -> "Parts":
+        """The factors of showers."""
+        voxels, incident = voxels_mev.astype(np.float64), np.asarray(incident_mev, np.float64)
+        of_layers = voxels.sum(axis=(-2, -1))
+        total = of_layers.sum(axis=-1)
+        layers = _share(of_layers, total[..., None])
+        return cls(np.log(incident), np.asarray(total / incident), layers, _share(voxels, of_layers[..., None, None]))
 
     @property
-    def log_layers(self) -> Float[Tensor, "*B L"]:
-        """Log energy of each layer in MeV."""
-        total = self.log_energy + self.response.log()
-        return total[..., None] + _share(self.layers, self.layers.sum(dim=-1, keepdim=True)).log()
+    def log_layers(self) -> Float[np.ndarray, "*B L"]:
+        """Log energy of each layer in MeV; -inf without energy."""
+        share = self.response[..., None] * _share(self.layers, self.layers.sum(axis=-1, keepdims=True))
+        logs = np.log(share, where=share > 0, out=np.full(share.shape, -np.inf))
+        return self.log_energy[..., None] + logs
 
-    def energies(self) -> Float[Tensor, "*B L A R"]:
+    def energies(self) -> Float[np.ndarray, "*B L A R"]:
         """The energies of the voxels in MeV: the inverse of `of`. Shares need not add up to 1: they are divided by their sum."""
-        of_voxels = _share(self.voxels, self.voxels.sum(dim=(-2, -1), keepdim=True))
-        return self.log_layers.exp()[..., None, None] * of_voxels
+        of_voxels = _share(self.voxels, self.voxels.sum(axis=(-2, -1), keepdims=True))
+        return np.exp(self.log_layers)[..., None, None] * of_voxels
 
 
-def _share(part: Tensor, total: Tensor) -> Tensor:
-    return torch.where(total > 0, part / torch.where(total > 0, total, 1.0), 0.0)
+def _share(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    return part / np.where(total > 0, total, np.inf)
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,8 @@ class IncidentCodec(PlainCodec):
         return ("log_energy",)
 
     def tokens(self, parts: Parts, sample: np.random.Generator | None = None) -> Tokens:
-        value = ((parts.log_energy - self.mean) / self.std).float()[..., None, None]
+        standardised = (parts.log_energy - self.mean) / self.std
+        value = torch.from_numpy(np.asarray(standardised, np.float32)[..., None, None])
         return Tokens(value, value[..., :0], torch.ones_like(value, dtype=torch.bool), self.spec).numbered()
 
     def save(self, directory: Path, name: str) -> None:
@@ -143,7 +141,7 @@ class ShareCodec(PlainCodec):
         """Statistics of showers. Raises ShowerError for a patch that does not divide the geometry."""
         blank = cls.blank(stream, grid)
         shares, energies, _ = blank.of(parts)
-        return replace(blank, scale=Scale.fit(energies.numpy(), shares.numpy()))
+        return replace(blank, scale=Scale.fit(energies, shares))
 
     @classmethod
     def blank(cls, stream: Any, grid: Grid) -> "ShareCodec":
@@ -193,21 +191,24 @@ class ShareCodec(PlainCodec):
         """What this stream holds of showers."""
         if isinstance(self.stream, ResponseStream):
             energies = parts.log_energy[..., None]
-            return parts.response[..., None, None, None], energies, torch.ones_like(energies, dtype=torch.bool)
+            return parts.response[..., None, None, None], energies, np.ones(energies.shape, bool)
         if isinstance(self.stream, LayerStream):
-            has_energy = (parts.response > 0)[..., None].expand_as(parts.layers)
-            return parts.layers[..., None, None], parts.log_energy[..., None].expand_as(parts.layers), has_energy
+            energies, has_energy = np.broadcast_arrays(
+                parts.log_energy[..., None], parts.response[..., None] > 0, parts.layers
+            )[:2]
+            return parts.layers[..., None, None], energies, has_energy
         return parts.voxels, parts.log_layers, parts.layers > 0
 
     def tokens(self, parts: Parts, sample: np.random.Generator | None = None) -> Tokens:
         """`sample` draws where in their gap zeros lie; None: in its middle."""
         shares, energies, has_energy = self.of(parts)
-        place: Any = 0.5 if sample is None else torch.from_numpy(sample.random(shares.shape, dtype=np.float32))
-        known = has_energy[..., None, None].expand_as(shares)
-        values = self.scale.normalised(shares.float(), torch.where(has_energy, energies, 0.0).float(), place)
-        observed = self.patches(known)
+        place = 0.5 if sample is None else sample.random(shares.shape, dtype=np.float32)
+        values = self.scale.normalised(shares, np.where(has_energy, energies, 0.0), place)
+        known = np.broadcast_to(has_energy[..., None, None], shares.shape)
+        known_values = torch.from_numpy(self.patches(np.where(known, values, 0.0).astype(np.float32)))
+        observed = torch.from_numpy(self.patches(known))
         coords = self.coords.expand(*observed.shape[:-1], -1)
-        return Tokens(self.patches(torch.where(known, values, 0.0)), coords, observed, self.spec).numbered()
+        return Tokens(known_values, coords, observed, self.spec).numbered()
 
     def asked(self, samples: int) -> Tokens:
         """Tokens without values, of so many showers, to be asked."""
@@ -216,25 +217,27 @@ class ShareCodec(PlainCodec):
         index = torch.arange(shape[1]).expand(samples, -1)
         return Tokens(blank, self.coords.expand(samples, -1, -1), blank == 0, self.spec, index=index)
 
-    def shares(self, values: Float[Tensor, "*B N P"], log_energy: Float[Tensor, "*B L"]) -> Float[Tensor, "*B L A R"]:
+    def shares(
+        self, values: Float[np.ndarray, "*B N P"], log_energy: Float[np.ndarray, "*B L"]
+    ) -> Float[np.ndarray, "*B L A R"]:
         """The shares of tokens with these values: the inverse of `tokens`, up to rounding."""
-        return self.scale.shares(self.whole(values), log_energy.float()).double()
+        return self.scale.shares(self.whole(values.astype(np.float64)), log_energy)
 
-    def patches(self, grid: Shaped[Tensor, "*B L A R"]) -> Shaped[Tensor, "*B N P"]:
-        """[*B L A R] in tokens [*B N P], in the order layer, alpha, ring."""
+    def patches(self, grid: Shaped[np.ndarray, "*B L A R"]) -> Shaped[np.ndarray, "*B N P"]:
+        """Tokens in the order layer, alpha, ring."""
         lead, (layers, alphas, rings), (p, q, r) = grid.shape[:-3], self.shape, self.patch
         split = grid.reshape(*lead, layers // p, p, alphas // q, q, rings // r, r)
         first = len(lead)
         order = (*range(first), first, first + 2, first + 4, first + 1, first + 3, first + 5)
-        return split.permute(order).reshape(*lead, -1, p * q * r)
+        return np.array(split.transpose(order)).reshape(*lead, -1, p * q * r)
 
-    def whole(self, tokens: Float[Tensor, "*B N P"]) -> Float[Tensor, "*B L A R"]:
+    def whole(self, tokens: Float[np.ndarray, "*B N P"]) -> Float[np.ndarray, "*B L A R"]:
         """The inverse of `patches`."""
         lead, (layers, alphas, rings), (p, q, r) = tokens.shape[:-2], self.shape, self.patch
         split = tokens.reshape(*lead, layers // p, alphas // q, rings // r, p, q, r)
         first = len(lead)
         order = (*range(first), first, first + 3, first + 1, first + 4, first + 2, first + 5)
-        return split.permute(order).reshape(*lead, layers, alphas, rings)
+        return split.transpose(order).reshape(*lead, layers, alphas, rings)
 
     @cached_property
     def coords(self) -> Float[Tensor, "N C"]:
@@ -248,8 +251,8 @@ class ShareCodec(PlainCodec):
         edges = [np.array(layer.r_edges_mm) for layer in geometry.layers]
         radius = np.stack([(edge[1:] + edge[:-1]) / 2 for edge in edges])[:, :rings]
         grid = np.broadcast_arrays(depth[:, None, None], alpha[:, None], radius[:layers, None, :])
-        middles = [self.patches(torch.from_numpy(axis.copy())).mean(dim=-1) for axis in grid]
-        return torch.stack(middles[: len(self.spec.axes)], dim=-1).float()
+        middles = [self.patches(axis).mean(axis=-1) for axis in grid]
+        return torch.from_numpy(np.stack(middles[: len(self.spec.axes)], axis=-1)).float()
 
     def save(self, directory: Path, name: str) -> None:
         (directory / f"{name}.json").write_text(json.dumps(self.grid.facts()), encoding="utf-8")
@@ -263,17 +266,23 @@ class ShareCodec(PlainCodec):
         return cls(stream, Grid.of(facts), Scale(**load_file(directory / f"{name}.safetensors")))
 
 
-def energies_of(values: Mapping[str, Tensor], incident_mev: Tensor, codecs: Sequence[tuple[str, ShareCodec]]) -> Tensor:
+def energies_of(
+    values: Mapping[str, Float[np.ndarray, "B N P"]],
+    incident_mev: Float[np.ndarray, " B"],
+    codecs: Sequence[tuple[str, ShareCodec]],
+) -> Float[np.ndarray, "B L A R"]:
     """Voxels in MeV from the values of the streams response, layers and voxels, whose names and codecs are given in this order."""
-    log_energy = incident_mev.double().log()
-    response, layers, voxels = ((codec, values[name]) for name, codec in codecs)
-    layer_count, grid = layers[0].shape[0], voxels[0].shape
-    of_response = response[0].shares(response[1], log_energy[:, None])[:, 0, 0, 0]
-    of_layers = layers[0].shares(layers[1], log_energy[:, None].expand(-1, layer_count))[:, :, 0, 0]
-    parts = Parts(log_energy, of_response, of_layers, torch.zeros(len(log_energy), *grid, dtype=torch.float64))
+    log_energy = np.log(incident_mev)
+    (_, response), (_, layers), (_, voxels) = codecs
+    of_response, of_layers, of_voxels = (values[name] for name, _ in codecs)
+    energies = np.broadcast_to(log_energy[:, None], (len(log_energy), layers.shape[0]))
+    parts = Parts(
+        log_energy,
+        response.shares(of_response, log_energy[:, None])[:, 0, 0, 0],
+        layers.shares(of_layers, energies)[:, :, 0, 0],
+        np.zeros((len(log_energy), *voxels.shape)),
+    )
     known = parts.log_layers
-    shares = voxels[0].shares(voxels[1], torch.where(known > -torch.inf, known, 0.0))
-    energies = replace(parts, voxels=shares).energies()
-    threshold = voxels[0].grid.threshold_mev * BELOW
-    kept = torch.where(energies >= threshold, shares, 0.0)
-    return replace(parts, voxels=kept).energies()
+    shares = voxels.shares(of_voxels, np.where(np.isneginf(known), 0.0, known))
+    is_kept = replace(parts, voxels=shares).energies() >= voxels.grid.threshold_mev * BELOW
+    return replace(parts, voxels=np.where(is_kept, shares, 0.0)).energies()

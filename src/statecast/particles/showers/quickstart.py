@@ -73,8 +73,9 @@ def _train(directory: Path, showers: Path, plan: Plan, watch: Stopwatch, progres
     data["validate"] = f"[{learned},{learned + held_out - 1}]"
     said = [f"data.{key}={value}" for key, value in data.items()]
     base = read_recipe("showers", [*said, f"training.steps={plan.steps['pretrained']}", *plan.overrides])
-    steps = f"training.steps={plan.steps['generator']}"
-    generating = read_recipe("showers-generate", [steps, *plan.overrides], inherit=base)
+    said = [each for each in plan.overrides if not each.startswith("streams.")]  # streams are inherited
+    said.append(f"training.steps={plan.steps['generator']}")
+    generating = read_recipe("showers-generate", said, inherit=base)
     with watch.time("pre-training"):
         pretrained = pretrain(base, directory / "pretrained", progress=progress)
     with watch.time("generator"):

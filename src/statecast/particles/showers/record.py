@@ -42,7 +42,7 @@ class ShowerRecord:
         """As many showers as statistics need, spread evenly."""
         step = max(1, round(len(self) * self.geometry.voxels / FITTED_VALUES))
         chosen = self.showers[::step]
-        return Showers(chosen.incident_mev, np.array(chosen.voxels_mev))
+        return Showers(chosen.incident_mev, np.asarray(chosen.voxels_mev))
 
     def grid(self, depth_x0: float) -> Grid:
         """The grid with the smallest energy that a voxel has."""

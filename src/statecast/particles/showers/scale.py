@@ -6,9 +6,7 @@ Axes: * any, S shower, L layer, A alpha, R ring, K knot.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 MOST_KNOTS = 12
 VALUES_PER_KNOT = 100
@@ -29,48 +27,53 @@ class Scale:
     mean, std  of each layer and ring, the same for all alphas
     """
 
-    knots: Float[Tensor, "L K"]
-    mean: Float[Tensor, "L K R"]
-    std: Float[Tensor, "L K R"]
+    knots: Float[np.ndarray, "L K"]
+    mean: Float[np.ndarray, "L K R"]
+    std: Float[np.ndarray, "L K R"]
 
     @classmethod
     def fit(cls, energies: Float[np.ndarray, "S L"], shares: Float[np.ndarray, "S L A R"]) -> "Scale":
         """Statistics of showers. A layer without energy (-inf) does not count."""
         count = int(np.clip(shares.shape[0] * shares.shape[2] // VALUES_PER_KNOT, 2, MOST_KNOTS))
         parts = [_fit_layer(energies[:, layer], shares[:, layer], count) for layer in range(shares.shape[1])]
-        knots, mean, std = (torch.from_numpy(np.stack(part)).float() for part in zip(*parts, strict=True))
-        return cls(knots, mean, std)
+        return cls(*(np.stack(part).astype(np.float32) for part in zip(*parts, strict=True)))
 
     @classmethod
     def blank(cls, layers: int, rings: int) -> "Scale":
         """0 and 1: for sizes alone."""
-        return cls(torch.arange(2.0).expand(layers, 2), torch.zeros(layers, 2, rings), torch.ones(layers, 2, rings))
+        knots = np.tile(np.arange(2, dtype=np.float32), (layers, 1))
+        return cls(knots, np.zeros((layers, 2, rings), np.float32), np.ones((layers, 2, rings), np.float32))
 
-    def at(self, energies: Float[Tensor, "*B L"]) -> tuple[Float[Tensor, "*B L 1 R"], Float[Tensor, "*B L 1 R"]]:
+    def at(
+        self, energies: Float[np.ndarray, "*B L"]
+    ) -> tuple[Float[np.ndarray, "*B L 1 R"], Float[np.ndarray, "*B L 1 R"]]:
         """Mean and standard deviation at these log energies; beyond the outer knots the lines go on for at most one interval."""
-        above = (energies[..., None] >= self.knots).sum(dim=-1).clamp(1, self.knots.shape[1] - 1)
-        layer = torch.arange(len(self.knots)).expand_as(above)
+        layer = np.arange(len(self.knots))
+        above = (energies[..., None] >= self.knots).sum(axis=-1).clip(1, self.knots.shape[1] - 1)
         low, high = self.knots[layer, above - 1], self.knots[layer, above]
-        weight = ((energies - low) / (high - low)).clamp(-1, 2)[..., None]
-        mean = torch.lerp(self.mean[layer, above - 1], self.mean[layer, above], weight)
-        pair = self.std[layer, above - 1], self.std[layer, above]
-        std = torch.lerp(*pair, weight).clamp(min=torch.minimum(*pair) / 2)
+        weight = ((energies - low) / (high - low)).clip(-1, 2).astype(np.float32)[..., None]
+        below, beyond = self.mean[layer, above - 1], self.mean[layer, above]
+        mean = below + weight * (beyond - below)
+        below, beyond = self.std[layer, above - 1], self.std[layer, above]
+        std = np.maximum(below + weight * (beyond - below), np.minimum(below, beyond) / 2)
         return mean[..., None, :], std[..., None, :]
 
     def normalised(
         self,
-        shares: Float[Tensor, "*B L A R"],
-        energies: Float[Tensor, "*B L"],
-        place: Float[Tensor, "*B L A R"] | float,
-    ) -> Float[Tensor, "*B L A R"]:
+        shares: Float[np.ndarray, "*B L A R"],
+        energies: Float[np.ndarray, "*B L"],
+        place: Float[np.ndarray, "*B L A R"] | float,
+    ) -> Float[np.ndarray, "*B L A R"]:
         """y; `place` says where in the gap zeros lie, from 0 to 1."""
         mean, std = self.at(energies)
-        return (torch.pow(shares, 1 / 3) - mean) / std - torch.where(shares > 0, 0.0, GAP * torch.as_tensor(place))
+        return (np.cbrt(shares) - mean) / std - (shares == 0) * (GAP * np.asarray(place, np.float32))
 
-    def shares(self, values: Float[Tensor, "*B L A R"], energies: Float[Tensor, "*B L"]) -> Float[Tensor, "*B L A R"]:
+    def shares(
+        self, values: Float[np.ndarray, "*B L A R"], energies: Float[np.ndarray, "*B L"]
+    ) -> Float[np.ndarray, "*B L A R"]:
         """The inverse of `normalised`."""
         mean, std = self.at(energies)
-        return (values * std + mean).clamp(min=0) ** 3
+        return np.maximum(values * std + mean, 0.0) ** 3
 
 
 def _fit_layer(

@@ -1,6 +1,6 @@
 """The window of a training sample of showers, without values: for costs. The geometry alone says it."""
 
-import torch
+import numpy as np
 
 from statecast.domain import Sizes
 from statecast.particles.showers.codec import Grid, IncidentCodec, Parts, ShareCodec
@@ -12,7 +12,7 @@ from statecast.particles.showers.streams import IncidentStream
 def sizes(recipe: ShowerRecipe) -> Sizes:
     geometry = read_geometry(recipe.data.geometry, recipe.data.particle)
     grid = Grid(geometry, recipe.data.depth_x0)
-    parts = Parts.of(torch.tensor(1.0), torch.ones(geometry.shape))
+    parts = Parts.of(np.array(1.0), np.ones(geometry.shape))
     codecs = {
         name: IncidentCodec(stream) if isinstance(stream, IncidentStream) else ShareCodec.blank(stream, grid)
         for name, stream in recipe.streams.items()

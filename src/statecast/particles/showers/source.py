@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from statecast.domain import Split
@@ -47,11 +46,10 @@ class ShowerSource:
         return self._tokens(number, self._voxels(number), None)
 
     def _voxels(self, number: int) -> Float[np.ndarray, "L A R"]:
-        return np.array(self.record.showers.voxels_mev[number]).reshape(self.record.geometry.shape)
+        return np.asarray(self.record.showers.voxels_mev[number]).reshape(self.record.geometry.shape)
 
     def _tokens(self, number: int, voxels: Float[np.ndarray, "L A R"], sample: np.random.Generator | None) -> Window:
-        energy = torch.tensor(self.record.showers.incident_mev[number])
-        parts = Parts.of(energy, torch.from_numpy(np.ascontiguousarray(voxels)))
+        parts = Parts.of(self.record.showers.incident_mev[number], voxels)
         return {name: codec.tokens(parts, sample) for name, codec in self.codecs.items()}
 
 
@@ -82,7 +80,7 @@ def fitted_codecs(recipe: ShowerRecipe, record: ShowerRecord, known: Codecs) -> 
     grid = record.grid(recipe.data.depth_x0)
     few = record.spread()
     voxels = few.voxels_mev.reshape(len(few), *record.geometry.shape)
-    parts = Parts.of(torch.from_numpy(few.incident_mev), torch.from_numpy(voxels))
+    parts = Parts.of(few.incident_mev, voxels)
     codecs: dict[str, Any] = {}
     for name, stream in recipe.streams.items():
         before = known.get(name)

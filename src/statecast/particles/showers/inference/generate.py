@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from statecast.evaluation.progress import progress_bar
 from statecast.models import Draws
@@ -139,30 +139,30 @@ def _batches(
     kinds: tuple[type[StreamOptions], ...] = (ResponseStream, LayerStream, VoxelStream)
     order = [(name, trained.codecs[name]) for name in map(trained.recipe.stream_of, kinds)]
     for first in range(0, len(incident_mev), batch):
-        incident = torch.from_numpy(incident_mev[first : first + batch])
+        incident = incident_mev[first : first + batch]
         numbers = torch.arange(first, first + len(incident))
         values = _draw_streams(trained, incident, numbers, draws)
-        yield energies_of(values, incident, order).flatten(1).float().numpy()
+        yield energies_of(values, incident, order).reshape(len(incident), -1).astype(np.float32)
         report(min(1.0, (first + batch) / len(incident_mev)))
 
 
 def _draw_streams(
-    trained: TrainedModel, incident: torch.Tensor, numbers: torch.Tensor, draws: Draws
-) -> dict[str, torch.Tensor]:
+    trained: TrainedModel, incident_mev: Float[np.ndarray, " B"], numbers: Int[torch.Tensor, " B"], draws: Draws
+) -> dict[str, Float[np.ndarray, "B N P"]]:
     """The values of each stream, drawn in the order of the task."""
     device = next(trained.model.parameters()).device
     name = trained.recipe.stream_of(IncidentStream)
-    known = trained.codecs[name].tokens(_only_energy(incident))
-    index = torch.zeros(len(incident), 1, dtype=torch.int64)
+    known = trained.codecs[name].tokens(_only_energy(incident_mev))
+    index = torch.zeros(len(numbers), 1, dtype=torch.int64)
     context: Window = {name: Tokens(known.values, known.coords, known.observed, known.spec, index=index)}
-    values: dict[str, torch.Tensor] = {}
+    values: dict[str, Any] = {}
     for together in trained.recipe.task.order:
-        asked = {name: _codec(trained, name).asked(len(incident)) for name in together}
+        asked = {name: _codec(trained, name).asked(len(numbers)) for name in together}
         question = Question(context, asked, seed=numbers).to(device)
         for name, said in trained.model.answer(question, draws).items():
             assert said.members is not None
-            values[name] = said.members[:, :, 0].cpu()
-            context = {**context, name: asked[name].replace(values[name])}
+            drawn = said.members[:, :, 0].cpu()
+            values[name], context = drawn.numpy(), {**context, name: asked[name].replace(drawn)}
     return values
 
 
@@ -170,6 +170,6 @@ def _codec(trained: TrainedModel, name: str) -> ShareCodec:
     return trained.codecs[name]
 
 
-def _only_energy(incident: torch.Tensor) -> Parts:
-    nothing = torch.zeros(len(incident))
-    return Parts(incident.double().log(), nothing, nothing[:, None], nothing[:, None, None, None])
+def _only_energy(incident_mev: Float[np.ndarray, " B"]) -> Parts:
+    nothing = np.zeros(len(incident_mev))
+    return Parts(np.log(incident_mev), nothing, nothing[:, None], nothing[:, None, None, None])
