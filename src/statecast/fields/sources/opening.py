@@ -91,7 +91,7 @@ def _opened(
     is_remote = "://" in path
     kind = "Zarr store" if is_remote or Path(path).is_dir() else kind_of(path)
     try:
-        opened = _remote(path, absent, cache) if is_remote else _read(path, kind, absent, group)
+        opened = _of_url(path, absent, cache) if is_remote else _read(path, kind, absent, group)
         dataset = _with_coordinates_read(opened)
     except StoreError as error:
         raise StoreError(f"store {store}: {error}") from error
@@ -139,20 +139,21 @@ def _netcdf(path: str, group: str | None) -> xr.Dataset:
     return xr.decode_cf(dataset)
 
 
-def _remote(url: str, absent: AbsentChunks | None, cache: ChunkCache | None) -> xr.Dataset:
-    """A Zarr store behind a URL; a public bucket is read without credentials if there are none."""
-
-    def read(options: Mapping[str, Any]) -> xr.Dataset:
-        files = zarr.storage.FsspecStore.from_url(url, storage_options=dict(options), read_only=True)
-        store = PatientStore(files, url)
-        return _zarr(CachedStore(store, cache) if cache else store, absent)
-
+def _of_url(url: str, absent: AbsentChunks | None, cache: ChunkCache | None) -> xr.Dataset:
     try:
-        return read({})
+        return _remote(url, {}, absent, cache)
     except Exception as error:
         if url.startswith("s3://") and "credentials" in str(error).lower():
-            return read({"anon": True})
+            return _remote(url, {"anon": True}, absent, cache)  # a public bucket is read without them
         raise
+
+
+def _remote(
+    url: str, options: Mapping[str, Any], absent: AbsentChunks | None, cache: ChunkCache | None = None
+) -> xr.Dataset:
+    files = zarr.storage.FsspecStore.from_url(url, storage_options=dict(options), read_only=True)
+    store = PatientStore(files, url)
+    return _zarr(CachedStore(store, cache) if cache else store, absent)
 
 
 def _zarr(store: Any, absent: AbsentChunks | None, consolidated: bool | None = None) -> xr.Dataset:
