@@ -256,9 +256,7 @@ class ShareCodec(PlainCodec):
 
     def save(self, directory: Path, name: str) -> None:
         (directory / f"{name}.json").write_text(json.dumps(self.grid.facts()), encoding="utf-8")
-        save_file(
-            {key: value.contiguous() for key, value in vars(self.scale).items()}, directory / f"{name}.safetensors"
-        )
+        save_file(dict(vars(self.scale)), directory / f"{name}.safetensors")
 
     @classmethod
     def load(cls, stream: Any, directory: Path, name: str) -> "ShareCodec":
