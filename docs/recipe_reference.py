@@ -1,4 +1,4 @@
-"""A hook of MkDocs that writes recipe.md, recipe_jets.md and recipe_showers.md when the site is built: every key of a recipe, from the types that read it.
+"""A hook of MkDocs that writes the pages of the recipes when the site is built: every key of a recipe, from the types that read it.
 
 Fails on a key that has no description. `python docs/recipe_reference.py` prints the pages.
 """

@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 import statecast as sc
+from statecast.particles.evaluation import generation as scores_of_jets
+from statecast.particles.showers.evaluation import generation as scores_of_showers
 from statecast.particles.showers.geometry import ShowerError
 from statecast.particles.showers.inference.generate import generate
 from statecast.particles.showers.quickstart import Plan, quickstart
@@ -121,7 +123,11 @@ def test_sizes_are_known_without_data(generator):
     }
 
 
-def test_the_quickstart_of_showers_leaves_what_the_documentation_says(tiny, tmp_path):
+def test_the_quickstart_of_showers_leaves_what_the_documentation_says(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        scores_of_jets, "classifier_auc", lambda *features: 0.5
+    )  # which take longest, and are tested apart
+    monkeypatch.setattr(scores_of_showers, "voxel_auc", lambda *showers: (0.5, 10, 10))
     (tmp_path / "one.xml").write_text((tiny / "tiny.xml").read_text().partition('   <Bin pid="22"')[0] + "</Bins>")
     few = (
         "training.batch_size=4",
