@@ -49,13 +49,13 @@ class Scale:
     ) -> tuple[Float[np.ndarray, "*B L 1 R"], Float[np.ndarray, "*B L 1 R"]]:
         """Mean and standard deviation at these log energies; beyond the outer knots the lines go on for at most one interval."""
         layer = np.arange(len(self.knots))
-        above = (energies[..., None] >= self.knots).sum(axis=-1).clip(1, self.knots.shape[1] - 1)
-        low, high = self.knots[layer, above - 1], self.knots[layer, above]
-        weight = ((energies - low) / (high - low)).clip(-1, 2).astype(np.float32)[..., None]
-        below, beyond = self.mean[layer, above - 1], self.mean[layer, above]
-        mean = below + weight * (beyond - below)
-        below, beyond = self.std[layer, above - 1], self.std[layer, above]
-        std = np.maximum(below + weight * (beyond - below), np.minimum(below, beyond) / 2)
+        above = np.clip((energies[..., None] >= self.knots).sum(axis=-1), 1, self.knots.shape[1] - 1)
+        below, beyond = (layer, above - 1), (layer, above)
+        low, high = self.knots[below], self.knots[beyond]
+        weight = np.clip((energies - low) / (high - low), -1, 2).astype(np.float32)[..., None]
+        mean = (1 - weight) * self.mean[below] + weight * self.mean[beyond]
+        near, far = self.std[below], self.std[beyond]
+        std = np.maximum((1 - weight) * near + weight * far, np.minimum(near, far) / 2)
         return mean[..., None, :], std[..., None, :]
 
     def normalised(
