@@ -131,8 +131,8 @@ class FlowHead(nn.Module):
 
     h = d + values(x),   h += attention(norm(h, t), h) + perceptron(norm(h, t)),   v = heads(norm(h, t))  [+ c(t) x]
 
-    With `skip` the velocity of a standard normal distribution, c(t) x, is added: a head whose weights are 0 draws standard normal values, and
-    learns what differs from them, as a preconditioned diffusion model does (Karras et al. 2022).
+    With `skip` the velocity of a standard normal distribution, c(t) x, is added: a head whose weights are 0 draws standard normal values,
+    and learns what differs from them, as a preconditioned diffusion model does (Karras et al. 2022).
     """
 
     def __init__(

@@ -48,8 +48,8 @@ class ModelOptions(Options):
     )
     flow_skip: bool = Field(
         False,
-        description="add the velocity of a standard normal distribution, so that the flow head learns what differs from it: for values that are "
-        "nearly normal given the context",
+        description="add the velocity of a standard normal distribution, so that the flow head learns what differs from it: for values "
+        "that are nearly normal given the context",
     )
     reach_deg: float | None = Field(
         None,
