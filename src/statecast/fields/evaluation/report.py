@@ -352,5 +352,7 @@ def _facts(facts: RunFacts, record: Record) -> list[tuple[str, str]]:
             f"{options.encoder_layers} + {options.decoder_layers} layers, {options.head} head",
         ),
     ]
+    if recipe.window.lattices > 1:
+        rows.append(("asked on", f"{recipe.window.lattices} token lattices, whose answers are averaged"))
     wall_time = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in facts.wall_time_s.items())
     return [*rows, ("wall time", wall_time)]

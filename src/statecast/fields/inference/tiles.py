@@ -4,7 +4,7 @@ Axes: H row, W column of the grid; I, J those of a tile; B any leading axes.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -43,21 +43,31 @@ def tiles(grid: Grid, extent: tuple[int, int] | None) -> list[Tile]:
 
 
 def weighted(places: Sequence[Place], shape: tuple[int, int]) -> list[Tile]:
-    """Windows of one size on a grid of `shape`, with their weights.
+    """Windows of one size on a grid of `shape`, with weights that sum to 1 at every point."""
+    return normalised(ramped(places, shape), shape)
+
+
+def ramped(places: Sequence[Place], shape: tuple[int, int]) -> list[Tile]:
+    """Windows of one size on a grid of `shape`, with weights that don't sum to 1 yet.
 
     Along each axis the weight in a tile of n points is sin²(π (i + 1/2) / n): nearly 0 at the borders, with the sum 1 over tiles that lie
-    n / 2 apart (a Hann window, as in overlap-add synthesis, Allen & Rabiner 1977). The weights are divided by their sum over all tiles.
+    n / 2 apart (a Hann window, as in overlap-add synthesis, Allen & Rabiner 1977). 1 along an axis that the window spans.
     """
     extent = (places[0].rows.stop - places[0].rows.start, len(places[0].columns))
-    ramps = [np.ones(n) if n == total else _hann(n) for n, total in zip(extent, shape, strict=True)]
-    weight = ramps[0][:, None] * ramps[1]
+    ramps = [np.ones(n) if n == total else hann(n) for n, total in zip(extent, shape, strict=True)]
+    return [Tile(place.rows, place.columns, ramps[0][:, None] * ramps[1]) for place in places]
+
+
+def normalised(placed: Sequence[Tile], shape: tuple[int, int]) -> list[Tile]:
+    """The same tiles, their weights divided by the sum over all tiles."""
     total = np.zeros(shape)
-    for place in places:
-        total[place.rows, place.columns] += weight
-    return [Tile(p.rows, p.columns, weight / total[p.rows, p.columns]) for p in places]
+    for tile in placed:
+        total[tile.rows, tile.columns] += tile.weight
+    return [replace(tile, weight=tile.weight / total[tile.rows, tile.columns]) for tile in placed]
 
 
-def _hann(points: int) -> Float[np.ndarray, " I"]:
+def hann(points: int) -> Float[np.ndarray, " I"]:
+    """sin²(π (i + 1/2) / n)."""
     return np.sin(np.pi * (np.arange(points) + 0.5) / points) ** 2
 
 
