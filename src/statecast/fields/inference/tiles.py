@@ -5,6 +5,7 @@ Axes: H row, W column of the grid; I, J those of a tile; B any leading axes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -86,12 +87,26 @@ def blend(
 ) -> Float[np.ndarray, "*B H W"]:
     """The weighted mean of the fields of tiles; NaN where all tiles that cover a point are NaN."""
     total: np.ndarray | None = None
+    known = np.zeros(shape)
     for tile, fields in parts:
         if tile.weight.shape == shape and (tile.weight == 1).all():  # a single tile is returned to the bit
             return fields
         if total is None:
-            total, known = np.zeros((*fields.shape[:-2], *shape)), np.zeros((*fields.shape[:-2], *shape))
-        total[..., tile.rows, tile.columns] += tile.weight * np.nan_to_num(fields)
-        known[..., tile.rows, tile.columns] += tile.weight * np.isfinite(fields)
+            total = np.zeros((*fields.shape[:-2], *shape))
+        is_known = np.isfinite(fields)
+        share = tile.weight
+        if not is_known.all():
+            fields, share = np.where(is_known, fields, 0.0), tile.weight * is_known
+            known = np.broadcast_to(known, total.shape).copy() if known.ndim == 2 else known
+        weighted_fields = tile.weight * fields
+        for here, there in _runs(tile.columns):  # slices: several times as fast as single columns
+            total[..., tile.rows, there] += weighted_fields[..., here]
+            known[..., tile.rows, there] += share[..., here]
     assert total is not None
     return np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0).astype(np.float32)
+
+
+def _runs(columns: np.ndarray) -> list[tuple[slice, slice]]:
+    """Columns that follow one another, as slices of a tile and of the grid: two of a tile that crosses the end of the grid."""
+    ends = [0, *(np.flatnonzero(np.diff(columns) != 1) + 1).tolist(), len(columns)]
+    return [(slice(a, b), slice(int(columns[a]), int(columns[a]) + b - a)) for a, b in pairwise(ends)]
