@@ -191,18 +191,22 @@ def test_another_number_of_lattices_is_refused(make_trained, lattices):
 
 
 @pytest.mark.parametrize(
-    ("patch", "words"),
+    ("patch", "lattices", "words"),
     [
-        ((2, 2, 1), "has one column"),
-        ((2, 1, 2), "has one row"),
-        ((2, 12, 2), "has the rows of one"),
-        ((2, 2, 24), "has the columns of one"),
+        ((2, 2, 1), 2, "has one column"),
+        ((2, 1, 2), 4, "has one row"),
+        ((2, 12, 2), 4, "has the rows of one"),
+        ((2, 2, 24), 2, "has the columns of one"),
     ],
 )
-def test_tokens_that_can_not_be_shifted_are_refused_in_one_line(patch, words):
+def test_tokens_that_can_not_be_shifted_are_refused_in_one_line(patch, lattices, words):
     with pytest.raises(ModelError, match=words) as refused:
-        asked_on(on_a_grid(GLOBAL, patch, 1), 2)
+        asked_on(on_a_grid(GLOBAL, patch, 1), lattices)
     assert "\n" not in str(refused.value) and "Ask on one lattice." in str(refused.value)
+
+
+def test_two_lattices_shift_columns_alone():
+    assert asked_on(on_a_grid(GLOBAL, (2, 1, 2), 1), 2).recipe.window.lattices == 2
 
 
 def test_states_that_a_flow_head_draws_are_not_averaged(make_trained):

@@ -248,10 +248,7 @@ def _answers(
 def _heads(
     trained: TrainedModel, streams: Mapping[str, Located], now: slice, draws: Draws, *, in_order: bool
 ) -> dict[str, Float[np.ndarray, "K T V I J"]] | None:
-    """The head members' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it.
-
-    in_order  the head members of each value in ascending order
-    """
+    """The head members' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
     first = next(iter(streams.values())).place.start
     window = read_window(streams, hide_calendar=trained.recipe.window.hide_calendar)
     question = _about_missing(_task(trained), window, streams, now)

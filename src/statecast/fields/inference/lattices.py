@@ -8,6 +8,7 @@ Axes: I row, J column of a window.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -24,7 +25,10 @@ Shift = tuple[bool, bool]
 """Whether a lattice is shifted by half a patch along the rows' axis (latitude), and along the columns' (longitude)."""
 SHIFTS: Mapping[int, tuple[Shift, ...]] = {
     1: ((False, False),),
-    2: ((False, False), (True, True)),
+    2: (
+        (False, False),
+        (False, True),
+    ),  # columns go round the globe, so that no point is left out; the diagonal was no better
     4: ((False, False), (False, True), (True, False), (True, True)),
 }
 
@@ -62,17 +66,18 @@ def _require_shiftable(trained: TrainedModel, but: str) -> None:
             f"{but} the head 'flow' draws states, whose average is none. Ask on one lattice, or train the head 'ensemble'."
         )
     shapes = model_windows(trained).shapes
-    for name in _asked(trained):
-        patch = trained.codecs[name].stream.patch[1:]
-        for axis, size, points in zip(("row", "column"), patch, shapes[name], strict=True):
-            if size == 1:
-                raise ModelError(
-                    f"{but} a token of stream {name} has one {axis}, expected two at least to shift it by half. Ask on one lattice."
-                )
-            if size == points:
-                raise ModelError(
-                    f"{but} the window of stream {name} has the {axis}s of one token, expected two tokens at least. Ask on one lattice."
-                )
+    axes = ("column",) if trained.recipe.window.lattices == 2 else ("row", "column")
+    for name, axis in product(_asked(trained), axes):
+        number = ("row", "column").index(axis)
+        size = trained.codecs[name].stream.patch[1 + number]
+        if size == 1:
+            raise ModelError(
+                f"{but} a token of stream {name} has one {axis}, expected two at least to shift it by half. Ask on one lattice."
+            )
+        if size == shapes[name][number]:
+            raise ModelError(
+                f"{but} the window of stream {name} has the {axis}s of one token, expected two tokens at least. Ask on one lattice."
+            )
 
 
 def told(fields: xr.Dataset, trained: TrainedModel) -> xr.Dataset:
