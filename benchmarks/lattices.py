@@ -82,7 +82,7 @@ def short_waves(fields: Float[np.ndarray, "T V H W"], record: Record) -> Float[n
 # Ours
 
 
-def models(question: str, run: Path, out: Path, extent: Extent, smoke: bool) -> TrainedModel:
+def model_of(question: str, run: Path, out: Path, extent: Extent, smoke: bool) -> TrainedModel:
     """The quickstart's model of a question."""
     overrides = [*extent.of_stream, *(FEW_STEPS if smoke else ())]
     first = run
@@ -253,7 +253,7 @@ def rows(question: str, found: dict[tuple[str, int], Found], truth: Found, shown
 
 def run(question: str, arguments: argparse.Namespace, out: Path) -> None:
     extent = SMALL if arguments.smoke else WHOLE
-    trained = models(question, arguments.run, out, extent, arguments.smoke)
+    trained = model_of(question, arguments.run, out, extent, arguments.smoke)
     learned, records = (records_of(trained, p) for p in (trained.recipe.data.train, extent.held_out))
     name, task = STREAMS[question], trained.recipe.task
     of_model = forecasts(trained, records) if question == "forecast" else windows(trained, records, name)
@@ -282,7 +282,7 @@ def main() -> None:
         parser.error("give --run RUN, as `statecast quickstart` makes it, or --smoke.")
     torch.set_num_threads(1)
     if arguments.smoke:
-        arguments.seconds, arguments.every_h, arguments.questions = 0.2, 96.0, ["forecast", "fill"]
+        arguments.seconds, arguments.every_h, arguments.questions = 0.2, 96.0, ["forecast"]
     print(
         "RMSE and CRPS over ours on one lattice; short waves over the truth's: median, largest, one channel; CPU s of an answer"
     )
