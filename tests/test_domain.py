@@ -29,7 +29,9 @@ def test_the_domain_of_statecast_and_those_of_entry_points_are_found_by_name():
 
 
 def test_a_domain_that_is_not_installed_is_refused_in_one_line():
-    message = r"data.domain: there is no domain jets. Installed: chain, fields, particles, points, showers. Name one of them."
+    message = (
+        r"data.domain: there is no domain jets. Installed: chain, fields, particles, points, showers. Name one of them."
+    )
     with pytest.raises(DomainError, match=message):
         find_domain("jets")
     with pytest.raises(DomainError, match=message):
