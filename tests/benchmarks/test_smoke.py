@@ -159,16 +159,19 @@ def check_showers(printed: str, out: Path) -> None:
     powers, together = (
         next(n for n, line in enumerate(lines) if line.startswith(word)) for word in ("separation", "score")
     )
-    for heading in (powers, together):
-        assert re.split(r"  +", lines[heading].strip())[1:] == samples
-    for row in lines[powers + 1 : together - 1]:
-        assert all(0 <= float(value) <= 1 for value in row.split()[1:]) and len(row.split()) == 7
-    found = {row.split()[0]: re.findall(r"(-?[\d.e-]+)(?: ±|(?= *$)|(?=  ))", row) for row in lines[together + 1 :]}
-    assert {"voxel_auc", "classifier_auc", "fpd", "kpd", "wasserstein_mean", "sampling_fraction"} <= set(found)
-    floor = float(found["wasserstein_mean"][3])
-    assert floor < min(
-        float(found["wasserstein_mean"][place]) for place in (0, 4, 5)
-    )  # of models after a step or a second
+    cells = {line[:18].strip(): [line[place : place + 20].strip() for place in range(18, 138, 20)] for line in lines}
+    assert cells["separation power"] == cells["score"] == samples
+    kinds = ["response", "sparsity", "energy", "radius", "centre_x", "width_x", "centre_y", "width_y", "voxel_energy"]
+    assert sorted(line[:18].strip() for line in lines[powers + 1 : together - 1]) == sorted(kinds)
+    assert all(0 <= float(value) <= 1 for kind in kinds for value in cells[kind])
+    metrics = ("voxel_auc", "classifier_auc", "fpd", "kpd", "wasserstein_mean", "sampling_fraction")
+    assert {*metrics, "ms_per_shower"} <= set(cells)
+    found = {metric: [float(cell.split()[0]) for cell in cells[metric]] for metric in metrics}
+    assert all(0 <= value <= 1 for name in metrics[:2] for value in found[name])
+    assert all(-1e3 < value < 1e3 for values in found.values() for value in values)
+    assert 0 < float(cells["ms_per_shower"][0]) < 5e3
+    model, _, _, floor, vae, gan = found["wasserstein_mean"]
+    assert floor < min(model, vae, gan)  # after a step, or a second
     assert_runs(out / "smoke", ["pretrained", "generator"])
 
 
