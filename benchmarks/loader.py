@@ -2,10 +2,10 @@
 
     python benchmarks/loader.py [--gigabytes 0.5] [--chunk 18 27 54] [--windows 20] [--turns 5] [--folder DIR] [--smoke]
 
-Makes a record as `data prepare` lays it out: hourly, 1 degree, two variables with five levels; the weather of a shard is repeated in all,
-so that a long record costs a copy. Draws windows of 36 h x 54 x 108 points. The readers take turns over the same windows; before each turn the
-kernel is told to forget the files (posix_fadvise), so that a record of any length is read from the disk. Prints medians of windows/s and
-MB/s of the windows, milliseconds of CPU a window, and how many times as fast ours is as each other, by wall clock and by CPU.
+Makes a record as `data prepare` lays it out: hourly, 1 degree, two variables with five levels; the weather of a shard is repeated in
+all, so that a long record costs a copy. Draws windows of 36 h x 54 x 108 points. The readers take turns over the same windows; before each
+turn the kernel is told to forget the files (posix_fadvise), so that a record of any length is read from the disk. Prints medians of
+windows/s and MB/s of the windows, milliseconds of CPU a window, and how many times as fast ours is as each other, by wall clock and by CPU.
 
 raw       the compressed bytes of as many chunks as the window touches, contiguous on the disk, read and decompressed one after another
 ours      `Record.read`, which a training calls

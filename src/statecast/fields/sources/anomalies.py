@@ -12,7 +12,11 @@ from jaxtyping import Float
 
 from statecast.fields.sources.record import Record
 
-STEPS_PER_CHUNK = 64  # 0.3 GB for ten channels on a grid of 1 degree
+STEPS_PER_CHUNK = 64  # 0.2 GB for ten channels on a grid of 1 degree
+CHUNK_BYTES = (
+    2**29
+)  # of a chunk of a larger grid, or of more channels; what is done with it takes some five times as much
+STEPS_TOGETHER = 8  # at least, and a multiple of them: a prepared store keeps as many in one chunk
 LONGEST_LAG = 64  # steps: longer than any window used for training on a laptop
 CORRELATED_POINTS = 512  # of the grid, evenly spaced; a mean over more points would hardly differ
 
@@ -29,9 +33,12 @@ class AnomalyStatistics:
     correlation: Float[np.ndarray, "V K"]
 
 
-def chunks(record: Record) -> list[slice]:
-    """The steps of `record`, divided into chunks that are read together."""
-    return [slice(t, min(t + STEPS_PER_CHUNK, len(record))) for t in range(0, len(record), STEPS_PER_CHUNK)]
+def chunks(record: Record, rows: slice = slice(None)) -> list[slice]:
+    """The steps of `record`, divided into chunks whose values, of some rows, are read together."""
+    per_step = 4 * len(record.channels) * len(record.grid.lat[rows]) * record.grid.shape[1]
+    fitting = CHUNK_BYTES // per_step // STEPS_TOGETHER * STEPS_TOGETHER
+    size = min(STEPS_PER_CHUNK, max(STEPS_TOGETHER, fitting))
+    return [slice(t, min(t + size, len(record))) for t in range(0, len(record), size)]
 
 
 def fit_anomalies(record: Record, anomalies: Callable[[slice], Float[np.ndarray, "T V H W"]]) -> AnomalyStatistics:

@@ -4,7 +4,7 @@ Axes: T time, V channel, H row, W column.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -134,6 +134,11 @@ class Record:
         except StoreError:
             return False
 
+    def only(self, channels: slice) -> "Record":
+        """The record of some of its channels."""
+        kept = None if self.in_memory is None else self.in_memory[:, channels]
+        return replace(self, channels=self.channels[channels], units=self.units[channels], in_memory=kept)
+
     def starts(self, steps: int) -> np.ndarray:
         """Indices at which `steps` consecutive time steps without a gap begin.
 
@@ -162,15 +167,15 @@ class Record:
         try:
             others = self._read_stored(values, places)
         except Exception:  # noqa: BLE001  reading variable by variable tells which is damaged, and where
-            others = list(self._of_variables)
+            others = list(self.of_variables)
         for variable in others:
-            values[:, self._of_variables[variable]] = self._read_one(variable, places)
+            values[:, self.of_variables[variable]] = self._read_one(variable, places)
         return values
 
     def _read_stored(self, values: Float[np.ndarray, "T V H W"], places: Mapping[str, np.ndarray]) -> list[str]:
         """Read straight from Zarr what can be, at the same time; returns the other variables."""
         others, requests = [], []
-        for variable, channels in self._of_variables.items():
+        for variable, channels in self.of_variables.items():
             stored = self._stored[variable]
             if stored is None:
                 others.append(variable)
@@ -185,7 +190,7 @@ class Record:
 
     def _read_one(self, variable: str, places: Mapping[str, np.ndarray]) -> Float[np.ndarray, "T V H W"]:
         """The channels of a variable by xarray."""
-        channels = self.channels[self._of_variables[variable]]
+        channels = self.channels[self.of_variables[variable]]
         rows = places["lat"]
         window = self.dataset[[variable]].isel(
             time=slice(places["time"][0], places["time"][-1] + 1), lat=slice(rows[0], rows[-1] + 1)
@@ -195,19 +200,19 @@ class Record:
         return np.concatenate([_contiguous(window.isel(lon=slice(p[0], p[-1] + 1)), channels) for p in parts], axis=-1)
 
     @cached_property
-    def _of_variables(self) -> dict[str, slice]:
+    def of_variables(self) -> dict[str, slice]:
         """The channels of each variable, which lie side by side."""
         names = [channel.variable for channel in self.channels]
         return {name: slice(names.index(name), names.index(name) + names.count(name)) for name in dict.fromkeys(names)}
 
     @cached_property
     def _stored(self) -> dict[str, Stored | None]:
-        return {name: Stored.of(self.dataset[name].variable) for name in self._of_variables}
+        return {name: Stored.of(self.dataset[name].variable) for name in self.of_variables}
 
     @cached_property
     def _levels(self) -> dict[str, Int[np.ndarray, " V"]]:
         """Where the levels of the channels of a variable lie among those of the record."""
-        levels = {name: [c.pressure_hpa for c in self.channels[of]] for name, of in self._of_variables.items()}
+        levels = {name: [c.pressure_hpa for c in self.channels[of]] for name, of in self.of_variables.items()}
         on_levels = {name: of for name, of in levels.items() if of != [None]}
         return {name: self.dataset.indexes["level"].get_indexer(of) for name, of in on_levels.items()}
 
