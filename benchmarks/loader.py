@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import Place, WindowSampler
 
 WINDOW = (36, 54, 108)
-GRID = (181, 360)
+GRID, SMALL = (181, 360), (60, 120)  # rows and columns; of a smoke run
 LEVELS = (500.0, 600.0, 700.0, 850.0, 925.0)
 VARIABLES = ("t", "u")
 STEPS_PER_SHARD = 72
@@ -48,8 +49,8 @@ STRIDES = (7, 11, 13)  # of the windows of xbatcher, which knows no random ones:
 NOISE, BLUR = 0.1, 6
 
 
-def make_record(path: Path, gigabytes: float, chunk: Sequence[int]) -> None:
-    per_step = 4 * len(VARIABLES) * len(LEVELS) * GRID[0] * GRID[1]
+def make_record(path: Path, gigabytes: float, chunk: Sequence[int], grid: tuple[int, int]) -> None:
+    per_step = 4 * len(VARIABLES) * len(LEVELS) * grid[0] * grid[1]
     shards = max(1, round(gigabytes * 1e9 / per_step / STEPS_PER_SHARD))
     spec = Spec.model_validate(
         {
@@ -61,10 +62,10 @@ def make_record(path: Path, gigabytes: float, chunk: Sequence[int]) -> None:
     coords = {
         "time": pd.date_range("2000-01-01", periods=steps, freq="h"),
         "level": ("level", list(LEVELS), {"units": "hPa", "standard_name": "air_pressure"}),
-        "lat": ("lat", np.linspace(-90, 90, GRID[0]), {"units": "degrees_north", "standard_name": "latitude"}),
-        "lon": ("lon", np.arange(GRID[1]) * 1.0, {"units": "degrees_east", "standard_name": "longitude"}),
+        "lat": ("lat", np.linspace(-90, 90, grid[0]), {"units": "degrees_north", "standard_name": "latitude"}),
+        "lon": ("lon", np.arange(grid[1]) * 360 / grid[1], {"units": "degrees_east", "standard_name": "longitude"}),
     }
-    shape = (steps, len(LEVELS), *GRID)
+    shape = (steps, len(LEVELS), *grid)
     blank = xr.DataArray(np.broadcast_to(np.float32(0), shape), dims=tuple(coords), attrs={"units": "1"})
     stores.create(path, xr.Dataset(dict.fromkeys(VARIABLES, blank), coords), spec, {})
     group, random = zarr.open_group(path, mode="r+"), np.random.default_rng(0)
@@ -138,10 +139,7 @@ def forget(path: Path) -> None:
 
 
 def readers(path: Path, places: Sequence[Place], chunk: Sequence[int]) -> dict[str, Callable[[int], object]]:
-    record.IN_MEMORY_GIB = 0.0
-    stream = Stream(variables=VARIABLES, levels=LEVELS)
-    ours = Record.open(open_fields(path), stream)
-    _ = ours._stored
+    ours = opened(path)
     raw = {name: Raw.of(path, name) for name in VARIABLES}
     firsts = np.random.default_rng(2).integers(0, 10**9, len(places))
     plain = xr.open_zarr(path, chunks=None)[list(VARIABLES)]
@@ -160,24 +158,30 @@ def readers(path: Path, places: Sequence[Place], chunk: Sequence[int]) -> dict[s
         "ours": read(ours),
         "xarray": by_xarray,
     }
-    found["zarr-python"] = read(without_own_chunks(path, stream, "zarr.core.codec_pipeline.BatchedCodecPipeline"))
+    found["zarr-python"] = read(without_own_chunks(path, "zarr.core.codec_pipeline.BatchedCodecPipeline"))
     if find_spec("zarrs") is not None:
-        found["zarrs"] = read(without_own_chunks(path, stream, "zarrs.ZarrsCodecPipeline"))
+        found["zarrs"] = read(without_own_chunks(path, "zarrs.ZarrsCodecPipeline"))
     if find_spec("xbatcher") is not None:
         found["xbatcher"] = by_xbatcher(path, len(places))
     return found
 
 
-def without_own_chunks(path: Path, stream: Stream, pipeline: str) -> Record:
+def opened(path: Path) -> Record:
+    """The record, however small it is, read window by window."""
+    with mock.patch.object(record, "IN_MEMORY_GIB", 0.0):
+        return Record.open(open_fields(path), Stream(variables=VARIABLES, levels=LEVELS))
+
+
+def without_own_chunks(path: Path, pipeline: str) -> Record:
     """The record, whose chunks a pipeline of codecs reads and decodes; zarrs knows plain local stores alone."""
-    opened = Record.open(open_fields(path), stream)
+    other = opened(path)
     place = zarr.storage.LocalStore(path, read_only=True)
     with zarr.config.set({"codec_pipeline.path": pipeline}):
         group = zarr.open_group(place, mode="r")
-        for name, stored in opened._stored.items():
+        for name, stored in other._stored.items():
             assert stored is not None
-            opened._stored[name] = replace(stored, array=group[name].async_array, local=None)
-    return opened
+            other._stored[name] = replace(stored, array=group[name].async_array, local=None)
+    return other
 
 
 def by_xbatcher(path: Path, windows: int) -> Callable[[int], object]:
@@ -193,13 +197,14 @@ def by_xbatcher(path: Path, windows: int) -> Callable[[int], object]:
 
 def measure(path: Path, arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     """Seconds a window by wall clock and of CPU, of each reader in each turn: [turn, 2]."""
-    opened = Record.open(open_fields(path).isel(time=slice(0, 1)), Stream(variables=("t",), levels=(500,)))
-    steps = open_fields(path).sizes["time"]
-    sampler = WindowSampler(opened.grid, np.arange(steps - WINDOW[0] + 1), WINDOW[0], WINDOW[1:])
+    whole = opened(path)
+    sampler = WindowSampler(whole.grid, whole.starts(WINDOW[0]), WINDOW[0], WINDOW[1:])
     random = np.random.default_rng(1)
     places = [sampler.draw(random) for _ in range(arguments.windows)]
     everyone = readers(path, places, arguments.chunk)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in everyone}
+    for reader in everyone.values():
+        reader(0)  # what is opened once
     for _, (name, reader) in product(range(arguments.turns), everyone.items()):
         forget(path)
         began = time.perf_counter(), time.process_time()
@@ -226,7 +231,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / "record.zarr"
-        make_record(path, arguments.gigabytes, arguments.chunk)
+        make_record(path, arguments.gigabytes, arguments.chunk, SMALL if arguments.smoke else GRID)
         kept = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e9
         print(f"record of {open_fields(path).sizes['time']} hours, {kept:.2f} GB on disk, chunks of {arguments.chunk}")
         times = measure(path, arguments)
