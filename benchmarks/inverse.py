@@ -125,7 +125,7 @@ def true_posterior(place: Float[Tensor, "2"], arms: Float[Tensor, "S 4"], hands:
     return arms[distance.topk(min(MEMBERS, len(arms)), largest=False).indices]
 
 
-def scores_of(draw: Draw, places: int, many: int, members: int) -> dict[str, float]:
+def scores_of(draw: Draw, places: int, many: int, members: int, calibrated: int) -> dict[str, float]:
     random = torch.Generator().manual_seed(123)
     arms = prior(many, random)
     hands, place = hand(arms), hand(prior(places, random))
@@ -133,7 +133,7 @@ def scores_of(draw: Draw, places: int, many: int, members: int) -> dict[str, flo
     distances = [energy_distance(one, true_posterior(at, arms, hands)) for one, at in zip(drawn, place, strict=True)]
     missed = (hand(drawn) - place[:, None]).norm(dim=-1).mean()
     found = {"energy distance": float(np.mean(distances)), "resimulation": float(missed)}
-    truth = prior(CALIBRATION if places == PLACES else 50, random)
+    truth = prior(calibrated, random)
     of_truth = draw(hand(truth), INTERVAL_MEMBERS).transpose(0, 1).numpy()
     for name, probability in COVERAGES.items():
         inside = covered(of_truth, truth.numpy(), probability, drawn=True)
@@ -151,7 +151,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     seeds, steps = ([0], 3) if given.smoke else (given.seeds, given.steps)
-    size = (2, 5000, 50) if given.smoke else (PLACES, ARMS, MEMBERS)
+    size = (2, 5000, 50, 12) if given.smoke else (PLACES, ARMS, MEMBERS, CALIBRATION)
     found: dict[str, list[dict[str, float]]] = {}
     for seed in seeds:
         draw, seconds = ours(seed, steps)
