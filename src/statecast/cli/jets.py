@@ -33,7 +33,7 @@ def unfold(
     members: Annotated[
         int | None, typer.Option(help="Draws for each jet; as many as the model says if not given.", min=1)
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of the solver, of two evaluations each.", min=1)] = 16,
+    steps: Annotated[int, typer.Option(help="Steps of the solver, of two evaluations each.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Another seed gives other draws.", min=0)] = 0,
     out: Annotated[Path, typer.Option(help="Parquet table to write, or NetCDF file if it ends in .nc.")],
     batch: Annotated[int, typer.Option(help="Jets that are answered at once.", min=1)] = 64,
