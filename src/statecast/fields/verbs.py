@@ -54,6 +54,7 @@ def evaluate(
     against: str | Path | TrainedModel | None = None,
     every_h: float = 12.0,
     lattices: int | None = None,
+    members: int | None = None,
     report: bool = True,
     overwrite: bool = False,
     progress: bool = True,
@@ -64,6 +65,7 @@ def evaluate(
     stores   stores of streams that are not in `data`, by stream; a stream that is not named is read from its store in training
     every_h  hours between the starts
     lattices  1, 2 or 4 token lattices that each answer is the average of (`inference.lattices`), N cost N times; None: as in the recipe
+    members  so many members of a forecast are scored too, drawn as `predict` writes them, see `evaluation.states`
     report   False: only the scores are written; drawing the report's figures takes some seconds
 
     A model answers the question that it was trained for: a pre-trained model fills in hidden tokens, a model fine-tuned to forecast makes
@@ -87,7 +89,7 @@ def evaluate(
         directory.mkdir()
         began = time.monotonic()
         learned = opened if are_of_training(trained, named, opened) else None
-        verifications = verify(models, records, learned, every_h=every_h, progress=progress)
+        verifications = verify(models, records, learned, every_h=every_h, members=members, progress=progress)
         write_scores(verifications, directory)
         if report:
             seconds = {"evaluation": time.monotonic() - began}

@@ -4,14 +4,18 @@ A member that is right at every point may still be no possible state: its area m
 Axes: E member, T time, V channel, H row, W column of a grid; h, w of areas.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+
 import numpy as np
 from jaxtyping import Float
 
-from statecast.evaluation import ensemble_scores
+from statecast.evaluation import LabelAxis, Scored, ensemble_scores, rank_counts
 from statecast.evaluation.scores import Means
-from statecast.fields.evaluation.scores import area_mean
+from statecast.fields.evaluation.labels import channel_axis, field_axes, lead_time_axis
+from statecast.fields.evaluation.scores import area_mean, statistics
 from statecast.fields.evaluation.spectra import zonal_power
-from statecast.fields.sources import Grid
+from statecast.fields.sources import Grid, Record
+from statecast.fields.streams import Channel
 
 AREA_DEG = 20.0  # side of the areas whose means are scored
 EARTH_RADIUS_M, ROTATION_PER_S = 6.371e6, 7.292e-5
@@ -21,8 +25,82 @@ VARIOGRAM_POWER = 0.5
 Fields = Float[np.ndarray, "*B H W"]
 
 
+WIND = ("eastward_wind", "northward_wind", "geopotential")
+"""Standard names of what is in balance."""
+
+
+def scored_states(
+    task: str,
+    forecast: str,
+    record: Record,
+    members: Float[np.ndarray, "E T V H W"],
+    truth: Float[np.ndarray, "T V H W"],
+    climatology: Float[np.ndarray, "T V H W"],
+) -> Iterator[Scored]:
+    """The statistics of one forecast of members that are states: of points, area means, differences and the ageostrophic wind.
+
+    Each is a task of its own, named `TASK` and what is scored. Where the truth is missing nothing is scored.
+    """
+    grid, known = record.grid, np.isfinite(truth)
+    lead_times = [float(hours) for hours in record.step_h * np.arange(1, len(truth) + 1)]
+    axes = field_axes(record, lead_times)
+    members, climatology = (np.where(known, fields, np.nan) for fields in (members, climatology))
+
+    def scored(name: str, axes: Sequence[LabelAxis], view: Callable, area: np.ndarray, more: Means) -> Scored:
+        seen = [view(fields) for fields in (members, truth, climatology)]
+        ranks = rank_counts(seen[0], seen[1], axis=(-1, -2))
+        found = {**statistics(*seen, area, drawn=True), **more}
+        return Scored(f"{task} {name}".strip(), forecast, tuple(axes), found, len(members), ranks)
+
+    yield scored("", axes, lambda fields: fields, grid.cell_area, _of_whole_fields(members, truth, grid))
+    area = area_means(grid.cell_area, grid)[1]
+    yield scored("area means", axes, lambda fields: area_means(fields, grid)[0], area, {})
+    yield scored("differences", axes, lambda fields: neighbour_differences(fields, grid), grid.cell_area, {})
+    winds = _winds(record)
+    if winds:
+        channels = [Channel(f"ageostrophic_{name}", level) for level in winds for name in WIND[:2]]
+        of_winds = (lead_time_axis(lead_times), channel_axis(channels, ["m s-1"] * len(channels)))
+        yield scored(
+            "ageostrophic wind", of_winds, lambda fields: _ageostrophic(fields, winds, grid), grid.cell_area, {}
+        )
+
+
+def _of_whole_fields(members: np.ndarray, truth: np.ndarray, grid: Grid) -> Means:
+    return {
+        "energy_score": energy_score(members, truth, grid.cell_area),
+        "variogram_score": variogram_score(members, truth, grid),
+        "power_of_members": short_power(members, grid).mean(axis=0),
+        "power_of_truth": short_power(truth, grid),
+    }
+
+
+def _winds(record: Record) -> dict[float | None, tuple[int, int, int]]:
+    """The numbers of the channels of wind and geopotential at each level that has all three; none where the wind has no balance."""
+    if np.abs(record.grid.lat[1:-1]).max(initial=0) < NO_BALANCE_DEG:
+        return {}
+    names = [str(record.dataset[channel.variable].attrs.get("standard_name")) for channel in record.channels]
+    places = {
+        (name, channel.pressure_hpa): i for i, (name, channel) in enumerate(zip(names, record.channels, strict=True))
+    }
+    levels = dict.fromkeys(level for name, level in places if name in WIND)
+    return {
+        level: (places[WIND[0], level], places[WIND[1], level], places[WIND[2], level])
+        for level in levels
+        if all((name, level) in places for name in WIND)
+    }
+
+
+def _ageostrophic(
+    fields: Float[np.ndarray, "*B V H W"], winds: dict[float | None, tuple[int, int, int]], grid: Grid
+) -> Float[np.ndarray, "*B V2 H W"]:
+    parts = []
+    for numbers in winds.values():
+        parts += ageostrophic_wind(*(fields[..., number, :, :] for number in numbers), grid)
+    return np.stack(parts, axis=-3)
+
+
 def area_means(fields: Fields, grid: Grid) -> tuple[Float[np.ndarray, "*B h w"], Float[np.ndarray, "h w"]]:
-    """Means over areas of some 20° by 20°, and the areas. NaN where all of an area is; what is left over at the edges has an area of its own."""
+    """Means over areas of some 20° by 20°, at least two points by two, and these areas; NaN where all of one is missing."""
     rows, columns = (_edges(axis) for axis in (grid.lat, grid.lon))
     known = np.isfinite(fields)
     weight = grid.cell_area * known
@@ -34,7 +112,7 @@ def area_means(fields: Fields, grid: Grid) -> tuple[Float[np.ndarray, "*B h w"],
 def _edges(axis: Float[np.ndarray, " N"]) -> list[int]:
     """Where the areas begin along an axis."""
     spacing = abs(float(np.median(np.diff(axis)))) if len(axis) > 1 else AREA_DEG
-    return list(range(0, len(axis), max(1, round(AREA_DEG / spacing))))
+    return list(range(0, len(axis), max(2, round(AREA_DEG / spacing))))
 
 
 def _blocks(fields: Fields, rows: list[int], columns: list[int]) -> Float[np.ndarray, "*B h w"]:
