@@ -54,8 +54,6 @@ def evaluate(
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
     from statecast import verbs
 
-    if lattices is not None and verbs.domain_name(run) != "fields":
-        raise CommandError(f"--lattices {lattices}: the model's streams lie on no grid. Leave it out.")
     options = given(
         stores=by_stream(stores) or None, every_h=every_h, lattices=lattices, members=members, report=report
     )
