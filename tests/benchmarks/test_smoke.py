@@ -275,7 +275,7 @@ def check_lattices(printed: str, out: Path) -> None:
     assert_rows(found, [f"forecast {lead} {way}" for lead, way in product(("+6 h", "+12 h", "+24 h"), ways)], 0, 20)
     for lead in ("+6 h", "+12 h", "+24 h"):
         assert found[f"forecast {lead} ours 1"][:2] == (1.0, 1.0)  # what all are held against
-        assert all(0.8 < found[f"forecast {lead} {way}"][0] < 1.25 for way in ways)
+        assert all(0.5 < found[f"forecast {lead} {way}"][0] < 2 for way in ways)  # a filter of nine windows may do harm
         assert found[f"forecast {lead} ours 4"] != found[f"forecast {lead} ours 2"]
     assert_runs(out / "smoke", ["pretrained", "forecast"])
 
