@@ -4,6 +4,7 @@ Axes: E member, R rank, N place of a case; *A are the axes of a domain.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def covered(
     outermost = 1 / (len(members) + 1) if drawn else 1 / (2 * len(members))
     if tail < outermost - 1e-9:
         return None
-    method = "weibull" if drawn else "hazen"
+    method: Literal["weibull", "hazen"] = "weibull" if drawn else "hazen"
     low, high = np.quantile(members, [tail, 1 - tail], axis=0, method=method)
     return (low <= truth) & (truth <= high)
 

@@ -49,7 +49,7 @@ def scored_states(
     def scored(name: str, axes: Sequence[LabelAxis], view: Callable, area: np.ndarray, more: Means) -> Scored:
         seen = [view(fields) for fields in (members, truth, climatology)]
         ranks = rank_counts(seen[0], seen[1], axis=(-1, -2))
-        found = {**statistics(*seen, area, drawn=True), **more}
+        found = {**statistics(seen[0], seen[1], seen[2], area, drawn=True), **more}
         return Scored(f"{task} {name}".strip(), forecast, tuple(axes), found, len(members), ranks)
 
     yield scored("", axes, lambda fields: fields, grid.cell_area, _of_whole_fields(members, truth, grid))
@@ -93,9 +93,10 @@ def _winds(record: Record) -> dict[float | None, tuple[int, int, int]]:
 def _ageostrophic(
     fields: Float[np.ndarray, "*B V H W"], winds: dict[float | None, tuple[int, int, int]], grid: Grid
 ) -> Float[np.ndarray, "*B V2 H W"]:
-    parts = []
+    parts: list[np.ndarray] = []
     for numbers in winds.values():
-        parts += ageostrophic_wind(*(fields[..., number, :, :] for number in numbers), grid)
+        eastward, northward, geopotential = (fields[..., number, :, :] for number in numbers)
+        parts += ageostrophic_wind(eastward, northward, geopotential, grid)
     return np.stack(parts, axis=-3)
 
 
