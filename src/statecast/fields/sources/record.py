@@ -155,6 +155,12 @@ class Record:
             )
         return starts
 
+    def part(self, first: int, steps: int) -> "Record":
+        """So many steps of the record from the number `first` on."""
+        chosen = slice(first, first + steps)
+        kept = None if self.in_memory is None else self.in_memory[chosen]
+        return replace(self, dataset=self.dataset.isel(time=chosen), in_memory=kept, known_step=self.step)
+
     def read(
         self, steps: slice, rows: slice = slice(None), columns: np.ndarray | None = None
     ) -> Float[np.ndarray, "T V H W"]:
