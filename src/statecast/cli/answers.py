@@ -6,6 +6,7 @@ import typer
 
 from statecast.cli.options import (
     ArraysOut,
+    AskedStations,
     CommandError,
     DataOfDomain,
     LastShown,
@@ -64,13 +65,15 @@ def predict(
     steps: Annotated[int, typer.Option(help="Time steps to forecast.", max=100_000)],
     members: Members = None,
     stores: OwnStores = None,
+    stations: AskedStations = None,
     out: ArraysOut,
     overwrite: Overwrite = False,
 ) -> None:
-    """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
+    """Forecast from one time of a store; written with CF names (init_time, lead_time, number), or as time series of stations."""
     from statecast.fields import verbs
 
-    verbs.predict(run, store, init, steps, stores=by_stream(stores), members=members, out=out, overwrite=overwrite)
+    options: dict[str, Any] = {"stores": by_stream(stores), "stations": stations, "members": members}
+    verbs.predict(run, store, init, steps, **options, out=out, overwrite=overwrite)
     print(f"forecast: {out}")
 
 
@@ -80,6 +83,7 @@ def complete(
     store: Store,
     period: Period,
     stores: OwnStores = None,
+    stations: AskedStations = None,
     members: Members = None,
     out: ArraysOut,
     overwrite: Overwrite = False,
@@ -88,8 +92,8 @@ def complete(
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
     from statecast.fields import verbs
 
-    own = by_stream(stores)
-    verbs.complete(run, store, period, stores=own, members=members, out=out, overwrite=overwrite, progress=not quiet)
+    options: dict[str, Any] = {"stores": by_stream(stores), "stations": stations, "members": members}
+    verbs.complete(run, store, period, **options, out=out, overwrite=overwrite, progress=not quiet)
     print(f"completed: {out}")
 
 

@@ -54,8 +54,9 @@ class FieldSource:
     @property
     def codecs(self) -> dict[str, Any]:
         """Of fields, then of labels and of stations."""
-        beside = {**self.labels, **self.stations}
-        return tokenizers_of(self.streams) | {name: series.codec for name, series in beside.items()}
+        of_labels = {name: series.codec for name, series in self.labels.items()}
+        of_stations = {name: series.codec for name, series in self.stations.items()}
+        return tokenizers_of(self.streams) | of_labels | of_stations
 
     def draw(self, sample: np.random.Generator) -> Window:
         place = self.sampler.draw(sample)
@@ -83,6 +84,11 @@ class FieldSource:
         return str(self.times[self.place(sample).start])
 
     @property
+    def record(self) -> Record:
+        """That of the stream on whose grid windows are drawn."""
+        return self.streams[self.windows.drawn_on].record
+
+    @property
     def times(self) -> xr.Index:
         return next(iter(self.streams.values())).record.dataset.indexes["time"]
 
@@ -104,7 +110,7 @@ class FieldCases:
     @property
     def positions(self) -> Float[np.ndarray, " S"]:
         """Hours of the first steps."""
-        return self._record.hours[self._starts]
+        return self.source.record.hours[self._starts]
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -117,10 +123,6 @@ class FieldCases:
     @property
     def _starts(self) -> np.ndarray:
         return self.source.sampler.starts
-
-    @property
-    def _record(self) -> Record:
-        return self.source.streams[self.source.windows.drawn_on].record
 
 
 def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> FieldSource | None:

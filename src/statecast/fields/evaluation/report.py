@@ -33,7 +33,16 @@ HEADS_ARE_SCORED = (
     "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
     "`statecast complete` write are drawn from them along smooth fields, and are not scored here."
 )
-REFERENCES = ("persistence", "climatology", "linear", "interpolation", "bilinear", "regression", "quantile_mapping")
+REFERENCES = (
+    "persistence",
+    "climatology",
+    "linear",
+    "interpolation",
+    "mos",
+    "bilinear",
+    "regression",
+    "quantile_mapping",
+)
 MAPPED = 3  # variables on the maps: more would make the report large
 
 

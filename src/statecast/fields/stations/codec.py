@@ -151,14 +151,17 @@ class StationCodec:
         self, members: Float[torch.Tensor, "E N P"], climatology: Float[np.ndarray, "T V 1 S"]
     ) -> Float[np.ndarray, "E T V 1 S"]:
         """Answers about all tokens of a window, in the units of the reports; what is never negative stays so."""
-        parts = members.detach().cpu().numpy()
-        values = (
-            np.stack([join_patches(m, self.stream.patch, climatology.shape) for m in parts]) * self._std + climatology
-        )
+        values = np.stack([self.joined(part, climatology.shape) for part in members]) * self._std + climatology
         for v in np.flatnonzero(self.statistics.lowest >= 0):
             if (values[:, :, v] < 0).any():
                 values[:, :, v] = non_negative(values[:, :, v])
         return values
+
+    def joined(
+        self, numbers: Float[torch.Tensor, "N P"], shape: tuple[int, int, int, int]
+    ) -> Float[np.ndarray, "T V 1 S"]:
+        """Numbers of all tokens of a window by time, variable and station."""
+        return join_patches(numbers.detach().cpu().numpy(), self.stream.patch, shape)
 
     def coordinates(self, record: Record, steps: slice, stations: Stations) -> Float[torch.Tensor, "N C"]:
         """Place, middle of the slab, and the pressure that the standard atmosphere has at the height of the station."""

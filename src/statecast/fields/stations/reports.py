@@ -97,6 +97,11 @@ class Reports:
                 away[rows] = self.table.values[rows] - of_rows
         return away
 
+    def before(self, step: int) -> "Reports":
+        """The reports of earlier steps."""
+        rows = np.arange(self.rows(slice(0, step)).stop)
+        return replace(self, table=_rows(self.table, rows), step=self.step[rows])
+
     def without(self, bad: Bool[np.ndarray, "R V"]) -> "Reports":
         """The same reports, with some values missing."""
         return replace(self, table=replace(self.table, values=np.where(bad, np.nan, self.table.values)))

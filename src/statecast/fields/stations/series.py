@@ -1,6 +1,6 @@
 """A stream of stations beside the fields of a record: its reports in a window, as tokens.
 
-Axes: T time, V variable, S station, R report.
+Axes: T time, V variable, S station, R report, E member, N token, P value in a token.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 
 from statecast.fields.sources import Grid, Record
 from statecast.fields.sources.extremes import STAND_FOR_MISSING
@@ -62,7 +63,7 @@ class StationWindow:
     def guess(self, fields: Mapping[str, Located]) -> Float[np.ndarray, "T V S 9"]:
         """Anomalies of the field beside each variable, at the station and one grid spacing around it; 0 for a variable without one."""
         guess = np.zeros((*self.values.shape[:2], len(self.chosen), SIDES**2), np.float32)
-        for variable, (name, channel) in self._beside().items():
+        for variable, (name, channel) in self.beside.items():
             field = fields[name]
             anomalies = np.nan_to_num(field.fields[:, channel] - field.climatology[:, channel])
             matrix = at_points(field.grid, *around_points(field.grid, self.stations.lat, self.stations.lon))
@@ -73,13 +74,31 @@ class StationWindow:
     def interpolated(self, fields: Mapping[str, Located]) -> Float[np.ndarray, "T V 1 S"]:
         """The field beside each variable at the stations, in its units; NaN for a variable without one."""
         values = np.full(self.values.shape, np.nan, np.float32)
-        for variable, (name, channel) in self._beside().items():
+        for variable, (name, channel) in self.beside.items():
             matrix = at_points(fields[name].grid, self.stations.lat, self.stations.lon)
             at = interpolated(fields[name].fields[:, channel], matrix)
             values[:, self.codec.stream.variables.index(variable), 0] = at
         return values
 
-    def _beside(self) -> dict[str, tuple[str, int]]:
+    def members(
+        self, window: Tokens, queries: Tokens, said: Float[torch.Tensor, "E N P"]
+    ) -> Float[np.ndarray, "E T V 1 S"]:
+        """Answers about some of the tokens of the window in the units of the reports; the climatology elsewhere."""
+        assert queries.index is not None
+        filled = torch.zeros(len(said), *window.values.shape)
+        filled[:, queries.index] = said[:, : len(queries)]
+        return self.codec.to_values(filled, self.climatology)
+
+    def asked(self, window: Tokens, queries: Tokens) -> Bool[np.ndarray, "T V 1 S"]:
+        """True for the values of the tokens that are asked."""
+        assert queries.index is not None
+        asked = torch.zeros(window.values.shape)
+        asked[queries.index] = 1.0
+        return self.codec.joined(asked, self.climatology.shape) > 0
+
+    @property
+    def beside(self) -> dict[str, tuple[str, int]]:
+        """The stream and the channel of the field beside each variable."""
         return channels_beside(self.codec.stream, self.codec.fields)
 
 

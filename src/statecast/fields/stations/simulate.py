@@ -28,7 +28,7 @@ OF_HEIGHT, OF_STATION, OF_REPORT = (
     0.2,
     0.1,
 )  # bias a km, of a station, noise of a report: shares of the standard deviation in time
-JITTER_MIN = 20.0  # reports come so many minutes before or after a time step
+JITTER_MIN = 20  # reports come so many minutes before or after a time step
 LOST, HALF, OUTAGES, OUTAGE_H = (
     0.1,
     0.3,

@@ -78,10 +78,18 @@ class StationTable:
             values=self.values[rows],
         )
 
-    def of_variables(self, wanted: Mapping[str, str | None]) -> "StationTable":
-        """The variables in the units that are wanted, None: as they are. Raises StationError for one that it lacks, or in other units."""
-        columns = []
+    def of_variables(self, wanted: Mapping[str, str | None], *, may_lack: bool = False) -> "StationTable":
+        """The variables in the units that are wanted, None: as they are.
+
+        may_lack  a variable that the table has not is missing everywhere, instead of an error
+        Raises StationError for a variable that it lacks, or in other units.
+        """
+        columns, in_units = [], []
         for variable, units in wanted.items():
+            if variable not in self.variables and may_lack:
+                columns.append(np.full(len(self), np.nan))
+                in_units.append(units or UNKNOWN_UNITS)
+                continue
             if variable not in self.variables:
                 known = ", ".join(self.variables) or "none"
                 raise StationError(f"table {self.name}: has no variable '{variable}'. Variables: {known}. Name one.")
@@ -90,9 +98,9 @@ class StationTable:
             self._require_units(variable, have, units)
             factor, offset = conversion(have, units or have) or (1.0, 0.0)
             columns.append(self.values[:, number] * factor + offset)
-        units_now = tuple(units or self.units[self.variables.index(v)] for v, units in wanted.items())
+            in_units.append(units or have)
         values = np.stack(columns, axis=1).astype(np.float32)
-        return replace(self, values=values, variables=tuple(wanted), units=units_now)
+        return replace(self, values=values, variables=tuple(wanted), units=tuple(in_units))
 
     def _require_units(self, variable: str, have: str, units: str | None) -> None:
         if are_unknown(have):
@@ -105,10 +113,13 @@ class StationTable:
             raise StationError(f"table {self.name}: variable '{variable}' is in '{have}', which {wanted}. Correct it.")
 
 
-def read_table(path: str | Path, *, units: Mapping[str, str] | None = None, zone: str | None = None) -> StationTable:
+def read_table(
+    path: str | Path, *, units: Mapping[str, str] | None = None, zone: str | None = None, needs_reports: bool = True
+) -> StationTable:
     """The reports in a CSV, Parquet or NetCDF file, all of its columns of numbers.
 
-    A column has its name and its units, as `t2m [K]`; in NetCDF the attribute. Without a column of stations each place is one.
+    A column has its name and its units, as `t2m [K]`; in NetCDF the attribute. Without a column of stations each place is one. Unless it
+    `needs_reports`, a table without times holds stations alone.
     Raises StationError, in one line, for a file or a column that is not there, a latitude that is none, a time that can't be read or has no
     zone, a station that moves or reports twice at one time.
     """
@@ -117,7 +128,7 @@ def read_table(path: str | Path, *, units: Mapping[str, str] | None = None, zone
         what = f"ends in '{Path(path).suffix}'" if is_file(Path(path)) else "there is no such file"
         raise StationError(f"table {name}: {what}, expected a CSV, Parquet or NetCDF file (.csv, .parquet, .nc).")
     frame = _read(Path(path))
-    known = _columns(frame, name)
+    known = _columns(frame, name, needs_reports=needs_reports)
     of_columns = dict(map(_name_and_units, (c for c in frame.columns if c not in known.values())))
     measured = {n: frame[c] for c in frame.columns if (n := _name_and_units(c)[0]) in of_columns}
     numbers = {n: _numbers(column, n, name) for n, column in measured.items() if column.dtype.kind in "fiub"}
@@ -131,6 +142,10 @@ def read_table(path: str | Path, *, units: Mapping[str, str] | None = None, zone
     ids = [f"{y:.3f} {x:.3f}" for y, x in zip(lat, lon, strict=True)]
     if "station" in known:
         ids = list(map(str, frame[known["station"]]))
+    if "time" not in known:
+        stations, _ = _stations(ids, lat, lon % 360.0, height, name)
+        nothing = np.zeros(0, np.int64)
+        return StationTable(name, stations, nothing, nothing, np.zeros((0, 0)), (), ())
     ticks = _ticks(frame[known["time"]], name, "UTC" if Path(path).suffix in ENDINGS[2:] else zone)
     stations, station = _stations(ids, lat, lon % 360.0, height, name)
     values = np.stack([*numbers.values()], axis=1) if numbers else np.zeros((len(frame), 0))
@@ -161,11 +176,11 @@ def _read(path: Path) -> pd.DataFrame:
         raise StationError(f"table {path}: can't be read ({str(error).splitlines()[0]}).") from error
 
 
-def _columns(frame: pd.DataFrame, name: str) -> dict[str, str]:
+def _columns(frame: pd.DataFrame, name: str, *, needs_reports: bool) -> dict[str, str]:
     """The columns that say who, where and when, by what they say."""
     plain = {_name_and_units(column)[0].lower(): column for column in reversed(frame.columns)}
     found = {axis: plain[n] for axis, names in NAMES.items() for n in reversed(names) if n in plain}
-    for axis in ("time", "lat", "lon"):
+    for axis in ("lat", "lon", *(["time"] if needs_reports else [])):
         if axis not in found:
             raise StationError(
                 f"table {name}: has no column '{axis}' ({', '.join(NAMES[axis])}). Columns: {', '.join(map(str, frame.columns))}. Add it."
