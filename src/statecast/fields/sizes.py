@@ -61,8 +61,9 @@ def sizes(recipe: FieldRecipe) -> Sizes:
         )
     for name, stations in recipe.stations.items():
         guessed = bool(stations.first_guess) and name in recipe.task.hidden_streams
-        specs[name] = station_spec(stations, DEFAULT_STEP_H, DEFAULT_TOKEN_DEG, guessed=guessed)
-        window[name] = _blank_stations(name, stations, specs[name], recipe.window_steps, assumed)
+        of_stations = station_spec(stations, DEFAULT_STEP_H, DEFAULT_TOKEN_DEG, guessed=guessed)
+        specs[name] = of_stations
+        window[name] = _blank_stations(name, stations, of_stations, recipe.window_steps, assumed)
     return Sizes(specs, window, tuple(assumed))
 
 

@@ -68,7 +68,7 @@ def simulate_stations(
     names = tuple(variables) or tuple(name for name in USUAL if name in dataset)
     _require_surface(dataset, names)
     random = np.random.default_rng(seed)
-    drawn = _Drawn.of(dataset, count, random)
+    drawn = _Drawn.of(dataset, count, seed)
     station, when, ticks = _reporting(Times.of(dataset).ticks, count, random)
     columns = {f"{n} [{dataset[n].attrs['units']}]": drawn.measure(dataset[n], station, when, random) for n in names}
     places = drawn.stations
@@ -114,7 +114,9 @@ class _Drawn:
     hours_utc: Float[np.ndarray, " T"]
 
     @classmethod
-    def of(cls, dataset: xr.Dataset, count: int, random: np.random.Generator) -> "_Drawn":
+    def of(cls, dataset: xr.Dataset, count: int, seed: int) -> "_Drawn":
+        """Names hold the seed: the stations of two seeds may be put together."""
+        random = np.random.default_rng([seed, 1])
         grid = Grid(np.asarray(dataset.lat.values, float), np.asarray(dataset.lon.values, float))
         lowest, highest = np.sin(np.deg2rad(grid.lat[[0, -1]]))
         lat = np.rad2deg(np.arcsin(random.uniform(lowest, highest, count))).round(4)
@@ -125,7 +127,7 @@ class _Drawn:
         if "orog" in dataset:
             ground = interpolated(dataset["orog"].transpose("lat", "lon").values.astype(float), matrix)
         height = np.maximum(ground + ROUGHNESS_M * random.standard_normal(count), 0.0).round(1)
-        ids = tuple(f"S{number:04d}" for number in range(count))
+        ids = tuple(f"S{seed}-{number:04d}" for number in range(count))
         valley = ((ground - height) / VALLEY_M).clip(0, 1)
         hours = Times.of(dataset).ticks / HOUR % 24
         calm = _calm(dataset, matrix, (len(hours), count))

@@ -95,14 +95,18 @@ class StationStatistics:
 
     @classmethod
     def of(cls, data: xr.Dataset) -> "StationStatistics":
-        places = (data[name].values for name in ("latitude", "longitude", "height"))
+        lat, lon, height_m = (data[name].values for name in ("latitude", "longitude", "height"))
         grid = Grid(data["lat"].values, data["lon"].values)
         return cls(
             tuple(map(str, data["variable"].values)),
             tuple(map(str, data["units"].values)),
             Step.of_hours(float(data["step"]), int(data["step"].attrs.get("months", 0))),
-            Stations(tuple(map(str, data["station"].values)), *places),
-            *(data[name].values for name in ("bias", "own", "anomaly_std", "correlation", "lowest")),
+            Stations(tuple(map(str, data["station"].values)), lat, lon, height_m),
+            data["bias"].values,
+            data["own"].values,
+            data["anomaly_std"].values,
+            data["correlation"].values,
+            data["lowest"].values,
             Relief(grid, data["relief"].values) if len(grid.lat) else None,
         )
 
