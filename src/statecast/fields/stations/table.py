@@ -12,18 +12,18 @@ from jaxtyping import Bool, Float, Int
 from statecast.documents import is_file
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.units import UNKNOWN_UNITS, are_unknown, conversion, is_unit, tell
+from statecast.fields.stations.describe import LATITUDES
 
 NAMES = {
     "station": ("station", "station_id", "id", "site", "wigos_station_identifier"),
     "time": ("time", "valid_time", "datetime", "date"),
-    "lat": ("lat", "latitude", "lat_deg"),
+    "lat": LATITUDES,
     "lon": ("lon", "longitude", "lon_deg"),
     "height": ("height", "altitude", "elevation", "elev", "alt", "height_m"),
 }
 """Columns by the names that they usually have."""
 ENDINGS = (".csv", ".parquet", ".nc", ".nc4", ".cdf")
 WITH_UNITS = re.compile(r"(?P<name>.*?)\s*\[(?P<units>[^\]]*)\]\s*")
-ZONED = re.compile(r".*(z|utc|[+-]\d{2}(:?\d{2})?)\s*", re.IGNORECASE)
 MOVED_DEG, MOVED_M = (
     0.01,
     50.0,
