@@ -164,6 +164,10 @@ def field_source(
         if name in labels:
             starts = _labelled_starts(name, labels[name], starts, steps)
     stations = station_series(recipe, record, streams, known or {})
+    for name in set(recipe.task.hidden_streams) & set(stations):
+        starts = starts[stations[name].reports.is_seen(starts, steps)]
+        if len(starts) == 0:
+            raise RecipeError(f"streams.{name}: no station reports in a window of {steps} time steps. Name another period.")
     try:
         sampler = windows.sampler(starts, steps)
         return FieldSource(streams, windows, sampler, labels, stations, recipe.window.hide_calendar)
@@ -249,7 +253,7 @@ def recipe_stores(recipe: FieldRecipe) -> dict[str, xr.Dataset]:
     """The store of each stream."""
     data = recipe.data
     with naming_the_spec(data.store):
-        return open_stores(data.store, recipe.fields, data.stores, data.select, data.absent_chunks)
+        return open_stores(data.store, recipe.fields, data.stores, data.select, data.absent_chunks, data.cache)
 
 
 def in_known_units(stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, xr.Dataset]:

@@ -1,4 +1,4 @@
-"""The reports of stations at the time steps of a record of fields. Axes: R report, T time, V variable, S station."""
+"""The reports of stations at the time steps of a record of fields. Axes: R report, T time, V variable, S station, W window."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -75,6 +75,10 @@ class Reports:
     def seen(self, steps: slice) -> Int[np.ndarray, " S"]:
         """The numbers of the stations that report at some of these steps, ascending."""
         return np.unique(self.table.station[self.rows(steps)])
+
+    def is_seen(self, starts: Int[np.ndarray, " W"], steps: int) -> Bool[np.ndarray, " W"]:
+        """Whether any station reports in each of the windows of so many steps."""
+        return np.searchsorted(self.step, starts + steps) > np.searchsorted(self.step, starts)
 
     def read(self, steps: slice, chosen: Int[np.ndarray, " S"]) -> Float[np.ndarray, "T V 1 S"]:
         """Values of some stations; NaN where nothing was reported."""
