@@ -167,7 +167,9 @@ def field_source(
     for name in set(recipe.task.hidden_streams) & set(stations):
         starts = starts[stations[name].reports.is_seen(starts, steps)]
         if len(starts) == 0:
-            raise RecipeError(f"streams.{name}: no station reports in a window of {steps} time steps. Name another period.")
+            raise RecipeError(
+                f"streams.{name}: no station reports in a window of {steps} time steps. Name another period."
+            )
     try:
         sampler = windows.sampler(starts, steps)
         return FieldSource(streams, windows, sampler, labels, stations, recipe.window.hide_calendar)
