@@ -35,6 +35,7 @@ SMOKE_APART = {
     "finer",
     "jet_generation",
     "jets",
+    "lattices",
     "model_error",
     "questions",
     "skill",
@@ -224,6 +225,19 @@ def check_finer(printed: str, out: Path) -> None:
     assert_runs(folder, ["pretrained", "radar"])
     of_unet = read_json(folder / "radar-unet-scores.json")["U-Net"]
     assert found["radar tprate ets_q90 U-Net"] == (round(of_unet["ets_q90"]["tprate"], 3),)
+
+
+def check_lattices(printed: str, out: Path) -> None:
+    heading, *rows = lines_of(printed)
+    assert heading.startswith("RMSE and CRPS over ours on one lattice")
+    found = table(rows, rf"{NUMBER} {NUMBER} {NUMBER} {NUMBER} {NUMBER} {NUMBER}")
+    ways = [f"{name} {lattices}" for name, lattices in product(("ours", "filter", "U-Net"), (1, 2, 4))]
+    assert_rows(found, [f"forecast {lead} {way}" for lead, way in product(("+6 h", "+12 h", "+24 h"), ways)], 0, 20)
+    for lead in ("+6 h", "+12 h", "+24 h"):
+        assert found[f"forecast {lead} ours 1"][:2] == (1.0, 1.0)  # what all are held against
+        assert all(0.5 < found[f"forecast {lead} {way}"][0] < 2 for way in ways)  # a filter of nine windows may do harm
+        assert found[f"forecast {lead} ours 4"] != found[f"forecast {lead} ours 2"]
+    assert_runs(out / "smoke", ["pretrained", "forecast"])
 
 
 PEERS_OF_JETS = {"ParT": "part", "L-GATr-slim": "lgatr", "PET": "pet"}

@@ -10,6 +10,7 @@ from statecast.cli.options import (
     CommandError,
     DataOfDomain,
     LastShown,
+    Lattices,
     Members,
     Out,
     Overwrite,
@@ -39,6 +40,7 @@ def evaluate(
     every_h: Annotated[
         float | None, typer.Option(help="Fields: hours between starts, 12 if not given.", min=0.0)
     ] = None,
+    lattices: Lattices = None,
     report: Annotated[
         bool | None,
         typer.Option("--report/--no-report", help="Fields: draw a report beside the scores; drawn if not given."),
@@ -49,7 +51,9 @@ def evaluate(
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
     from statecast import verbs
 
-    options = given(stores=by_stream(stores) or None, every_h=every_h, report=report)
+    if lattices is not None and verbs.domain_name(run) != "fields":
+        raise CommandError(f"--lattices {lattices}: the model's streams lie on no grid. Leave it out.")
+    options = given(stores=by_stream(stores) or None, every_h=every_h, lattices=lattices, report=report)
     evaluation = verbs.evaluate(
         run, store, period, out, against=against, overwrite=overwrite, progress=not quiet, **options
     )
@@ -64,6 +68,7 @@ def predict(
     init: LastShown,
     steps: Annotated[int, typer.Option(help="Time steps to forecast.", max=100_000)],
     members: Members = None,
+    lattices: Lattices = None,
     stores: OwnStores = None,
     stations: AskedStations = None,
     out: ArraysOut,
@@ -72,8 +77,9 @@ def predict(
     """Forecast from one time of a store; written with CF names (init_time, lead_time, number), or as time series of stations."""
     from statecast.fields import verbs
 
-    options: dict[str, Any] = {"stores": by_stream(stores), "stations": stations, "members": members}
-    verbs.predict(run, store, init, steps, **options, out=out, overwrite=overwrite)
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "stations": stations}
+    options |= {"out": out, "overwrite": overwrite}
+    verbs.predict(run, store, init, steps, stores=by_stream(stores), **options)
     print(f"forecast: {out}")
 
 
@@ -85,6 +91,7 @@ def complete(
     stores: OwnStores = None,
     stations: AskedStations = None,
     members: Members = None,
+    lattices: Lattices = None,
     out: ArraysOut,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -92,8 +99,9 @@ def complete(
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
     from statecast.fields import verbs
 
-    options: dict[str, Any] = {"stores": by_stream(stores), "stations": stations, "members": members}
-    verbs.complete(run, store, period, **options, out=out, overwrite=overwrite, progress=not quiet)
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "stations": stations}
+    options |= {"out": out, "overwrite": overwrite}
+    verbs.complete(run, store, period, stores=by_stream(stores), progress=not quiet, **options)
     print(f"completed: {out}")
 
 

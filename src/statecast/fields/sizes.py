@@ -64,6 +64,10 @@ def sizes(recipe: FieldRecipe) -> Sizes:
         of_stations = station_spec(stations, DEFAULT_STEP_H, DEFAULT_TOKEN_DEG, guessed=guessed)
         specs[name] = of_stations
         window[name] = _blank_stations(name, stations, of_stations, recipe.window_steps, assumed)
+    if (lattices := recipe.window.lattices) > 1:
+        assumed.append(
+            f"an answer is an average over {lattices} token lattices, so it costs {lattices} times one answer; training doesn't"
+        )
     return Sizes(specs, window, tuple(assumed))
 
 

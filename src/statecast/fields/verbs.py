@@ -20,6 +20,7 @@ from statecast.fields.explain.report import write_explanation
 from statecast.fields.held_out import are_of_training, model_stores, require_unseen, stream_stores
 from statecast.fields.inference import complete as fill_in
 from statecast.fields.inference import forecast, write_forecast
+from statecast.fields.inference.lattices import asked_on
 from statecast.fields.inference.stations import (
     forecast_stations,
     station_stream,
@@ -59,6 +60,7 @@ def evaluate(
     stores: Mapping[str, str | xr.Dataset] | None = None,
     against: str | Path | TrainedModel | None = None,
     every_h: float = 12.0,
+    lattices: int | None = None,
     report: bool = True,
     overwrite: bool = False,
     progress: bool = True,
@@ -69,18 +71,19 @@ def evaluate(
     stores   stores of streams that are not in `data`, by stream; a stream that is not named is read from its store in training. Of a stream
              of stations its table
     every_h  hours between the starts
+    lattices  1, 2 or 4 token lattices that each answer is the average of (`inference.lattices`), N cost N times; None: as in the recipe
     report   False: only the scores are written; drawing the report's figures takes some seconds
 
     A model answers the question that it was trained for: a pre-trained model fills in hidden tokens, a model fine-tuned to forecast makes
     forecasts. Raises StoreError if the period holds no data, or overlaps the training period, in the same store, of this model or of a
     model that it was fine-tuned from.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = asked_on(run if isinstance(run, TrainedModel) else load(run), lattices)
     if set(trained.recipe.labels) & set(trained.recipe.task.asked_streams(trained.recipe.streams)):
         return _evaluate_labels(trained, data, period, out, against=against, overwrite=overwrite, progress=progress)
     models = {"model": trained}
     if against is not None:
-        before = against if isinstance(against, TrainedModel) else load(against)
+        before = asked_on(against if isinstance(against, TrainedModel) else load(against), lattices)
         models = {"model": asked_like(trained, before), "before": before}
     tables = {name: store for name, store in (stores or {}).items() if name in trained.recipe.stations}
     stores = {name: store for name, store in (stores or {}).items() if name not in tables}
@@ -152,21 +155,23 @@ def predict(
     stores: Mapping[str, str | xr.Dataset] | None = None,
     members: int | None = None,
     stations: str | None = None,
+    lattices: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
 ) -> xr.Dataset:
     """Forecast `steps` time steps from `init`; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
 
     stations  a table of stations at which the forecast is made in place of the grid, see `inference.stations`; they need no reports
-    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training. `lattices`: 1, 2 or 4
+    token lattices that each answer is the average of, N cost N times; None: as in the model's recipe.
     See `inference.forecast` for what comes back and what is raised; OutputError if `out` exists.
     """
     trained = _load_without_labels(run)
     if stations is not None:
-        opened = _for_stations(trained, data, stores, out)
+        opened = _for_stations(trained, data, stores, out, (members, lattices))
         series = forecast_stations(trained, opened, stations, init, steps)
         return _written(series, out, overwrite=overwrite)
-    trained = _on_grids(trained)
+    trained = asked_on(_on_grids(trained), lattices)
     members = trained.model.head.members if members is None else members
     values = sum(len(codec.climatology.channels) * codec.climatology.grid.size for codec in trained.codecs.values())
     require_room(f"a forecast of {steps} steps and {members} members", max(0, steps) * max(0, members) * values)
@@ -182,6 +187,7 @@ def complete(
     stores: Mapping[str, str | xr.Dataset] | None = None,
     members: int | None = None,
     stations: str | None = None,
+    lattices: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -189,15 +195,16 @@ def complete(
     """Fill what a period of a store lacks; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
 
     stations  a table of stations at which a model that translates to stations answers; they need no reports
+    lattices  1, 2 or 4 token lattices that each answer is the average of, N cost N times; None: as in the model's recipe
     See `inference.complete` for what comes back and what is raised; OutputError if `out` exists.
     """
     trained = _load_without_labels(run)
     if stations is not None:
-        opened = _for_stations(trained, data, stores, out)
+        opened = _for_stations(trained, data, stores, out, (members, lattices))
         with progress_bar("stations", progress) as show_progress:
             series = translate_stations(trained, opened, stations, period, progress=show_progress)
         return _written(series, out, overwrite=overwrite)
-    trained = _on_grids(trained)
+    trained = asked_on(_on_grids(trained), lattices)
     members = trained.model.head.members if members is None else members
     with progress_bar("filling", progress) as show_progress:
         fields = fill_in(
@@ -258,9 +265,14 @@ def _for_stations(
     data: str | xr.Dataset,
     stores: Mapping[str, str | xr.Dataset] | None,
     out: str | Path | None,
+    of_grids: tuple[int | None, int | None],
 ) -> dict[str, xr.Dataset]:
-    """The stores of the fields. Raises ModelError for a model without stations, and for an output that holds no time series."""
+    """The stores of the fields. Raises ModelError for a model without stations, an output that is no NetCDF, and options of grids."""
     station_stream(trained)
+    if of_grids != (None, None):
+        raise ModelError(
+            "members and lattices are of answers on a grid: stations have all members of the head. Leave them out."
+        )
     if out is not None and Path(out).suffix != ".nc":
         raise ModelError(f"{out}: time series of stations are written as NetCDF, expected a name that ends in .nc.")
     return model_stores(without_stations(trained), data, stores)

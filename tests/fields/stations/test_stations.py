@@ -365,6 +365,7 @@ def test_a_translation_at_stations_covers_the_period(models, folder, tmp_path):
         ("forecast", lambda m, s, n: verbs.predict(m, s, "2000-02-10", 3, stations=n), "steps is 3, expected 1 to the 2 of the model"),
         ("forecast", lambda m, s, n: verbs.predict(m, s, "2000-02-10", 2, stations=n, out="a.zarr"), "a.zarr: time series .* in .nc"),
         ("translate", lambda m, s, n: verbs.predict(m, s, "2000-02-10", 2, stations=n), "'translate', expected forecast"),
+        ("forecast", lambda m, s, n: verbs.predict(m, s, "2000-02-10", 2, members=3, stations=n), "members and lattices are of answers on"),
         ("forecast", lambda m, s, n: verbs.complete(m, s, HELD_OUT, stations=n, progress=False), "'forecast', expected translate to st"),
         ("translate", lambda m, s, n: verbs.complete(m, s, HELD_OUT, progress=False), "the model answers stations, which lie on no grid"),
     ],

@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float
 from statecast.answer import answer
 from statecast.evaluation import LabelAxis, Scored, Verification, rank_counts
 from statecast.evaluation.loop import Progress, unseen
+from statecast.fields.evaluation.answers import asked_points, on_grid
 from statecast.fields.evaluation.labels import channel_axis, lead_time_axis
 from statecast.fields.evaluation.mos import Mos, last_of
-from statecast.fields.evaluation.reconstruction import SHARES, fold_time, on_grid, plain_mask
+from statecast.fields.evaluation.reconstruction import SHARES, fold_time, plain_mask
 from statecast.fields.evaluation.scores import statistics
 from statecast.fields.evaluation.verification import every, verify_windows
 from statecast.fields.recipe import FieldTask
@@ -198,7 +199,8 @@ def _forecast_fields(
     found = {}
     for name, field in fields.items():
         if name in question.queries:
-            anomalies, asked = on_grid(field, window[name], question.queries[name], said[name])
+            asked = asked_points(field, window[name], question.queries[name])
+            anomalies = on_grid(field, window[name], question.queries[name], said[name])
             answered = field.tokenizer.to_fields(anomalies, field.climatology).mean(axis=0)
             found[name] = np.where(asked, answered, field.fields)
     return found
