@@ -38,10 +38,10 @@ BATCH, LEARNING_RATE = 400, 1e-2
 SAMPLES, FEW_SAMPLES = 4000, 500  # to compare; with --smoke
 
 
-def tokens_of(name: str, values: Float[Tensor, "S N P"], codes: Tensor | None = None) -> Tokens:
+def ranked(spec: TokenSpec, values: Float[Tensor, "S N P"], codes: Tensor | None = None) -> Tokens:
     """One rank after the other."""
     rank = torch.arange(values.shape[1], dtype=torch.float32)[:, None].expand(len(values), -1, -1)
-    return Tokens(values, rank, torch.ones_like(values, dtype=torch.bool), SPECS[name], codes=codes)
+    return Tokens(values, rank, torch.ones_like(values, dtype=torch.bool), spec, codes=codes)
 
 
 def question_of(samples: int, random: torch.Generator) -> Question:
@@ -53,11 +53,11 @@ def question_of(samples: int, random: torch.Generator) -> Question:
     first, other = torch.randn(2, samples, generator=random)
     second = CORRELATION * first + math.sqrt(1 - CORRELATION**2) * other
     asked = {
-        "moons": tokens_of("moons", moons[:, None]),
-        "gaussian": tokens_of("gaussian", torch.stack([first, second], dim=-1)[..., None]),
+        "moons": ranked(SPECS["moons"], moons[:, None]),
+        "gaussian": ranked(SPECS["gaussian"], torch.stack([first, second], dim=-1)[..., None]),
     }
     seed = torch.randint(2**62, (samples,), generator=random)
-    return Question({"label": tokens_of("label", torch.zeros(samples, 1, 0), label)}, asked, seed=seed)
+    return Question({"label": ranked(SPECS["label"], torch.zeros(samples, 1, 0), label)}, asked, seed=seed)
 
 
 def trained_model(seed: int, steps: int, path: str) -> StateModel:

@@ -41,6 +41,10 @@ def evaluate(
         float | None, typer.Option(help="Fields: hours between starts, 12 if not given.", min=0.0)
     ] = None,
     lattices: Lattices = None,
+    members: Annotated[
+        int | None,
+        typer.Option(help="Fields: score so many members of a forecast too, as predict writes them.", min=2, max=1000),
+    ] = None,
     report: Annotated[
         bool | None,
         typer.Option("--report/--no-report", help="Fields: draw a report beside the scores; drawn if not given."),
@@ -51,9 +55,9 @@ def evaluate(
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
     from statecast import verbs
 
-    if lattices is not None and verbs.domain_name(run) != "fields":
-        raise CommandError(f"--lattices {lattices}: the model's streams lie on no grid. Leave it out.")
-    options = given(stores=by_stream(stores) or None, every_h=every_h, lattices=lattices, report=report)
+    options = given(
+        stores=by_stream(stores) or None, every_h=every_h, lattices=lattices, members=members, report=report
+    )
     evaluation = verbs.evaluate(
         run, store, period, out, against=against, overwrite=overwrite, progress=not quiet, **options
     )

@@ -61,6 +61,7 @@ def evaluate(
     against: str | Path | TrainedModel | None = None,
     every_h: float = 12.0,
     lattices: int | None = None,
+    members: int | None = None,
     report: bool = True,
     overwrite: bool = False,
     progress: bool = True,
@@ -72,6 +73,7 @@ def evaluate(
              of stations its table
     every_h  hours between the starts
     lattices  1, 2 or 4 token lattices that each answer is the average of (`inference.lattices`), N cost N times; None: as in the recipe
+    members  so many members of a forecast are scored too, drawn as `predict` writes them, see `evaluation.states`
     report   False: only the scores are written; drawing the report's figures takes some seconds
 
     A model answers the question that it was trained for: a pre-trained model fills in hidden tokens, a model fine-tuned to forecast makes
@@ -103,7 +105,7 @@ def evaluate(
         learned = opened if are_of_training(of_fields["model"], named, opened) else None
         asks_fields = any(name in records for name in asked)
         if asks_fields:
-            verifications += verify(of_fields, records, learned, every_h=every_h, progress=progress)
+            verifications += verify(of_fields, records, learned, every_h=every_h, members=members, progress=progress)
         seconds = {"evaluation": time.monotonic() - began}
         of_stations: list[Verification] = []
         if any(name in trained.recipe.stations for name in asked):

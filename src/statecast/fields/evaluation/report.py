@@ -31,7 +31,7 @@ SPECTRUM_WINDOWS = 20
 MEAN, HEAD, MEMBER = "model's mean", "a head", "a member"  # as the spectra name them
 HEADS_ARE_SCORED = (
     "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
-    "`statecast complete` write are drawn from them along smooth fields, and are not scored here."
+    "`statecast complete` write are drawn from them along smooth fields, and are scored by `statecast evaluate --members`."
 )
 REFERENCES = (
     "persistence",
