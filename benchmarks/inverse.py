@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flow_steps import energy_distance, ranked
+from shared import energy_distance, ranked
 from statecast.axes import Axis
 from statecast.evaluation.scores import COVERAGES, covered
 from statecast.models import Draws, ModelOptions, StateModel
