@@ -1,7 +1,7 @@
 """What can be done with a trained model of any domain. A domain's own implementation takes precedence."""
 
-from collections.abc import Callable
-from inspect import signature
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,25 @@ from statecast.domain import find_domain
 from statecast.evaluation.samples import evaluate_samples
 from statecast.explain.tokens import explain_token
 from statecast.representation import embed
-from statecast.trained import ModelError, TrainedModel
+from statecast.trained import TrainedModel
 from statecast.trained import domain_name as domain_of_directory
 
-__all__ = ["embed", "evaluate", "explain", "generate"]
+__all__ = ["VerbError", "embed", "evaluate", "explain", "generate"]
+
+
+class VerbError(ValueError):
+    """A domain has no such verb, or its verb no such option."""
 
 
 def evaluate(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
     """Verify a model against baselines on data that were not used in training.
 
-    Fields: `fields.verbs.evaluate`. Domains without their own implementation: `evaluation.samples.evaluate_samples`.
+    Fields: `fields.verbs.evaluate`. Domains without their own implementation: `evaluation.samples.evaluate_samples`. Raises VerbError for
+    an option that the model's domain does not have.
     """
-    return _verb(run, "evaluate", evaluate_samples)(run, *arguments, **options)
+    verb = _verb(run, "evaluate", evaluate_samples)
+    _require_options(verb, options, f"evaluating a model of {domain_name(run)}")
+    return verb(run, *arguments, **options)
 
 
 def explain(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
@@ -35,19 +42,20 @@ def explain(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> 
 def generate(run: str | Path | TrainedModel, **options: Any) -> Any:
     """Draw new samples.
 
-    Jets: `particles.inference.generate.generate_with`; showers: `particles.showers.inference.generate.generate`. Raises ModelError for a
-    model of a domain that generates nothing, or for an option that its domain does not have.
+    Jets: `particles.inference.generate.generate_with`; showers: `particles.showers.inference.generate.generate`. Raises VerbError for a
+    model of a domain that generates nothing, and for an option that its domain does not have.
     """
     name = domain_name(run)
     verb = find_domain(name).verbs.get("generate")
     if verb is None:
-        raise ModelError(
-            f"the model is of the domain {name}, which generates nothing. Give a model of jets or showers."
-        )
-    known = signature(verb).parameters
-    if unknown := [option for option in options if option not in known]:
-        raise ModelError(f"option {unknown[0]} does not go with a model of the domain {name}. Leave it out.")
+        raise VerbError(f"a model of {name} generates nothing. Give a model of jets or showers.")
+    _require_options(verb, options, f"generating by a model of {name}")
     return verb(run, **options)
+
+
+def _require_options(verb: Callable[..., Any], options: Mapping[str, Any], doing: str) -> None:
+    if unknown := [name for name in options if name not in inspect.signature(verb).parameters]:
+        raise VerbError(f"{unknown[0]}: {doing} has no such option. Leave it out.")
 
 
 def domain_name(run: str | Path | TrainedModel) -> str:

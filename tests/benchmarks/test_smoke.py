@@ -40,6 +40,7 @@ SMOKE_APART = {
     "questions",
     "showers",
     "skill",
+    "unfolding",
 }  # what lies at --out is used again by real runs
 OPTIONS = {name: ["--jobs", "1"] for name in ("labels", "scaling", "transfer")}
 OPTIONS |= {"predict": ["--threads", "1"], "step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
@@ -173,6 +174,45 @@ def check_showers(printed: str, out: Path) -> None:
     model, _, _, floor, vae, gan = found["wasserstein_mean"]
     assert floor < min(model, vae, gan)  # after a step, or a second
     assert_runs(out / "smoke", ["pretrained", "generator"])
+
+
+def columns_of(rows: list[str]) -> dict[str, dict[str, float]]:
+    """The numbers of a table of means and spreads by column and row, without those that are not there."""
+    heading, *rest = [row for row in rows if "is left out" not in row and " steps of " not in row]
+    names = heading.split()
+    found: dict[str, dict[str, float]] = {name: {} for name in names}
+    for row in rest:
+        words, *cells = re.split(r" {2,}", row)
+        assert len(cells) == len(names), row
+        for name, cell in zip(names, cells, strict=True):
+            if cell != "-":
+                mean, spread = map(float, cell.split(" ± "))
+                assert spread == 0  # one seed
+                found[name][words] = mean
+    return found
+
+
+def check_inverse(printed: str, out: Path) -> None:
+    for name, found in columns_of(lines_of(printed)).items():
+        assert name in ("ours", "splines")
+        assert list(found) == ["energy distance", "resimulation", "coverage_50", "coverage_68", "coverage_95"]
+        assert 0 < found["energy distance"] < 3 and 0.1 < found["resimulation"] < 3  # three steps learn no arm
+        assert 0.2 < found["coverage_50"] < found["coverage_68"] < found["coverage_95"] <= 1
+
+
+def check_unfolding(printed: str, out: Path) -> None:
+    rows = [row for row in lines_of(printed) if not row.startswith("pre-training")]
+    found = columns_of(rows)
+    assert set(found) - {"splines"} == {"ours", "bayes", "measured", "truth"}
+    assert list(found["truth"]) == ["W1 all"] and 0 < found["truth"]["W1 all"] < 0.5
+    distances = ["W1 all", "W1 QCD", "W1 Tbqq", "CRPS"]
+    assert list(found["measured"]) == distances
+    assert list(found["bayes"]) == [*distances, "coverage_50", "coverage_68", "p of ranks"]
+    assert list(found["ours"]) == list(found["bayes"])
+    for values in found.values():
+        assert all(0 <= value < 3 for value in values.values())
+    assert found["bayes"]["CRPS"] < found["measured"]["CRPS"] < found["ours"]["CRPS"]  # after two steps
+    assert_runs(out / "smoke" / "seed-0", ["scratch-2"])
 
 
 def check_analysis(printed: str, out: Path) -> None:
@@ -372,6 +412,24 @@ def check_labels(printed: str, out: Path) -> None:
             assert values[::3] == pytest.approx((first[0] - second[0], first[3] - second[3]), abs=2e-3)
             assert values[1] <= values[0] <= values[2] and values[4] <= values[3] <= values[5]
     assert len(results["scores"]) == 3 * len(arms) * 2 and len(results["differences"]) == 3 * 7 * 2
+
+
+def check_loader(printed: str, out: Path) -> None:
+    record, windows, heading, *rows = lines_of(printed)
+    size = re.fullmatch(rf"record of 72 hours, {NUMBER} GB on disk, chunks of \[18, 27, 54\]", record)
+    touched = re.fullmatch(
+        rf"a window touches {NUMBER} chunks of each variable, {NUMBER} times as many values as it holds", windows
+    )
+    assert size and touched and "medians of 1 turns" in heading
+    chunks, share = map(float, touched.groups())
+    assert 0.001 < float(size[1]) < 0.1 and 8 <= chunks <= 27 and 1 <= share <= 3.4
+    found = table(rows, rf"{NUMBER} +{COUNT} +{NUMBER} +{NUMBER} +{NUMBER}")
+    peers = {"zarrs", "xbatcher"} & set(found)  # where they are installed
+    assert_rows(found, ["raw", "ours", "xarray", "zarr-python", *peers], 0, 1e4)
+    assert found["ours"][3:] == (1.0, 1.0)
+    for per_second, megabytes, cpu_ms, by_wall, by_cpu in found.values():
+        assert 8.3 * per_second - 1 <= megabytes <= 8.5 * per_second + 1  # a window has 8.4 MB
+        assert 0.1 < cpu_ms < 1e4 and 0.01 < by_wall < 1e3 and 0.01 < by_cpu < 1e3
 
 
 def check_model_error(printed: str, out: Path) -> None:

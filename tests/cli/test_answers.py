@@ -74,5 +74,15 @@ def test_answers_may_be_averaged_over_token_lattices(runs, tmp_path, statecast, 
     assert rows[0] != rows[1] and all(0.5 < b / a < 1.5 for a, b in zip(*rows, strict=True))
     monkeypatch.setattr("statecast.verbs.domain_name", lambda run: "particles")
     code, message = statecast(*scored, "--lattices", "2", "--out", "none")
-    assert code == 2 and "--lattices 2: the model's streams lie on no grid. Leave it out." in message
+    assert code == 2 and "every_h: evaluating a model of particles has no such option. Leave it out." in message
     assert not (tmp_path / "none").exists() and not (tmp_path / "none.nc").exists()
+
+
+def test_members_are_scored_as_they_are_written(runs, tmp_path, statecast):
+    asked = ["evaluate", runs.forecast, "--data", runs.store, "--period", *runs.held_out, "--every-h", "200"]
+    code, message = statecast(*asked, "--members", "3", "--out", "scores", "--quiet")
+    assert code == 0, message
+    tasks = {record["task"] for record in json.loads((tmp_path / "scores" / "scores.json").read_text())}
+    assert {"forecast", "members", "members area means", "members differences"} <= tasks
+    code, message = statecast(*["evaluate", runs.pretrained, *asked[2:]], "--members", "3", "--out", "none")
+    assert code == 2 and "expected forecast" in message and not (tmp_path / "none").exists()

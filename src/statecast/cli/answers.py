@@ -6,6 +6,7 @@ import typer
 
 from statecast.cli.options import (
     ArraysOut,
+    AskedStations,
     CommandError,
     DataOfDomain,
     LastShown,
@@ -40,6 +41,10 @@ def evaluate(
         float | None, typer.Option(help="Fields: hours between starts, 12 if not given.", min=0.0)
     ] = None,
     lattices: Lattices = None,
+    members: Annotated[
+        int | None,
+        typer.Option(help="Fields: score so many members of a forecast too, as predict writes them.", min=2, max=1000),
+    ] = None,
     report: Annotated[
         bool | None,
         typer.Option("--report/--no-report", help="Fields: draw a report beside the scores; drawn if not given."),
@@ -50,9 +55,9 @@ def evaluate(
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
     from statecast import verbs
 
-    if lattices is not None and verbs.domain_name(run) != "fields":
-        raise CommandError(f"--lattices {lattices}: the model's streams lie on no grid. Leave it out.")
-    options = given(stores=by_stream(stores) or None, every_h=every_h, lattices=lattices, report=report)
+    options = given(
+        stores=by_stream(stores) or None, every_h=every_h, lattices=lattices, members=members, report=report
+    )
     evaluation = verbs.evaluate(
         run, store, period, out, against=against, overwrite=overwrite, progress=not quiet, **options
     )
@@ -69,13 +74,15 @@ def predict(
     members: Members = None,
     lattices: Lattices = None,
     stores: OwnStores = None,
+    stations: AskedStations = None,
     out: ArraysOut,
     overwrite: Overwrite = False,
 ) -> None:
-    """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
+    """Forecast from one time of a store; written with CF names (init_time, lead_time, number), or as time series of stations."""
     from statecast.fields import verbs
 
-    options: dict[str, Any] = {"members": members, "lattices": lattices, "out": out, "overwrite": overwrite}
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "stations": stations}
+    options |= {"out": out, "overwrite": overwrite}
     verbs.predict(run, store, init, steps, stores=by_stream(stores), **options)
     print(f"forecast: {out}")
 
@@ -86,6 +93,7 @@ def complete(
     store: Store,
     period: Period,
     stores: OwnStores = None,
+    stations: AskedStations = None,
     members: Members = None,
     lattices: Lattices = None,
     out: ArraysOut,
@@ -95,7 +103,8 @@ def complete(
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
     from statecast.fields import verbs
 
-    options: dict[str, Any] = {"members": members, "lattices": lattices, "out": out, "overwrite": overwrite}
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "stations": stations}
+    options |= {"out": out, "overwrite": overwrite}
     verbs.complete(run, store, period, stores=by_stream(stores), progress=not quiet, **options)
     print(f"completed: {out}")
 

@@ -9,9 +9,9 @@ from typing import Any
 import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
-from statecast.cli.data import Simulations, atmosphere, describe, events, jets, showers
+from statecast.cli.data import Simulations, atmosphere, describe, events, jets, showers, stations
 from statecast.cli.guard import guarded, require_utf8
-from statecast.cli.jets import codebook, generate, search, tag
+from statecast.cli.jets import codebook, generate, search, tag, unfold
 from statecast.cli.prepare import append, prepare
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
@@ -39,12 +39,13 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     explain,
     embed,
     tag,
+    unfold,
     generate,
     codebook,
     search,
 )
 DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, prepare, append)
-SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets, events, showers)
+SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, stations, jets, events, showers)
 
 
 def main() -> None:
@@ -100,10 +101,10 @@ def _app() -> typer.Typer:
     simulate = typer.Typer(
         cls=Simulations,
         no_args_is_help=True,
-        help="Simulate an atmosphere, jets, events or showers. Options that follow directly are those of the atmosphere.",
+        help="Simulate an atmosphere, stations, jets, events or showers. Options that follow directly are those of the atmosphere.",
     )
     for command in SIMULATE_COMMANDS:
-        simulate.command()(guarded(command, goes_on=True))
+        simulate.command()(guarded(command, goes_on=command is not stations))
     data.add_typer(simulate, name="simulate")
     app.add_typer(data, name="data")
     return app

@@ -72,7 +72,7 @@ def test_a_masked_model_is_evaluated_token_by_token(statecast, pretrained, tmp_p
         (("--showers", "0"), "showers"),
         (("--energy", "1", "5000"), "but the model learned from 1.0"),
         (("--energy", "5", "2"), "energy is 5 to 2 GeV"),
-        (("--jets", "3"), "option jets does not go with a model of the domain showers"),
+        (("--jets", "3"), "jets: generating by a model of showers has no such option"),
     ],
 )
 def test_what_can_not_be_drawn_is_refused(statecast, generator, tmp_path, options, message):
