@@ -28,7 +28,7 @@ class Simulations(TyperGroup):
 def describe(
     data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {STATIONS_HELP} {JETS_HELP} {SHOWERS_HELP}")],
 ) -> None:
-    """What is in DATA: variables, grid, times and gaps of fields; places and reports of stations; layout and numbers of jets and showers."""
+    """What is in DATA: variables, grid, times and gaps of fields; places and reports of stations; layout of jets and showers."""
     from statecast.describers import describe_data
 
     Console().print(describe_data(data))
