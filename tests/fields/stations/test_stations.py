@@ -459,20 +459,21 @@ def test_a_field_that_is_not_there_is_refused(folder):
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_notices_another_table(folder, tmp_path, monkeypatch):
     recipe = recipe_of(folder, TASKS["masked"])
-    recipe["training"] |= {"steps": 2, "checkpoint_every": 1}
+    recipe["training"] |= {"steps": 3, "checkpoint_every": 1}
     recipe["data"] |= {"validate": None}
     sc.pretrain(recipe, tmp_path / "whole", progress=False)
     draw, drawn = FieldSource.draw, []
 
     def failing(self, sample):
         drawn.append(1)
-        if len(drawn) > 3:
+        if len(drawn) > 5:
             raise InterruptedError("stopped")
         return draw(self, sample)
 
     monkeypatch.setattr(FieldSource, "draw", failing)
     with pytest.raises(InterruptedError):
         sc.pretrain(recipe, tmp_path / "run", progress=False)
+    assert list((tmp_path / "run.unfinished" / "checkpoints").iterdir())
     monkeypatch.undo()
     table = edited(folder, tmp_path, lambda frame: frame.assign(height=frame["height"] + 1))
     changed = {
