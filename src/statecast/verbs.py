@@ -8,10 +8,11 @@ from statecast.domain import find_domain
 from statecast.evaluation.samples import evaluate_samples
 from statecast.explain.tokens import explain_token
 from statecast.representation import embed
+from statecast.surprise.strange import anomalies as anomalies_of_samples
 from statecast.trained import TrainedModel
 from statecast.trained import domain_name as domain_of_directory
 
-__all__ = ["embed", "evaluate", "explain"]
+__all__ = ["anomalies", "embed", "evaluate", "explain"]
 
 
 def evaluate(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
@@ -29,6 +30,15 @@ def explain(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> 
     answer for one token.
     """
     return _verb(run, "explain", explain_token)(run, *arguments, **options)
+
+
+def anomalies(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
+    """Find the strangest samples of a record, and which of their tokens are strange.
+
+    Fields: `fields.strange.anomalies`, each value on its grid; jets: `particles.strange.anomalies`. Domains without their own
+    implementation: `surprise.strange.anomalies`.
+    """
+    return _verb(run, "anomalies", anomalies_of_samples)(run, *arguments, **options)
 
 
 def domain_name(run: str | Path | TrainedModel) -> str:

@@ -12,6 +12,7 @@ from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sizes import sizes
 from statecast.fields.source import open_source
 from statecast.fields.sources import Climatology
+from statecast.fields.strange import anomalies
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.verbs import evaluate, explain
@@ -25,6 +26,7 @@ class Fields:
     Recipe = FieldRecipe
     recipes = "statecast.fields.recipes"
     verbs: Mapping[str, Callable[..., Any]] = {
+        "anomalies": anomalies,
         "evaluate": evaluate,
         "explain": explain,
         "fingerprint": fingerprint,

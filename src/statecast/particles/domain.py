@@ -13,6 +13,7 @@ from statecast.particles.event_source import EventSource, open_event_source
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.sizes import sizes
 from statecast.particles.source import JetSource, open_source
+from statecast.particles.strange import anomalies
 from statecast.particles.streams import (
     EventStream,
     JetStream,
@@ -30,7 +31,7 @@ class Particles:
     name = "particles"
     Recipe = ParticleRecipe
     recipes = "statecast.particles.recipes"
-    verbs: Mapping[str, Callable[..., Any]] = {"evaluate": evaluate}
+    verbs: Mapping[str, Callable[..., Any]] = {"anomalies": anomalies, "evaluate": evaluate}
 
     def open(self, recipe: ParticleRecipe, split: Split, known: Mapping[str, Any]) -> JetSource | EventSource | None:
         return open_event_source(recipe, split, known) if recipe.event else open_source(recipe, split, known)

@@ -48,7 +48,7 @@ def tag(
     labels = asked_labels(trained)
     tables = _tables(trained, names, labels, batch)
     with new_output(out, overwrite=overwrite) as path:
-        (_write_netcdf if path.suffix == ".nc" else _write_parquet)(tables, path)
+        (_write_netcdf if path.suffix == ".nc" else write_parquet)(tables, path)
     return Path(out)
 
 
@@ -123,7 +123,7 @@ def _answers(said: Prediction, codec: LabelCodec, name: str, prefix: str) -> dic
     return {name: members.mean(axis=-1), f"{name}_low": low, f"{name}_high": high}
 
 
-def _write_parquet(tables: Iterator[dict[str, np.ndarray]], path: Path) -> None:
+def write_parquet(tables: Iterator[dict[str, np.ndarray]], path: Path) -> None:
     try:
         import pyarrow
         from pyarrow.parquet import ParquetWriter
