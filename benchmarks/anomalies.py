@@ -2,7 +2,7 @@
 
     python benchmarks/anomalies.py --out runs/anomalies [--seeds 0 1 2] [--only jets fields] [--contamination 0.01] [--smoke]
 
-Jets: for each seed the recipes `jets` and `jets-next` (here without the label) learn from the QCD jets among the first 15 000 of
+Jets: for each seed the recipes `jets` and `jets-next` (here without the label) learn from the QCD jets among the first 16 000 of
 `sample:jets`, with a share `--contamination` of tops among them (0 if not given). Scores of the 2000 held-out jets, half of them tops,
 beside an isolation forest and an auto-encoder on five substructure variables of the same jets, and boosting that knows the labels. Prints
 AUC and the largest significance improvement, signal efficiency over the square root of the background efficiency, of cuts that keep at
@@ -16,6 +16,7 @@ What a stopped run left is used again.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -47,7 +48,7 @@ from statecast.trained import TrainedModel, load
 
 # Jets
 
-LEARNED, HELD_OUT_JETS = (0, 14_999), (16_000, 17_999)
+LEARNED, HELD_OUT_JETS = (0, 15_999), (16_000, 17_999)
 FEW_JETS = ((0, 399), (16_000, 16_199))  # of smoke runs
 BACKGROUND = "QCD"
 FEWEST_BACKGROUND = 10
@@ -71,7 +72,7 @@ def background_file(folder: Path, contamination: float, smoke: bool) -> Path:
         assert jets.labels is not None
         background = np.flatnonzero(jets.labels == BACKGROUND)
         signal = np.flatnonzero(jets.labels != BACKGROUND)[: round(contamination * len(background))]
-        chosen = np.random.default_rng(0).permutation(np.concatenate([background, signal]))
+        chosen = np.sort(np.concatenate([background, signal]))
         folder.mkdir(parents=True, exist_ok=True)
         write_jets(jets[chosen], path)
     return path
@@ -92,7 +93,7 @@ def jet_recipe(kind: str, file: Path, jets: int, seed: int, smoke: bool) -> dict
         "seed": seed,
         "data": data | {"train": [0, jets - validated - 1], "validate": [jets - validated, jets - 1]},
         "streams": streams,
-        "model": {"width": 32 if smoke else 96, "encoder_layers": 1 if smoke else 3, "decoder_layers": 1, "heads": 2},
+        "model": {"width": 32 if smoke else 96, "encoder_layers": 1 if smoke else 3, "decoder_layers": 1, "heads": 4},
         "training": training | {"footprint": False, "loggers": []},
     } | JET_RECIPES[kind]
 
@@ -159,7 +160,9 @@ def significance_improvement(is_signal: Int[np.ndarray, " J"], score: Float[np.n
     return float((signal[enough] / np.sqrt(background[enough])).max())
 
 
-def jet_rows(seed: int, out: Path, contamination: float, smoke: bool) -> dict[str, tuple[float, float]]:
+def jet_rows(
+    seed: int, out: Path, contamination: float, kinds: Sequence[str], smoke: bool
+) -> dict[str, tuple[float, float]]:
     """AUC and significance improvement of each score."""
     folder = out / ("smoke" if smoke else f"contamination-{contamination:g}")
     file, held_out = background_file(folder, contamination, smoke), FEW_JETS[1] if smoke else HELD_OUT_JETS
@@ -167,7 +170,7 @@ def jet_rows(seed: int, out: Path, contamination: float, smoke: bool) -> dict[st
     assert asked.labels is not None
     found = baseline_scores(learned, asked, seed, smoke)
     found["boosting with labels"] = ceiling_scores(asked, seed, smoke)
-    for kind in JET_RECIPES:
+    for kind in kinds:
         run = folder / f"{kind}-{seed}"
         recipe = jet_recipe(kind, file, len(learned), seed, smoke)
         trained = once(run, partial(pretrain, recipe, run, progress=False))
@@ -326,13 +329,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=("jets", "fields"), default=["jets", "fields"])
     parser.add_argument("--model", help="run of the quickstart's pre-training; trained if not given")
+    parser.add_argument("--models", nargs="+", choices=tuple(JET_RECIPES), default=list(JET_RECIPES), help="of jets")
     parser.add_argument("--contamination", type=float, default=0.0, help="share of tops among the jets to learn from")
     parser.add_argument("--smoke", action="store_true", help="a moment, to see that all runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
     seeds = options.seeds[:1] if options.smoke else options.seeds
     if "jets" in options.only:
-        rows = [jet_rows(seed, options.out, options.contamination, options.smoke) for seed in seeds]
+        rows = [jet_rows(seed, options.out, options.contamination, options.models, options.smoke) for seed in seeds]
         print_jets(rows, options.contamination)
     if "fields" in options.only:
         effort = SMOKE if options.smoke else Effort(WHOLE)

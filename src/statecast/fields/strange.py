@@ -49,7 +49,7 @@ class TiledWindows:
         """Raises StoreError for a record that is shorter than a window."""
         recipe, windows = trained.recipe, model_windows(trained)
         steps = recipe.task.window_slabs * recipe.slab_steps
-        starts = _one_after_another(records[windows.drawn_on].starts(steps), steps)
+        starts = one_after_another(records[windows.drawn_on].starts(steps), steps)
         places = [place for start in starts for place in tiled_places(windows, start, steps)]
         return cls(sources_of(trained.codecs, records), places, trained.recipe.window.hide_calendar)
 
@@ -74,7 +74,7 @@ class TiledWindows:
         return read_window(located(self.sources, self.places[number]), hide_calendar=self.hide_calendar)
 
 
-def _one_after_another(starts: np.ndarray, steps: int) -> list[int]:
+def one_after_another(starts: np.ndarray, steps: int) -> list[int]:
     """Starts of windows that don't overlap, but for those that end at a gap or at the end of the record."""
     chosen: list[int] = []
     allowed = set(starts.tolist())
@@ -175,7 +175,7 @@ def searched_fields(
         for number, window, found in batches:
             writer.add(cases.labels[number], window, found)
             for name, of in found.items():
-                _put(cases.sources[name], cases.places[number][name], of, fields[name])
+                put_on_grid(cases.sources[name], cases.places[number][name], of, fields[name])
     return writer.tables(), fields
 
 
@@ -192,7 +192,7 @@ def _shape(source: StreamSource) -> tuple[int, int, int, int]:
     return len(record), len(record.channels), *record.grid.shape
 
 
-def _put(source: StreamSource, place: Place, of: Surprised, field: Float[np.ndarray, "T V H W"]) -> None:
+def put_on_grid(source: StreamSource, place: Place, of: Surprised, field: Float[np.ndarray, "T V H W"]) -> None:
     """The excess of each value of a window where it lies; the largest where windows overlap."""
     tokenizer = source.tokenizer
     shape = (place.steps, field.shape[1], place.rows.stop - place.rows.start, len(place.columns))

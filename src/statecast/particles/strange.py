@@ -91,7 +91,8 @@ def _of_particles(codec: Any, tokens: Tokens, rank: np.ndarray) -> Columns:
     assert tokens.codes is not None
     features = torch.where(tokens.observed, tokens.values, torch.nan) * codec.std + codec.mean
     ended = torch.cat([features, torch.full((1, features.shape[1]), torch.nan)]).double().numpy()
-    kinds = np.array([*PARTICLE_KINDS, END])[[*tokens.codes.tolist(), len(PARTICLE_KINDS)]]
+    of_codes = np.array([*PARTICLE_KINDS, END, "unknown"])  # the last is that of the code -1
+    kinds = of_codes[[*tokens.codes.tolist(), len(PARTICLE_KINDS)]]
     at = np.minimum(rank.astype(int), len(tokens))
     found = {"rank": rank.astype(float)}
     for name, values in zip(codec.channels, ended.T, strict=True):
