@@ -1,5 +1,6 @@
 """What can be done with a trained model of any domain. A domain's own implementation takes precedence."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,22 @@ from statecast.surprise.strange import anomalies as anomalies_of_samples
 from statecast.trained import TrainedModel
 from statecast.trained import domain_name as domain_of_directory
 
-__all__ = ["anomalies", "embed", "evaluate", "explain"]
+__all__ = ["VerbError", "anomalies", "embed", "evaluate", "explain"]
+
+
+class VerbError(ValueError):
+    """An option that the domain of a model does not have."""
 
 
 def evaluate(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
     """Verify a model against baselines on data that were not used in training.
 
-    Fields: `fields.verbs.evaluate`. Domains without their own implementation: `evaluation.samples.evaluate_samples`.
+    Fields: `fields.verbs.evaluate`. Domains without their own implementation: `evaluation.samples.evaluate_samples`. Raises VerbError for
+    an option that the model's domain does not have.
     """
-    return _verb(run, "evaluate", evaluate_samples)(run, *arguments, **options)
+    verb = _verb(run, "evaluate", evaluate_samples)
+    _require_options(run, verb, "evaluating", options)
+    return verb(run, *arguments, **options)
 
 
 def explain(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
@@ -36,9 +44,11 @@ def anomalies(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -
     """Find the strangest samples of a record, and which of their tokens are strange.
 
     Fields: `fields.strange.anomalies`, each value on its grid; jets: `particles.strange.anomalies`. Domains without their own
-    implementation: `surprise.strange.anomalies`.
+    implementation: `surprise.strange.anomalies`. Raises VerbError for an option that the model's domain does not have.
     """
-    return _verb(run, "anomalies", anomalies_of_samples)(run, *arguments, **options)
+    verb = _verb(run, "anomalies", anomalies_of_samples)
+    _require_options(run, verb, "searching by", options)
+    return verb(run, *arguments, **options)
 
 
 def domain_name(run: str | Path | TrainedModel) -> str:
@@ -46,6 +56,13 @@ def domain_name(run: str | Path | TrainedModel) -> str:
     if isinstance(run, TrainedModel):
         return str(run.recipe.data.domain)
     return domain_of_directory(run)
+
+
+def _require_options(
+    run: str | Path | TrainedModel, verb: Callable[..., Any], doing: str, options: dict[str, Any]
+) -> None:
+    if unknown := [name for name in options if name not in inspect.signature(verb).parameters]:
+        raise VerbError(f"{unknown[0]}: {doing} a model of {domain_name(run)} has no such option. Leave it out.")
 
 
 def _verb(run: str | Path | TrainedModel, name: str, default: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ import torch
 
 from statecast.outputs import new_output, require_place
 from statecast.particles.features import MOMENTA, POSITION, quantity_values
-from statecast.particles.inference.tag import write_parquet
+from statecast.particles.inference.tables import write_table
 from statecast.particles.jets import PARTICLE_KINDS
 from statecast.particles.streams import JetStream, ParticleStream
 from statecast.streams import Tokens, Window
@@ -55,7 +55,7 @@ def anomalies(
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
         for name in ("samples", "tokens"):
-            write_parquet(iter([getattr(found, name)]), directory / f"{name}.parquet")
+            write_table(iter([getattr(found, name)]), directory / f"{name}.parquet")
         if report:
             write_report(found, usual, facts(trained, data, search), directory / "report.html")
     return Anomalies(Path(out), found, usual)
