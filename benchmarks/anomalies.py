@@ -42,8 +42,9 @@ from statecast.particles.inference.write import write_jets
 from statecast.particles.jets import Jets
 from statecast.particles.recipe import JetData
 from statecast.particles.strange import token_names
-from statecast.surprise.score import Usual, values_per_channel
+from statecast.surprise.score import values_per_channel
 from statecast.surprise.strange import Search, searched, usual_of
+from statecast.surprise.usual import Usual
 from statecast.trained import TrainedModel, load
 
 # Jets

@@ -10,8 +10,9 @@ import xarray as xr
 from tiny_domains import chain, points
 
 import statecast as sc
-from statecast.surprise.score import Asking, surprises, usual
+from statecast.surprise.score import Asking, surprises
 from statecast.surprise.strange import Search
+from statecast.surprise.usual import usual
 from statecast.trained import ModelError, TrainedModel
 
 MODEL = {"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "members": 4}

@@ -25,9 +25,10 @@ from statecast.fields.tokenizers import Place, StreamSource, join_patches, locat
 from statecast.outputs import new_output, require_place
 from statecast.streams import Window
 from statecast.surprise.report import write_report
-from statecast.surprise.score import Surprised, Usual, in_batches
+from statecast.surprise.score import Surprised, in_batches
 from statecast.surprise.strange import Anomalies, Search, described, facts, usual_of
 from statecast.surprise.tables import Columns, TableWriter
+from statecast.surprise.usual import Usual
 from statecast.trained import ModelError, TrainedModel, load
 
 MAPS = (

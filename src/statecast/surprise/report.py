@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from statecast.evaluation.report import section, write_page
-from statecast.surprise.score import Usual
 from statecast.surprise.tables import Tables
+from statecast.surprise.usual import Usual
 
 SAMPLES = (
     "The samples of the highest score: the mean excess of their tokens, -log p less its expectation, in nats. 'highest tenth' is the mean "
@@ -60,7 +60,7 @@ def score_figure(tables: Tables, usual: Usual | None) -> Figure:
     edges = np.histogram_bin_edges(np.concatenate(list(known.values())), bins=30)
     for name, values in known.items():
         if len(values):
-            axis.hist(values, edges, density=True, histtype="step", label=name)
+            axis.hist(values, edges.tolist(), density=True, histtype="step", label=name)
     axis.set_xlabel("score (nats)")
     axis.set_ylabel("density")
     axis.legend(frameon=False)

@@ -10,8 +10,9 @@ from statecast.evaluation.progress import progress_bar
 from statecast.outputs import new_output, require_place
 from statecast.surprise.measure import MEASURES, OF_CODES
 from statecast.surprise.report import write_report
-from statecast.surprise.score import Asking, Usual, in_batches, usual
+from statecast.surprise.score import Asking, in_batches
 from statecast.surprise.tables import Named, Tables, TableWriter, by_coordinates
+from statecast.surprise.usual import Usual, usual
 from statecast.trained import ModelError, TrainedModel, load
 
 PARTS = 4  # a quarter of the tokens is hidden at once

@@ -12,7 +12,8 @@ import xarray as xr
 
 from statecast.axes import column_names
 from statecast.streams import UNKNOWN, Tokens, Window
-from statecast.surprise.score import Surprised, Usual, by_channel, sample_scores
+from statecast.surprise.score import Surprised, by_channel, sample_scores
+from statecast.surprise.usual import Usual
 
 Columns = dict[str, np.ndarray]
 Named = Callable[[Mapping[str, Any], Any, Window, str], Columns]
