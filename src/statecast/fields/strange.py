@@ -27,6 +27,7 @@ from statecast.streams import Window
 from statecast.surprise.report import write_report
 from statecast.surprise.score import Surprised, in_batches
 from statecast.surprise.strange import Anomalies, Search, described, facts, usual_of
+from statecast.surprise.strange import anomalies as anomalies_of_samples
 from statecast.surprise.tables import Columns, TableWriter
 from statecast.surprise.usual import Usual
 from statecast.trained import ModelError, TrainedModel, load
@@ -108,12 +109,16 @@ def anomalies(
     several questions; VARIABLE_threshold ([level]): what a share `false_alarms` of the tokens of the training split exceeds; and the table
     of windows of `surprise.tables.Tables`. Values far from those that the model learned are scored, not refused.
 
-    Raises StoreError for a period without a window, ModelError for a model of labels or of a task that asks no content.
+    A model that also has labels or stations is searched window by window by `surprise.strange.anomalies`, whose tables it leaves.
+    Raises StoreError for a period without a window, ModelError for a task that asks no content.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
-    if trained.recipe.labels:
-        raise ModelError("the model has label streams, which have no place on the grid. Use a model of fields alone.")
     search = search or Search()
+    if set(trained.codecs) != set(trained.recipe.fields):
+        if stores or isinstance(data, xr.Dataset):
+            raise ModelError("the model has streams that lie on no grid: give one store by its path, and no other.")
+        common: dict[str, Any] = {"search": search, "report": report, "overwrite": overwrite, "progress": progress}
+        return anomalies_of_samples(trained, data, period, out, **common)
     require_place(out, overwrite)
     records = _records(trained, data, period, stores)
     cases = TiledWindows.of(trained, records)
