@@ -13,6 +13,8 @@ from statecast.evaluation.verification import Verification, interval_of
 
 COMPARED = ("rmse", "mae", "crps", "acc")
 SUFFIX = "_difference"
+FEWEST_BLOCKS = 5
+"""Independent parts of the cases: with fewer, resamplings hardly differ and any difference would look certain."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Difference:
     def metrics(self) -> tuple[str, ...]:
         return tuple(metric for metric in COMPARED if metric in self.forecast.metrics and metric in self.other.metrics)
 
+    @property
+    def can_be_tested(self) -> bool:
+        """Whether there are enough independent cases for an interval."""
+        return self.forecast.blocks >= FEWEST_BLOCKS
+
     def value(self, metric: str) -> Float[np.ndarray, "*A"]:
         return self.forecast.value(metric) - self.other.value(metric)
 
@@ -59,6 +66,6 @@ class Difference:
             value, (low, high) = self.value(metric), self.interval(metric)
             for position in np.ndindex(value.shape):
                 if np.isfinite(value[position]):
-                    numbers = (value[position], low[position], high[position])
+                    numbers = [float(array[position]) for array in (value, low, high)]
                     records.append(self.forecast.record(f"{metric}{SUFFIX}", position, *numbers))
         return records

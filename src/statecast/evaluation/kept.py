@@ -45,7 +45,8 @@ class KeptCases:
 
 
 def _write_case(scored: Sequence[Scored], path: Path) -> None:
-    arrays, about = {}, []
+    arrays: dict[str, np.ndarray] = {}
+    about = []
     for number, each in enumerate(scored):
         arrays |= {f"{number}/{name}": values for name, values in each.statistics.items()}
         if each.ranks is not None:
@@ -54,7 +55,7 @@ def _write_case(scored: Sequence[Scored], path: Path) -> None:
         about.append({"task": each.task, "forecast": each.forecast, "axes": axes, "members": each.members})
     aside = path.with_suffix(".part")
     with aside.open("wb") as file:
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)
+        np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)

@@ -147,6 +147,11 @@ class Verification:
         return dict(self.scores(means, self.members))
 
     @property
+    def blocks(self) -> float:
+        """How many independent parts the cases have."""
+        return len(self.positions) / max(1, self._block)
+
+    @property
     def _block(self) -> int:
         """Neighbouring cases that are resampled together."""
         if self.decorrelation == 0 or len(self.positions) == 1:
@@ -165,16 +170,14 @@ class Verification:
             value, (low, high) = self.value(metric), self.interval(metric)
             for position in np.ndindex(value.shape):
                 if np.isfinite(value[position]):
-                    records.append(self.record(metric, position, value[position], low[position], high[position]))
+                    numbers = [float(array[position]) for array in (value, low, high)]
+                    records.append(self.record(metric, position, *numbers))
         return records
 
-    def record(
-        self, metric: str, position: tuple[int, ...], value: float, low: float, high: float
-    ) -> dict[str, Any]:
+    def record(self, metric: str, position: tuple[int, ...], value: float, low: float, high: float) -> dict[str, Any]:
         """A record of `scores.json`."""
         record = {"forecast": self.forecast, "task": self.task, **self._labels_at(position), "metric": metric}
-        numbers = {"value": float(value), "low": float(low), "high": float(high)}
-        return {**record, **numbers, "n": int(self.counted[position])}
+        return {**record, "value": value, "low": low, "high": high, "n": int(self.counted[position])}
 
     def _labels_at(self, position: tuple[int, ...]) -> dict[str, Any]:
         labels: dict[str, Any] = {}
@@ -218,9 +221,7 @@ def block_bootstrap(cases: int, block: int, samples: int, generator: np.random.G
     return ((firsts[:, :, None] + np.arange(block)) % cases).reshape(samples, -1)[:, :cases]
 
 
-def write_scores(
-    verifications: Sequence[Verification], out: Path, further: Sequence[Mapping[str, Any]] = ()
-) -> None:
+def write_scores(verifications: Sequence[Verification], out: Path, further: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write `scores.json`, with `further` records at its end, and `scores.nc` into the directory `out`."""
     records = [record for verification in verifications for record in verification.records()] + list(further)
     (out / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")

@@ -23,6 +23,7 @@ from statecast.fields.inference.forecast import forecast_task
 from statecast.fields.inference.members import draw_member
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Grid, Record
+from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import Located, StreamSource, located, sources_of
 from statecast.fields.tokenizers.first_guess import first_guess
 from statecast.trained import TrainedModel
@@ -79,7 +80,8 @@ def _forecast_sections(
 ) -> list[dict[str, Any]]:
     of = forecasts[0].task.removeprefix("forecast")
     lead_times = forecasts[0].labels("lead_time_h")
-    sections = skill_sections(forecasts, ("model",), _heads_are_scored(facts.trained))
+    text = "Continuous ranked probability score, beside the distribution of the training period; lower is better."
+    sections = skill_sections(forecasts, ("model",), text + _heads_are_scored(facts.trained))
     drawn = power_figures(forecast_power(facts.trained, records, name), records[name])
     spectrum = [section(f"Spectrum{of}", _spectrum_text(lead_times[-1]), drawn)] if drawn else []
     return [*sections, *spectrum, _forecast_maps(facts.trained, records, name)]
@@ -130,7 +132,8 @@ def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: s
     block = forecast_block(trained, task, records, window.place.start)
     members = tokenizer.to_fields(block[name], case.climatology)
     rows = [
-        (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)
+        (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c])
+        for c in mapped_channels(record.channels)
     ]
     lead_h = case.truth.shape[0] * record.step_h
     start = str(record.dataset["time"].values[window.place.start + task.history * depth - 1])[:16]
@@ -154,7 +157,7 @@ def _masked_sections(
     maps = []
     for name, case in cases.items():
         record = of_streams[name]
-        c = mapped_channels(record)[0]
+        c = mapped_channels(record.channels)[0]
         maps.append(
             figures.reconstruction_maps(
                 case.located.grid,
@@ -205,7 +208,7 @@ def _task_maps(
 ) -> list[Figure]:
     """The mapped channels of a stream with a first guess, or the first of them."""
     record, maps = stream.record, []
-    for c in mapped_channels(record)[: 1 if guess is None else None]:
+    for c in mapped_channels(record.channels)[: 1 if guess is None else None]:
         maps.append(
             figures.reconstruction_maps(
                 stream.grid,
@@ -264,16 +267,16 @@ def _mean(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def power_figures(power: Mapping[str, Float[np.ndarray, "V K"]], record: Record) -> list[Figure]:
     """One for each mapped channel; none for a channel whose truth has gaps in every row."""
     drawn = []
-    for c in mapped_channels(record):
+    for c in mapped_channels(record.channels):
         of_channel = {name: values[c] for name, values in power.items()}
         if np.isfinite(of_channel["truth"]).all():
             drawn.append(figures.spectra(of_channel, record.channels[c], record.units[c]))
     return drawn
 
 
-def mapped_channels(record: Record) -> list[int]:
+def mapped_channels(channels: Sequence[Channel]) -> list[int]:
     """Channels for maps: the first level of each of the first variables that differ most in kind, one a variable."""
-    firsts = {c.variable: i for i, c in reversed(list(enumerate(record.channels)))}
+    firsts = {c.variable: i for i, c in reversed(list(enumerate(channels)))}
     preferred = [firsts[v] for v in ("z", "t2m", "tprate") if v in firsts]
     others = [i for v, i in sorted(firsts.items(), key=lambda item: item[1]) if i not in preferred]
     return (preferred + others)[:MAPPED]

@@ -29,8 +29,8 @@ def statistics(
 ) -> dict[str, Float[np.ndarray, "*grid"]]:
     """Area means of what the scores are made of, at one start.
 
-    Anomalies are departures from `climatology`; without one there is no `acc`. Where `truth` is NaN nothing is scored. `drawn`: the members are states drawn at random,
-    see `crps`; those of a model are quantiles.
+    Anomalies are departures from `climatology`; without one there is no `acc`. Where `truth` is NaN nothing is scored. `drawn`: the members
+    are states drawn at random, see `crps`; those of a model are quantiles.
     """
     observed = np.isfinite(truth)
     truth = np.where(observed, truth, 0.0).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Skill of forecasts beside their baselines: tables, the sections of a report, and what an evaluation leaves. Axes: L lead time, V channel."""
+"""Skill of forecasts beside their baselines: tables, sections of a report, what an evaluation leaves. Axes: L lead time, V channel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,11 @@ REFERENCES = ("persistence", "climatology", "linear", "interpolation", "bilinear
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation leaves: its directory and what was verified."""
+    """What an evaluation leaves: its directory, what was verified, and further tables with their titles."""
 
     out: Path
     verifications: list[Verification] = field(default_factory=list)
+    further: list[tuple[str, list[list[str]]]] = field(default_factory=list)
 
     @property
     def written(self) -> Path:
@@ -30,8 +31,8 @@ class Evaluation:
         return report if report.exists() else self.out / "scores.json"
 
     def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """A titled table of each task at its last lead time."""
-        return skill_tables(self.verifications)
+        """A titled table of each task at its last lead time, and the further ones."""
+        return skill_tables(self.verifications) + self.further
 
 
 def relative_table(verifications: Sequence[Verification], leads: Sequence[float | None]) -> list[list[str]]:
@@ -79,12 +80,12 @@ def _lead(lead: float | None) -> str:
 
 
 def skill_sections(
-    forecasts: Sequence[Verification], ensembles: Sequence[str], of_ensemble: str = ""
+    forecasts: Sequence[Verification], ensembles: Sequence[str], of_ensemble: str
 ) -> list[dict[str, Any]]:
     """Sections of a report on the forecasts of one task: skill by lead time, and the CRPS.
 
     ensembles    names of the forecasts whose reliability is drawn, if they have several members
-    of_ensemble  a further sentence
+    of_ensemble  what the page says of the CRPS
     """
     of = forecasts[0].task.removeprefix("forecast")
     lead_times = forecasts[0].labels("lead_time_h")
@@ -98,8 +99,7 @@ def skill_sections(
         ),
         section(
             f"Ensemble{of}",
-            "Continuous ranked probability score, beside the distribution of the training period; lower is better."
-            + of_ensemble,
+            of_ensemble,
             [figures.skill_by_lead_time(forecasts, "crps"), *reliable],
         ),
     ]

@@ -182,8 +182,8 @@ def fit_climatology(record: Record, reference: Reference | None = None, *, sprea
     linearly to 0 there, two months in total (as in WeatherBench 2, Rasp et al. 2024). A month (or hour of a month) with fewer than
     `ENOUGH` values and less than half of the largest number takes the mean of the nearest one with more. Sums are kept in float64
     as departures from the first step. The climatology of a constant field, such as the orography, is its area mean, and its spread is
-    spatial. Without `spread` and correlation of the anomalies, which are NaN then, the record is read once. Raises StoreError for a channel without any value, for a channel that never departs from its climatology, and for a record
-    that is too short.
+    spatial. Without `spread`, that and the correlation are NaN, and the record is read once. Raises StoreError for a channel without any
+    value, for a channel that never departs from its climatology, and for a record that is too short.
     """
     hours = np.unique(record.hour_utc)
     hour = np.searchsorted(hours, record.hour_utc)

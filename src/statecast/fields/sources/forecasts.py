@@ -12,11 +12,13 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Int
 
-from statecast.fields.sources.dimensions import LEAD_TIMES
+from statecast.fields.sources.dimensions import LEAD_TIMES, with_axis
 from statecast.fields.sources.errors import StoreError
+from statecast.fields.sources.fields import USUAL_NAMES as NAMES_OF_AXES
 from statecast.fields.sources.fields import with_standard_names
 from statecast.fields.sources.fill_values import AbsentChunks
 from statecast.fields.sources.grid import Grid
+from statecast.fields.sources.levels import is_pressure
 from statecast.fields.sources.opening import open_raw
 from statecast.fields.sources.step import HOURS_PER_MONTH
 from statecast.fields.sources.times import HOUR, MINUTE, SECOND, Times, with_exact_times
@@ -35,16 +37,20 @@ STANDARD_NAMES = {
     "lead_time": "forecast_period",
     "number": "realization",
 }
+LEVEL_NAMES = NAMES_OF_AXES["level"]
 MONTHS = ("month", "months")
 GIVEN = "given_valid_time"  # ticks, if the store has them
-TOLERANCE = MINUTE  # between a valid time that a store gives and the sum of its initial and lead times: rounding of float32
+TOLERANCE = (
+    MINUTE  # between a valid time that a store gives and the sum of its initial and lead times: rounding of float32
+)
 
 
 @dataclass(frozen=True)
 class Forecasts:
     """A store of forecasts.
 
-    dataset      lazily, with dimensions init_time, lead_time, number if it is an ensemble, level (hPa), lat and lon as `open_fields` has them
+    dataset      lazily, with dimensions init_time, lead_time, number if it is an ensemble, level, lat and lon as `open_fields` has them;
+                 of an initial or lead time that was no dimension there is a coordinate, which the variables lack
     lead_ticks   exact lead times, ascending; none: they are calendar months
     """
 
@@ -70,6 +76,12 @@ class Forecasts:
         if self.lead_ticks is None:
             return tuple(float(months) * HOURS_PER_MONTH for months in self.dataset["lead_time"].values)
         return tuple(float(tick) / HOUR for tick in self.lead_ticks)
+
+    @cached_property
+    def times(self) -> set[str]:
+        """Dimensions of time that a forecast in the store has."""
+        used = {str(dim) for array in self.dataset.data_vars.values() for dim in array.dims}
+        return {"init_time", "lead_time"} & used
 
     @property
     def members(self) -> int:
@@ -101,7 +113,7 @@ def open_forecasts(store: str, absent: AbsentChunks | None = None) -> Forecasts:
     dataset = _renamed(_as_dimension(dataset, init, store), {lead: "lead_time", init: "time"})
     dataset["time"].attrs = {"standard_name": "time"}
     dataset, ticks = _with_lead_times(_with_members(dataset), store)
-    dataset = with_standard_names(dataset, store).rename(time="init_time")
+    dataset = with_standard_names(_in_chunks(dataset), store).rename(time="init_time")
     found = Forecasts(store, dataset, ticks)
     _require_sums(found)
     return found
@@ -125,8 +137,8 @@ def _require(dataset: xr.Dataset, axis: str, store: str, apart_from: str | None 
         what = "lead time" if axis == "lead_time" else "initial time"
         have = ", ".join(f"{name} ({size})" for name, size in dataset.sizes.items()) or "none"
         raise StoreError(
-            f"store {store}: found no {what} among its dimensions {have}, expected one with standard_name '{STANDARD_NAMES[axis]}' or named "
-            f"{', '.join(USUAL_NAMES[axis][:4])}. Is it a forecast?"
+            f"store {store}: found no {what} among its dimensions {have}, expected standard_name '{STANDARD_NAMES[axis]}' or a name like "
+            f"{', '.join(USUAL_NAMES[axis][:5])}. Is it a forecast?"
         )
     return found
 
@@ -136,10 +148,10 @@ def _as_dimension(dataset: xr.Dataset, name: str, store: str) -> xr.Dataset:
     dataset = dataset.set_coords(name)
     dims = list(map(str, dataset[name].dims))
     if not dims:
-        return dataset.expand_dims(name)
+        return with_axis(dataset, name)
     if len(dims) > 1 or (dims[0] != name and dims[0] in dataset.indexes and _is_lead_time(dataset[dims[0]])):
         raise StoreError(
-            f"store {store}: '{name}' lies along {' and '.join(dims)}, expected initial and lead times on a dimension of each. Unstack them: "
+            f"store {store}: '{name}' lies along {' and '.join(dims)}, expected a dimension of initial and one of lead times. Unstack: "
             "dataset.set_index(DIMENSION=[INITIAL, LEAD]).unstack('DIMENSION')."
         )
     return dataset if dims[0] == name else dataset.swap_dims({dims[0]: name})
@@ -187,6 +199,14 @@ def _with_members(dataset: xr.Dataset) -> xr.Dataset:
         return dataset.drop_vars(name)
     numbers = np.arange(dataset.sizes[name])
     return _renamed(dataset, {name: "number"}).assign_coords(number=numbers)
+
+
+def _in_chunks(dataset: xr.Dataset) -> xr.Dataset:
+    """By Dask, if a level is no dimension yet: xarray would read all that it gives the dimension to."""
+    single = [name for name, coordinate in dataset.coords.items() if coordinate.ndim == 0]
+    if any(name in LEVEL_NAMES or is_pressure(dataset[name]) for name in single):
+        return dataset.chunk({"time": 1, "lead_time": 1})
+    return dataset
 
 
 def _with_lead_times(dataset: xr.Dataset, store: str) -> tuple[xr.Dataset, np.ndarray | None]:
@@ -249,7 +269,7 @@ def _require_sums(forecasts: Forecasts) -> None:
         times = forecasts.init
         said, expected = times.at([int(given[i, lead])])[0], times.at([int(forecasts.valid_ticks[i, lead])])[0]
         raise StoreError(
-            f"store {forecasts.name}: says that the forecast from {times.index[i]} with a lead time of {forecasts.lead_time_h[lead]:g} h is "
+            f"store {forecasts.name}: says that the forecast from {times.index[i]} with lead time {forecasts.lead_time_h[lead]:g} h is "
             f"valid at {said}, expected {expected}. Is its initial time a valid time?"
         )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import xarray as xr
 
+from statecast.fields.sources.dimensions import with_axis
 from statecast.fields.sources.errors import StoreError
 
 PRESSURE = "isobaricInhPa"
@@ -42,8 +43,11 @@ def open_grib(path: str, *, keep_steps: bool = False) -> xr.Dataset:
 
 def _with_steps(part: xr.Dataset) -> xr.Dataset:
     """Initial and lead times as dimensions; their valid time is their sum."""
-    single = [name for name in ("step", "time") if name in part.coords and name not in part.dims]
-    return part.drop_vars("valid_time", errors="ignore").expand_dims(single)
+    part = part.drop_vars("valid_time", errors="ignore")
+    for name in ("step", "time"):
+        if name in part.coords and name not in part.dims:
+            part = with_axis(part, name)
+    return part
 
 
 def _part(part: xr.Dataset) -> xr.Dataset:

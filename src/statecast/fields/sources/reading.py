@@ -55,7 +55,10 @@ def _chunk(array: xr.DataArray, time: Any) -> str:
     source = array.encoding.get("source")
     if source is None:
         return ""
-    stored = open_raw(str(source))[str(array.name)]
+    dataset = open_raw(str(source))
+    if array.name not in dataset:  # it was renamed
+        return ""
+    stored = dataset[str(array.name)]
     chunks = stored.encoding.get("preferred_chunks") or {}
     sizes = [int(chunks.get(dim, size)) for dim, size in stored.sizes.items()]
     counts = [range(-(-size // chunk)) for size, chunk in zip(stored.shape, sizes, strict=True)]
