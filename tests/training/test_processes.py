@@ -17,17 +17,18 @@ import statecast
 from statecast.training.batches import BatchError, SharedBatches
 from statecast.training.logs import read_metrics
 
-STEPS, EVERY = 6, 3
+STEPS, EVERY = 6, 2
 pytestmark = pytest.mark.timeout(400)  # each process of its own takes seconds to import its libraries
 
 
 @pytest.fixture(scope="module")
 def recipe(runs, tmp_path_factory) -> Path:
-    """Six steps of four samples, with a checkpoint after three."""
+    """Six steps of four samples, with a checkpoint after every second."""
     training = {
         "steps": STEPS,
         "batch_size": 4,
         "checkpoint_every": EVERY,
+        "keep_checkpoints": 3,
         "validate_every": 3,
         "validation_samples": 4,
     }
@@ -59,12 +60,13 @@ def train(recipe: Path, out: Path, *options: str) -> None:
     assert done.stdout.count("model:") == 1
 
 
-def stopped_copy(run: Path, out: Path) -> None:
-    """The run as it stood after its first checkpoint."""
+def stopped_copy(run: Path, out: Path, step: int) -> None:
+    """The run as it stood after its checkpoint of that step."""
     unfinished = out.with_name(f"{out.name}.unfinished")
     shutil.copytree(run, unfinished)
     (unfinished / "model").rename(unfinished / "start")
-    (unfinished / "checkpoints" / f"step-{STEPS:08d}.ckpt").unlink()
+    for later in range(step + EVERY, STEPS + 1, EVERY):
+        (unfinished / "checkpoints" / f"step-{later:08d}.ckpt").unlink()
 
 
 def losses(run: Path) -> list[float]:
@@ -86,12 +88,11 @@ def test_two_processes_give_the_losses_of_one(recipe, single, tmp_path):
 
 
 def test_a_checkpoint_of_one_process_goes_on_sharded_over_two_and_back(recipe, single, tmp_path):
-    stopped_copy(single, tmp_path / "sharded")
+    """One process to step 2, two to step 4, one to the end."""
+    stopped_copy(single, tmp_path / "sharded", EVERY)
     train(recipe, tmp_path / "sharded", "--resume", "--devices", "2", "--strategy", "fsdp")
     assert_equal_to_rounding(tmp_path / "sharded", single)
-    whole = tmp_path / "whole"
-    train(recipe, whole, "--devices", "2", "--strategy", "fsdp")
-    stopped_copy(whole, tmp_path / "back")
+    stopped_copy(tmp_path / "sharded", tmp_path / "back", 2 * EVERY)
     statecast.pretrain(str(recipe), tmp_path / "back", resume=True, progress=False)
     assert_equal_to_rounding(tmp_path / "back", single)
 

@@ -15,6 +15,7 @@ from pydantic import (
 from statecast.config import DataOptions, Recipe, Strict
 from statecast.fields.fill import Fill
 from statecast.fields.labels import LabelStream
+from statecast.fields.sources.cache import CacheOptions
 from statecast.fields.sources.fill_values import AbsentChunks
 from statecast.fields.streams import Stream
 from statecast.tasks import Task
@@ -27,7 +28,7 @@ FieldTask = Task | Fill
 class FieldData(DataOptions):
     """Where the record lies and which part of it may be learned from."""
 
-    newer = frozenset({"select", "absent_chunks"})
+    newer = frozenset({"select", "absent_chunks", "cache"})
     store: str = Field(
         description="a Zarr store, a NetCDF or GRIB file, or a sample that ships with statecast (sample:atmosphere, sample:storm1996)"
     )
@@ -47,6 +48,10 @@ class FieldData(DataOptions):
     absent_chunks: AbsentChunks | None = Field(
         None,
         description="missing or fill_value: what a chunk stands for that a Zarr store lacks, if the store doesn't say; none: an error",
+    )
+    cache: CacheOptions | None = Field(
+        None,
+        description="where what was read of stores behind a URL is kept: a directory and its size; none: it is read again each time",
     )
     replay: tuple[Period, ...] = Field(
         (), description="first and last date of an earlier period that is trained on again, or several; none: no replay"

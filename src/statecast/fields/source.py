@@ -221,7 +221,7 @@ def recipe_stores(recipe: FieldRecipe) -> dict[str, xr.Dataset]:
     """The store of each stream."""
     data = recipe.data
     with naming_the_spec(data.store):
-        return open_stores(data.store, recipe.fields, data.stores, data.select, data.absent_chunks)
+        return open_stores(data.store, recipe.fields, data.stores, data.select, data.absent_chunks, data.cache)
 
 
 def in_known_units(stores: Stores, known: Mapping[str, FieldTokenizer]) -> dict[str, xr.Dataset]:

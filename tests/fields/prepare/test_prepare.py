@@ -275,6 +275,15 @@ def test_inputs_that_overlap_or_differ_are_named(tmp_path, months):
         prepare(_spec(tmp_path), tmp_path / "out.zarr")
 
 
+def test_numbers_of_model_levels_are_no_pressures(tmp_path, months):
+    for path in (tmp_path / "in").iterdir():
+        with xr.open_dataset(path) as dataset:
+            numbered = dataset.load().assign_coords(level=[100, 137])
+        numbered.to_netcdf(path)
+    with pytest.raises(PrepareError, match=r"input .*01.nc: levels 'level' have no units and run up to 137"):
+        prepare(_spec(tmp_path), tmp_path / "out.zarr")
+
+
 def test_coordinates_that_differ_by_rounding_are_the_same(tmp_path, months):
     path = tmp_path / "in" / "02.nc"
     with xr.open_dataset(path) as dataset:

@@ -75,7 +75,7 @@ def test_grib_names_its_extra(tmp_path, monkeypatch):
 def test_a_bucket_is_read_anonymously_without_credentials(make_store, monkeypatch):
     store, asked = make_store(steps=2), []
 
-    def remote(url, options, absent):
+    def remote(url, options, absent, cache):
         asked.append(options)
         if not options:
             raise RuntimeError("Unable to locate credentials")
@@ -90,7 +90,7 @@ def test_a_bucket_is_read_anonymously_without_credentials(make_store, monkeypatc
     "error", [PermissionError("Forbidden"), RuntimeError("An error occurred (AccessDenied)\nwhen calling")]
 )
 def test_a_bucket_that_denies_access_says_what_to_set(monkeypatch, error):
-    def remote(url, options, absent):
+    def remote(url, options, absent, cache):
         raise error
 
     monkeypatch.setattr(opening, "_remote", remote)

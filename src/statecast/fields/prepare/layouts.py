@@ -10,7 +10,8 @@ from statecast.fields.prepare.accumulations import rate_of_steps
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
 from statecast.fields.prepare.spec import SourceOptions, Spec, VariableOptions
-from statecast.fields.sources.levels import hpa_per, is_pressure
+from statecast.fields.sources.errors import StoreError
+from statecast.fields.sources.levels import is_pressure, with_pressure_in_hpa
 
 TIME_NAMES = ("valid_time", "time", "t", "date", "dates", "TIME")
 LEVEL_NAMES = ("level", "plev", "lev", "isobaricInhPa", "isobaricInPa", "pressure_level", "pressure", "isobaric")
@@ -25,7 +26,7 @@ def standard(given: Input, spec: Spec) -> xr.Dataset:
     dataset = _one_version(dataset)
     dataset = _selected(dataset, spec.source.select, given.name)
     dataset = _with_valid_times(dataset, options_of(dataset, spec), given.name)
-    dataset = _with_levels(dataset)
+    dataset = _with_levels(dataset, given.name)
     return _levels_stacked(dataset) if spec.source.levels_in_names else dataset
 
 
@@ -126,29 +127,23 @@ def _steps_flattened(dataset: xr.Dataset, options: Mapping[str, VariableOptions]
     return flat.transpose("time", ...)
 
 
-def _with_levels(dataset: xr.Dataset) -> xr.Dataset:
-    pressures = [str(n) for n in dataset.coords if dataset[n].ndim == 1 and _is_pressure(dataset[n])]
-    if not pressures or dataset[pressures[0]].dims[0] != pressures[0]:
+def _with_levels(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """Pressures as the dimension `level`, in hPa. Raises PrepareError for numbers that may count levels of a model."""
+    levels = [str(n) for n in dataset.coords if dataset[n].dims == (n,) and _is_pressure(dataset[n])]
+    if not levels:
         return dataset
-    name = pressures[0]
-    factor = hpa_per(_units(dataset[name])) if is_pressure(dataset[name]) else _guessed_factor(dataset[name])
-    values = np.round(dataset[name].values.astype(float) * factor, 6)
-    attrs = {"standard_name": "air_pressure", "units": "hPa", "positive": "down"}
-    dataset = dataset if name == "level" else dataset.drop_vars("level", errors="ignore").rename({name: "level"})
-    return dataset.assign_coords(level=("level", values, attrs))
+    level = levels[0]
+    renamed = dataset if level == "level" else dataset.drop_vars("level", errors="ignore").rename({level: "level"})
+    try:
+        return with_pressure_in_hpa(renamed, name, level)
+    except StoreError as error:
+        raise PrepareError(str(error).replace("store ", "input ", 1)) from error
 
 
 def _is_pressure(coordinate: xr.DataArray) -> bool:
-    by_name = coordinate.name in LEVEL_NAMES and not _units(coordinate) and coordinate.dtype.kind in "fiu"
+    units = str(coordinate.attrs.get("units", "")).strip()
+    by_name = coordinate.name in LEVEL_NAMES and not units and coordinate.dtype.kind in "fiu"
     return is_pressure(coordinate) or by_name
-
-
-def _guessed_factor(level: xr.DataArray) -> float:
-    return 0.01 if float(level.max()) > 1100 else 1.0
-
-
-def _units(array: xr.DataArray) -> str:
-    return str(array.attrs.get("units", "")).strip().lower()
 
 
 def _levels_stacked(dataset: xr.Dataset) -> xr.Dataset:

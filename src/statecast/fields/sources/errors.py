@@ -7,3 +7,7 @@ class StoreError(ValueError):
 
 class MissingStoreError(StoreError):
     """A store that does not exist."""
+
+
+class UnreachableError(StoreError):
+    """A part of a remote store that its server does not give."""

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from statecast.fields.sources.cache import CacheOptions
 from statecast.fields.sources.dimensions import Selection, selected
 from statecast.fields.sources.errors import MissingStoreError, StoreError
 from statecast.fields.sources.fill_values import AbsentChunks
@@ -39,11 +40,13 @@ def open_fields(
     store: str | Path | xr.Dataset,
     select: Selection | None = None,
     absent: AbsentChunks | None = None,
+    cache: CacheOptions | None = None,
 ) -> xr.Dataset:
     """Open a store, see `opening.open_raw`, or a sample (`sample:atmosphere`, `sample:storm1996`), or accept a Dataset.
 
     select  one value of each further dimension that the store has, such as {"number": 0}
     absent  what chunks stand for that a Zarr store lacks: missing values or its fill value; none: what the store says, or an error
+    cache   where chunks of a store behind a URL are kept; none: nowhere
 
     Returns a lazy Dataset with standard names: dimensions time, lat [degrees_north], lon [degrees_east] and, if there
     are levels, level [hPa], each ascending.
@@ -51,7 +54,7 @@ def open_fields(
     latitude, longitude or time.
     """
     name = "dataset" if isinstance(store, xr.Dataset) else str(store)
-    dataset = store if isinstance(store, xr.Dataset) else open_raw(name, absent)
+    dataset = store if isinstance(store, xr.Dataset) else open_raw(name, absent, cache)
     return with_standard_names(selected(dataset, select or {}, name), name)
 
 

@@ -14,9 +14,12 @@ import xarray as xr
 import zarr
 
 from statecast.fields.samples import SAMPLES, sample_path
+from statecast.fields.sources.cache import CacheOptions, ChunkCache
+from statecast.fields.sources.cached import CachedStore
 from statecast.fields.sources.errors import MissingStoreError, StoreError
 from statecast.fields.sources.fill_values import MISSING_VALUE, AbsentChunks, KnownFills
 from statecast.fields.sources.grib import open_grib
+from statecast.fields.sources.remote import PatientStore
 
 MAGIC = {
     b"\x89HDF": "NetCDF file",
@@ -30,11 +33,14 @@ ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
 GOOD_STORES = "Give a Zarr store, a NetCDF file, a GRIB file"
 
 
-def open_raw(store: str, absent: AbsentChunks | None = None, *, keep_steps: bool = False) -> xr.Dataset:
+def open_raw(
+    store: str, absent: AbsentChunks | None = None, cache: CacheOptions | None = None, *, keep_steps: bool = False
+) -> xr.Dataset:
     """The dataset of a store under its own names, lazily.
 
     store       a path, a path of a group in a file (`imerg.HDF5/Grid`) or a Zarr store, a URL, or a sample
     absent      what chunks stand for that a Zarr store lacks, see `fill_values`
+    cache       where chunks of a store behind a URL are kept, see `cached`; none: they are fetched whenever they are read
     keep_steps  True: a single lead time of a GRIB file stays beside its initial time; otherwise the two become the valid time
 
     Raises MissingStoreError if it does not exist, StoreError if it is not a readable store, in one line.
@@ -44,7 +50,7 @@ def open_raw(store: str, absent: AbsentChunks | None = None, *, keep_steps: bool
     if store.startswith("sample:"):
         raise StoreError(f"store {store}: no such sample. Samples: {', '.join(SAMPLES)}.")
     if "://" in store:
-        return _opened(store, store, absent, keep_steps=keep_steps)
+        return _opened(store, store, absent, cache=ChunkCache.open(cache) if cache else None, keep_steps=keep_steps)
     try:
         file, group = _local(store)
     except OSError as error:
@@ -83,12 +89,19 @@ def kind_of(path: str) -> str:
 
 
 def _opened(
-    store: str, path: str, absent: AbsentChunks | None, group: str | None = None, *, keep_steps: bool
+    store: str,
+    path: str,
+    absent: AbsentChunks | None,
+    group: str | None = None,
+    cache: ChunkCache | None = None,
+    *,
+    keep_steps: bool,
 ) -> xr.Dataset:
     is_remote = "://" in path
     kind = "Zarr store" if is_remote or Path(path).is_dir() else kind_of(path)
     try:
-        dataset = _with_coordinates_read(_read(path, kind, absent, group, keep_steps))
+        opened = _of_url(path, absent, cache) if is_remote else _read(path, kind, absent, group, keep_steps)
+        dataset = _with_coordinates_read(opened)
     except StoreError as error:
         raise StoreError(f"store {store}: {error}") from error
     except Exception as error:
@@ -122,15 +135,8 @@ def _read(path: str, kind: str, absent: AbsentChunks | None, group: str | None, 
         return _zarr(zarr.storage.ZipStore(path, mode="r", read_only=True), absent)
     if kind != "Zarr store":
         return _netcdf(path, group)
-    if "://" not in path:
-        is_consolidated = _has_consolidated_metadata(Path(path))
-        return _zarr(zarr.storage.LocalStore(path, read_only=True), absent, consolidated=is_consolidated)
-    try:
-        return _remote(path, {}, absent)
-    except Exception as error:
-        if path.startswith("s3://") and "credentials" in str(error).lower():
-            return _remote(path, {"anon": True}, absent)  # a public bucket is read without them
-        raise
+    is_consolidated = _has_consolidated_metadata(Path(path))
+    return _zarr(zarr.storage.LocalStore(path, read_only=True), absent, consolidated=is_consolidated)
 
 
 def _netcdf(path: str, group: str | None) -> xr.Dataset:
@@ -142,8 +148,21 @@ def _netcdf(path: str, group: str | None) -> xr.Dataset:
     return xr.decode_cf(dataset)
 
 
-def _remote(url: str, options: Mapping[str, Any], absent: AbsentChunks | None) -> xr.Dataset:
-    return _zarr(zarr.storage.FsspecStore.from_url(url, storage_options=dict(options), read_only=True), absent)
+def _of_url(url: str, absent: AbsentChunks | None, cache: ChunkCache | None) -> xr.Dataset:
+    try:
+        return _remote(url, {}, absent, cache)
+    except Exception as error:
+        if url.startswith("s3://") and "credentials" in str(error).lower():
+            return _remote(url, {"anon": True}, absent, cache)  # a public bucket is read without them
+        raise
+
+
+def _remote(
+    url: str, options: Mapping[str, Any], absent: AbsentChunks | None, cache: ChunkCache | None = None
+) -> xr.Dataset:
+    files = zarr.storage.FsspecStore.from_url(url, storage_options=dict(options), read_only=True)
+    store = PatientStore(files, url)
+    return _zarr(CachedStore(store, cache) if cache else store, absent)
 
 
 def _zarr(store: Any, absent: AbsentChunks | None, consolidated: bool | None = None) -> xr.Dataset:

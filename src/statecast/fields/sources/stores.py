@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from statecast.fields.sources.cache import CacheOptions
 from statecast.fields.sources.dimensions import Selection
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.fields import open_fields
@@ -24,17 +25,18 @@ def open_stores(
     own: Mapping[str, str | xr.Dataset],
     select: Selection | None = None,
     absent: AbsentChunks | None = None,
+    cache: CacheOptions | None = None,
 ) -> dict[str, xr.Dataset]:
     """Open the store of each stream: its `own`, or `data`. Times missing in one store are dropped from all.
 
-    Stores whose points differ by rounding get the same. For `select` and `absent` see `open_fields`. Raises StoreError as `open_fields`
+    Stores whose points differ by rounding get the same. For `select`, `absent` and `cache` see `open_fields`. Raises StoreError as it
     does, for a store of an unknown stream, and for stores without common times.
     """
     if unknown := [name for name in own if name not in streams]:
         raise StoreError(f"a store is given for the unknown stream {unknown[0]}. Streams: {', '.join(streams)}.")
-    opened = {name: open_fields(store, select, absent) for name, store in own.items()}
+    opened = {name: open_fields(store, select, absent, cache) for name, store in own.items()}
     if missing := [name for name in streams if name not in own]:
-        opened |= dict.fromkeys(missing, open_fields(data, select, absent))
+        opened |= dict.fromkeys(missing, open_fields(data, select, absent, cache))
     opened = on_shared_points({name: opened[name] for name in streams})
     if not own:
         return opened
