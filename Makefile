@@ -5,13 +5,18 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test lint format types imports docs clean
+.PHONY: quickstart test smoke lint format types imports docs clean
 
 quickstart: .venv/installed
 	$(BIN)/statecast quickstart --overwrite
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(PYTEST) --ignore tests/benchmarks $(ARGS)
+
+smoke: .venv/installed-dev
+	$(PYTEST) tests/benchmarks $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from shared import energy_distance, ranked
 from statecast.axes import Axis
 from statecast.models import Draws, ModelOptions, StateModel
 from statecast.models.drawing import EVALUATIONS
 from statecast.models.state_model import question_loss
-from statecast.streams import Question, Tokens, TokenSpec
+from statecast.streams import Question, TokenSpec
 from statecast.training import TrainingOptions
 from statecast.training.optimiser import make_optimiser
 
@@ -38,12 +39,6 @@ BATCH, LEARNING_RATE = 400, 1e-2
 SAMPLES, FEW_SAMPLES = 4000, 500  # to compare; with --smoke
 
 
-def tokens_of(name: str, values: Float[Tensor, "S N P"], codes: Tensor | None = None) -> Tokens:
-    """One rank after the other."""
-    rank = torch.arange(values.shape[1], dtype=torch.float32)[:, None].expand(len(values), -1, -1)
-    return Tokens(values, rank, torch.ones_like(values, dtype=torch.bool), SPECS[name], codes=codes)
-
-
 def question_of(samples: int, random: torch.Generator) -> Question:
     """Moons and Gaussian of so many samples, given the label."""
     label = torch.randint(2, (samples, 1), generator=random)
@@ -53,11 +48,11 @@ def question_of(samples: int, random: torch.Generator) -> Question:
     first, other = torch.randn(2, samples, generator=random)
     second = CORRELATION * first + math.sqrt(1 - CORRELATION**2) * other
     asked = {
-        "moons": tokens_of("moons", moons[:, None]),
-        "gaussian": tokens_of("gaussian", torch.stack([first, second], dim=-1)[..., None]),
+        "moons": ranked(SPECS["moons"], moons[:, None]),
+        "gaussian": ranked(SPECS["gaussian"], torch.stack([first, second], dim=-1)[..., None]),
     }
     seed = torch.randint(2**62, (samples,), generator=random)
-    return Question({"label": tokens_of("label", torch.zeros(samples, 1, 0), label)}, asked, seed=seed)
+    return Question({"label": ranked(SPECS["label"], torch.zeros(samples, 1, 0), label)}, asked, seed=seed)
 
 
 def trained_model(seed: int, steps: int, path: str) -> StateModel:
@@ -73,11 +68,6 @@ def trained_model(seed: int, steps: int, path: str) -> StateModel:
         optimiser.step()
         schedule.step()
     return model.eval()
-
-
-def energy_distance(one: Float[Tensor, "S D"], other: Float[Tensor, "S D"]) -> float:
-    within = [torch.cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (one, other)]
-    return float(2 * torch.cdist(one, other).mean() - within[0] - within[1])
 
 
 def values_in(question: Question) -> dict[str, Float[Tensor, "S D"]]:

@@ -50,9 +50,10 @@ from statecast import finetune, pretrain, read_recipe
 from statecast.config import Recipe
 from statecast.evaluation import Verification, ensemble_scores
 from statecast.fields.evaluation import verify_forecast
+from statecast.fields.evaluation.answers import asked_points
 from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, persistence
 from statecast.fields.evaluation.labels import field_axes, lead_time_axis
-from statecast.fields.evaluation.reconstruction import fold_time, on_grid, plain_mask, verify_reconstruction
+from statecast.fields.evaluation.reconstruction import fold_time, plain_mask, verify_reconstruction
 from statecast.fields.evaluation.scores import area_mean, statistics
 from statecast.fields.evaluation.verification import DECORRELATION_H, ForecastCase, every, forecast_case
 from statecast.fields.sources import Grid, Record, open_fields
@@ -372,7 +373,7 @@ def verify_masked(name: str, model: Departure, question: FillQuestion, data: Dat
         stream = StreamSource(record, tokenizer).whole(int(start), steps)
         window = stream.tokens()
         asked = task.complete({"atmosphere": window}, seed=int(start)).queries["atmosphere"]
-        hidden = on_grid(stream, window, asked, torch.zeros(1, *asked.values.shape))[1]
+        hidden = asked_points(stream, window, asked)
         batch = question.masked(data.held_out_anomalies, np.array([start]), hidden[None, :, 0])
         truth, climatology = stream.fields, stream.climatology
         filled = model(batch.inputs, batch.base).reshape(climatology.shape).numpy()

@@ -1,6 +1,6 @@
 """What several benchmarks share: the record and its periods, recipes, runs that are kept, tables of scores. A library, not a script.
 
-A row is one record of a `scores.json`. Axes: S seed.
+A row is one record of a `scores.json`. Axes: S seed or sample, N token, P value in a token, D value of a sample.
 """
 
 import json
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float
+from torch import Tensor
 
 from statecast import evaluate, finetune, pretrain, read_recipe
 from statecast.config import Recipe
@@ -28,6 +29,7 @@ from statecast.fields.sources import Record
 from statecast.fields.sources.stores import open_stores
 from statecast.outputs import new_output
 from statecast.runs import open_training
+from statecast.streams import Tokens, TokenSpec
 from statecast.trained import TrainedModel, load
 from statecast.training import QuestionDataset
 
@@ -330,3 +332,18 @@ def print_events(runs: Sequence[Rows]) -> None:
                 found[row["task"], row["metric"], channel, row["forecast"]].append(row["value"])
     for (task, metric, channel, forecast), values in sorted(found.items()):
         print(f"{task:24s} {metric:20s} {channel:12s} {forecast:18s} {spread(np.array(values))}")
+
+
+# Samples of a flow head
+
+
+def ranked(spec: TokenSpec, values: Float[Tensor, "S N P"], codes: Tensor | None = None) -> Tokens:
+    """One rank after the other."""
+    rank = torch.arange(values.shape[1], dtype=torch.float32)[:, None].expand(len(values), -1, -1)
+    return Tokens(values, rank, torch.ones_like(values, dtype=torch.bool), spec, codes=codes)
+
+
+def energy_distance(one: Float[Tensor, "S D"], other: Float[Tensor, "S D"]) -> float:
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'| of samples, without bias: 0 for the same distribution (Székely & Rizzo 2013)."""
+    within = [torch.cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (one, other)]
+    return float(2 * torch.cdist(one, other).mean() - within[0] - within[1])

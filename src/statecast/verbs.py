@@ -1,5 +1,6 @@
 """What can be done with a trained model of any domain. A domain's own implementation takes precedence."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,23 @@ from statecast.representation import embed
 from statecast.trained import TrainedModel
 from statecast.trained import domain_name as domain_of_directory
 
-__all__ = ["embed", "evaluate", "explain"]
+__all__ = ["VerbError", "embed", "evaluate", "explain"]
+
+
+class VerbError(ValueError):
+    """An option that the domain of a model does not have."""
 
 
 def evaluate(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
     """Verify a model against baselines on data that were not used in training.
 
-    Fields: `fields.verbs.evaluate`. Domains without their own implementation: `evaluation.samples.evaluate_samples`.
+    Fields: `fields.verbs.evaluate`. Domains without their own implementation: `evaluation.samples.evaluate_samples`. Raises VerbError for
+    an option that the model's domain does not have.
     """
-    return _verb(run, "evaluate", evaluate_samples)(run, *arguments, **options)
+    verb = _verb(run, "evaluate", evaluate_samples)
+    if unknown := [name for name in options if name not in inspect.signature(verb).parameters]:
+        raise VerbError(f"{unknown[0]}: evaluating a model of {domain_name(run)} has no such option. Leave it out.")
+    return verb(run, *arguments, **options)
 
 
 def explain(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:

@@ -35,9 +35,11 @@ SMOKE_APART = {
     "finer",
     "jet_generation",
     "jets",
+    "lattices",
     "model_error",
     "questions",
     "skill",
+    "unfolding",
 }  # what lies at --out is used again by real runs
 OPTIONS = {name: ["--jobs", "1"] for name in ("labels", "scaling", "transfer")}
 OPTIONS |= {"predict": ["--threads", "1"], "step": ["--threads", "1"], "peers": ["--figure", "peers.png"]}
@@ -150,6 +152,45 @@ def check_jet_generation(printed: str, out: Path) -> None:
     assert found["classifier_auc"][2] < 0.75 < min(found["classifier_auc"][:2])
 
 
+def columns_of(rows: list[str]) -> dict[str, dict[str, float]]:
+    """The numbers of a table of means and spreads by column and row, without those that are not there."""
+    heading, *rest = [row for row in rows if "is left out" not in row and " steps of " not in row]
+    names = heading.split()
+    found: dict[str, dict[str, float]] = {name: {} for name in names}
+    for row in rest:
+        words, *cells = re.split(r" {2,}", row)
+        assert len(cells) == len(names), row
+        for name, cell in zip(names, cells, strict=True):
+            if cell != "-":
+                mean, spread = map(float, cell.split(" ± "))
+                assert spread == 0  # one seed
+                found[name][words] = mean
+    return found
+
+
+def check_inverse(printed: str, out: Path) -> None:
+    for name, found in columns_of(lines_of(printed)).items():
+        assert name in ("ours", "splines")
+        assert list(found) == ["energy distance", "resimulation", "coverage_50", "coverage_68", "coverage_95"]
+        assert 0 < found["energy distance"] < 3 and 0.1 < found["resimulation"] < 3  # three steps learn no arm
+        assert 0.2 < found["coverage_50"] < found["coverage_68"] < found["coverage_95"] <= 1
+
+
+def check_unfolding(printed: str, out: Path) -> None:
+    rows = [row for row in lines_of(printed) if not row.startswith("pre-training")]
+    found = columns_of(rows)
+    assert set(found) - {"splines"} == {"ours", "bayes", "measured", "truth"}
+    assert list(found["truth"]) == ["W1 all"] and 0 < found["truth"]["W1 all"] < 0.5
+    distances = ["W1 all", "W1 QCD", "W1 Tbqq", "CRPS"]
+    assert list(found["measured"]) == distances
+    assert list(found["bayes"]) == [*distances, "coverage_50", "coverage_68", "p of ranks"]
+    assert list(found["ours"]) == list(found["bayes"])
+    for values in found.values():
+        assert all(0 <= value < 3 for value in values.values())
+    assert found["bayes"]["CRPS"] < found["measured"]["CRPS"] < found["ours"]["CRPS"]  # after two steps
+    assert_runs(out / "smoke" / "seed-0", ["scratch-2"])
+
+
 def check_analysis(printed: str, out: Path) -> None:
     rows = lines_of(printed)
     heading = next(number for number, row in enumerate(rows) if row.startswith("analysis"))
@@ -224,6 +265,19 @@ def check_finer(printed: str, out: Path) -> None:
     assert_runs(folder, ["pretrained", "radar"])
     of_unet = read_json(folder / "radar-unet-scores.json")["U-Net"]
     assert found["radar tprate ets_q90 U-Net"] == (round(of_unet["ets_q90"]["tprate"], 3),)
+
+
+def check_lattices(printed: str, out: Path) -> None:
+    heading, *rows = lines_of(printed)
+    assert heading.startswith("RMSE and CRPS over ours on one lattice")
+    found = table(rows, rf"{NUMBER} {NUMBER} {NUMBER} {NUMBER} {NUMBER} {NUMBER}")
+    ways = [f"{name} {lattices}" for name, lattices in product(("ours", "filter", "U-Net"), (1, 2, 4))]
+    assert_rows(found, [f"forecast {lead} {way}" for lead, way in product(("+6 h", "+12 h", "+24 h"), ways)], 0, 20)
+    for lead in ("+6 h", "+12 h", "+24 h"):
+        assert found[f"forecast {lead} ours 1"][:2] == (1.0, 1.0)  # what all are held against
+        assert all(0.5 < found[f"forecast {lead} {way}"][0] < 2 for way in ways)  # a filter of nine windows may do harm
+        assert found[f"forecast {lead} ours 4"] != found[f"forecast {lead} ours 2"]
+    assert_runs(out / "smoke", ["pretrained", "forecast"])
 
 
 PEERS_OF_JETS = {"ParT": "part", "L-GATr-slim": "lgatr", "PET": "pet"}

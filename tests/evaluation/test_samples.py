@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import xarray as xr
 from tiny_domains import points
 
 import statecast as sc
 from statecast.evaluation.samples import _marginal, evaluate_samples, sample_scores, token_scores
+from statecast.evaluation.scores import covered
 from statecast.labels import LabelCodec
 from statecast.models import Prediction
 from statecast.streams import UNKNOWN, StreamOptions, Tokens, TokenSpec
@@ -249,3 +251,25 @@ def test_a_split_without_a_sample_is_refused(masked, tmp_path):
         with pytest.raises(ModelError, match="there is no sample to verify on"):
             evaluate_samples(alone, out=tmp_path / "e", progress=False, **options)
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.68, 0.95])
+@pytest.mark.parametrize("members", [39, 100])
+def test_calibrated_draws_cover_their_probability(probability, members):
+    random = np.random.default_rng(3)
+    draws, truth = random.standard_normal((members, 20_000)), random.standard_normal(20_000)
+    inside = covered(draws, truth, probability, drawn=True)
+    assert inside.mean() == pytest.approx(probability, abs=4 * np.sqrt(0.25 / 20_000))
+
+
+def test_quantiles_cover_what_lies_between_them():
+    quantiles = scipy.stats.norm.ppf((np.arange(16) + 0.5) / 16)[:, None]
+    truth = np.linspace(-3, 3, 1001)[None]
+    inside = covered(np.broadcast_to(quantiles, (16, 1001)), truth[0], 0.5, drawn=False)
+    expected = np.abs(truth[0]) <= scipy.stats.norm.ppf(0.75)
+    assert (inside != expected).mean() < 0.01
+
+
+@pytest.mark.parametrize(("members", "drawn", "known"), [(39, True, True), (38, True, False), (16, False, False)])
+def test_few_members_have_no_outer_interval(members, drawn, known):
+    assert (covered(np.zeros((members, 1)), np.zeros(1), 0.95, drawn=drawn) is not None) == known

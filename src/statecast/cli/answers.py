@@ -9,6 +9,7 @@ from statecast.cli.options import (
     CommandError,
     DataOfDomain,
     LastShown,
+    Lattices,
     Members,
     Out,
     Overwrite,
@@ -38,6 +39,11 @@ def evaluate(
     every_h: Annotated[
         float | None, typer.Option(help="Fields: hours between starts, 12 if not given.", min=0.0)
     ] = None,
+    lattices: Lattices = None,
+    members: Annotated[
+        int | None,
+        typer.Option(help="Fields: score so many members of a forecast too, as predict writes them.", min=2, max=1000),
+    ] = None,
     report: Annotated[
         bool | None,
         typer.Option("--report/--no-report", help="Fields: draw a report beside the scores; drawn if not given."),
@@ -48,7 +54,9 @@ def evaluate(
     """Verify the model of RUN on a period that its training did not see, beside its baselines."""
     from statecast import verbs
 
-    options = given(stores=by_stream(stores) or None, every_h=every_h, report=report)
+    options = given(
+        stores=by_stream(stores) or None, every_h=every_h, lattices=lattices, members=members, report=report
+    )
     evaluation = verbs.evaluate(
         run, store, period, out, against=against, overwrite=overwrite, progress=not quiet, **options
     )
@@ -63,6 +71,7 @@ def predict(
     init: LastShown,
     steps: Annotated[int, typer.Option(help="Time steps to forecast.", max=100_000)],
     members: Members = None,
+    lattices: Lattices = None,
     stores: OwnStores = None,
     out: ArraysOut,
     overwrite: Overwrite = False,
@@ -70,7 +79,8 @@ def predict(
     """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
     from statecast.fields import verbs
 
-    verbs.predict(run, store, init, steps, stores=by_stream(stores), members=members, out=out, overwrite=overwrite)
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "out": out, "overwrite": overwrite}
+    verbs.predict(run, store, init, steps, stores=by_stream(stores), **options)
     print(f"forecast: {out}")
 
 
@@ -81,6 +91,7 @@ def complete(
     period: Period,
     stores: OwnStores = None,
     members: Members = None,
+    lattices: Lattices = None,
     out: ArraysOut,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -88,8 +99,8 @@ def complete(
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
     from statecast.fields import verbs
 
-    own = by_stream(stores)
-    verbs.complete(run, store, period, stores=own, members=members, out=out, overwrite=overwrite, progress=not quiet)
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "out": out, "overwrite": overwrite}
+    verbs.complete(run, store, period, stores=by_stream(stores), progress=not quiet, **options)
     print(f"completed: {out}")
 
 

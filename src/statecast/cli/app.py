@@ -11,7 +11,7 @@ import typer
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets
 from statecast.cli.guard import guarded, require_utf8
-from statecast.cli.jets import codebook, generate, search, tag
+from statecast.cli.jets import codebook, generate, search, tag, unfold
 from statecast.cli.prepare import append, prepare
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
@@ -41,6 +41,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     explain,
     embed,
     tag,
+    unfold,
     generate,
     codebook,
     search,

@@ -1,4 +1,4 @@
-"""Commands on jets: ask a model for their labels, or for new ones, look at its codebook, or search for a signal among events."""
+"""Commands on jets: tag or unfold them, generate new ones, look at a codebook, or search for a signal among events."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,28 @@ def tag(
 
     run_tag(run, files, out, batch=batch, overwrite=overwrite)
     print(f"tags: {out}")
+
+
+def unfold(
+    run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=JETS_HELP)],
+    *,
+    members: Annotated[
+        int | None, typer.Option(help="Draws for each jet; as many as the model says if not given.", min=1)
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the solver, of two evaluations each.", min=1)] = 8,
+    seed: Annotated[int, typer.Option(help="Another seed gives other draws.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Parquet table to write, or NetCDF file if it ends in .nc.")],
+    batch: Annotated[int, typer.Option(help="Jets that are answered at once.", min=1)] = 64,
+    overwrite: Overwrite = False,
+) -> None:
+    """Jets: draw the numbers of the generated jet, before the detector, for every measured jet of FILE."""
+    from statecast.models import Draws
+    from statecast.particles.verbs import unfold as run_unfold
+
+    draws = Draws(members=members, steps=steps, seed=seed)
+    run_unfold(run, files, out, draws=draws, batch=batch, overwrite=overwrite)
+    print(f"draws: {out}")
 
 
 def generate(

@@ -46,6 +46,12 @@ LastShown = Annotated[str, typer.Option(help="Last time that the model is shown,
 Members = Annotated[
     int | None, typer.Option(help="Members of the ensemble; all that the model has if not given.", max=10_000)
 ]
+Lattices = Annotated[
+    int | None,
+    typer.Option(
+        help="Fields: token lattices whose answers are averaged, 1, 2 or 4; N take N times as long; as in the recipe if not given."
+    ),
+]
 ArraysOut = Annotated[Path, typer.Option(help="Zarr store to write, or NetCDF file if it ends in .nc.")]
 
 

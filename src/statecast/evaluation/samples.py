@@ -1,6 +1,6 @@
 """Verification of any model on whole samples: how well it answers the question of its task, token by token.
 
-Axes: S sample, N asked token, V category, E member of the head, P value in a token.
+Axes: S sample, N asked token, V category, E member of the head, P value in a token, R rank.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from statecast.answer import predict_question
 from statecast.domain import Cases
 from statecast.evaluation.loop import Scored, verify_cases
 from statecast.evaluation.progress import progress_bar
-from statecast.evaluation.scores import Means, ensemble_scores
+from statecast.evaluation.scores import COVERAGES, Means, covered, ensemble_scores, rank_counts
 from statecast.evaluation.verification import LabelAxis, Verification, write_scores
 from statecast.labels import LabelCodec
 from statecast.models import Prediction
@@ -74,6 +74,11 @@ def evaluate_samples(
     accuracy   share of the codes that the most probable category has right
     rmse       of the mean of the head's members
     crps       of the head's members, which stand for quantiles; the fair one where a flow head drew them
+    coverage_50, coverage_68, coverage_95   share of the true values that lie in the central interval of this probability, where there are
+               enough members for one: a calibrated answer has 0.5, 0.68 and 0.95
+
+    `scores.nc` also counts the ranks of true values among the members; they are uniform for draws of the true posterior (simulation-based
+    calibration, Talts et al. 2018, arXiv 1804.06788).
 
     Labels are scored in their own units, other values in units of the codec's normalisation. The baseline `marginal` gives every token the
     same answer: the frequency of each code, or the distribution of the values, in the training split. `answers.nc` holds for each label
@@ -106,9 +111,9 @@ def evaluate_samples(
 
 
 def sample_scores(means: Means, members: int) -> dict[str, Float[np.ndarray, "*A"]]:
-    """Log score and accuracy of codes, RMSE and CRPS of values: those that the statistics allow."""
-    of_codes = {name: means[name] for name in ("log_score", "accuracy") if name in means}
-    return of_codes | ensemble_scores(means, members)
+    """Log score and accuracy of codes, RMSE, CRPS and coverage of values: those that the statistics allow."""
+    plain = {name: means[name] for name in ("log_score", "accuracy", *COVERAGES) if name in means}
+    return plain | ensemble_scores(means, members)
 
 
 def _scored(
@@ -132,7 +137,8 @@ def _scored(
             statistics = token_scores(prediction, asked, question.asks, codec)
             arrays = {metric: np.array([value]) for metric, value in statistics.items()}
             members = 1 if prediction.members is None else prediction.members.shape[-2]
-            yield Scored(task, key, (LabelAxis("stream", {"stream": (name,)}),), arrays, members)
+            ranks = _ranks(prediction, asked) if members > 1 and len(asked) else None
+            yield Scored(task, key, (LabelAxis("stream", {"stream": (name,)}),), arrays, members, ranks)
         if isinstance(codec, LabelCodec) and question.asks == "tokens" and len(asked):
             answers.setdefault(name, {})[number] = _answer(said["model"][name], codec)
 
@@ -157,12 +163,41 @@ def token_scores(said: Prediction, asked: Tokens, asks: Asks, codec: Any) -> dic
         found |= {"log_score": _mean(nats, known), "accuracy": _mean(right, known)}
     if said.members is not None:
         scale = codec.std if isinstance(codec, LabelCodec) else 1.0
-        members = said.members[0, : len(asked)].expand(len(asked), -1, -1).cpu() * scale
+        members = _members_of(said, asked) * scale
         truth, known = asked.values * scale, asked.observed * weight[:, None]
         found["squared_error"] = _mean((members.mean(dim=-2) - truth) ** 2, known)
         if members.shape[-2] > 1:
             found["crps"] = _mean(almost_fair_crps(members, truth, fairness=float(said.is_drawn)), known)
+            found |= _coverages(members, truth, known, is_drawn=said.is_drawn)
     return found
+
+
+def _members_of(said: Prediction, asked: Tokens) -> Float[torch.Tensor, "N E P"]:
+    """Those of every asked token, also where one answer stands for all."""
+    assert said.members is not None
+    return said.members[0, : len(asked)].expand(len(asked), -1, -1).cpu()
+
+
+def _coverages(
+    members: Float[torch.Tensor, "N E P"],
+    truth: Float[torch.Tensor, "N P"],
+    weight: Float[torch.Tensor, "N P"],
+    *,
+    is_drawn: bool,
+) -> dict[str, float]:
+    found = {}
+    for name, probability in COVERAGES.items():
+        inside = covered(members.movedim(-2, 0).numpy(), truth.numpy(), probability, drawn=is_drawn)
+        if inside is not None:
+            found[name] = _mean(torch.from_numpy(inside).float(), weight)
+    return found
+
+
+def _ranks(said: Prediction, asked: Tokens) -> Float[np.ndarray, "1 R"]:
+    """How often the true values of a sample have each rank among the members."""
+    members = _members_of(said, asked).movedim(-2, 0).flatten(1)
+    truth = torch.where(asked.observed, asked.values, torch.nan).flatten()
+    return rank_counts(members.numpy(), truth.numpy())[None]
 
 
 def _mean(values: torch.Tensor, weight: torch.Tensor) -> float:

@@ -4,10 +4,11 @@ Axes: E member, R rank, N place of a case; *A are the axes of a domain.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from statecast.models.heads import almost_fair_crps
 
@@ -16,6 +17,8 @@ Scores = Callable[[Means, int], Mapping[str, Float[np.ndarray, "*A"]]]
 """(means of statistics over cases, number of members) -> each score by its name."""
 
 EVENT_STATISTICS = ("hits", "misses", "false_alarms")
+COVERAGES = {"coverage_50": 0.5, "coverage_68": 0.68, "coverage_95": 0.95}
+"""Scores that say how often the truth lies in the central interval of this probability."""
 
 
 def mean_scores(means: Means, members: int) -> Means:
@@ -87,6 +90,23 @@ def crps(members: Float[np.ndarray, "E *A"], truth: Float[np.ndarray, "*A"], *, 
         torch.from_numpy(np.ascontiguousarray(x)) for x in (members.reshape(len(members), -1), truth.reshape(-1))
     )
     return almost_fair_crps(flat, true, fairness=float(drawn)).numpy().reshape(truth.shape)
+
+
+def covered(
+    members: Float[np.ndarray, "E *A"], truth: Float[np.ndarray, "*A"], probability: float, *, drawn: bool
+) -> Bool[np.ndarray, "*A"] | None:
+    """Whether the truth lies in the central interval of this probability; None if so few members have no such interval.
+
+    drawn    its ends are the order statistics p (E + 1): in the mean over cases calibrated draws cover just this probability
+    else     members stand for the quantiles (i + 1/2) / E                       Hyndman & Fan 1996, types 6 and 5
+    """
+    tail = (1 - probability) / 2
+    outermost = 1 / (len(members) + 1) if drawn else 1 / (2 * len(members))
+    if tail < outermost - 1e-9:
+        return None
+    method: Literal["weibull", "hazen"] = "weibull" if drawn else "hazen"
+    low, high = np.quantile(members, [tail, 1 - tail], axis=0, method=method)
+    return (low <= truth) & (truth <= high)
 
 
 def rank_counts(

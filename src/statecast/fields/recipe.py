@@ -1,7 +1,7 @@
 """The recipe of a run on fields: where the record lies, its streams, the window of a sample."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Discriminator,
@@ -23,6 +23,7 @@ from statecast.tasks import Task
 Period = tuple[str, str]
 Extent = Annotated[int, Field(ge=1, le=10**6)]
 FieldTask = Task | Fill
+Lattices = Literal[1, 2, 4]
 
 
 class FieldData(DataOptions):
@@ -89,11 +90,16 @@ AnyStream = Annotated[
 class WindowOptions(Strict):
     """The part of the domain that one sample sees."""
 
+    newer = frozenset({"lattices"})
     extent: tuple[Extent, Extent] | None = Field(
         None, description="rows × columns of grid points, at random places; none: the whole domain"
     )
     hide_calendar: bool = Field(
         False, description="true: the model is not told the hour of the day and the season, only the order of the steps"
+    )
+    lattices: Lattices = Field(
+        1,
+        description="token lattices that an answer is an average over, each shifted by half a patch; N cost N times, training doesn't",
     )
 
 

@@ -54,6 +54,10 @@ def sizes(recipe: FieldRecipe) -> Sizes:
             if codec.classes
             else f"stream {name} is assumed to be a number"
         )
+    if (lattices := recipe.window.lattices) > 1:
+        assumed.append(
+            f"an answer is an average over {lattices} token lattices, so it costs {lattices} times one answer; training doesn't"
+        )
     return Sizes(specs, window, tuple(assumed))
 
 

@@ -20,6 +20,7 @@ from statecast.fields.explain.report import write_explanation
 from statecast.fields.held_out import are_of_training, model_stores, require_unseen, stream_stores
 from statecast.fields.inference import complete as fill_in
 from statecast.fields.inference import forecast, write_forecast
+from statecast.fields.inference.lattices import asked_on
 from statecast.fields.sources import Record
 from statecast.outputs import new_output
 from statecast.trained import ModelError, TrainedModel, load
@@ -34,6 +35,8 @@ def evaluate(
     stores: Mapping[str, str | xr.Dataset] | None = None,
     against: str | Path | TrainedModel | None = None,
     every_h: float = 12.0,
+    lattices: int | None = None,
+    members: int | None = None,
     report: bool = True,
     overwrite: bool = False,
     progress: bool = True,
@@ -43,18 +46,20 @@ def evaluate(
     against  another model; both models then answer the question that this one was trained for: has fine-tuning forgotten it?
     stores   stores of streams that are not in `data`, by stream; a stream that is not named is read from its store in training
     every_h  hours between the starts
+    lattices  1, 2 or 4 token lattices that each answer is the average of (`inference.lattices`), N cost N times; None: as in the recipe
+    members  so many members of a forecast are scored too, drawn as `predict` writes them, see `evaluation.states`
     report   False: only the scores are written; drawing the report's figures takes some seconds
 
     A model answers the question that it was trained for: a pre-trained model fills in hidden tokens, a model fine-tuned to forecast makes
     forecasts. Raises StoreError if the period holds no data, or overlaps the training period, in the same store, of this model or of a
     model that it was fine-tuned from.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = asked_on(run if isinstance(run, TrainedModel) else load(run), lattices)
     if set(trained.recipe.labels) & set(trained.recipe.task.asked_streams(trained.recipe.streams)):
         return _evaluate_labels(trained, data, period, out, against=against, overwrite=overwrite, progress=progress)
     models = {"model": trained}
     if against is not None:
-        before = against if isinstance(against, TrainedModel) else load(against)
+        before = asked_on(against if isinstance(against, TrainedModel) else load(against), lattices)
         models = {"model": asked_like(trained, before), "before": before}
     opened, named = model_stores(trained, data, stores), dict.fromkeys(trained.codecs, data)
     named |= stream_stores(trained, stores)
@@ -66,7 +71,7 @@ def evaluate(
         directory.mkdir()
         began = time.monotonic()
         learned = opened if are_of_training(trained, named, opened) else None
-        verifications = verify(models, records, learned, every_h=every_h, progress=progress)
+        verifications = verify(models, records, learned, every_h=every_h, members=members, progress=progress)
         write_scores(verifications, directory)
         if report:
             seconds = {"evaluation": time.monotonic() - began}
@@ -113,15 +118,17 @@ def predict(
     *,
     stores: Mapping[str, str | xr.Dataset] | None = None,
     members: int | None = None,
+    lattices: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
 ) -> xr.Dataset:
     """Forecast `steps` time steps from `init`; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
 
-    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training.
+    `stores` are those of streams that lie elsewhere than `data`; what it doesn't name lies where it lay in training. `lattices`: 1, 2 or 4
+    token lattices that each answer is the average of, N cost N times; None: as in the model's recipe.
     See `inference.forecast` for what comes back and what is raised; OutputError if `out` exists.
     """
-    trained = _load_without_labels(run)
+    trained = asked_on(_load_without_labels(run), lattices)
     members = trained.model.head.members if members is None else members
     values = sum(len(codec.climatology.channels) * codec.climatology.grid.size for codec in trained.codecs.values())
     require_room(f"a forecast of {steps} steps and {members} members", max(0, steps) * max(0, members) * values)
@@ -139,15 +146,17 @@ def complete(
     *,
     stores: Mapping[str, str | xr.Dataset] | None = None,
     members: int | None = None,
+    lattices: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> xr.Dataset:
     """Fill what a period of a store lacks; write it to `out` (Zarr, or NetCDF if it ends in .nc) if given.
 
+    lattices  1, 2 or 4 token lattices that each answer is the average of, N cost N times; None: as in the model's recipe
     See `inference.complete` for what comes back and what is raised; OutputError if `out` exists.
     """
-    trained = _load_without_labels(run)
+    trained = asked_on(_load_without_labels(run), lattices)
     members = trained.model.head.members if members is None else members
     with progress_bar("filling", progress) as show_progress:
         fields = fill_in(

@@ -8,7 +8,8 @@ import torch
 
 from statecast.evaluation import write_scores
 from statecast.fields.evaluation import verify_reconstruction
-from statecast.fields.evaluation.reconstruction import fold_time, masked_task, on_grid, plain_mask, reconstruct
+from statecast.fields.evaluation.answers import asked_points, on_grid
+from statecast.fields.evaluation.reconstruction import fold_time, masked_task, plain_mask, reconstruct
 from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Record
 from statecast.fields.streams import Stream
@@ -53,7 +54,8 @@ def test_answers_lie_on_the_grid_where_they_were_asked(make_trained, held_out, s
     air = StreamSource(record, tokenizer).whole(0, 6)
     window = air.tokens()
     index = torch.tensor([7, 2, 11])
-    anomalies, asked = on_grid(air, window, window[index], window[index].values[None])
+    anomalies = on_grid(air, window, window[index], window[index].values[None])
+    asked = asked_points(air, window, window[index])
     truth = np.nan_to_num(record.read(slice(0, 6)) - air.climatology)
     np.testing.assert_allclose(anomalies[0][asked], truth[asked], rtol=1e-4, atol=1e-3)
     assert asked.sum() == 3 * tokenizer.values_per_token and not anomalies[0][~asked].any()

@@ -10,7 +10,10 @@ import xarray as xr
 from statecast.evaluation import Verification, ensemble_scores, write_scores
 from statecast.fields.evaluation import verify_forecast
 from statecast.fields.evaluation.labels import channel_axis, lead_time_axis
-from statecast.fields.evaluation.verification import DECORRELATION_H, every
+from statecast.fields.evaluation.verification import DECORRELATION_H, DISTRIBUTION, every
+from statecast.fields.evaluation.verify import verify
+from statecast.fields.inference import forecast
+from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.sources import Record
 from statecast.fields.streams import Channel, Stream
 from statecast.fields.tokenizers import FieldTokenizer
@@ -163,3 +166,53 @@ def test_every_stream_of_a_model_is_verified_by_answers_that_saw_all_of_them(mak
         v for v in verify_forecast({"model": both}, without_air) if v.task == "forecast sea" and v.forecast == "model"
     )
     assert not np.allclose(blind.value("rmse"), sea.value("rmse"))
+
+
+# Members as they are written
+
+
+@pytest.fixture
+def of_members(make_trained, training, held_out):
+    trained = make_trained(kind="forecast", history=1, leads=2)
+    found = verify_forecast({"model": trained}, held_out, training=training, every_h=48.0, members=4)
+    return trained, {(v.task, v.forecast): v for v in found if v.task.startswith("members")}
+
+
+def test_members_are_scored_at_points_over_areas_and_by_their_differences(of_members):
+    _, found = of_members
+    tasks = ("members", "members area means", "members differences")
+    assert set(found) == {(task, name) for task in tasks for name in ("model", DISTRIBUTION)}
+    for (task, name), verification in found.items():
+        assert {"rmse", "crps", "spread", "spread_skill"} <= set(verification.metrics)
+        assert ({"energy_score", "variogram_score", "short_power"} <= set(verification.metrics)) == (task == "members")
+        assert name == DISTRIBUTION or verification.members == 4
+        assert verification.ranks.sum(axis=-1).min() > 0
+
+
+def test_the_area_means_of_white_noise_vary_less_than_its_points_and_differences_more(of_members):
+    _, found = of_members
+    spread = {task: found[task, DISTRIBUTION].value("spread")[:, 0].mean() for task, _ in found}
+    assert spread["members area means"] < 0.9 * spread["members"]
+    assert spread["members differences"] == pytest.approx(np.sqrt(2) * spread["members"], rel=0.15)
+
+
+def test_what_is_written_is_what_is_scored(of_members, held_out):
+    trained, found = of_members
+    verification = found["members", "model"]
+    alone = verification.of_cases(np.arange(len(verification.positions)) == 0)
+    times = held_out.dataset.indexes["time"]
+    first = int(np.flatnonzero(held_out.hours == verification.positions[0])[0])
+    history = trained.recipe.task.history * slab_depth(trained)
+    init = str(times[first + history - 1])
+    steps = len(verification.labels("lead_time_h"))
+    written = forecast(trained, held_out.dataset, init, steps, members=4)
+    truth = held_out.dataset.msl.isel(time=slice(first + history, first + history + steps)).values
+    error = written.msl.isel(init_time=0).mean("number").values - truth
+    weight = np.where(np.isfinite(error), held_out.grid.cell_area, 0.0)
+    rmse = np.sqrt((np.nan_to_num(error) ** 2 * weight).sum((-1, -2)) / weight.sum((-1, -2)))
+    np.testing.assert_allclose(alone.value("rmse")[:, -1], rmse, rtol=1e-4)
+
+
+def test_members_of_what_is_no_forecast_are_refused(make_trained, held_out):
+    with pytest.raises(ModelError, match="task is masked, expected forecast"):
+        verify({"model": make_trained(kind="masked")}, {"air": held_out}, None, every_h=48.0, members=4, progress=False)

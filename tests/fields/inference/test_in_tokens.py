@@ -8,10 +8,11 @@ import torch
 
 from statecast.answer import answer
 from statecast.fields.inference import forecast, rollout
+from statecast.fields.inference.lattices import on_lattices
 from statecast.fields.inference.members import draw_member
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
 from statecast.fields.inference.rollout import APART_H, rolled_out
-from statecast.fields.inference.tiles import blend, weighted
+from statecast.fields.inference.tiles import blend
 from statecast.fields.recipe import WindowOptions
 from statecast.fields.sources import Grid, Record
 from statecast.fields.tokenizers import Place, located, read_window, sources_of
@@ -24,14 +25,14 @@ BLOCKS, MEMBERS, INIT = 3, 3, "2001-02-05T06"
 def outspoken(make_trained):
     """A model away from its start, whose answers depend on all that is visible; nothing is usual at one point of one channel."""
 
-    def make(extent=None, **task):
+    def make(extent=None, lattices=1, **task):
         trained = make_trained(**task)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(1)
             for parameter in trained.model.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
         next(iter(trained.codecs.values())).climatology.mean[:, :, 1, 3, 4] = np.nan
-        recipe = trained.recipe.model_copy(update={"window": WindowOptions(extent=extent)})
+        recipe = trained.recipe.model_copy(update={"window": WindowOptions(extent=extent, lattices=lattices)})
         return replace(trained, recipe=recipe)
 
     return make
@@ -54,12 +55,11 @@ def records_of(global_store):
 def block_of_a_member(trained, records, known, first: int, member: int) -> dict[str, np.ndarray]:
     """What a member continues with (T V H W): asked place by place, drawn on each place's own grid, blended."""
     task, depth = trained.recipe.task, slab_depth(trained)
-    history, neighbourhoods = (
-        task.history * depth,
-        tiled_places(model_windows(trained), first, task.window_slabs * depth),
-    )
+    history, steps = task.history * depth, task.window_slabs * depth
+    windows = on_lattices(trained, tiled_places(model_windows(trained), first, steps))
     parts = {name: [] for name in records}
-    for places in neighbourhoods:
+    for window in windows:
+        places = {name: tile.place(first, steps) for name, tile in window.items()}
         question = task.complete(read_window(located(sources_of(trained.codecs, records), places)))
         context = {}
         for name, tokens in question.context.items():
@@ -77,7 +77,7 @@ def block_of_a_member(trained, records, known, first: int, member: int) -> dict[
             parts[name].append(draw_member(fields, member, grid, hours))
     blended = {}
     for name, fields in parts.items():
-        placed = weighted([places[name] for places in neighbourhoods], records[name].grid.shape)
+        placed = [window[name] for window in windows]
         blended[name] = blend(zip(placed, fields, strict=True), records[name].grid.shape)
     return blended
 
@@ -99,13 +99,15 @@ def on_the_grid(trained, records, blocks: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("blocks", [1, BLOCKS])
-@pytest.mark.parametrize("extent", [None, (6, 12)], ids=["whole", "tiles"])
+@pytest.mark.parametrize(
+    ("extent", "lattices"), [(None, 1), ((6, 12), 1), (None, 2), (None, 4)], ids=["whole", "tiles", "two", "four"]
+)
 @pytest.mark.parametrize(("history", "leads", "name"), [(1, 2, "air"), (3, 1, "air"), (2, 1, "by_level")])
 def test_members_are_those_that_are_drawn_one_by_one_on_the_grid(
-    outspoken, records_of, history, leads, name, extent, blocks
+    outspoken, records_of, history, leads, name, extent, lattices, blocks
 ):
     """Streams of different depth, values missing in the history, and a point that is never observed."""
-    trained = outspoken(extent, names=(name, "surface"), history=history, leads=leads)
+    trained = outspoken(extent, lattices, names=(name, "surface"), history=history, leads=leads)
     records = records_of(trained)
     found = rolled_out(trained, trained.recipe.task, records, blocks, MEMBERS)
     expected = on_the_grid(trained, records, blocks)

@@ -40,7 +40,7 @@ def test_members_are_smooth_where_heads_are_in_any_order():
     rough = np.abs(np.diff(heads[3, 0, 0], axis=-1)).mean()
     members = draw_members(heads, 20, GRID, np.array([0.0, 6.0]))
     near = np.abs(np.diff(members[:, 0, 0, 16:], axis=-1)).mean()  # 10 degrees of longitude near the pole
-    assert near < 0.2 * rough
+    assert near < 0.35 * rough
     assert np.abs(np.diff(members[:, :, 0], axis=1)).mean() < 0.35 * rough  # six hours
 
 

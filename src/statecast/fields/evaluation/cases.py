@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from statecast.answer import answer
-from statecast.fields.evaluation.reconstruction import on_grid
+from statecast.fields.evaluation.answers import answered, asked_points
 from statecast.fields.inference.forecast import slab_depth
 from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Record
@@ -63,19 +62,14 @@ def ask(
     window = read_window(streams, hide_calendar=first.recipe.window.hide_calendar)
     start = next(iter(streams.values())).place.start
     question = replace(task.complete(window, seed=start), seed=torch.tensor(start))
-    values = {key: answer(model, question) for key, model in models.items()}
+    anomalies = {key: answered(model, streams, window, question) for key, model in models.items()}
     cases: dict[str, Case] = {}
     answers: dict[str, Answers] = {}
     for name, queries in question.queries.items():
         stream = streams[name]
-        members: dict[str, Float[np.ndarray, "E T V H W"]] = {}
-        for key, of_streams in values.items():
-            anomalies, asked = on_grid(stream, window[name], queries, of_streams[name])
-            members[key] = stream.tokenizer.to_fields(anomalies, stream.climatology)
-        asked = (
-            asked & task.asked_steps(stream.place.steps)[:, None, None, None]
-        )  # some steps of a token may be visible
-        answers[name] = members
+        answers[name] = {key: stream.tokenizer.to_fields(of[name], stream.climatology) for key, of in anomalies.items()}
+        is_asked = task.asked_steps(stream.place.steps)[:, None, None, None]  # some steps of a token may be visible
+        asked = asked_points(stream, window[name], queries) & is_asked
         truth = np.where(np.isfinite(stream.climatology), stream.fields, np.nan)
         cases[name] = Case(truth, stream.climatology, asked)
     return cases, answers

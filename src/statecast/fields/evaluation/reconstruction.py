@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from statecast.answer import answer
 from statecast.evaluation import Scored, Verification
 from statecast.evaluation.loop import Progress, unseen
+from statecast.fields.evaluation.answers import answered, asked_points
 from statecast.fields.evaluation.baselines import interpolate_shown
 from statecast.fields.evaluation.labels import field_axes
 from statecast.fields.evaluation.scores import statistics
@@ -18,7 +18,6 @@ from statecast.fields.inference.forecast import check_record
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import Located, located, read_window, sources_of
-from statecast.streams import Tokens
 from statecast.tasks import Masked
 from statecast.trained import ModelError, TrainedModel
 
@@ -57,12 +56,12 @@ def reconstruct(
     streams = located(sources_of(trained.codecs, records), places)
     window = read_window(streams, hide_calendar=trained.recipe.window.hide_calendar)
     question = task.complete(window, seed=start)
-    cases, answers = {}, answer(trained, replace(question, seed=torch.tensor(start)))
+    cases, anomalies = {}, answered(trained, streams, window, replace(question, seed=torch.tensor(start)))
     for name, queries in question.queries.items():
         stream = streams[name]
-        anomalies, hidden = on_grid(stream, window[name], queries, answers[name])
+        hidden = asked_points(stream, window[name], queries)
         truth, climatology = stream.fields, stream.climatology
-        members = np.where(hidden, stream.tokenizer.to_fields(anomalies, climatology), truth)
+        members = np.where(hidden, stream.tokenizer.to_fields(anomalies[name], climatology), truth)
         cases[name] = Reconstruction(stream, truth, climatology, hidden, members)
     return cases
 
@@ -148,17 +147,3 @@ def _statistics(
     area = np.tile(case.located.cell_area, (len(truth), 1))
     means = statistics(fold_time(members), fold_time(truth), fold_time(case.climatology), area, drawn=drawn)
     return {name: mean[None] for name, mean in means.items()}
-
-
-def on_grid(
-    stream: Located, window: Tokens, queries: Tokens, members: Float[torch.Tensor, "E N P"]
-) -> tuple[Float[np.ndarray, "E T V H W"], Bool[np.ndarray, "T V H W"]]:
-    """Answers to some of the tokens of `window` as anomalies on its grid (0 elsewhere), and where they were asked."""
-    index = queries.index
-    assert index is not None
-    filled = torch.zeros(len(members), *window.values.shape)
-    filled[:, index] = members
-    asked = torch.zeros(1, *window.values.shape)
-    asked[:, index] = 1.0
-    tokenizer, place = stream.tokenizer, stream.place
-    return tokenizer.to_anomalies(filled, place), tokenizer.to_anomalies(asked, place)[0] > 0

@@ -32,7 +32,11 @@ SPECTRUM_WINDOWS = 20
 MEAN, HEAD, MEMBER = "model's mean", "a head", "a member"  # as the spectra name them
 HEADS_ARE_SCORED = (
     "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
-    "`statecast complete` write are drawn from them along smooth fields, and are not scored here."
+    "`statecast complete` write are drawn from them along smooth fields, and are scored by `statecast evaluate --members`."
+)
+EDGES = (
+    " Tokens are answered one by one, which leaves edges between them, seen as power in the shortest waves. `--lattices 2` or `4` averages "
+    "answers whose edges lie elsewhere, and takes 2 or 4 times as long."
 )
 MAPPED = 3  # variables on the maps: more would make the report large
 
@@ -83,7 +87,8 @@ def _forecast_sections(
     text = "Continuous ranked probability score, beside the distribution of the training period; lower is better."
     sections = skill_sections(forecasts, ("model",), text + _heads_are_scored(facts.trained))
     drawn = power_figures(forecast_power(facts.trained, records, name), records[name])
-    spectrum = [section(f"Spectrum{of}", _spectrum_text(lead_times[-1]), drawn)] if drawn else []
+    text = _spectrum_text(lead_times[-1]) + (EDGES if facts.trained.recipe.window.lattices == 1 else "")
+    spectrum = [section(f"Spectrum{of}", text, drawn)] if drawn else []
     return [*sections, *spectrum, _forecast_maps(facts.trained, records, name)]
 
 
@@ -296,5 +301,7 @@ def _facts(facts: RunFacts, record: Record) -> list[tuple[str, str]]:
             f"{options.encoder_layers} + {options.decoder_layers} layers, {options.head} head",
         ),
     ]
+    if recipe.window.lattices > 1:
+        rows.append(("asked on", f"{recipe.window.lattices} token lattices, whose answers are averaged"))
     wall_time = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in facts.wall_time_s.items())
     return [*rows, ("wall time", wall_time)]

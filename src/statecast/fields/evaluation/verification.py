@@ -6,14 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from statecast.evaluation import LabelAxis, Scored, Verification, ensemble_scores, rank_counts, verify_cases
+from statecast.evaluation import LabelAxis, Scored, Verification, rank_counts, verify_cases
 from statecast.evaluation.loop import Case, Progress, unseen
 from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, persistence
 from statecast.fields.evaluation.labels import field_axes
 from statecast.fields.evaluation.scores import statistics
+from statecast.fields.evaluation.states import scored_states, state_scores
 from statecast.fields.inference.blocks import forecast_block
 from statecast.fields.inference.forecast import check_record, forecast_task
 from statecast.fields.inference.neighbourhoods import slab_depth
+from statecast.fields.inference.rollout import rolled_out
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import FieldTokenizer, Located, Place, StreamSource
 from statecast.tasks import Forecast
@@ -31,7 +33,7 @@ def verify_windows(
 ) -> list[Verification]:
     """The verification loop over windows that begin at `hours` of a record, with intervals from blocks of five days."""
     return verify_cases(
-        cases, score, positions=hours, decorrelation=DECORRELATION_H, scores=ensemble_scores, progress=progress
+        cases, score, positions=hours, decorrelation=DECORRELATION_H, scores=state_scores, progress=progress
     )
 
 
@@ -75,6 +77,7 @@ def verify_forecast(
     *,
     training: Record | Mapping[str, Record] | None = None,
     every_h: float = 12.0,
+    members: int | None = None,
     progress: Progress = unseen,
 ) -> list[Verification]:
     """Verify models that answer the same forecast question, beside persistence, climatology and climatology's own distribution.
@@ -82,6 +85,7 @@ def verify_forecast(
     records   each stream over the period to verify on, which no training may have seen; of a model of one stream its record will do
     training  the same over the training period, from which climatology's distribution is drawn; without it that baseline is left out
     every_h   hours between starts
+    members   so many members of each model are scored too, drawn as `predict` writes them: as the task `members`, see `states`
     progress  called with the share that is done
 
     A model of several streams is verified on each that changes in time: their tasks are `forecast STREAM`. One that was trained on
@@ -97,7 +101,7 @@ def verify_forecast(
         raise ModelError("the model's streams never change, expected one that does. Fine-tune it to forecast one.")
     learned = {} if training is None else by_stream(training, names)
     ensembles = {name: ClimatologicalEnsemble(record) for name, record in learned.items()}
-    score = _ForecastScores(models, forecast_task(first), of_streams, changing, ensembles)
+    score = _ForecastScores(models, forecast_task(first), of_streams, changing, ensembles, members)
     leading = next(iter(of_streams.values()))
     starts = every(leading, leading.starts(score.steps), every_h)
     return verify_windows(starts.tolist(), leading.hours[starts], score, progress)
@@ -126,6 +130,7 @@ class _ForecastScores:
     records: Mapping[str, Record]
     changing: Mapping[str, Record]
     ensembles: Mapping[str, ClimatologicalEnsemble]
+    members: int | None = None
 
     @property
     def tokenizers(self) -> Mapping[str, FieldTokenizer]:
@@ -157,6 +162,25 @@ class _ForecastScores:
             forecasts |= _baselines(case, record, self.ensembles.get(name))
             for forecast, members in forecasts.items():
                 yield self._scored(name, forecast, case, members)
+            if self.members is not None:
+                yield from self._scored_states(name, case, start, forecasts.get(DISTRIBUTION))
+
+    def _scored_states(
+        self, name: str, case: ForecastCase, start: int, distribution: Float[np.ndarray, "E T V H W"] | None
+    ) -> Iterator[Scored]:
+        """Of the members that `predict` writes, and of the states that the climatology's distribution holds."""
+        assert self.members is not None
+        record, tokenizer = self.changing[name], self.tokenizers[name]
+        parts = {key: each.part(start, self.steps) for key, each in self.records.items()}
+        forecasts = {}
+        for key, model in self.models.items():
+            anomalies = rolled_out(model, self.task, parts, 1, self.members)[name]
+            forecasts[key] = tokenizer.to_fields(anomalies, case.climatology)
+        if distribution is not None:
+            forecasts[DISTRIBUTION] = distribution
+        task = "members" if len(self.changing) == 1 else f"members {name}"
+        for forecast, members in forecasts.items():
+            yield from scored_states(task, forecast, record, members, case.truth, case.climatology)
 
     def _scored(self, name: str, forecast: str, case: ForecastCase, members: Float[np.ndarray, "E T V H W"]) -> Scored:
         record = self.changing[name]

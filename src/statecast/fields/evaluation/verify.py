@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -22,20 +23,31 @@ def verify(
     *,
     every_h: float,
     progress: bool,
+    members: int | None = None,
     title: str = "evaluation",
 ) -> list[Verification]:
     """Verify models of one task by what their task asks; `stores` hold their training period, for baselines that learn from it.
 
-    Raises StoreError for a variable that has no value in the records.
+    `members`: so many members of a forecast are scored too, drawn as they are written.
+
+    Raises StoreError for a variable that has no value in the records, ModelError for members of what is no forecast.
     """
     first = next(iter(models.values()))
+    task = first.recipe.task
+    if members is not None and not task.asks_ahead:
+        raise ModelError(
+            f"the model's task is {task.kind}, expected forecast: only members of forecasts are scored. Leave them out."
+        )
     with progress_bar(title, progress) as show_progress:
-        if first.recipe.task.kind == "masked":
+        if task.kind == "masked":
             verifications = _verify_masked(models, records, every_h, show_progress)
         else:
             training = None if stores is None else _training_records(first, stores)
-            verify_models = verify_forecast if first.recipe.task.asks_ahead else verify_task
-            verifications = verify_models(models, records, training=training, every_h=every_h, progress=show_progress)
+            common: dict[str, Any] = {"training": training, "every_h": every_h, "progress": show_progress}
+            if task.asks_ahead:
+                verifications = verify_forecast(models, records, members=members, **common)
+            else:
+                verifications = verify_task(models, records, **common)
     _require_scores(verifications, records)
     return verifications
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from statecast.evaluation import ensemble_scores
 from statecast.evaluation.kept import PartError, joined, read_statistics
 from statecast.fields.evaluation.skill import Evaluation
+from statecast.fields.evaluation.states import state_scores
 from statecast.fields.forecasts.write import STATISTICS, Verified, write
 
 ALIKE = ("points", "climatology", "climatology_period", "region", "regrid", "absent")
@@ -21,7 +21,7 @@ def merge(parts: Sequence[str | Path], out: str | Path, *, report: bool = True, 
     if not parts:
         raise PartError("no part is given, expected directories that `statecast verify` wrote.")
     names = [str(part) for part in parts]
-    found = [read_statistics(Path(part) / STATISTICS, ensemble_scores) for part in parts]
+    found = [read_statistics(Path(part) / STATISTICS, state_scores) for part in parts]
     settings = _shared([each for _, each in found], names)
     verified = Verified.of(joined([verifications for verifications, _ in found], names), settings)
     return write(verified, Path(out), maps=None, report=report, overwrite=overwrite, wall_time_s={})

@@ -1,4 +1,4 @@
-"""One block of a forecast: the head members on the whole grid, asked at once or neighbourhood by neighbourhood.
+"""One block of a forecast: the head members on the whole grid, asked at once, on several lattices, or neighbourhood by neighbourhood.
 
 Axes: E sample, K head member, N token, P value in a token, T time, V channel, H row, W column of the grid, I, J those of a window.
 """
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from statecast.fields.inference.lattices import on_lattices
 from statecast.fields.inference.members import ascending
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
-from statecast.fields.inference.tiles import blend, weighted
+from statecast.fields.inference.tiles import blend
 from statecast.fields.sources import Record
-from statecast.fields.tokenizers import Located, located, read_window, sources_of
+from statecast.fields.tokenizers import Located, read_window, sources_of
 from statecast.models.noise import hashed
 from statecast.streams import Question, stack_questions
 from statecast.tasks import Forecast
@@ -30,8 +31,8 @@ def forecast_block(
 ) -> dict[str, Float[np.ndarray, "K T V H W"]]:
     """The head members' anomalies in the asked steps of the window that begins at step `first`, on the whole grid.
 
-    A model that was trained on neighbourhoods is asked tile by tile, see `tiles`. NaN where there is no climatology.
-    Raises ModelError for tiles of streams on different grids.
+    A model that was trained on neighbourhoods is asked tile by tile, see `tiles`; `window.lattices` of its recipe says on how many token
+    lattices, see `lattices`. NaN where there is no climatology. Raises ModelError for tiles of streams on different grids.
     """
     return {name: samples[0] for name, samples in block_heads(trained, task, records, first).items()}
 
@@ -42,25 +43,24 @@ def block_heads(
     records: Records,
     first: int,
     visible: Mapping[str, Fields] | None = None,
-    *,
-    in_order: bool = False,
 ) -> dict[str, Float[np.ndarray, "E K T V H W"]]:
-    """As `forecast_block`, for several samples.
+    """As `forecast_block`, for several samples; where windows are blended, the head members are in ascending order at each point, so that a
+    quantile of what is blended is the blend of the quantiles.
 
-    visible   history of each sample, as anomalies on the whole grid, which replaces that of the records
-    in_order  sort the head members at each point
+    visible  history of each sample, as anomalies on the whole grid, which replaces that of the records
     """
-    sources = sources_of(trained.codecs, records)
-    neighbourhoods = tiled_places(model_windows(trained), first, task.window_slabs * slab_depth(trained))
+    sources, steps = sources_of(trained.codecs, records), task.window_slabs * slab_depth(trained)
+    neighbourhoods = tiled_places(model_windows(trained), first, steps)
     if len(neighbourhoods) > 1:
         _require_one_grid(records)
+    windows = on_lattices(trained, neighbourhoods)
     heads_of = []
-    for places in neighbourhoods:
-        heads_of.append(_heads(trained, task, located(sources, places), visible, in_order=in_order))
+    for window in windows:
+        streams = {name: source.at(window[name].place(first, steps)) for name, source in sources.items()}
+        heads_of.append(_heads(trained, task, streams, visible, in_order=len(windows) > 1))
     blended = {}
     for name, record in records.items():
-        placed = weighted([places[name] for places in neighbourhoods], record.grid.shape)
-        parts = [(tile, heads[name]) for tile, heads in zip(placed, heads_of, strict=True)]
+        parts = [(window[name], heads[name]) for window, heads in zip(windows, heads_of, strict=True)]
         blended[name] = blend(parts, record.grid.shape)
     return blended
 

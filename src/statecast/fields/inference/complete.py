@@ -16,15 +16,16 @@ from jaxtyping import Bool, Float
 from statecast.answer import answer
 from statecast.evaluation.loop import Progress, unseen
 from statecast.fields.inference.forecast import check_record, labelled, merged, with_attributes
+from statecast.fields.inference.lattices import on_lattices, told
 from statecast.fields.inference.members import check_members, draw_members, draws_states
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
-from statecast.fields.inference.tiles import blend, weighted
+from statecast.fields.inference.tiles import blend
 from statecast.fields.recipe import FieldTask
 from statecast.fields.sources import Grid, Record, Step, StoreError, Stores, Times, step_of
 from statecast.fields.sources.dates import select_period
 from statecast.fields.sources.record import stream_channels, variables_of
 from statecast.fields.sources.times import TimeIndex
-from statecast.fields.tokenizers import FieldTokenizer, Located, StreamSource, located, read_window, sources_of
+from statecast.fields.tokenizers import FieldTokenizer, Located, StreamSource, read_window, sources_of
 from statecast.models import AS_LEARNED, Draws
 from statecast.streams import Question, Tokens, Window
 from statecast.trained import ModelError, TrainedModel
@@ -68,7 +69,7 @@ def complete(
         for name, fields in _answers(trained, sources, first - before * depth, now, members).items():
             filled[name][:, now] = fields
         progress((done + 1) / len(firsts))
-    return _merged(sources, filled, times, period)
+    return told(_merged(sources, filled, times, period), trained)
 
 
 def _slabs_before(earlier: int, remaining: int, slabs: int) -> int:
@@ -215,13 +216,17 @@ def _answers(
 ) -> dict[str, Float[np.ndarray, "E T V H W"]]:
     """Sampled members of what is asked in the steps `now`, from the window that begins at step `first`; NaN where nothing was missing.
 
-    The head members of neighbourhoods are blended before members are sampled, so that a sampled member is one field across all of them.
+    The head members of neighbourhoods and lattices are blended before members are sampled, so that a sampled member is one field across all
+    of them.
     """
     steps = _task(trained).window_slabs * slab_depth(trained)
-    neighbourhoods = tiled_places(model_windows(trained), first, steps)
-    is_joint = draws_states(trained, neighbourhoods)
+    windows = on_lattices(trained, tiled_places(model_windows(trained), first, steps))
+    is_joint = draws_states(trained, windows)
     draws = Draws(members) if is_joint else AS_LEARNED
-    heads_of = [_heads(trained, located(sources, places), now, draws) for places in neighbourhoods]
+    heads_of = []
+    for window in windows:
+        streams = {name: source.at(window[name].place(first, steps)) for name, source in sources.items()}
+        heads_of.append(_heads(trained, streams, now, draws, in_order=len(windows) > 1))
     if all(heads is None for heads in heads_of):
         times = next(iter(sources.values())).record.dataset["time"].values
         raise StoreError(
@@ -232,8 +237,7 @@ def _answers(
     for name in _task(trained).asked_streams(tuple(trained.codecs)):
         asked = sources[name].whole(now.start, now.stop - now.start)
         grid = asked.record.grid
-        placed = weighted([places[name] for places in neighbourhoods], grid.shape)
-        parts = [(tile, heads[name]) for tile, heads in zip(placed, heads_of, strict=True) if heads and name in heads]
+        parts = [(w[name], heads[name]) for w, heads in zip(windows, heads_of, strict=True) if heads and name in heads]
         if parts:
             heads = blend(parts, grid.shape)
             anomalies = heads if is_joint else draw_members(heads, members, grid, asked.record.hours[now])
@@ -242,7 +246,7 @@ def _answers(
 
 
 def _heads(
-    trained: TrainedModel, streams: Mapping[str, Located], now: slice, draws: Draws
+    trained: TrainedModel, streams: Mapping[str, Located], now: slice, draws: Draws, *, in_order: bool
 ) -> dict[str, Float[np.ndarray, "K T V I J"]] | None:
     """The head members' anomalies in the steps `now` of a window, NaN where nothing was missing; None if nothing was observed in it."""
     first = next(iter(streams.values())).place.start
@@ -254,7 +258,7 @@ def _heads(
     question = replace(question, seed=torch.tensor(first))
     for name, values in (answer(trained, question, draws) if question.queries else {}).items():
         whole = torch.full((len(values), *window[name].values.shape), torch.nan)
-        whole[:, question.queries[name].index] = values
+        whole[:, question.queries[name].index] = values.sort(dim=0).values if in_order else values
         of_window = streams[name].tokenizer.to_anomalies(whole, streams[name].place)
         anomalies[name] = of_window[:, now.start - first : now.stop - first]
     return anomalies

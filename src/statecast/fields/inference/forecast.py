@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from statecast.fields.inference.lattices import told
 from statecast.fields.inference.members import check_members
 from statecast.fields.inference.neighbourhoods import slab_depth
 from statecast.fields.inference.rollout import rolled_out
@@ -78,7 +79,7 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
         ahead = sources[name].whole(history, steps)
         fields = ahead.tokenizer.to_fields(anomalies[name][:, :steps], ahead.climatology)
         parts.append(labelled(ahead.tokenizer, ahead.record, fields, "lead_time"))
-    return _with_coordinates(merged(parts), times, history, steps, step)
+    return told(_with_coordinates(merged(parts), times, history, steps, step), trained)
 
 
 def _changing(records: Mapping[str, Record]) -> list[str]:

@@ -15,7 +15,10 @@ from statecast.fields.sources import Grid
 from statecast.trained import ModelError, TrainedModel
 
 SEED = 0  # of the smooth fields: the same sampled members in every run
-REACH_KM, REACH_H = 800.0, 24.0  # correlation scales of forecast errors: a synoptic system, a day
+REACH_KM, REACH_H = (
+    450.0,
+    24.0,
+)  # correlation scales of forecast errors, by area means and differences: docs/decisions/0012
 EARTH_KM = 6371.0
 FEATURES = 48  # cosines in the sum of a field
 
@@ -102,7 +105,7 @@ def smooth_normals(
 def smooth_normal(
     member: int, grid: Grid, hours: Float[np.ndarray, " T"], channels: int
 ) -> Float[np.ndarray, "T V H W"]:
-    """A standard normal field for each channel, correlated as exp(-d² / 2 l² - Δt² / 2 τ²) with d the chord, l = 800 km and τ = 24 h.
+    """A standard normal field for each channel, correlated as exp(-d² / 2 l² - Δt² / 2 τ²) with d the chord, l = 450 km and τ = 24 h.
 
         g(x, t) = sqrt(2 / F) sum_f cos(ω_f · x / l + ν_f t / τ + φ_f)        Rahimi & Recht 2007, random Fourier features
 

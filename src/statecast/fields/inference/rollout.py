@@ -1,8 +1,8 @@
 """The roll-out of a forecast of fields: each member continues from its own answers, all members as one batch.
 
-A model whose window is the whole domain keeps its state in tokens from block to block. Overlapping neighbourhoods have different tokens:
-the state of a model that was trained on them lies on the grid, one token a step, and each block cuts neighbourhoods from it and blends
-their answers.
+A model whose window is the whole domain keeps its state in tokens from block to block. Overlapping neighbourhoods, and several token
+lattices, have different tokens: the state then lies on the grid, one token a step, and each block cuts windows from it and blends their
+answers.
 
 Axes: E sampled member, K head member, N token, P value in a token, T time, V channel, H row, W column.
 """
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from statecast.fields.inference.blocks import Records, block_heads, device_of
+from statecast.fields.inference.lattices import shifts_of
 from statecast.fields.inference.members import quantiles, smooth_normals
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth
 from statecast.fields.tokenizers import (
@@ -154,14 +155,14 @@ def normal_tokens(
 def sources_and_answer(
     trained: TrainedModel, task: Forecast, records: Records
 ) -> tuple[dict[str, StreamSource], Answer]:
-    """The records with what cuts them into tokens, and how a block is answered: at once, or neighbourhood by neighbourhood."""
+    """The records with what cuts them into tokens, and how a block is answered: at once, or window by window."""
     sources = sources_of(trained.codecs, records)
-    if model_windows(trained).is_whole:
+    if model_windows(trained).is_whole and len(shifts_of(trained)) == 1:
         return sources, trained.model.answer
     on_grid = {}
     for name, source in sources.items():
         on_grid[name] = replace(source, tokenizer=_step_by_step(source.tokenizer))
-    return on_grid, partial(_answer_by_tiles, trained, on_grid, task)
+    return on_grid, partial(_answer_by_windows, trained, on_grid, task)
 
 
 def _step_by_step(tokenizer: FieldTokenizer) -> FieldTokenizer:
@@ -170,10 +171,10 @@ def _step_by_step(tokenizer: FieldTokenizer) -> FieldTokenizer:
     return replace(tokenizer, stream=stream)
 
 
-def _answer_by_tiles(
+def _answer_by_windows(
     trained: TrainedModel, sources: Sources, task: Forecast, question: Question
 ) -> dict[str, Prediction]:
-    """The head members in ascending order, so that a quantile of what is blended is the blend of the quantiles."""
+    """The head members that are blended from all windows, see `block_heads`."""
     first, visible = 0, {}
     for name, tokens in question.context.items():
         assert tokens.index is not None
@@ -184,7 +185,7 @@ def _answer_by_tiles(
         visible[name] = _anomalies(sources[name].tokenizer, values)
     records = {name: source.record for name, source in sources.items()}
     predictions = {}
-    for name, samples in block_heads(trained, task, records, first, visible, in_order=True).items():
+    for name, samples in block_heads(trained, task, records, first, visible).items():
         tokenizer = sources[name].tokenizer
         of_samples = []
         for heads in samples:

@@ -3,7 +3,7 @@
 Axes: T time, V channel, H row, W column.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -153,6 +153,12 @@ class Record:
                 "which a window needs. Name a longer period or a shorter window."
             )
         return starts
+
+    def part(self, first: int, steps: int) -> "Record":
+        """So many steps of the record from the number `first` on."""
+        chosen = slice(first, first + steps)
+        kept = None if self.in_memory is None else self.in_memory[chosen]
+        return replace(self, dataset=self.dataset.isel(time=chosen), in_memory=kept, known_step=self.step)
 
     def read(
         self, steps: slice, rows: slice = slice(None), columns: np.ndarray | None = None

@@ -4,18 +4,19 @@ Axes: J jet, B jet of a batch, V class, E member of the head.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from statecast.labels import LabelCodec
-from statecast.models import Prediction
+from statecast.models import AS_LEARNED, Draws, Prediction
 from statecast.outputs import new_output
 from statecast.particles import record
-from statecast.particles.jets import JetError, Jets
+from statecast.particles.inference.tables import write_table
+from statecast.particles.jets import Jets
 from statecast.particles.record import Columns, record_of
 from statecast.particles.source import source_of
 from statecast.streams import stack_questions
@@ -48,7 +49,7 @@ def tag(
     labels = asked_labels(trained)
     tables = _tables(trained, names, labels, batch)
     with new_output(out, overwrite=overwrite) as path:
-        (_write_netcdf if path.suffix == ".nc" else _write_parquet)(tables, path)
+        write_table(tables, path)
     return Path(out)
 
 
@@ -66,14 +67,17 @@ def asked_labels(trained: TrainedModel) -> dict[str, LabelCodec]:
 
 
 @torch.inference_mode()
-def tag_jets(trained: TrainedModel, jets: Jets) -> dict[str, Prediction]:
-    """The predictions for the label streams of some jets, in one batch."""
+def tag_jets(trained: TrainedModel, jets: Jets, draws: Draws = AS_LEARNED) -> dict[str, Prediction]:
+    """The predictions for the label streams of some jets, in one batch; a flow head draws them, with noise of its own for each jet."""
     columns = needed_columns(trained)
     source = source_of(record_of(jets, columns), trained.codecs)
     task = trained.recipe.task
-    questions = [task.complete(source.window(number)) for number in range(len(jets))]
+    questions = []
+    for number, place in enumerate(source.record.places):
+        question = task.complete(source.window(number))
+        questions.append(replace(question, seed=torch.tensor(int(place))))
     device = next(trained.model.parameters()).device
-    return trained.model.answer(stack_questions(questions).to(device))
+    return trained.model.answer(stack_questions(questions).to(device), draws)
 
 
 def class_probabilities(trained: TrainedModel, jets: Jets, batch: int = BATCH) -> Float[np.ndarray, "J V"]:
@@ -121,33 +125,3 @@ def _answers(said: Prediction, codec: LabelCodec, name: str, prefix: str) -> dic
     members = codec.numbers(said.members[:, 0, :, 0].cpu().numpy())
     low, high = np.quantile(members, INTERVAL, axis=-1)
     return {name: members.mean(axis=-1), f"{name}_low": low, f"{name}_high": high}
-
-
-def _write_parquet(tables: Iterator[dict[str, np.ndarray]], path: Path) -> None:
-    try:
-        import pyarrow
-        from pyarrow.parquet import ParquetWriter
-    except ImportError:
-        raise JetError("a Parquet table needs pyarrow. Install statecast[hep], or write NetCDF (.nc).") from None
-    writer: Any = None
-    try:
-        for table in tables:
-            rows = pyarrow.table(table)
-            writer = writer or ParquetWriter(path, rows.schema)
-            writer.write_table(rows)
-    finally:
-        if writer is not None:
-            writer.close()
-    if writer is None:
-        raise JetError("the files hold no jet, expected at least one.")
-
-
-def _write_netcdf(tables: Iterator[dict[str, np.ndarray]], path: Path) -> None:
-    import xarray as xr
-
-    parts = list(tables)
-    if not parts:
-        raise JetError("the files hold no jet, expected at least one.")
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    jet = whole.pop("jet")
-    xr.Dataset({name: ("jet", values) for name, values in whole.items()}, {"jet": jet}).to_netcdf(path)

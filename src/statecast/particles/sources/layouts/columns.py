@@ -35,6 +35,7 @@ FURTHER = {
     "genjet_phi": "generated_phi",
     "genjet_mass": "generated_mass_gev",
     "genjet_sdmass": "generated_soft_drop_mass_gev",
+    "genjet_nparticles": "generated_multiplicity",
     **{f"genjet_{name}": f"generated_{name}" for name in TAUS},
     "event_weight": "weight",
 }
