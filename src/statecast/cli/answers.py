@@ -6,6 +6,7 @@ import typer
 
 from statecast.cli.options import (
     ArraysOut,
+    AskedStations,
     CommandError,
     DataOfDomain,
     LastShown,
@@ -73,13 +74,15 @@ def predict(
     members: Members = None,
     lattices: Lattices = None,
     stores: OwnStores = None,
+    stations: AskedStations = None,
     out: ArraysOut,
     overwrite: Overwrite = False,
 ) -> None:
-    """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
+    """Forecast from one time of a store; written with CF names (init_time, lead_time, number), or as time series of stations."""
     from statecast.fields import verbs
 
-    options: dict[str, Any] = {"members": members, "lattices": lattices, "out": out, "overwrite": overwrite}
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "stations": stations}
+    options |= {"out": out, "overwrite": overwrite}
     verbs.predict(run, store, init, steps, stores=by_stream(stores), **options)
     print(f"forecast: {out}")
 
@@ -90,6 +93,7 @@ def complete(
     store: Store,
     period: Period,
     stores: OwnStores = None,
+    stations: AskedStations = None,
     members: Members = None,
     lattices: Lattices = None,
     out: ArraysOut,
@@ -99,7 +103,8 @@ def complete(
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
     from statecast.fields import verbs
 
-    options: dict[str, Any] = {"members": members, "lattices": lattices, "out": out, "overwrite": overwrite}
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "stations": stations}
+    options |= {"out": out, "overwrite": overwrite}
     verbs.complete(run, store, period, stores=by_stream(stores), progress=not quiet, **options)
     print(f"completed: {out}")
 

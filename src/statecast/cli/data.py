@@ -1,4 +1,4 @@
-"""Commands on data: look at them, or simulate an atmosphere, jets or events."""
+"""Commands on data: look at them, or simulate an atmosphere, stations in it, jets or events."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
 from statecast.particles.sources.collisions import PROCESSES
 from statecast.particles.sources.pythia import KINDS
 
+STATIONS_HELP = "Stations: a table of reports (CSV, Parquet, NetCDF time series)."
 JETS_HELP = "Jets: a Parquet, ROOT or HDF5 file, a directory of such files, a pattern in quotes, or sample:jets."
 
 
@@ -23,8 +24,8 @@ class Simulations(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-def describe(data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {JETS_HELP}")]) -> None:
-    """What is in DATA: of fields, variables, levels, grid, times and gaps; of jets, layout, columns, classes and what had to be dropped."""
+def describe(data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {STATIONS_HELP} {JETS_HELP}")]) -> None:
+    """What is in DATA: variables, grid, times and gaps of fields; places and reports of stations; layout, columns and classes of jets."""
     from statecast.describers import describe_data
 
     Console().print(describe_data(data))
@@ -78,6 +79,24 @@ def atmosphere(
         progress=not quiet,
     )
     print(f"store: {out}")
+
+
+def stations(
+    store: Annotated[str, typer.Option(help=STORE_HELP)],
+    count: Annotated[int, typer.Option(help="Stations.", max=100_000)],
+    out: Annotated[Path, typer.Option(help="CSV or Parquet file to write.")],
+    seed: Annotated[int, typer.Option(help="Another seed is other places and other errors.")] = 0,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--variable", help="Variable at the surface; repeat for several.", show_default="t2m and msl"),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw stations from a store of fields, with biases, noise, gaps and irregular times that docs/stations.md lists."""
+    from statecast.fields.stations.simulate import simulate_stations
+
+    simulate_stations(store, out, count=count, seed=seed, variables=variables or (), overwrite=overwrite)
+    print(f"stations: {out}")
 
 
 def jets(

@@ -34,6 +34,16 @@ HEADS_ARE_SCORED = (
     "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
     "`statecast complete` write are drawn from them along smooth fields, and are scored by `statecast evaluate --members`."
 )
+REFERENCES = (
+    "persistence",
+    "climatology",
+    "linear",
+    "interpolation",
+    "mos",
+    "bilinear",
+    "regression",
+    "quantile_mapping",
+)
 EDGES = (
     " Tokens are answered one by one, which leaves edges between them, seen as power in the shortest waves. `--lattices 2` or `4` averages "
     "answers whose edges lie elsewhere, and takes 2 or 4 times as long."

@@ -69,8 +69,8 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
     blocks = -(-steps // leads)
     if isinstance(stores, xr.Dataset):
         stores = dict.fromkeys(trained.codecs, stores)
-    times = _times_around(next(iter(stores.values())), init, range(1 - history, blocks * leads + 1), step)
-    records = {name: _record_at(stores[name], codec, times, history) for name, codec in trained.codecs.items()}
+    times = times_around(next(iter(stores.values())), init, range(1 - history, blocks * leads + 1), step)
+    records = {name: history_record(stores[name], codec, times, history) for name, codec in trained.codecs.items()}
     changing = _changing(records)
     anomalies = rolled_out(trained, task, records, blocks, members)
     sources = sources_of(trained.codecs, records)
@@ -103,7 +103,7 @@ def _require_one_grid(grids: Mapping[str, Grid]) -> None:
         )
 
 
-def _times_around(dataset: xr.Dataset, init: str, counts: range, step: Step) -> TimeIndex:
+def times_around(dataset: xr.Dataset, init: str, counts: range, step: Step) -> TimeIndex:
     """The times so many steps after `init`, some of which may lie beyond the end of the store."""
     times = Times.of(dataset)
     position = find_time("init", init, times)
@@ -122,7 +122,7 @@ def tell_other_step(step: Step, times: Times) -> None:
     print(f"note: {reason}; only the times that steps of {step} reach are used.", file=sys.stderr)
 
 
-def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
+def history_record(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
     stream_channels(dataset, tokenizer.stream)
     fields = variables_of(dataset, tokenizer.stream).reindex(time=times)
     record = Record.open(fields, tokenizer.stream, step=tokenizer.climatology.step)

@@ -41,13 +41,13 @@ def asked_on(trained: TrainedModel, lattices: int | None) -> TrainedModel:
     if lattices is not None:
         if lattices not in SHIFTS:
             raise ModelError(f"lattices is {lattices}, expected 1, 2 or 4.")
-        if trained.recipe.labels:
+        if beside := [name for name in trained.recipe.streams if name not in trained.recipe.fields]:
             raise ModelError(
-                f"lattices is {lattices}, but the model's label streams lie on no grid. Leave the option out."
+                f"lattices is {lattices}, but the model's stream {beside[0]} lies on no grid. Leave the option out."
             )
         window = trained.recipe.window.model_copy(update={"lattices": lattices})
         trained = replace(trained, recipe=trained.recipe.model_copy(update={"window": window}))
-    if not trained.recipe.labels:
+    if len(trained.recipe.fields) == len(trained.recipe.streams):
         shifts_of(trained)
     return trained
 

@@ -87,6 +87,18 @@ def conversion(units: str, to: str) -> Conversion | None:
     return Conversion(1.0, 0.0) if is_same else Conversion(factor, zero)
 
 
+def is_unit(units: str) -> bool:
+    """Whether pint knows what they mean."""
+    from cf_xarray.units import units as registry
+    from pint.errors import PintError
+
+    try:
+        registry.parse_units(spelled(units))
+    except (PintError, ValueError, AssertionError, TypeError, AttributeError):
+        return False
+    return True
+
+
 def are_same(units: str, other: str) -> bool:
     """True for units that mean the same, however they are spelled. Unknown units are the same as any."""
     return are_unknown(units) or are_unknown(other) or conversion(units, other) == Conversion(1.0, 0.0)
