@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from statecast.costs import require_room
-from statecast.evaluation import write_scores
+from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.progress import progress_bar
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
 from statecast.fields.evaluation.report import RunFacts, write_report
