@@ -98,6 +98,29 @@ def test_neighbourhoods_stay_within_their_windows():
         assert set(window["air"].columns) <= set(plain["air"].columns) and window["air"].rows.start >= 2
 
 
+@pytest.mark.parametrize("coarse", [GLOBAL, REGIONAL], ids=["another grid", "its grid"])
+def test_streams_on_the_grid_of_an_asked_one_are_shifted_with_it_and_others_stay(coarse, capsys):
+    """A finer grid is told of: its tokens have learned how they lie on the coarse one."""
+    streams = {
+        "coarse": Stream(variables=("msl",), patch=(1, 2, 2)),
+        "fine": Stream(variables=("msl",), patch=(1, 2, 2), first_guess={"msl": "coarse.msl"}),
+    }
+    grids = {"coarse": coarse, "fine": REGIONAL}
+    recipe = {
+        "data": {"store": "a.zarr", "train": ["2001", "2002"]},
+        "streams": {name: stream.model_dump() for name, stream in streams.items()},
+        "task": {"kind": "translate", "to": ["fine"]},
+    }
+    codecs = {name: FieldTokenizer(stream, SimpleNamespace(grid=grids[name])) for name, stream in streams.items()}
+    trained = asked_on(TrainedModel(SimpleNamespace(flow=None), codecs, read_recipe(recipe)), 2)
+    assert ("may have larger errors" in capsys.readouterr().err) == (coarse is GLOBAL)
+    places = {name: whole_domain(grid, 0, 1) for name, grid in grids.items()}
+    firsts = [
+        {name: int(tile.columns[0]) for name, tile in window.items()} for window in on_lattices(trained, [places])
+    ]
+    assert firsts == [{"coarse": 0, "fine": 0}, {"coarse": 0 if coarse is GLOBAL else 1, "fine": 1}]
+
+
 # What is averaged
 
 
