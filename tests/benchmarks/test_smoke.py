@@ -390,6 +390,24 @@ def check_labels(printed: str, out: Path) -> None:
     assert len(results["scores"]) == 3 * len(arms) * 2 and len(results["differences"]) == 3 * 7 * 2
 
 
+def check_loader(printed: str, out: Path) -> None:
+    record, windows, heading, *rows = lines_of(printed)
+    size = re.fullmatch(rf"record of 72 hours, {NUMBER} GB on disk, chunks of \[18, 27, 54\]", record)
+    touched = re.fullmatch(
+        rf"a window touches {NUMBER} chunks of each variable, {NUMBER} times as many values as it holds", windows
+    )
+    assert size and touched and "medians of 1 turns" in heading
+    chunks, share = map(float, touched.groups())
+    assert 0.001 < float(size[1]) < 0.1 and 8 <= chunks <= 27 and 1 <= share <= 3.4
+    found = table(rows, rf"{NUMBER} +{COUNT} +{NUMBER} +{NUMBER} +{NUMBER}")
+    peers = {"zarrs", "xbatcher"} & set(found)  # where they are installed
+    assert_rows(found, ["raw", "ours", "xarray", "zarr-python", *peers], 0, 1e4)
+    assert found["ours"][3:] == (1.0, 1.0)
+    for per_second, megabytes, cpu_ms, by_wall, by_cpu in found.values():
+        assert 8.3 * per_second - 1 <= megabytes <= 8.5 * per_second + 1  # a window has 8.4 MB
+        assert 0.1 < cpu_ms < 1e4 and 0.01 < by_wall < 1e3 and 0.01 < by_cpu < 1e3
+
+
 def check_model_error(printed: str, out: Path) -> None:
     baselines = ("climatology", "bilinear", "regression", "quantile_mapping")
     for metric in ("RMSE", "CRPS"):

@@ -3,7 +3,7 @@
 Axes: T time, V channel, H row, W column, K lag in time steps.
 """
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Protocol
@@ -11,7 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float
 
-STEPS_PER_CHUNK = 64  # 0.3 GB for ten channels on a grid of 1 degree
+STEPS_PER_CHUNK = 64  # 0.2 GB for ten channels on a grid of 1 degree
+CHUNK_BYTES = 2**29  # of a chunk on a larger grid; what is done with it takes some five times as much
+STEPS_TOGETHER = 8  # at least, and a multiple of them: a prepared store keeps as many in one chunk
 LONGEST_LAG = 64  # steps: longer than any window used for training on a laptop
 CORRELATED_POINTS = 512  # of the grid, evenly spaced; a mean over more points would hardly differ
 
@@ -56,9 +58,13 @@ class AnomalyStatistics:
     correlation: Float[np.ndarray, "V K"]
 
 
-def chunks(record: Sized) -> list[slice]:
-    """The steps of `record`, divided into chunks that are read together."""
-    return [slice(t, min(t + STEPS_PER_CHUNK, len(record))) for t in range(0, len(record), STEPS_PER_CHUNK)]
+def chunks(record: Steps, rows: slice = slice(None)) -> list[slice]:
+    """The steps of `record`, divided into chunks whose values, of some rows, are read together."""
+    height, width = record.grid.shape
+    per_step = 4 * len(record.channels) * len(range(height)[rows]) * width
+    fitting = CHUNK_BYTES // per_step // STEPS_TOGETHER * STEPS_TOGETHER
+    size = min(STEPS_PER_CHUNK, max(STEPS_TOGETHER, fitting))
+    return [slice(t, min(t + size, len(record))) for t in range(0, len(record), size)]
 
 
 def fit_anomalies(record: Steps, anomalies: Callable[[slice], Float[np.ndarray, "T V H W"]]) -> AnomalyStatistics:

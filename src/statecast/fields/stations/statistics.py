@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from statecast.fields.sources import Climatology, Grid, Record, Step
-from statecast.fields.sources.climatology import between_months
+from statecast.fields.sources.monthly import between_months
 from statecast.fields.stations.points import at_points, interpolated
 from statecast.fields.stations.table import Stations
 
