@@ -49,12 +49,16 @@ def asked_on(trained: TrainedModel, lattices: int | None) -> TrainedModel:
         window = trained.recipe.window.model_copy(update={"lattices": lattices})
         trained = replace(trained, recipe=trained.recipe.model_copy(update={"window": window}))
     if len(trained.recipe.fields) == len(trained.recipe.streams) and len(shifts_of(trained)) > 1:
-        _tell_of_finer_grids(trained)
+        _tell_of_harm(trained)
     return trained
 
 
-def _tell_of_finer_grids(trained: TrainedModel) -> None:
-    """Tokens that always lay alike on the grid of a first guess have learned where its points are."""
+def _tell_of_harm(trained: TrainedModel) -> None:
+    """What a model has learned of one lattice may not hold on another: gaps of whole tokens, and how tokens lie on the grid of a guess."""
+    if trained.recipe.task.kind in ("fill", "masked"):
+        tell(
+            "the model learned gaps of whole tokens; on shifted lattices tokens are visible in part, and errors may be larger. Evaluate both."
+        )
     for name in _asked(trained):
         guesses = {guess.split(".")[0] for guess in trained.codecs[name].stream.first_guess.values()}
         grid = trained.codecs[name].climatology.grid
