@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
-from statecast.cli.data import Simulations, atmosphere, describe, events, jets, stations
+from statecast.cli.data import Simulations, atmosphere, describe, events, jets, showers, stations
 from statecast.cli.guard import guarded, require_utf8
 from statecast.cli.jets import codebook, generate, search, tag, unfold
 from statecast.cli.prepare import append, prepare
@@ -45,7 +45,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     search,
 )
 DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, prepare, append)
-SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, stations, jets, events)
+SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, stations, jets, events, showers)
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def _app() -> typer.Typer:
     simulate = typer.Typer(
         cls=Simulations,
         no_args_is_help=True,
-        help="Simulate an atmosphere, stations, jets or events. Options that follow directly are those of the atmosphere.",
+        help="Simulate an atmosphere, stations, jets, events or showers. Options that follow directly are those of the atmosphere.",
     )
     for command in SIMULATE_COMMANDS:
         simulate.command()(guarded(command, goes_on=command is not stations))
