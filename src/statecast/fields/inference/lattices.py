@@ -57,7 +57,7 @@ def _tell_of_harm(trained: TrainedModel) -> None:
     """What a model has learned of one lattice may not hold on another: gaps of whole tokens, and how tokens lie on the grid of a guess."""
     if trained.recipe.task.kind in ("fill", "masked"):
         tell(
-            "the model learned gaps of whole tokens; on shifted lattices tokens are visible in part, and errors may be larger. Evaluate both."
+            "the model learned gaps of whole tokens; those of shifted lattices are visible in part: errors may be larger. Evaluate both."
         )
     for name in _asked(trained):
         guesses = {guess.split(".")[0] for guess in trained.codecs[name].stream.first_guess.values()}
