@@ -15,6 +15,7 @@ from statecast.cli.jets import codebook, generate, search, tag, unfold
 from statecast.cli.prepare import append, prepare
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
+from statecast.cli.verify import verify
 from statecast.messages import one_line
 
 USER_ERROR = 2
@@ -34,6 +35,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     update,
     samples,
     evaluate,
+    verify,
     predict,
     complete,
     explain,
