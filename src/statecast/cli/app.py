@@ -8,13 +8,14 @@ from typing import Any
 
 import typer
 
-from statecast.cli.answers import complete, embed, evaluate, explain, predict
+from statecast.cli.answers import anomalies, complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets, showers, stations
 from statecast.cli.guard import guarded, require_utf8
 from statecast.cli.jets import codebook, generate, search, tag, unfold
 from statecast.cli.prepare import append, prepare
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
+from statecast.cli.verify import verify
 from statecast.messages import one_line
 
 USER_ERROR = 2
@@ -34,9 +35,11 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     update,
     samples,
     evaluate,
+    verify,
     predict,
     complete,
     explain,
+    anomalies,
     embed,
     tag,
     unfold,

@@ -39,7 +39,7 @@ def quickstart(
 
 
 def _atmosphere(out: Path, *, overwrite: bool, progress: bool) -> None:
-    from statecast.fields.evaluation.report import skill_tables
+    from statecast.fields.evaluation.skill import skill_tables
     from statecast.fields.quickstart import quickstart as run
 
     verifications = run(out, overwrite=overwrite, progress=progress)
