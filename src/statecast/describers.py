@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 
 OWN = {
     "stations": "statecast.fields.stations.describe",
+    "showers": "statecast.particles.showers.sources.describe",
     "particles": "statecast.particles.sources.describe",
     "fields": "statecast.fields.sources.describe",
 }

@@ -18,7 +18,11 @@ from torch import nn
 
 from statecast.streams import StreamOptions, TokenSpec, Window
 
-OWN = {"fields": "statecast.fields.domain", "particles": "statecast.particles.domain"}
+OWN = {
+    "fields": "statecast.fields.domain",
+    "particles": "statecast.particles.domain",
+    "showers": "statecast.particles.showers.domain",
+}
 """Modules of statecast that define a domain as `DOMAIN`, by the name of the domain."""
 GROUP = "statecast.domains"
 

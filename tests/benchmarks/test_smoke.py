@@ -38,6 +38,7 @@ SMOKE_APART = {
     "lattices",
     "model_error",
     "questions",
+    "showers",
     "skill",
     "unfolding",
 }  # what lies at --out is used again by real runs
@@ -150,6 +151,29 @@ def check_jet_generation(printed: str, out: Path) -> None:
         assert all(-1 < value < 1000 for value in (model, independent, truth))
         assert name in ("kpd", "classifier_auc") or nearer == [pytest.approx(independent / model, abs=0.06, rel=0.02)]
     assert found["classifier_auc"][2] < 0.75 < min(found["classifier_auc"][:2])
+
+
+def check_showers(printed: str, out: Path) -> None:
+    lines = lines_of(printed)
+    assert re.fullmatch(r"[\d,]+ weights, \d+ s of CPU time, 100 showers; 60 compared", lines[0])
+    samples = ["model", "nearest energy", "independent voxels", "truth", "VAE", "GAN"]
+    powers, together = (
+        next(n for n, line in enumerate(lines) if line.startswith(word)) for word in ("separation", "score")
+    )
+    cells = {line[:18].strip(): [line[place : place + 20].strip() for place in range(18, 138, 20)] for line in lines}
+    assert cells["separation power"] == cells["score"] == samples
+    kinds = ["response", "sparsity", "energy", "radius", "centre_x", "width_x", "centre_y", "width_y", "voxel_energy"]
+    assert sorted(line[:18].strip() for line in lines[powers + 1 : together - 1]) == sorted(kinds)
+    assert all(0 <= float(value) <= 1 for kind in kinds for value in cells[kind])
+    metrics = ("voxel_auc", "classifier_auc", "fpd", "kpd", "wasserstein_mean", "sampling_fraction")
+    assert {*metrics, "ms_per_shower"} <= set(cells)
+    found = {metric: [float(cell.split()[0]) for cell in cells[metric]] for metric in metrics}
+    assert all(0 <= value <= 1 for name in metrics[:2] for value in found[name])
+    assert all(-1e3 < value < 1e3 for values in found.values() for value in values)
+    assert 0 < float(cells["ms_per_shower"][0]) < 5e3
+    model, _, _, floor, vae, gan = found["wasserstein_mean"]
+    assert floor < min(model, vae, gan)  # after a step, or a second
+    assert_runs(out / "smoke", ["pretrained", "generator"])
 
 
 def columns_of(rows: list[str]) -> dict[str, dict[str, float]]:

@@ -9,12 +9,13 @@ from typing import Any
 import typer
 
 from statecast.cli.answers import complete, embed, evaluate, explain, predict
-from statecast.cli.data import Simulations, atmosphere, describe, events, jets, stations
+from statecast.cli.data import Simulations, atmosphere, describe, events, jets, showers, stations
 from statecast.cli.guard import guarded, require_utf8
 from statecast.cli.jets import codebook, generate, search, tag, unfold
 from statecast.cli.prepare import append, prepare
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
+from statecast.cli.verify import verify
 from statecast.messages import one_line
 
 USER_ERROR = 2
@@ -34,6 +35,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     update,
     samples,
     evaluate,
+    verify,
     predict,
     complete,
     explain,
@@ -45,7 +47,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     search,
 )
 DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, prepare, append)
-SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, stations, jets, events)
+SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, stations, jets, events, showers)
 
 
 def main() -> None:
@@ -101,7 +103,7 @@ def _app() -> typer.Typer:
     simulate = typer.Typer(
         cls=Simulations,
         no_args_is_help=True,
-        help="Simulate an atmosphere, stations, jets or events. Options that follow directly are those of the atmosphere.",
+        help="Simulate an atmosphere, stations, jets, events or showers. Options that follow directly are those of the atmosphere.",
     )
     for command in SIMULATE_COMMANDS:
         simulate.command()(guarded(command, goes_on=command is not stations))

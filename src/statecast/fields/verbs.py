@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from statecast.costs import require_room
 from statecast.evaluation import Verification, write_scores
 from statecast.evaluation.progress import progress_bar
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
-from statecast.fields.evaluation.report import RunFacts, skill_tables, write_report
+from statecast.fields.evaluation.report import RunFacts, write_report
+from statecast.fields.evaluation.skill import Evaluation
 from statecast.fields.evaluation.verification import DECORRELATION_H
 from statecast.fields.evaluation.verify import asked_like, verify
 from statecast.fields.explain import explain as explain_point
@@ -31,24 +31,6 @@ from statecast.fields.sources import Record
 from statecast.fields.station_scores import StationData, evaluate_stations
 from statecast.outputs import new_output
 from statecast.trained import ModelError, TrainedModel, load
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation leaves: its directory and what was verified."""
-
-    out: Path
-    verifications: list[Verification] = field(default_factory=list)
-
-    @property
-    def written(self) -> Path:
-        """The file to look at."""
-        report = self.out / "report.html"
-        return report if report.exists() else self.out / "scores.json"
-
-    def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """A titled table of each task at its last lead time."""
-        return skill_tables(self.verifications)
 
 
 def evaluate(

@@ -170,7 +170,7 @@ class Reference:
     lowest: Float[np.ndarray, " V"]
 
 
-def fit_climatology(record: Record, reference: Reference | None = None) -> Climatology:
+def fit_climatology(record: Record, reference: Reference | None = None, *, spread: bool = True) -> Climatology:
     """Climatology of the whole `record`, which should cover the training period only.
 
     With a `reference`, it is the climatology of the reference plus the mean difference between the two (the delta method of downscaling):
@@ -182,8 +182,8 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     linearly to 0 there, two months in total (as in WeatherBench 2, Rasp et al. 2024). A month (or hour of a month) with fewer than
     `ENOUGH` values and less than half of the largest number takes the mean of the nearest one with more. Sums are kept in float64
     as departures from the first step. The climatology of a constant field, such as the orography, is its area mean, and its spread is
-    spatial. Raises StoreError for a channel without any value, for a channel that never departs from its climatology, and for a record
-    that is too short.
+    spatial. Without `spread`, that and the correlation are NaN, and the record is read once. Raises StoreError for a channel without any
+    value, for a channel that never departs from its climatology, and for a record that is too short.
     """
     weights = MonthlyWeights.of(record)
     mean = np.empty((12, len(weights.hours), len(record.channels), *record.grid.shape), np.float32)
@@ -222,6 +222,8 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
         record.step,
         lowest.astype(np.float32),
     )
+    if not spread:
+        return climatology
     found = fit_anomalies(
         record, lambda t: record.read(t) - climatology.at(record.months_passed[t], record.hour_utc[t])
     )

@@ -42,11 +42,17 @@ class Record:
 
     @classmethod
     def open(
-        cls, dataset: xr.Dataset, stream: Stream, period: tuple[str, str] | None = None, step: Step | None = None
+        cls,
+        dataset: xr.Dataset,
+        stream: Stream,
+        period: tuple[str, str] | None = None,
+        step: Step | None = None,
+        in_memory_gib: float = IN_MEMORY_GIB,
     ) -> "Record":
         """The stream's channels in `dataset` (as returned by `open_fields`), in `period` (see `select_period`).
 
-        step  from one time to the next; none: as the times tell
+        step           from one time to the next; none: as the times tell
+        in_memory_gib  up to this size a record is kept in memory
 
         Raises StoreError for a variable or level missing from the store and for a period without data.
         """
@@ -59,7 +65,7 @@ class Record:
             fields = select_period(fields, period)
         units = tuple(str(fields[c.variable].attrs.get("units", UNKNOWN_UNITS)) for c in channels)
         gib = fields.sizes["time"] * len(channels) * fields.sizes["lat"] * fields.sizes["lon"] * 4 / 2**30
-        in_memory = _contiguous(fields, channels) if gib <= IN_MEMORY_GIB else None
+        in_memory = _contiguous(fields, channels) if gib <= in_memory_gib else None
         return cls(fields, channels, units, in_memory, static, step)
 
     def __len__(self) -> int:
