@@ -47,12 +47,12 @@ class Record:
         stream: Stream,
         period: tuple[str, str] | None = None,
         step: Step | None = None,
-        in_memory_gib: float = IN_MEMORY_GIB,
+        in_memory_gib: float | None = None,
     ) -> "Record":
         """The stream's channels in `dataset` (as returned by `open_fields`), in `period` (see `select_period`).
 
         step           from one time to the next; none: as the times tell
-        in_memory_gib  up to this size a record is kept in memory
+        in_memory_gib  up to this size a record is kept in memory; none: `IN_MEMORY_GIB`
 
         Raises StoreError for a variable or level missing from the store and for a period without data.
         """
@@ -65,7 +65,8 @@ class Record:
             fields = select_period(fields, period)
         units = tuple(str(fields[c.variable].attrs.get("units", UNKNOWN_UNITS)) for c in channels)
         gib = fields.sizes["time"] * len(channels) * fields.sizes["lat"] * fields.sizes["lon"] * 4 / 2**30
-        in_memory = _contiguous(fields, channels) if gib <= in_memory_gib else None
+        most = IN_MEMORY_GIB if in_memory_gib is None else in_memory_gib
+        in_memory = _contiguous(fields, channels) if gib <= most else None
         return cls(fields, channels, units, in_memory, static, step)
 
     def __len__(self) -> int:
