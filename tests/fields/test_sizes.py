@@ -53,3 +53,9 @@ def test_the_data_side_takes_what_it_takes(tmp_path):
 
 def test_what_is_not_there_has_no_needs():
     assert sizes(read_recipe("small")).data == {}
+
+
+def test_answers_over_several_lattices_are_told_to_cost_so_many_times(runs):
+    recipe = read_recipe(runs.recipe | {"window": {"lattices": 4}})
+    assert any("costs 4 times one answer" in text for text in sizes(recipe).assumed)
+    assert not sizes(read_recipe(runs.recipe)).assumed
