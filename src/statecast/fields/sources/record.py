@@ -204,10 +204,8 @@ class Record:
     def _read_one(self, variable: str, places: Mapping[str, np.ndarray]) -> Float[np.ndarray, "T V H W"]:
         """The channels of a variable by xarray."""
         channels = self.channels[self.of_variables[variable]]
-        rows = places["lat"]
-        window = self.dataset[[variable]].isel(
-            time=slice(places["time"][0], places["time"][-1] + 1), lat=slice(rows[0], rows[-1] + 1)
-        )
+        spans = {dim: slice(places[dim][0], places[dim][-1] + 1) for dim in ("time", "lat")}
+        window = self.dataset[[variable]].isel(spans)
         seam = np.flatnonzero(np.diff(places["lon"]) < 0)  # across the date line: two contiguous reads
         parts = np.split(places["lon"], seam + 1)
         return np.concatenate([_contiguous(window.isel(lon=slice(p[0], p[-1] + 1)), channels) for p in parts], axis=-1)
@@ -226,8 +224,8 @@ class Record:
     def _levels(self) -> dict[str, Int[np.ndarray, " V"]]:
         """Where the levels of the channels of a variable lie among those of the record."""
         levels = {name: [c.pressure_hpa for c in self.channels[of]] for name, of in self.of_variables.items()}
-        on_levels = {name: of for name, of in levels.items() if of != [None]}
-        return {name: self.dataset.indexes["level"].get_indexer(of) for name, of in on_levels.items()}
+        index = self.dataset.indexes
+        return {name: index["level"].get_indexer(of) for name, of in levels.items() if of != [None]}
 
 
 def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.ndarray, "T V H W"]:
