@@ -1,4 +1,4 @@
-"""A hook of MkDocs that writes recipe.md and recipe_jets.md when the site is built: every key of a recipe, from the types that read it.
+"""A hook of MkDocs that writes the pages of the recipes when the site is built: every key of a recipe, from the types that read it.
 
 Fails on a key that has no description. `python docs/recipe_reference.py` prints the pages.
 """
@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from statecast.config import Recipe
 from statecast.fields.recipe import FieldRecipe
 from statecast.particles.recipe import ParticleRecipe
+from statecast.particles.showers.recipe import ShowerRecipe
 
 if typing.TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -32,6 +33,7 @@ fine-tuning recipe inherits what it leaves out from the model that it starts fro
 PAGES: dict[str, tuple[str, str, type[Recipe]]] = {
     "recipe.md": ("The recipe", "statecast.fields.recipes/quickstart.yaml", FieldRecipe),
     "recipe_jets.md": ("The recipe of jets", "statecast.particles.recipes/jets.yaml", ParticleRecipe),
+    "recipe_showers.md": ("The recipe of showers", "statecast.particles.showers.recipes/showers.yaml", ShowerRecipe),
 }
 """Title, an example, and the type of the recipe, by the name of the page."""
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: "`null`"}

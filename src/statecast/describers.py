@@ -5,10 +5,15 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
-OWN = {"particles": "statecast.particles.sources.describe", "fields": "statecast.fields.sources.describe"}
-"""Modules of statecast that are a `Describer`, by the name of their domain, in the order in which they are asked."""
+OWN = {
+    "stations": "statecast.fields.stations.describe",
+    "showers": "statecast.particles.showers.sources.describe",
+    "particles": "statecast.particles.sources.describe",
+    "fields": "statecast.fields.sources.describe",
+}
+"""Modules of statecast that are a `Describer`, by what they describe, in the order in which they are asked."""
 OTHERWISE = "fields"
-"""The domain of what none recognises; its message says what is expected."""
+"""What describes data that none recognises; its message says what is expected."""
 GROUP = "statecast.describers"
 
 

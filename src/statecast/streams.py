@@ -249,6 +249,7 @@ def padded(tokens: Tokens, length: int) -> Tokens:
         lambda part: torch.cat([part, part.new_zeros((missing, part.shape[-1]))]),
         lambda part: torch.cat([part, part.new_zeros(missing)]),
     )
+    grown.coords[len(tokens) :] = 1.0  # which every kind of axis takes: the logarithm of 0 would reach gradients
     if grown.codes is not None:
         grown.codes[len(tokens) :] = UNKNOWN
     return grown

@@ -194,7 +194,7 @@ def _require_files(directory: Path) -> None:
 
 def _require_same_streams(recipe: Recipe, codecs: Mapping[str, Any]) -> None:
     """Raises ValueError unless the recipe is the one that the model was built by."""
-    if list(recipe.streams) != list(codecs) or any(recipe.streams[n] != codec.stream for n, codec in codecs.items()):
+    if recipe.streams.keys() != codecs.keys() or any(recipe.streams[n] != codec.stream for n, codec in codecs.items()):
         raise ValueError("recipe.yaml has other streams than model.json")
 
 

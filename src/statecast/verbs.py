@@ -1,7 +1,7 @@
 """What can be done with a trained model of any domain. A domain's own implementation takes precedence."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,15 @@ from statecast.domain import find_domain
 from statecast.evaluation.samples import evaluate_samples
 from statecast.explain.tokens import explain_token
 from statecast.representation import embed
+from statecast.surprise.strange import anomalies as anomalies_of_samples
 from statecast.trained import TrainedModel
 from statecast.trained import domain_name as domain_of_directory
 
-__all__ = ["VerbError", "embed", "evaluate", "explain"]
+__all__ = ["VerbError", "anomalies", "embed", "evaluate", "explain", "generate"]
 
 
 class VerbError(ValueError):
-    """An option that the domain of a model does not have."""
+    """A domain has no such verb, or its verb no such option."""
 
 
 def evaluate(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
@@ -26,8 +27,7 @@ def evaluate(run: str | Path | TrainedModel, *arguments: Any, **options: Any) ->
     an option that the model's domain does not have.
     """
     verb = _verb(run, "evaluate", evaluate_samples)
-    if unknown := [name for name in options if name not in inspect.signature(verb).parameters]:
-        raise VerbError(f"{unknown[0]}: evaluating a model of {domain_name(run)} has no such option. Leave it out.")
+    _require_options(verb, options, f"evaluating a model of {domain_name(run)}")
     return verb(run, *arguments, **options)
 
 
@@ -38,6 +38,36 @@ def explain(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> 
     answer for one token.
     """
     return _verb(run, "explain", explain_token)(run, *arguments, **options)
+
+
+def anomalies(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
+    """Find the strangest samples of a record, and which of their tokens are strange.
+
+    Fields: `fields.strange.anomalies`, each value on its grid; jets: `particles.strange.anomalies`. Domains without their own
+    implementation: `surprise.strange.anomalies`. Raises VerbError for an option that the model's domain does not have.
+    """
+    verb = _verb(run, "anomalies", anomalies_of_samples)
+    _require_options(verb, options, f"searching by a model of {domain_name(run)}")
+    return verb(run, *arguments, **options)
+
+
+def generate(run: str | Path | TrainedModel, **options: Any) -> Any:
+    """Draw new samples.
+
+    Jets: `particles.inference.generate.generate_with`; showers: `particles.showers.inference.generate.generate`. Raises VerbError for a
+    model of a domain that generates nothing, and for an option that its domain does not have.
+    """
+    name = domain_name(run)
+    verb = find_domain(name).verbs.get("generate")
+    if verb is None:
+        raise VerbError(f"a model of {name} generates nothing. Give a model of jets or showers.")
+    _require_options(verb, options, f"generating by a model of {name}")
+    return verb(run, **options)
+
+
+def _require_options(verb: Callable[..., Any], options: Mapping[str, Any], doing: str) -> None:
+    if unknown := [name for name in options if name not in inspect.signature(verb).parameters]:
+        raise VerbError(f"{unknown[0]}: {doing} has no such option. Leave it out.")
 
 
 def domain_name(run: str | Path | TrainedModel) -> str:

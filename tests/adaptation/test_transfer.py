@@ -127,6 +127,7 @@ def test_a_flow_head_takes_its_channels_over_by_name(trained):
         (FLOW, OPTIONS, "heads."),
         (OPTIONS, OPTIONS.model_copy(update={"members": 6}), "heads."),
         (FLOW, FLOW.model_copy(update={"flow_path": "cosine"}), "flow."),
+        (FLOW, FLOW.model_copy(update={"flow_skip": True}), "flow."),
         (FLOW, FLOW.model_copy(update={"flow_layers": 3}), "flow.blocks.2."),
         (FLOW, FLOW.model_copy(update={"members": 6}), None),
     ],

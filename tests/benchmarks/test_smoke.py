@@ -32,12 +32,14 @@ LEFT_OUT = {
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
 SMOKE_APART = {
     "analysis",
+    "anomalies",
     "finer",
     "jet_generation",
     "jets",
     "lattices",
     "model_error",
     "questions",
+    "showers",
     "skill",
     "unfolding",
 }  # what lies at --out is used again by real runs
@@ -152,6 +154,29 @@ def check_jet_generation(printed: str, out: Path) -> None:
     assert found["classifier_auc"][2] < 0.75 < min(found["classifier_auc"][:2])
 
 
+def check_showers(printed: str, out: Path) -> None:
+    lines = lines_of(printed)
+    assert re.fullmatch(r"[\d,]+ weights, \d+ s of CPU time, 100 showers; 60 compared", lines[0])
+    samples = ["model", "nearest energy", "independent voxels", "truth", "VAE", "GAN"]
+    powers, together = (
+        next(n for n, line in enumerate(lines) if line.startswith(word)) for word in ("separation", "score")
+    )
+    cells = {line[:18].strip(): [line[place : place + 20].strip() for place in range(18, 138, 20)] for line in lines}
+    assert cells["separation power"] == cells["score"] == samples
+    kinds = ["response", "sparsity", "energy", "radius", "centre_x", "width_x", "centre_y", "width_y", "voxel_energy"]
+    assert sorted(line[:18].strip() for line in lines[powers + 1 : together - 1]) == sorted(kinds)
+    assert all(0 <= float(value) <= 1 for kind in kinds for value in cells[kind])
+    metrics = ("voxel_auc", "classifier_auc", "fpd", "kpd", "wasserstein_mean", "sampling_fraction")
+    assert {*metrics, "ms_per_shower"} <= set(cells)
+    found = {metric: [float(cell.split()[0]) for cell in cells[metric]] for metric in metrics}
+    assert all(0 <= value <= 1 for name in metrics[:2] for value in found[name])
+    assert all(-1e3 < value < 1e3 for values in found.values() for value in values)
+    assert 0 < float(cells["ms_per_shower"][0]) < 5e3
+    model, _, _, floor, vae, gan = found["wasserstein_mean"]
+    assert floor < min(model, vae, gan)  # after a step, or a second
+    assert_runs(out / "smoke", ["pretrained", "generator"])
+
+
 def columns_of(rows: list[str]) -> dict[str, dict[str, float]]:
     """The numbers of a table of means and spreads by column and row, without those that are not there."""
     heading, *rest = [row for row in rows if "is left out" not in row and " steps of " not in row]
@@ -212,6 +237,25 @@ def check_analysis(printed: str, out: Path) -> None:
     }
     assert {name: round(value, 2) for name, value in values.items()} == {name: n[0] for name, n in found.items()}
     assert_runs(out / "smoke", ["backbone", "tagger", "scratch", "frozen", "last-block"])
+
+
+def check_anomalies(printed: str, out: Path) -> None:
+    number = rf"{NUMBER} +{NUMBER}"
+    found = table(section(printed, "tops among QCD jets")[1:], number)
+    detectors = ["isolation forest", "auto-encoder", "boosting with labels"]
+    kinds, scores = ("masked", "next"), ("score", "score_highest", "surprise")
+    expected = [*detectors, *(f"{kind}: {score}" for kind, score in product(kinds, scores))]
+    assert sorted(found) == sorted(expected)
+    assert all(0 <= auc <= 1 and 0 < improvement <= 100**0.5 for auc, improvement in found.values())
+    assert found["boosting with labels"][0] > max(0.8, found["masked: score"][0])
+    rates = ("1e-03", "3e-04", "1e-04", "3e-05")
+    columns = " +".join([NUMBER] * 6 + [r"(nan|\d+\.\d+)"] * 2)
+    rows = section(printed, "planted faults")[1:]
+    assert [tuple(row.split()[:2]) for row in rows] == list(product(("model", "climatology"), rates))
+    for row in rows:
+        match = re.fullmatch(rf"\w+ +\S+ +{columns}", row)
+        assert match and all(number == "nan" or 0 <= float(number) <= 1 for number in match.groups()), row
+    assert_runs(out / "smoke", ["masked-0", "next-0", "pretrained"])
 
 
 def check_ablations(printed: str, out: Path) -> None:
@@ -388,6 +432,24 @@ def check_labels(printed: str, out: Path) -> None:
             assert values[::3] == pytest.approx((first[0] - second[0], first[3] - second[3]), abs=2e-3)
             assert values[1] <= values[0] <= values[2] and values[4] <= values[3] <= values[5]
     assert len(results["scores"]) == 3 * len(arms) * 2 and len(results["differences"]) == 3 * 7 * 2
+
+
+def check_loader(printed: str, out: Path) -> None:
+    record, windows, heading, *rows = lines_of(printed)
+    size = re.fullmatch(rf"record of 72 hours, {NUMBER} GB on disk, chunks of \[18, 27, 54\]", record)
+    touched = re.fullmatch(
+        rf"a window touches {NUMBER} chunks of each variable, {NUMBER} times as many values as it holds", windows
+    )
+    assert size and touched and "medians of 1 turns" in heading
+    chunks, share = map(float, touched.groups())
+    assert 0.001 < float(size[1]) < 0.1 and 8 <= chunks <= 27 and 1 <= share <= 3.4
+    found = table(rows, rf"{NUMBER} +{COUNT} +{NUMBER} +{NUMBER} +{NUMBER}")
+    peers = {"zarrs", "xbatcher"} & set(found)  # where they are installed
+    assert_rows(found, ["raw", "ours", "xarray", "zarr-python", *peers], 0, 1e4)
+    assert found["ours"][3:] == (1.0, 1.0)
+    for per_second, megabytes, cpu_ms, by_wall, by_cpu in found.values():
+        assert 8.3 * per_second - 1 <= megabytes <= 8.5 * per_second + 1  # a window has 8.4 MB
+        assert 0.1 < cpu_ms < 1e4 and 0.01 < by_wall < 1e3 and 0.01 < by_cpu < 1e3
 
 
 def check_model_error(printed: str, out: Path) -> None:

@@ -15,7 +15,7 @@ from statecast.axes import Axis
 from statecast.models import AS_LEARNED, Draws, DrawsError, ModelOptions, StateModel, drawing, log_likelihood
 from statecast.models.attention import Geometry
 from statecast.models.drawing import log_density, solve
-from statecast.models.flow import Asked, on_path
+from statecast.models.flow import Asked, of_normal, on_path
 from statecast.models.generation import generate
 from statecast.models.state_model import question_loss
 from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, padded
@@ -410,3 +410,24 @@ def test_unknown_paths_and_no_layers_are_refused():
     for option in ({"flow_path": "spiral"}, {"flow_layers": 0}, {"head": "gan"}):
         with pytest.raises(ValidationError, match=next(iter(option))):
             ModelOptions(**option)
+
+
+@pytest.mark.parametrize("path", ["rectified", "cosine"])
+def test_with_a_skip_a_head_that_knows_nothing_draws_a_standard_normal(path):
+    model = model_of(flow_path=path, flow_skip=True)
+    for head in model.flow.heads.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    with torch.no_grad():
+        drawn = model.answer(question(400, seed=0), Draws(members=1, steps=32))["moons"].members
+    assert abs(drawn.mean()) < 0.15 and drawn.std() == pytest.approx(1, abs=0.1)
+
+
+def test_the_skip_is_the_regression_of_the_velocity_of_normal_values():
+    noise, truth = torch.randn(2, 20_000, 1, generator=torch.Generator().manual_seed(0))
+    for path in ("rectified", "cosine"):
+        for t in (0.1, 0.5, 0.8):
+            time = torch.full((20_000,), t)
+            values, velocity = on_path(path, noise, truth, time)
+            slope = (values * velocity).mean() / (values**2).mean()
+            assert slope == pytest.approx(of_normal(path, time)[0].item(), abs=0.04)

@@ -79,8 +79,8 @@ def test_a_label_that_is_not_there_is_refused():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"validate": [150, 220]}, "overlaps the jets of training"),
-        ({"validate": "all"}, "overlaps the jets of training"),
+        ({"validate": [150, 220]}, "overlaps those of training"),
+        ({"validate": "all"}, "overlaps those of training"),
         ({"validate": [0, 9], "validate_files": ["1.jets", "0.jets"]}, "some are among data.files"),
     ],
 )

@@ -65,7 +65,8 @@ def _is_of_another_head(name: str, base: StateModel, model: StateModel) -> bool:
     """Whether these weights make values in a way that the base's do not: quantiles, one value, or the velocity of another path."""
     if name.startswith("heads."):
         return (base.options.head, base.head.members) != (model.options.head, model.head.members)
-    return name.startswith("flow.") and base.options.flow_path != model.options.flow_path
+    flows = [(options.flow_path, options.flow_skip) for options in (base.options, model.options)]
+    return name.startswith("flow.") and flows[0] != flows[1]
 
 
 def _module_of(name: str) -> str:

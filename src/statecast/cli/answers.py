@@ -6,6 +6,7 @@ import typer
 
 from statecast.cli.options import (
     ArraysOut,
+    AskedStations,
     CommandError,
     DataOfDomain,
     LastShown,
@@ -73,13 +74,15 @@ def predict(
     members: Members = None,
     lattices: Lattices = None,
     stores: OwnStores = None,
+    stations: AskedStations = None,
     out: ArraysOut,
     overwrite: Overwrite = False,
 ) -> None:
-    """Forecast from one time of a store; written with CF names (init_time, lead_time, number)."""
+    """Forecast from one time of a store; written with CF names (init_time, lead_time, number), or as time series of stations."""
     from statecast.fields import verbs
 
-    options: dict[str, Any] = {"members": members, "lattices": lattices, "out": out, "overwrite": overwrite}
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "stations": stations}
+    options |= {"out": out, "overwrite": overwrite}
     verbs.predict(run, store, init, steps, stores=by_stream(stores), **options)
     print(f"forecast: {out}")
 
@@ -90,6 +93,7 @@ def complete(
     store: Store,
     period: Period,
     stores: OwnStores = None,
+    stations: AskedStations = None,
     members: Members = None,
     lattices: Lattices = None,
     out: ArraysOut,
@@ -99,7 +103,8 @@ def complete(
     """Fill what a period of a store lacks: missing values, missing times, or streams that the model was tuned to translate to."""
     from statecast.fields import verbs
 
-    options: dict[str, Any] = {"members": members, "lattices": lattices, "out": out, "overwrite": overwrite}
+    options: dict[str, Any] = {"members": members, "lattices": lattices, "stations": stations}
+    options |= {"out": out, "overwrite": overwrite}
     verbs.complete(run, store, period, stores=by_stream(stores), progress=not quiet, **options)
     print(f"completed: {out}")
 
@@ -155,6 +160,40 @@ def explain(
     options = {"lead_time_h": lead_time_h, "season": season, "hour_utc": hour, "stores": by_stream(stores)}
     verbs.explain(run, store, at, query, out, **options, **common)
     print(f"report: {out / 'report.html'}")
+
+
+def anomalies(
+    run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
+    *,
+    store: DataOfDomain = None,
+    period: PeriodOfDomain = None,
+    stores: OwnStores = None,
+    parts: Annotated[
+        int,
+        typer.Option(help="One of so many parts of the tokens is hidden at a time; more show more and take longer."),
+    ] = 4,
+    windows: Annotated[
+        int, typer.Option(help="Training windows from which thresholds are estimated; 0: none, scores alone.")
+    ] = 32,
+    false_alarms: Annotated[float, typer.Option(help="Share of those windows' tokens that are called strange.")] = 1e-4,
+    batch: Annotated[int | None, typer.Option(help="Samples that are asked at once.")] = None,
+    out: Out,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Draw a report beside the arrays.")] = True,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find what is strange in a record: samples, and which of their tokens, by how surprising each is given the others."""
+    from statecast import verbs
+    from statecast.surprise.report import strangest_table
+    from statecast.surprise.strange import Search
+
+    options = given(stores=by_stream(stores) or None)
+    search = Search(parts, windows, false_alarms, **given(batch=batch))
+    found = verbs.anomalies(
+        run, store, period, out, search=search, report=report, overwrite=overwrite, progress=not quiet, **options
+    )
+    print_tables([("the strangest samples", strangest_table(found.tables))])
+    print(f"anomalies: {found.written}")
 
 
 def embed(

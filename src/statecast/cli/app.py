@@ -8,13 +8,14 @@ from typing import Any
 
 import typer
 
-from statecast.cli.answers import complete, embed, evaluate, explain, predict
-from statecast.cli.data import Simulations, atmosphere, describe, events, jets
+from statecast.cli.answers import anomalies, complete, embed, evaluate, explain, predict
+from statecast.cli.data import Simulations, atmosphere, describe, events, jets, showers, stations
 from statecast.cli.guard import guarded, require_utf8
 from statecast.cli.jets import codebook, generate, search, tag, unfold
 from statecast.cli.prepare import append, prepare
 from statecast.cli.quickstart import quickstart
 from statecast.cli.training import cost, finetune, pretrain, samples, update
+from statecast.cli.verify import verify
 from statecast.messages import one_line
 
 USER_ERROR = 2
@@ -34,9 +35,11 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     update,
     samples,
     evaluate,
+    verify,
     predict,
     complete,
     explain,
+    anomalies,
     embed,
     tag,
     unfold,
@@ -45,7 +48,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     search,
 )
 DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, prepare, append)
-SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, jets, events)
+SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, stations, jets, events, showers)
 
 
 def main() -> None:
@@ -101,10 +104,10 @@ def _app() -> typer.Typer:
     simulate = typer.Typer(
         cls=Simulations,
         no_args_is_help=True,
-        help="Simulate an atmosphere, jets or events. Options that follow directly are those of the atmosphere.",
+        help="Simulate an atmosphere, stations, jets, events or showers. Options that follow directly are those of the atmosphere.",
     )
     for command in SIMULATE_COMMANDS:
-        simulate.command()(guarded(command, goes_on=True))
+        simulate.command()(guarded(command, goes_on=command is not stations))
     data.add_typer(simulate, name="simulate")
     app.add_typer(data, name="data")
     return app

@@ -1,4 +1,4 @@
-"""Commands on data: look at them, or simulate an atmosphere, jets or events."""
+"""Commands on data: look at them, or simulate an atmosphere, stations in it, jets, events or showers."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,8 @@ from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
 from statecast.particles.sources.collisions import PROCESSES
 from statecast.particles.sources.pythia import KINDS
 
+SHOWERS_HELP = "Showers: an HDF5 file of the CaloChallenge, or the XML file of a geometry."
+STATIONS_HELP = "Stations: a table of reports (CSV, Parquet, NetCDF time series)."
 JETS_HELP = "Jets: a Parquet, ROOT or HDF5 file, a directory of such files, a pattern in quotes, or sample:jets."
 
 
@@ -23,8 +25,10 @@ class Simulations(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-def describe(data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {JETS_HELP}")]) -> None:
-    """What is in DATA: of fields, variables, levels, grid, times and gaps; of jets, layout, columns, classes and what had to be dropped."""
+def describe(
+    data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {STATIONS_HELP} {JETS_HELP} {SHOWERS_HELP}")],
+) -> None:
+    """What is in DATA: variables, grid, times and gaps of fields; places and reports of stations; layout of jets and showers."""
     from statecast.describers import describe_data
 
     Console().print(describe_data(data))
@@ -78,6 +82,24 @@ def atmosphere(
         progress=not quiet,
     )
     print(f"store: {out}")
+
+
+def stations(
+    store: Annotated[str, typer.Option(help=STORE_HELP)],
+    count: Annotated[int, typer.Option(help="Stations.", max=100_000)],
+    out: Annotated[Path, typer.Option(help="CSV or Parquet file to write.")],
+    seed: Annotated[int, typer.Option(help="Another seed is other places and other errors.")] = 0,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--variable", help="Variable at the surface; repeat for several.", show_default="t2m and msl"),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw stations from a store of fields, with biases, noise, gaps and irregular times that docs/stations.md lists."""
+    from statecast.fields.stations.simulate import simulate_stations
+
+    simulate_stations(store, out, count=count, seed=seed, variables=variables or (), overwrite=overwrite)
+    print(f"stations: {out}")
 
 
 def jets(
@@ -155,3 +177,46 @@ def events(
         progress=not quiet,
     )
     print(f"events: {out}")
+
+
+def showers(
+    out: Annotated[Path, typer.Option(help="HDF5 file to write; an unfinished one of the same options is continued.")],
+    showers: Annotated[int, typer.Option(help="Showers in all.", max=10**8)],
+    geometry: Annotated[
+        str, typer.Option(help="XML file of the CaloChallenge, or small, other or dataset-2-like.")
+    ] = "small",
+    energy: Annotated[tuple[float, float], typer.Option(help="Lowest and highest incident energy in GeV.")] = (
+        1.0,
+        1000.0,
+    ),
+    depth_x0: Annotated[float, typer.Option(help="Depth of the calorimeter in radiation lengths.")] = 25.0,
+    stochastic: Annotated[float, typer.Option(help="Sampling fluctuation in GeV^0.5.")] = 0.1,
+    threshold_mev: Annotated[
+        float, typer.Option(help="Smallest energy of a voxel that is read, in MeV.", show_default="0.015")
+    ] = 0.5 / 33,
+    seed: Annotated[int, typer.Option(help="Another seed is other showers.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that share the work, one per core if not given; the showers stay the same.", max=1024
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw showers of electrons by a parametrisation, not by Geant4, to an HDF5 file; resumable (needs the extra `hep`)."""
+    from statecast.particles.showers.sources.profile import Calorimeter
+    from statecast.particles.showers.sources.simulate import simulate_showers
+
+    simulate_showers(
+        out,
+        showers=showers,
+        geometry=geometry,
+        seed=seed,
+        energy_gev=energy,
+        calorimeter=Calorimeter(depth_x0, stochastic, threshold_mev),
+        workers=workers,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    print(f"showers: {out}")

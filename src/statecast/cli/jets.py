@@ -1,11 +1,11 @@
-"""Commands on jets: tag or unfold them, generate new ones, look at a codebook, or search for a signal among events."""
+"""Commands on jets and showers: tag or unfold jets, generate new ones, look at a codebook, or search for a signal among events."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from statecast.cli.options import Out, Overwrite, Quiet, numbers
+from statecast.cli.options import Out, Overwrite, Quiet, given, numbers
 from statecast.cli.printing import print_table
 
 JETS_HELP = "Files of jets, or sample:jets."
@@ -51,25 +51,36 @@ def unfold(
 def generate(
     run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
     *,
-    jets: Annotated[int, typer.Option(help="Jets to draw.", min=1)] = 1000,
-    label: Annotated[str | None, typer.Option(help="Class of the jets; any if not given.")] = None,
+    jets: Annotated[int | None, typer.Option(help="Jets to draw, 1000 if not given.", min=1)] = None,
+    label: Annotated[str | None, typer.Option(help="Jets: their class; any if not given.")] = None,
     temperature: Annotated[
-        float,
-        typer.Option(help="Of the codes of particles: 0 draws the most probable one, 1 as the model learned.", min=0.0),
-    ] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw among so many most probable codes only.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Another seed gives other jets.", min=0)] = 0,
-    out: Annotated[Path, typer.Option(help="Parquet file to write, with the names of JetClass.")],
+        float | None,
+        typer.Option(
+            help="Jets: of the codes of particles; 0 draws the most probable one, 1 as the model learned.", min=0.0
+        ),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Jets: draw among so many most probable codes only.", min=1)] = None,
+    showers: Annotated[
+        int | None, typer.Option(help="Showers to draw, 1000 if not given, or as many as LIKE holds.", min=1)
+    ] = None,
+    energy: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Showers: lowest and highest incident energy in GeV; as in training if not given."),
+    ] = None,
+    like: Annotated[str | None, typer.Option(help="Showers: HDF5 file whose incident energies are taken.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Showers: of the solver of the flow.", min=1, max=10_000)] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives other samples.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Jets: Parquet file with the names of JetClass. Showers: HDF5 file.")],
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Jets: draw new ones, the count first, then particle by particle."""
-    from statecast.particles.verbs import Sampling
-    from statecast.particles.verbs import generate as run_generate
+    """Draw new jets, the count first, then particle by particle; or new showers, layers first, then voxels."""
+    from statecast import verbs
 
-    sampling = Sampling(temperature, top_k)
-    run_generate(run, jets, out, label=label, sampling=sampling, seed=seed, overwrite=overwrite, progress=not quiet)
-    print(f"jets: {out}")
+    options = given(jets=jets, label=label, temperature=temperature, top_k=top_k)
+    options |= given(showers=showers, energy_gev=energy, like=like, steps=steps)
+    drawn = verbs.generate(run, out=out, seed=seed, overwrite=overwrite, progress=not quiet, **options)
+    print(f"{len(drawn)} written: {out}")
 
 
 def codebook(

@@ -20,6 +20,14 @@ OwnStores = Annotated[
         "--store", help="STREAM=STORE of a stream that lies elsewhere than --data, if not where it lay in training."
     ),
 ]
+AskedStations = Annotated[
+    str | None,
+    typer.Option(
+        "--stations",
+        metavar="TABLE",
+        help="Answer at the stations of a CSV, Parquet or NetCDF table, which need no reports; --out is a NetCDF file.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, for example training.steps=500."),

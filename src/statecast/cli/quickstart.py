@@ -15,28 +15,31 @@ class System(StrEnum):
 
     ATMOSPHERE = "atmosphere"
     JETS = "jets"
+    SHOWERS = "showers"
 
 
-OUT_HELP = "Directory to write; runs/quickstart for the atmosphere and runs/jets for jets if not given."
+OUT_HELP = "Directory to write; runs/quickstart for the atmosphere and runs/jets for jets, runs/showers for showers if not given."
 
 
 def quickstart(
     system: Annotated[
-        System, typer.Argument(metavar="[SYSTEM]", help="atmosphere, or jets (needs the extra `hep`).")
+        System, typer.Argument(metavar="[SYSTEM]", help="atmosphere, or jets or showers (need the extra `hep`).")
     ] = System.ATMOSPHERE,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pre-train, fine-tune, evaluate and report on the embedded atmosphere or the embedded jets, in minutes."""
+    """Pre-train, fine-tune, evaluate and report on the embedded atmosphere, the embedded jets or simulated showers, in minutes."""
     if system is System.JETS:
         _jets(out or Path("runs/jets"), overwrite=overwrite, progress=not quiet)
+    elif system is System.SHOWERS:
+        _showers(out or Path("runs/showers"), overwrite=overwrite, progress=not quiet)
     else:
         _atmosphere(out or Path("runs/quickstart"), overwrite=overwrite, progress=not quiet)
 
 
 def _atmosphere(out: Path, *, overwrite: bool, progress: bool) -> None:
-    from statecast.fields.evaluation.report import skill_tables
+    from statecast.fields.evaluation.skill import skill_tables
     from statecast.fields.quickstart import quickstart as run
 
     verifications = run(out, overwrite=overwrite, progress=progress)
@@ -47,6 +50,14 @@ def _atmosphere(out: Path, *, overwrite: bool, progress: bool) -> None:
 def _jets(out: Path, *, overwrite: bool, progress: bool) -> None:
     from statecast.particles.evaluation.report import score_tables
     from statecast.particles.quickstart import quickstart as run
+
+    print_tables(score_tables(run(out, overwrite=overwrite, progress=progress)))
+    print(f"report: {out / 'report.html'}")
+
+
+def _showers(out: Path, *, overwrite: bool, progress: bool) -> None:
+    from statecast.particles.showers.evaluation.report import score_tables
+    from statecast.particles.showers.quickstart import quickstart as run
 
     print_tables(score_tables(run(out, overwrite=overwrite, progress=progress)))
     print(f"report: {out / 'report.html'}")

@@ -115,7 +115,7 @@ def update(
 ) -> None:
     """Go on with data that were appended to the record; tells the skill on old and new months before and after."""
     from statecast.fields.continual import update as run_update
-    from statecast.fields.evaluation.report import skill_tables
+    from statecast.fields.evaluation.skill import skill_tables
     from statecast.training import Devices
 
     result = run_update(

@@ -123,10 +123,13 @@ class Verification:
 
     def interval(self, metric: str) -> tuple[Float[np.ndarray, "*A"], Float[np.ndarray, "*A"]]:
         """95 % interval by resampling the cases in blocks as long as their decorrelation."""
-        scores = self._resampled[metric]
-        unknown = np.isnan(scores).all(axis=0)
-        low, high = np.nanpercentile(np.where(unknown, 0.0, scores), INTERVAL, axis=0)
-        return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+        return interval_of(self.resampled[metric])
+
+    @cached_property
+    def counted(self) -> Int[np.ndarray, "*A"]:
+        """The number of cases with a value."""
+        known = [np.isfinite(values) for values in self.statistics.values()]
+        return np.asarray(np.any(known, axis=0).sum(axis=0))
 
     @cached_property
     def _values(self) -> dict[str, Float[np.ndarray, "*A"]]:
@@ -135,13 +138,18 @@ class Verification:
         return dict(self.scores(means, self.members))
 
     @cached_property
-    def _resampled(self) -> dict[str, Float[np.ndarray, "B *A"]]:
+    def resampled(self) -> dict[str, Float[np.ndarray, "B *A"]]:
         """Each score of each resampling of the cases, the same resamplings for every score."""
         cases = len(self.positions)
         draws = block_bootstrap(cases, self._block, BOOTSTRAP_SAMPLES, np.random.default_rng(SEED))
         counts = np.stack([np.bincount(drawn, minlength=cases) for drawn in draws])
         means = {name: weighted_mean(counts, values) for name, values in self.statistics.items()}
         return dict(self.scores(means, self.members))
+
+    @property
+    def blocks(self) -> float:
+        """How many independent parts the cases have."""
+        return len(self.positions) / max(1, self._block)
 
     @property
     def _block(self) -> int:
@@ -162,11 +170,14 @@ class Verification:
             value, (low, high) = self.value(metric), self.interval(metric)
             for position in np.ndindex(value.shape):
                 if np.isfinite(value[position]):
-                    numbers = {"value": value[position], "low": low[position], "high": high[position]}
-                    record = {"forecast": self.forecast, "task": self.task, **self._labels_at(position)}
-                    record |= {"metric": metric, **{key: float(number) for key, number in numbers.items()}}
-                    records.append(record | {"n": len(self.positions)})
+                    numbers = [float(array[position]) for array in (value, low, high)]
+                    records.append(self.record(metric, position, *numbers))
         return records
+
+    def record(self, metric: str, position: tuple[int, ...], value: float, low: float, high: float) -> dict[str, Any]:
+        """A record of `scores.json`."""
+        record = {"forecast": self.forecast, "task": self.task, **self._labels_at(position), "metric": metric}
+        return {**record, "value": value, "low": low, "high": high, "n": int(self.counted[position])}
 
     def _labels_at(self, position: tuple[int, ...]) -> dict[str, Any]:
         labels: dict[str, Any] = {}
@@ -186,6 +197,13 @@ class Verification:
         return xr.Dataset(scores, coords=coords)
 
 
+def interval_of(resampled: Float[np.ndarray, "B *A"]) -> tuple[Float[np.ndarray, "*A"], Float[np.ndarray, "*A"]]:
+    """95 % interval of what has a value in each resampling; NaN where none has one."""
+    unknown = np.isnan(resampled).all(axis=0)
+    low, high = np.nanpercentile(np.where(unknown, 0.0, resampled), INTERVAL, axis=0)
+    return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+
+
 def weighted_mean(weights: Float[np.ndarray, "B S"], statistic: Float[np.ndarray, "S *A"]) -> Float[np.ndarray, "B *A"]:
     """Means over the cases with a value; NaN where none has."""
     total = np.einsum("bs,s...->b...", weights, np.isfinite(statistic))
@@ -203,9 +221,9 @@ def block_bootstrap(cases: int, block: int, samples: int, generator: np.random.G
     return ((firsts[:, :, None] + np.arange(block)) % cases).reshape(samples, -1)[:, :cases]
 
 
-def write_scores(verifications: Sequence[Verification], out: Path) -> None:
-    """Write `scores.json` and `scores.nc` into the directory `out`."""
-    records = [record for verification in verifications for record in verification.records()]
+def write_scores(verifications: Sequence[Verification], out: Path, further: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write `scores.json`, with `further` records at its end, and `scores.nc` into the directory `out`."""
+    records = [record for verification in verifications for record in verification.records()] + list(further)
     (out / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")
     groups = {f"/{v.task}/{v.forecast}".replace(" ", "_"): v.dataset() for v in verifications}
     xr.DataTree.from_dict(groups).to_netcdf(out / "scores.nc")

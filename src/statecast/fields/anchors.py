@@ -57,6 +57,8 @@ class Neighbours:
         hours = asked.coordinate("offset_h")[..., None] - shown.coordinate("offset_h")[..., None, :]
         shown_steps, asked_steps = shown.steps(), asked.steps()
         is_here = chord < SAME_PLACE
+        if shown.present is not None:
+            is_here = is_here & shown.present[..., None, :]
         if causal:
             is_here = is_here & (hours > SHORTEST_H)
         is_itself = is_here & (hours.abs() < SHORTEST_H)
@@ -64,6 +66,8 @@ class Neighbours:
         in_part = is_itself.any(dim=-1) & of_itself.any(dim=-1) & ~(of_itself & asked_steps).any(dim=-1)
         is_passed_over = is_itself & ~in_part[..., None]
         distance = FAR * chord + (hours / DAY_H).abs() - FAR * is_here + FAR**2 * is_passed_over
+        if shown.present is not None:  # padding is no neighbour
+            distance = distance + FAR**3 * ~shown.present[..., None, :]
         if causal:
             distance = distance + FAR**2 * (hours <= SHORTEST_H)
         nearest = distance.argmin(dim=-1, keepdim=True)
@@ -283,6 +287,8 @@ class FieldAnchor(nn.Module):
         neighbour = neighbours.mixed(encoded)
         if causal:  # where nothing is earlier, the nearest token is not
             neighbour = neighbour * (neighbours.gap_h[..., :1] > SHORTEST_H)
+        if shown.present is not None:  # a sample may show no token of the stream
+            neighbour = neighbour * shown.present.any(dim=-1)[..., None, None]
         return Anchored(base.flatten(-3), of_values, neighbours.lead_features(), neighbour)
 
     def _mapped(self, guess: Float[Tensor, "B Q G"]) -> Float[Tensor, "B Q P"]:

@@ -12,6 +12,9 @@ from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sizes import sizes
 from statecast.fields.source import open_source
 from statecast.fields.sources import Climatology
+from statecast.fields.stations.codec import StationCodec
+from statecast.fields.stations.options import StationStream
+from statecast.fields.strange import anomalies
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.verbs import evaluate, explain
@@ -25,6 +28,7 @@ class Fields:
     Recipe = FieldRecipe
     recipes = "statecast.fields.recipes"
     verbs: Mapping[str, Callable[..., Any]] = {
+        "anomalies": anomalies,
         "evaluate": evaluate,
         "explain": explain,
         "fingerprint": fingerprint,
@@ -45,9 +49,13 @@ class Fields:
         for name, options in streams.items():
             if "labels" in options:
                 codecs[name] = LabelCodec.load(LabelStream(**options), directory, name)
-            else:
+            elif "table" not in options:
                 codecs[name] = FieldTokenizer(Stream(**options), Climatology.load(directory / f"{name}.nc"))
-        return codecs
+        fields = {name: codec.climatology for name, codec in codecs.items() if isinstance(codec, FieldTokenizer)}
+        for name, options in streams.items():
+            if "table" in options:  # after the fields that stations are measured against
+                codecs[name] = StationCodec.load(StationStream(**options), directory, name, fields)
+        return {name: codecs[name] for name in streams}
 
     def sizes(self, recipe: FieldRecipe) -> Sizes:
         return sizes(recipe)
@@ -57,6 +65,10 @@ class Fields:
         for name, codec in codecs.items():
             if isinstance(codec, LabelCodec):
                 rows.append(f"| {name} | {', '.join(codec.classes) or 'a number'} | - | one a window | - |")
+                continue
+            if isinstance(codec, StationCodec):
+                variables, count = ", ".join(codec.stream.variables), len(codec.statistics.stations)
+                rows.append(f"| {name} | {variables} | - | {codec.stream.steps} of a station | {count} stations |")
                 continue
             levels = ", ".join(f"{level:g}" for level in codec.stream.levels) or "-"
             patch = " x ".join(map(str, codec.stream.patch))

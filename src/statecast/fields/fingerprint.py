@@ -17,6 +17,7 @@ from statecast.fields.recipe import FieldRecipe
 from statecast.fields.source import FieldSource
 from statecast.fields.sources import Record, Times
 from statecast.fields.sources.dates import DateError, read_time
+from statecast.fields.stations.reports import Reports
 from statecast.fields.streams import Channel
 
 FIELDS, READ_FIELDS = 64, 16  # sampled times of a record in memory, and of one that is read from its store
@@ -36,7 +37,18 @@ def fingerprint(recipe: FieldRecipe, source: FieldSource) -> dict[str, Any]:
     The values of a record in memory have a checksum; of a larger one only the fields of `READ_FIELDS` times are read.
     """
     streams = {name: _of_record(stream.record) for name, stream in source.streams.items()}
-    return {"periods": [list(period) for period in recipe.data.learned_periods], "streams": streams}
+    found: dict[str, Any] = {"periods": [list(period) for period in recipe.data.learned_periods], "streams": streams}
+    if source.stations:
+        found["stations"] = {name: _of_reports(series.reports) for name, series in source.stations.items()}
+    return found
+
+
+def _of_reports(reports: Reports) -> dict[str, str]:
+    table, places = reports.table, reports.stations
+    return {
+        "places": f"{len(places)} stations, {checksum(np.concatenate([places.lat, places.lon, places.height_m]))}",
+        "reports": f"{len(reports)} reports, {checksum(table.ticks)}, {checksum(table.values)}",
+    }
 
 
 def _of_record(record: Record) -> dict[str, Any]:

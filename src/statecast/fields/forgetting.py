@@ -56,6 +56,8 @@ def why_no_report(base: TrainedModel, tokenizers: Tokenizers, recipe: FieldRecip
     """Why the old question can't be asked of the fine-tuned model; None if it can."""
     if recipe.data.validate_on is None:
         return "data.validate is null. Name a period that no training has seen."
+    if beside := [name for name, codec in base.codecs.items() if not isinstance(codec, FieldTokenizer)]:
+        return f"the old question is about stream {beside[0]} too, which is none of fields."
     for name, known in base.codecs.items():
         if name not in tokenizers:
             return f"stream {name}, which the old question is about, is left out."

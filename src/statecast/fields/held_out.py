@@ -1,7 +1,7 @@
 """The stores that a model is given, and that it has not learned from what it is scored on."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -27,7 +27,7 @@ def model_stores(
     """
     own_stores = stream_stores(trained, given, needs_asked=needs_asked)
     for name in own_stores.keys() - (given or {}).keys():
-        own_stores[name] = _beside(data, own_stores[name], trained.recipe.data.store)
+        own_stores[name] = beside(data, own_stores[name], trained.recipe.data.store)
     options = trained.recipe.data
     opened = open_stores(data, trained.recipe.fields, own_stores, options.select, options.absent_chunks)
     opened = in_known_units(opened, {name: codec for name, codec in trained.codecs.items() if name in opened})
@@ -40,7 +40,7 @@ def model_stores(
     return opened
 
 
-def _beside(data: str | xr.Dataset, store: str | xr.Dataset, of_training: str) -> str | xr.Dataset:
+def beside(data: str | xr.Dataset, store: str | xr.Dataset, of_training: str) -> str | xr.Dataset:
     """A stream's own store where it lies from here, or else where it lies from `data`, as in training from `of_training`."""
     if (
         isinstance(data, xr.Dataset)
@@ -84,6 +84,16 @@ def require_unseen(
     for seen in trained.seen:
         if any(holds(known, one) for known in seen["streams"].values() for one in datasets):
             _require_apart(period, seen["periods"], dataset, asked)
+
+
+def require_unseen_stations(
+    trained: TrainedModel, stations: Mapping[str, Collection[str]], dataset: xr.Dataset, period: tuple[str, str]
+) -> None:
+    """Raises StoreError if training has learned from reports of one of these stations, by stream, in the period, which `dataset` has."""
+    for name, ids in stations.items():
+        if set(ids) & set(trained.codecs[name].statistics.stations.ids):
+            for data in trained.learned:
+                _require_apart(period, data.learned_periods, dataset, dataset.indexes["time"])
 
 
 def _require_apart(

@@ -17,6 +17,7 @@ from statecast.fields.fill import Fill
 from statecast.fields.labels import LabelStream
 from statecast.fields.sources.cache import CacheOptions
 from statecast.fields.sources.fill_values import AbsentChunks
+from statecast.fields.stations.options import StationStream
 from statecast.fields.streams import Stream
 from statecast.tasks import Task
 
@@ -78,12 +79,17 @@ class FieldData(DataOptions):
 
 
 def _kind_of_stream(options: Any) -> str:
-    is_label = "labels" in options if isinstance(options, Mapping) else isinstance(options, LabelStream)
-    return "labels" if is_label else "fields"
+    for kind, (key, of_kind) in {"labels": ("labels", LabelStream), "stations": ("table", StationStream)}.items():
+        if key in options if isinstance(options, Mapping) else isinstance(options, of_kind):
+            return kind
+    return "fields"
 
 
 AnyStream = Annotated[
-    Annotated[Stream, Tag("fields")] | Annotated[LabelStream, Tag("labels")], Discriminator(_kind_of_stream)
+    Annotated[Stream, Tag("fields")]
+    | Annotated[LabelStream, Tag("labels")]
+    | Annotated[StationStream, Tag("stations")],
+    Discriminator(_kind_of_stream),
 ]
 
 
@@ -122,6 +128,11 @@ class FieldRecipe(Recipe):
         return {name: stream for name, stream in self.streams.items() if isinstance(stream, LabelStream)}
 
     @property
+    def stations(self) -> dict[str, StationStream]:
+        """The streams of stations."""
+        return {name: stream for name, stream in self.streams.items() if isinstance(stream, StationStream)}
+
+    @property
     def slab_steps(self) -> int:
         """Time steps of a slab: the depth of the deepest tokens."""
         return max(stream.patch[0] for stream in self.fields.values())
@@ -134,18 +145,51 @@ class FieldRecipe(Recipe):
     @model_validator(mode="after")
     def _there_are_fields(self) -> Self:
         if not self.fields:
-            raise ValueError("streams: all are labels, expected one of fields at least. Name its variables.")
+            raise ValueError("streams: none is of fields, expected one at least. Name its variables.")
         return self
 
     @model_validator(mode="after")
     def _the_task_can_ask_tokens_of_this_depth(self) -> Self:
-        self.task.require_depths({name: stream.patch[0] for name, stream in self.fields.items()})
+        self.task.require_depths({name: stream.patch[0] for name, stream in (self.fields | self.stations).items()})
+        for name, stream in self.stations.items():
+            if self.slab_steps % stream.steps:
+                raise ValueError(
+                    f"streams.{name}.steps is {stream.steps}, which does not divide the {self.slab_steps} steps of the deepest tokens of "
+                    "fields. Choose 1, or as many."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _stations_are_asked_in_one_block(self) -> Self:
+        if self.stations and self.task.rollout_blocks > 1:
+            raise ValueError(
+                f"task.rollout is {self.task.rollout_blocks}, but stations report where they like and are not rolled out. Set it to 1, or "
+                f"leave the stream {next(iter(self.stations))} out."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stations_are_measured_against_visible_fields(self) -> Self:
+        for name, stream in self.stations.items():
+            for field in stream.fields:
+                if field.split(".")[0] not in self.fields:
+                    raise ValueError(
+                        f"streams.{name}: there is no stream of fields '{field.split('.')[0]}'. Such streams: {', '.join(self.fields)}."
+                    )
+            hidden = self.task.hidden_streams
+            peeps = [field for field in stream.first_guess.values() if field.split(".")[0] in hidden]
+            if name in hidden and peeps:
+                raise ValueError(
+                    f"streams.{name}.first_guess: {peeps[0]} is asked too, so its values are not known. Name a stream that is visible."
+                )
         return self
 
     @model_validator(mode="after")
     def _stores_and_first_guesses_are_of_streams_that_there_are(self) -> Self:
         if unknown := [name for name in self.data.stores if name not in self.streams]:
             raise ValueError(f"data.stores: there is no stream {unknown[0]}. Streams: {', '.join(self.streams)}.")
+        if tables := [name for name in self.data.stores if name in self.stations]:
+            raise ValueError(f"data.stores: {tables[0]} is a stream of stations. Set streams.{tables[0]}.table.")
         asked = self.task.hidden_streams
         for name, stream in self.fields.items():
             if stream.first_guess and name not in asked:

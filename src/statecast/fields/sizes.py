@@ -3,16 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import torch
 import xarray as xr
 
 from statecast.config import RecipeError
 from statecast.domain import Sizes
-from statecast.fields.anchors import FieldSpec, field_spec
+from statecast.fields.anchors import FieldSpec, field_axes, field_spec
 from statecast.fields.labels import LabelStream, with_place
+from statecast.fields.needs import data_needs
 from statecast.fields.recipe import FieldRecipe
 from statecast.fields.sources import MissingStoreError, Record, open_fields
+from statecast.fields.stations.codec import station_spec
+from statecast.fields.stations.options import StationStream
+from statecast.fields.stations.table import read_table
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import Windows
 from statecast.labels import LabelCodec
@@ -20,6 +25,7 @@ from statecast.streams import Tokens, TokenSpec
 
 DEFAULT_STEP_H = 6.0
 MOST_TOKENS = 10**6  # of a window: no attention reaches over more
+ASSUMED_STATIONS = 100
 ASSUMED_CLASSES = ("a", "b", "c")
 DEFAULT_TOKEN_DEG = 15.0  # where no grid says how large a token is: no cost depends on it
 
@@ -54,11 +60,29 @@ def sizes(recipe: FieldRecipe) -> Sizes:
             if codec.classes
             else f"stream {name} is assumed to be a number"
         )
+    for name, stations in recipe.stations.items():
+        guessed = bool(stations.first_guess) and name in recipe.task.hidden_streams
+        of_stations = station_spec(stations, DEFAULT_STEP_H, DEFAULT_TOKEN_DEG, guessed=guessed)
+        specs[name] = of_stations
+        window[name] = _blank_stations(name, stations, of_stations, recipe.window_steps, assumed)
     if (lattices := recipe.window.lattices) > 1:
         assumed.append(
             f"an answer is an average over {lattices} token lattices, so it costs {lattices} times one answer; training doesn't"
         )
-    return Sizes(specs, window, tuple(assumed))
+    there = {name: dataset for name, store in stores.items() if (dataset := datasets[store]) is not None}
+    return Sizes(specs, window, tuple(assumed), data_needs(recipe, there))
+
+
+def _blank_stations(name: str, stream: StationStream, spec: FieldSpec, steps: int, assumed: list[str]) -> Tokens:
+    """As many stations as the table has; all of them are assumed to lie in a window and to report in it."""
+    if Path(stream.table).exists():
+        count = len(read_table(stream.table, units=stream.units, zone=stream.zone).stations)
+        assumed.append(f"a window is assumed to hold all {count} stations of {stream.table}")
+    else:
+        count = ASSUMED_STATIONS
+        assumed.append(f"table {stream.table} does not exist: stream {name} is assumed to have {count} stations")
+    tokens = blank_tokens(name, stream, replace(spec, axes=field_axes(1.0)), (steps, 1, count))
+    return replace(tokens, coords=tokens.coords[..., :-1], spec=replace(tokens.spec, axes=spec.axes))
 
 
 def _assumed_label(stream: LabelStream, of_fields: TokenSpec) -> LabelCodec:
@@ -110,17 +134,19 @@ def _spec(stream: Stream, channels: int) -> FieldSpec:
     )
 
 
-def _groups(stream: Stream) -> int:
+def _groups(stream: Stream | StationStream) -> int:
     """Tokens at each place and time."""
+    if isinstance(stream, StationStream):
+        return 1
     return 1 if stream.levels_share_token else max(1, len(stream.levels))
 
 
-def blank_tokens(name: str, stream: Stream, spec: FieldSpec, window: tuple[int, int, int]) -> Tokens:
+def blank_tokens(name: str, stream: Stream | StationStream, spec: FieldSpec, window: tuple[int, int, int]) -> Tokens:
     """Tokens of a window (T, H, W) that hold nothing, at regular places. Raises RecipeError for a patch that doesn't divide it."""
     if any(size % patch for size, patch in zip(window, stream.patch, strict=True)):
         raise RecipeError(f"streams.{name}.patch {list(stream.patch)} doesn't divide the window {list(window)}.")
     steps, rows, columns = (size // patch for size, patch in zip(window, stream.patch, strict=True))
-    levels = stream.levels if _groups(stream) > 1 else (500.0,)
+    levels = stream.levels if isinstance(stream, Stream) and _groups(stream) > 1 else (500.0,)
     if (count := steps * rows * columns * len(levels)) > MOST_TOKENS:
         raise RecipeError(
             f"streams.{name}.patch {list(stream.patch)} makes {count:,} tokens of the window {list(window)}, expected at most "

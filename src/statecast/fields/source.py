@@ -19,6 +19,7 @@ from statecast.fields.sources import Grid, Record, StoreError, Stores, open_stor
 from statecast.fields.sources.dates import select_period
 from statecast.fields.sources.extremes import require_some_values
 from statecast.fields.sources.units import converted
+from statecast.fields.stations.series import StationSeries, StationWindow, open_series
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import (
     FieldTokenizer,
@@ -47,21 +48,33 @@ class FieldSource:
     windows: Windows
     sampler: WindowSampler
     labels: Mapping[str, LabelSeries] = field(default_factory=dict)
+    stations: Mapping[str, StationSeries] = field(default_factory=dict)
     hide_calendar: bool = False
 
     @property
     def codecs(self) -> dict[str, Any]:
-        """Of fields, then of labels."""
-        return tokenizers_of(self.streams) | {name: series.codec for name, series in self.labels.items()}
+        """Of fields, then of labels and of stations."""
+        of_labels = {name: series.codec for name, series in self.labels.items()}
+        of_stations = {name: series.codec for name, series in self.stations.items()}
+        return tokenizers_of(self.streams) | of_labels | of_stations
 
     def draw(self, sample: np.random.Generator) -> Window:
         place = self.sampler.draw(sample)
         return self.read(place, self.windows.around(place))
 
     def read(self, place: Place, places: Mapping[str, Place]) -> Window:
-        """The tokens of the fields at their places, and the labels of the window."""
-        window = read_window(located(self.streams, places), hide_calendar=self.hide_calendar)
-        return window | {name: series.tokens(place) for name, series in self.labels.items()}
+        """The tokens of the fields at their places, the labels of the window, and the reports of the stations in it."""
+        fields = located(self.streams, places)
+        window = read_window(fields, hide_calendar=self.hide_calendar)
+        window |= {name: series.tokens(place) for name, series in self.labels.items()}
+        for name, reported in self.reported(place).items():
+            window[name] = reported.tokens(fields, hide_calendar=self.hide_calendar)
+        return window
+
+    def reported(self, place: Place) -> dict[str, StationWindow]:
+        """The stations in a window on the grid of the stream that windows are drawn on."""
+        grid = self.streams[self.windows.drawn_on].at(place).grid
+        return {name: series.window(place.time_steps, grid) for name, series in self.stations.items()}
 
     def place(self, sample: np.random.Generator) -> Place:
         """Where and when the window lies that `draw` would draw."""
@@ -69,6 +82,11 @@ class FieldSource:
 
     def describe(self, sample: np.random.Generator) -> str:
         return str(self.times[self.place(sample).start])
+
+    @property
+    def record(self) -> Record:
+        """That of the stream on whose grid windows are drawn."""
+        return self.streams[self.windows.drawn_on].record
 
     @property
     def times(self) -> xr.Index:
@@ -92,7 +110,7 @@ class FieldCases:
     @property
     def positions(self) -> Float[np.ndarray, " S"]:
         """Hours of the first steps."""
-        return self._record.hours[self._starts]
+        return self.source.record.hours[self._starts]
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -105,10 +123,6 @@ class FieldCases:
     @property
     def _starts(self) -> np.ndarray:
         return self.source.sampler.starts
-
-    @property
-    def _record(self) -> Record:
-        return self.source.streams[self.source.windows.drawn_on].record
 
 
 def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> FieldSource | None:
@@ -149,10 +163,30 @@ def field_source(
     for name in recipe.task.asked_streams(recipe.streams):
         if name in labels:
             starts = _labelled_starts(name, labels[name], starts, steps)
+    stations = station_series(recipe, record, streams, known or {})
+    for name in set(recipe.task.hidden_streams) & set(stations):
+        starts = starts[stations[name].reports.is_seen(starts, steps)]
+        if len(starts) == 0:
+            raise RecipeError(
+                f"streams.{name}: no station reports in a window of {steps} time steps. Name another period."
+            )
     try:
-        return FieldSource(streams, windows, windows.sampler(starts, steps), labels, recipe.window.hide_calendar)
+        sampler = windows.sampler(starts, steps)
+        return FieldSource(streams, windows, sampler, labels, stations, recipe.window.hide_calendar)
     except ValueError as error:
         raise RecipeError(f"window.extent: {error}") from None
+
+
+def station_series(
+    recipe: FieldRecipe, record: Record, streams: Mapping[str, StreamSource], known: Mapping[str, Any]
+) -> dict[str, StationSeries]:
+    """The reports at the times of a record; of a stream that is known with the statistics that the model learned."""
+    hidden = recipe.task.hidden_streams
+    series = {}
+    for name, stream in recipe.stations.items():
+        guessed = name in hidden and bool(stream.first_guess)
+        series[name] = open_series(name, stream, record, streams, known.get(name), guessed=guessed)
+    return series
 
 
 def label_series(

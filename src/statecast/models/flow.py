@@ -118,10 +118,21 @@ def on_path(
     return cos * noise + sin * truth, math.pi / 2 * (cos * truth - sin * noise)
 
 
+def of_normal(path: Path, time: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """c(t) of the velocity c(t) x of a standard normal distribution: the regression of dx_t/dt on x_t where noise and truth are normal.
+
+    rectified   c = (2t - 1) / (t² + (1 - t)²)          cosine   c = 0
+    """
+    return (2 * time - 1) / (time**2 + (1 - time) ** 2) if path == "rectified" else torch.zeros_like(time)
+
+
 class FlowHead(nn.Module):
     """The velocity v(x, t | d): a few blocks in which the asked tokens see one another, with norms modulated by the time (DiT).
 
-    h = d + values(x),   h += attention(norm(h, t), h) + perceptron(norm(h, t)),   v = heads(norm(h, t))
+    h = d + values(x),   h += attention(norm(h, t), h) + perceptron(norm(h, t)),   v = heads(norm(h, t))  [+ c(t) x]
+
+    With `skip` the velocity of a standard normal distribution, c(t) x, is added: a head whose weights are 0 draws standard normal values,
+    and learns what differs from them, as a preconditioned diffusion model does (Karras et al. 2022).
     """
 
     def __init__(
@@ -134,10 +145,12 @@ class FlowHead(nn.Module):
         mlp_ratio: float,
         layers: int,
         path: Path,
+        skip: bool = False,
     ) -> None:
         """`sizes`: values per token of each stream."""
         super().__init__()
         self.path: Path = path
+        self.skip = skip
         self.streams = {name: crc32(name.encode()) for name in sizes}  # a number for each, whichever others there are
         self.values = nn.ModuleDict({name: nn.Linear(2 * size, width) for name, size in sizes.items()})
         self.time = nn.Sequential(nn.Linear(2 * TIME_WAVES, TIME_SIZE), nn.GELU())
@@ -155,8 +168,10 @@ class FlowHead(nn.Module):
             tokens = block(tokens, asked.at, condition, tokens, asked.at, asked.visible)
         lengths = [tokens for tokens, _ in asked.sizes.values()]
         parts = zip(asked.sizes, self.norm(tokens, condition).split(lengths, dim=1), strict=True)
-        velocity = asked.joined({name: self.heads[name](part) for name, part in parts})
-        return velocity.to(values.dtype) * asked.known
+        velocity = asked.joined({name: self.heads[name](part) for name, part in parts}).to(values.dtype)
+        if self.skip:
+            velocity = velocity + of_normal(self.path, time)[:, None] * values
+        return velocity * asked.known
 
     def residual(self, truth: Float[Tensor, "B D"], asked: Asked) -> Float[Tensor, "B D"]:
         """v - dx_t/dt at a random time of each sample, uniform in 0 to 1; its mean square is the loss."""

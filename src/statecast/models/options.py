@@ -15,7 +15,7 @@ from statecast.options import Options
 class ModelOptions(Options):
     """Sizes of the model and the family of its predictive distribution."""
 
-    newer = frozenset({"flow_layers", "flow_path"})
+    newer = frozenset({"flow_layers", "flow_path", "flow_skip"})
     width: int = Field(96, ge=16, le=2**16, description="size of a token inside the model")
     encoder_layers: int = Field(2, ge=1, le=256, description="blocks in which visible tokens attend to one another")
     decoder_layers: int = Field(
@@ -45,6 +45,11 @@ class ModelOptions(Options):
     )
     flow_path: Path = Field(
         "rectified", description="path from noise to values: straight, or with the cosine schedule of diffusion models"
+    )
+    flow_skip: bool = Field(
+        False,
+        description="add the velocity of a standard normal distribution, so that the flow head learns what differs from it: for values "
+        "that are nearly normal given the context",
     )
     reach_deg: float | None = Field(
         None,
@@ -77,4 +82,5 @@ class ModelOptions(Options):
             mlp_ratio=self.mlp_ratio,
             layers=self.flow_layers,
             path=self.flow_path,
+            skip=self.flow_skip,
         )

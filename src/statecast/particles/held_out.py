@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from statecast.config import RecipeError
 from statecast.particles.jets import JetError, Jets
-from statecast.particles.recipe import JetData
+from statecast.particles.recipe import JetData, SampleFiles
 from statecast.particles.record import Columns, Range, chosen_chunks
 from statecast.particles.sources.files import find_files
 from statecast.trained import ModelError, TrainedModel
@@ -18,13 +19,28 @@ def held_out_jets(data: JetData) -> Jets:
     return whole_jets(data.held_out_files, jets, data)
 
 
+def require_apart(data: SampleFiles) -> None:
+    """Raises RecipeError if validation and training share a sample."""
+    if data.validate_on is None or not set(data.held_out_files) & set(data.files):
+        return
+    if data.held_out_files != data.files:
+        raise RecipeError(
+            "data.validate_files: some are among data.files, so that they may be seen in training. Name other files, or none."
+        )
+    if data.validate_on == "all" or (data.validate_on[0] <= data.train[1] and data.train[0] <= data.validate_on[1]):
+        raise RecipeError(
+            f"data.validate is {data.validate_on}: overlaps those of training, {list(data.train)}, expected others. "
+            "Its loss would say nothing about new ones. Name another range, or none."
+        )
+
+
 def whole_jets(files: tuple[str, ...], jets: Range, data: JetData) -> Jets:
     """Jets of a range, whole: those that a record of them is made of."""
     columns = Columns(files, jets, data.most_constituents, (), (), ())
     return Jets.joined(list(chosen_chunks(columns)))
 
 
-def require_unseen(trained: TrainedModel, data: JetData) -> None:
+def require_unseen(trained: TrainedModel, data: SampleFiles) -> None:
     """Raises JetError if jets, or events, of validation of `data` were learned from, by the model or by one that it was fine-tuned from."""
     if data.validate_on is None:
         return

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from statecast.config import RecipeError
 from statecast.domain import Split
 from statecast.labels import LabelCodec
 from statecast.particles.codebook import fit_codebook, fit_residuals
 from statecast.particles.codec import JetCodec, OneJet, ParticleCodec
-from statecast.particles.recipe import JetData, ParticleRecipe
+from statecast.particles.held_out import require_apart
+from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.record import Columns, JetRecord, Range, read_record
 from statecast.particles.streams import JetStream, LabelStream, ParticleStream, TargetStream
 from statecast.particles.target_codec import BinsCodec, CodebookCodec, KindsCodec, ResidualCodec, ValuesCodec
@@ -150,21 +150,6 @@ def columns_of(recipe: ParticleRecipe, split: Split, jets: Range) -> Columns:
     labels = tuple(dict.fromkeys(stream.label for stream in recipe.labels.values()))
     features = tuple(recipe.particles[1].particles)
     return Columns(files, jets, recipe.data.most_constituents, features, quantities, labels, recipe.data.align)
-
-
-def require_apart(data: JetData) -> None:
-    """Raises RecipeError if validation and training share a jet."""
-    if data.validate_on is None or not set(data.held_out_files) & set(data.files):
-        return
-    if data.held_out_files != data.files:
-        raise RecipeError(
-            "data.validate_files: some are among data.files, so that their jets may be seen in training. Name other files, or none."
-        )
-    if data.validate_on == "all" or (data.validate_on[0] <= data.train[1] and data.train[0] <= data.validate_on[1]):
-        raise RecipeError(
-            f"data.validate is {data.validate_on}: overlaps the jets of training, {list(data.train)}, expected others. "
-            "Its loss would say nothing about new jets. Name another range, or none."
-        )
 
 
 def fitted_codecs(recipe: ParticleRecipe, record: JetRecord, known: Mapping[str, Any]) -> dict[str, Any]:

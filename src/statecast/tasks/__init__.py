@@ -2,6 +2,7 @@
 
 from statecast.tasks.arrange import Arrange
 from statecast.tasks.base import TaskError, TaskOptions
+from statecast.tasks.cascade import Cascade
 from statecast.tasks.denoise import Denoise
 from statecast.tasks.detect import Detect
 from statecast.tasks.forecast import Forecast
@@ -16,6 +17,7 @@ Task = Masked | Forecast | Interpolate | Refine | Translate | Denoise | Detect |
 
 __all__ = [
     "Arrange",
+    "Cascade",
     "Denoise",
     "Detect",
     "Forecast",

@@ -55,7 +55,7 @@ def test_the_spectra_of_a_perfect_forecast_are_those_of_the_truth_at_the_last_le
     assert set(drawn) == {"truth", "model's mean", "a member"} and len(drawn["truth"]) == 2  # t and msl
     for name in drawn:
         np.testing.assert_allclose(power[name], truth, rtol=1e-3)
-        np.testing.assert_allclose(drawn[name], truth[report.mapped_channels(whole)], rtol=1e-3)
+        np.testing.assert_allclose(drawn[name], truth[report.mapped_channels(whole.channels)], rtol=1e-3)
 
 
 def test_a_forecast_that_is_too_smooth_lacks_power_in_short_waves(perfect, whole):

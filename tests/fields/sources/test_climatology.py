@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from statecast.fields.sources import Climatology, Record, StoreError, anomalies, fit_climatology, open_fields
+from statecast.fields.sources import (
+    Climatology,
+    Record,
+    StoreError,
+    anomalies,
+    fit_climatology,
+    monthly,
+    open_fields,
+)
 from statecast.fields.streams import Stream
 
 
@@ -224,3 +232,34 @@ def test_numbers_that_stand_for_missing_are_no_measurements(make_store, number):
     store["t2m"][3, 2, 2] = number
     with pytest.raises(StoreError, match=r"'t2m' has the value .*, which archives write where nothing was measured"):
         fit_climatology(Record.open(open_fields(store), Stream(variables=("t2m",))))
+
+
+@pytest.mark.parametrize("variables", [("msl", "t2m", "lsm"), ("t2m",)])
+def test_blocks_of_channels_and_rows_give_what_the_whole_gives(make_store, monkeypatch, variables):
+    record = Record.open(open_fields(make_store(steps=40, missing=0.2)), Stream(variables=variables))
+    whole = fit_climatology(record)
+    one_row_of_a_channel = 8 * monthly.ARRAYS * 12 * 4 * record.grid.shape[1]
+    for rows in (1, 5):
+        monkeypatch.setattr(monthly, "MEMORY_GIB", rows * one_row_of_a_channel / 2**30)
+        parts = list(monthly.parts_of(record, 4))
+        assert len(parts) == len(variables) * -(-12 // rows)
+        fitted = fit_climatology(record)
+        for name in ("mean", "anomaly_std", "correlation", "lowest"):
+            np.testing.assert_array_equal(getattr(fitted, name), getattr(whole, name))
+
+
+def test_smaller_chunks_give_what_larger_ones_give(make_store, layered_stream, monkeypatch):
+    record = Record.open(open_fields(make_store(steps=40, missing=0.2)), layered_stream)
+    whole = fit_climatology(record)
+    monkeypatch.setattr(anomalies, "CHUNK_BYTES", 0)
+    assert [chunk.stop for chunk in anomalies.chunks(record)] == [8, 16, 24, 32, 40]
+    fitted = fit_climatology(record)
+    np.testing.assert_array_equal(fitted.mean, whole.mean)
+    np.testing.assert_allclose(fitted.anomaly_std, whole.anomaly_std, rtol=1e-6)
+    np.testing.assert_allclose(fitted.correlation, whole.correlation, atol=1e-6)
+
+
+def test_the_memory_of_a_large_climatology_is_bounded():
+    """Hourly, at 0.25 degrees: one channel whole would take eight arrays and more of 2.4 GB."""
+    for rows in monthly.row_blocks(12 * 24 * 1440, 721):
+        assert 8 * monthly.ARRAYS * 12 * 24 * 1440 * (rows.stop - rows.start) <= monthly.MEMORY_GIB * 2**30

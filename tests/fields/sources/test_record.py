@@ -1,11 +1,15 @@
 """Records: channels over a period, read a window at a time."""
 
+import pickle
+
+import numcodecs
 import numpy as np
 import pytest
 import xarray as xr
 
-from statecast.fields.sources import Record, StoreError, open_fields, record
+from statecast.fields.sources import Record, StoreError, open_fields, record, stored
 from statecast.fields.sources.dates import select_period
+from statecast.fields.sources.local_chunks import LocalChunks
 from statecast.fields.streams import Channel, Stream
 
 MSL = Stream(variables=("msl",))
@@ -194,3 +198,86 @@ def test_units_that_are_not_given_are_unknown(global_store):
 
 def test_a_surface_channel_has_no_level(regional_store: xr.Dataset):
     assert Record.open(regional_store, MSL).channels == (Channel("msl", None),)
+
+
+def north_to_south(store):
+    return store.isel(lat=slice(None, None, -1))
+
+
+def from_minus_180(store):
+    return store.assign_coords(lon=(store.lon + 180) % 360 - 180).sortby("lon")
+
+
+def transposed(store):
+    return store.transpose("time", "level", "lon", "lat")
+
+
+def with_gaps(store):
+    return store.isel(time=np.r_[0:9, 12:24])
+
+
+LAYOUTS = {
+    "as it is": ({}, lambda store: store),
+    "north to south": ({}, north_to_south),
+    "from -180": ({}, from_minus_180),
+    "transposed": ({}, transposed),
+    "with gaps": ({}, with_gaps),
+    "format 2": ({"zarr_format": 2}, lambda store: north_to_south(from_minus_180(transposed(store)))),
+    "packed": ({"encoding": {"t": {"dtype": "int16", "scale_factor": 0.01, "_FillValue": -9999}}}, lambda s: s),
+    "double": ({"encoding": {"t": {"dtype": "float64"}}}, lambda store: store),
+    "a number for missing": ({"encoding": {"t": {"_FillValue": -9999.0}}}, lambda store: store),
+    "shards": ({"encoding": {"t": {"chunks": (4, 1, 4, 8), "shards": (8, 1, 12, 24)}}}, lambda store: store),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("straight", [True, False])
+def test_windows_are_those_that_xarray_reads_to_the_bit(
+    make_store, layered_stream, monkeypatch, tmp_path, layout, straight
+):
+    """Reading them straight from Zarr changes no training."""
+    if not straight:
+        monkeypatch.setattr(LocalChunks, "of", lambda array: None)  # zarr-python reads
+    options, change = LAYOUTS[layout]
+    store = change(make_store(missing=0.1).drop_encoding())
+    store.to_zarr(tmp_path / "store.zarr", **{"zarr_format": 3, "consolidated": False} | options)
+    monkeypatch.setattr(record, "IN_MEMORY_GIB", 0.0)
+    whole = Record.open(open_fields(tmp_path / "store.zarr"), layered_stream, ("2001-01-31", "2001-02-10"))
+    whole = pickle.loads(pickle.dumps(whole))
+    told = {name: found is not None for name, found in whole._stored.items()}
+    assert told == {"t": layout not in ("packed", "double", "a number for missing"), "msl": True, "u": True}
+    assert (whole._stored["msl"].local is not None) == straight
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        steps, rows = slice(t := int(random.integers(0, 8)), t + 5), slice(h := int(random.integers(0, 6)), h + 5)
+        columns = (np.arange(7) + random.integers(0, 24)) % 24
+        window = whole.dataset.isel(time=steps, lat=rows, lon=columns)
+        by_xarray = np.concatenate(
+            [record._contiguous(window.isel(lon=[n]), whole.channels) for n in range(7)], axis=-1
+        )
+        found = whole.read(steps, rows, columns)
+        assert found.dtype == np.float32 and found.tobytes() == np.ascontiguousarray(by_xarray).tobytes()
+
+
+def test_pieces_span_no_chunk_that_is_not_needed():
+    far = stored.pieces(np.array([0, 1, 2, 9, 8, 40, 42]), chunk=8)
+    assert [(p.stored, p.out) for p in far] == [(slice(0, 10), slice(0, 5)), (slice(40, 43), slice(5, 7))]
+    assert stored.pieces(np.array([3, 2, 1]), chunk=8)[0].taken == slice(None, None, -1)
+    assert stored.pieces(np.array([3, 4]), chunk=1)[0].taken == slice(None)
+
+
+@pytest.mark.parametrize("straight", [True, False])
+@pytest.mark.parametrize("damage", ["cut", "absent"])
+def test_a_chunk_that_is_damaged_is_told_however_it_is_read(make_store, monkeypatch, tmp_path, straight, damage):
+    if not straight:
+        monkeypatch.setattr(LocalChunks, "of", lambda array: None)  # zarr-python reads
+    encoding = {"t": {"chunks": (6, 1, 12, 24), "compressors": numcodecs.Blosc()}}
+    make_store().drop_encoding().to_zarr(tmp_path / "store.zarr", zarr_format=2, encoding=encoding, consolidated=False)
+    metadata, chunk = (tmp_path / "store.zarr" / "t" / name for name in (".zarray", "1.0.0.0"))
+    chunk.write_bytes(chunk.read_bytes()[:-9])
+    if damage == "absent":
+        chunk.unlink()
+        metadata.write_text(metadata.read_text().replace('"fill_value": "NaN"', '"fill_value": 0.0'))
+    monkeypatch.setattr(record, "IN_MEMORY_GIB", 0.0)
+    opened = Record.open(open_fields(tmp_path / "store.zarr"), T)
+    refused(r"variable 't': chunk 1.0.0.0 is .* It is needed at 2001-01-31T12:00:00.", opened.read, slice(3, 9))

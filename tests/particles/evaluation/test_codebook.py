@@ -60,7 +60,7 @@ def test_a_recipe_is_as_good_as_the_model_that_it_trains(runs, make_recipe, stat
         ("masked", ("--period", 100, 220), "which the model has learned from"),
         ("masked", ("--period", 290, 310), "have 300 jets, expected jets 290 to 310"),
         ("quickstart", (), "recipe quickstart: is not of jets"),
-        ("jets", ("--period", 0, 100), "overlaps the jets of training"),
+        ("jets", ("--period", 0, 100), "overlaps those of training"),
     ],
 )
 def test_what_has_no_codebook_or_no_jets_of_its_own_is_refused_in_one_line(

@@ -52,7 +52,7 @@ def test_a_model_of_masked_particles_is_scored_beside_the_frequencies_of_codes(r
 def test_jets_that_were_learned_from_are_refused(runs, tmp_path, period):
     """Also those that only the pre-training saw."""
     with pytest.raises(
-        JetError, match=r"overlap 0 to 299, which the model has learned from|overlaps the jets of training"
+        JetError, match=r"overlap 0 to 299, which the model has learned from|overlaps those of training"
     ):
         statecast.evaluate(runs.pretrained, period=period, out=tmp_path / "scores", progress=False)
     with pytest.raises(JetError, match="which the model has learned from"):

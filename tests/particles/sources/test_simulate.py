@@ -8,9 +8,9 @@ import pytest
 
 from statecast.particles.jets import JetError, Jets, summed_momentum
 from statecast.particles.sources import blocks
-from statecast.particles.sources import simulate as simulation
 from statecast.particles.sources.blocks import Block, JetOptions, simulate_block
 from statecast.particles.sources.jet_columns import LABELS
+from statecast.particles.sources.parquet_blocks import recorded_options
 from statecast.particles.sources.pythia import KINDS, GeneratedJets
 from statecast.particles.sources.simulate import SimulationStopped, simulate_jets
 
@@ -80,7 +80,7 @@ def test_an_unfinished_run_with_other_options_is_refused(fake, tmp_path):
     ):
         simulate(out, seed=1)
     simulate(out, seed=1, overwrite=True)
-    assert simulation.recorded_options(out)["seed"] == 1
+    assert recorded_options(out)["seed"] == 1
 
 
 def test_a_finished_file_is_left_alone_and_other_options_are_refused(fake, tmp_path):
@@ -191,7 +191,7 @@ def test_columns_follow_from_the_particles(real):
 
 
 def test_a_file_tells_how_it_was_made(real):
-    recorded = simulation.recorded_options(real)
+    recorded = recorded_options(real)
     assert recorded["seed"] == 0 and recorded["kinds"] == ["qcd", "top"] and "pythia8mc" in recorded
     assert parquet.read_schema(real).metadata[b"license"] == b"Apache-2.0"
 

@@ -19,6 +19,7 @@ STYLE = {  # colour and line of each forecast; unknown names take the model's
     "model": ("#1f5fbf", "-"),
     "scratch": ("#d9822b", "-"),
     "before": ("#8e44ad", "-"),
+    "beside": ("#d9822b", "-"),
     "persistence": ("#7f7f7f", "--"),
     "climatology": ("#7f7f7f", ":"),
     "climatology_distribution": ("#7f7f7f", "-."),

@@ -15,6 +15,7 @@ from statecast.evaluation.report import section, write_page
 from statecast.fields.evaluation import figures
 from statecast.fields.evaluation.cases import TASKS, Case, ask, scored_streams, task_of, window_steps
 from statecast.fields.evaluation.reconstruction import masked_task, plain_mask, reconstruct
+from statecast.fields.evaluation.skill import relative_table, skill_sections
 from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.evaluation.verification import forecast_case
 from statecast.fields.inference.blocks import forecast_block
@@ -22,22 +23,31 @@ from statecast.fields.inference.forecast import forecast_task
 from statecast.fields.inference.members import draw_member
 from statecast.fields.inference.neighbourhoods import drawn_places, model_windows, slab_depth
 from statecast.fields.sources import Grid, Record
+from statecast.fields.streams import Channel
 from statecast.fields.tokenizers import Located, StreamSource, located, sources_of
 from statecast.fields.tokenizers.first_guess import first_guess
 from statecast.trained import TrainedModel
 
-TABLE_LEADS_H = (6.0, 24.0, 72.0)
 SPECTRUM_WINDOWS = 20
 MEAN, HEAD, MEMBER = "model's mean", "a head", "a member"  # as the spectra name them
 HEADS_ARE_SCORED = (
     "What is scored are the model's heads, which stand for quantiles at each point; the members that `statecast predict` and "
     "`statecast complete` write are drawn from them along smooth fields, and are scored by `statecast evaluate --members`."
 )
+REFERENCES = (
+    "persistence",
+    "climatology",
+    "linear",
+    "interpolation",
+    "mos",
+    "bilinear",
+    "regression",
+    "quantile_mapping",
+)
 EDGES = (
     " Tokens are answered one by one, which leaves edges between them, seen as power in the shortest waves. `--lattices 2` or `4` averages "
     "answers whose edges lie elsewhere, and takes 2 or 4 times as long."
 )
-REFERENCES = ("persistence", "climatology", "linear", "interpolation", "bilinear", "regression", "quantile_mapping")
 MAPPED = 3  # variables on the maps: more would make the report large
 
 
@@ -79,70 +89,13 @@ def write_report(
     write_page(facts.title, _facts(facts, record), sections, out)
 
 
-def relative_table(verifications: Sequence[Verification], leads: Sequence[float | None]) -> list[list[str]]:
-    """Rows of a table: each channel's RMSE by forecast and lead time, and the mean over channels of RMSE over that of each baseline."""
-    first = verifications[0]
-    lead_times = first.labels("lead_time_h")
-    columns = []  # lead time by its number, and forecast
-    for i, lead in enumerate(lead_times):
-        if lead in leads:
-            columns += [(i, v) for v in verifications if v.forecast != "climatology_distribution"]
-    rows = [["RMSE", "units", *(f"{v.forecast}{_lead(lead_times[i])}" for i, v in columns)]]
-    for c, (channel, units) in enumerate(zip(first.labels("channel"), first.labels("units"), strict=True)):
-        rows.append([channel, units, *(f"{v.value('rmse')[i, c]:.4g}" for i, v in columns)])
-    for name in REFERENCES:
-        reference = next((v for v in verifications if v.forecast == name), None)
-        if reference is not None:
-            ratios = [f"{mean_ratio(v, reference)[i]:.3f}" for i, v in columns]
-            rows.append([f"mean RMSE / {name}", "1", *ratios])
-    return rows
-
-
-def skill_tables(
-    verifications: Sequence[Verification], *, before: str = "", lead_time_h: float | None = None
-) -> list[tuple[str, list[list[str]]]]:
-    """A titled table of each task, at its last lead time if none is given; `before` stands before each title."""
-    tables = []
-    for task in dict.fromkeys(v.task for v in verifications):
-        shown = [v for v in verifications if v.task == task]
-        leads, ahead = shown[0].labels("lead_time_h")[-1:], ""
-        if lead_time_h is not None and leads != (None,):
-            leads, ahead = (lead_time_h,), f" {lead_time_h:g} h ahead"
-        tables.append((f"{before}{task}, RMSE{ahead}", relative_table(shown, leads)))
-    return tables
-
-
-def mean_ratio(verification: Verification, reference: Verification, metric: str = "rmse") -> np.ndarray:
-    """Mean over channels of a score over the reference's, for each lead time."""
-    return (verification.value(metric) / reference.value(metric)).mean(axis=-1)
-
-
-def _lead(lead: float | None) -> str:
-    return "" if lead is None else f" +{lead:g} h"
-
-
 def _forecast_sections(
     facts: RunFacts, records: Mapping[str, Record], name: str, forecasts: Sequence[Verification]
 ) -> list[dict[str, Any]]:
     of = forecasts[0].task.removeprefix("forecast")
     lead_times = forecasts[0].labels("lead_time_h")
-    leads = [lead for lead in lead_times if lead in TABLE_LEADS_H] or [lead_times[-1]]
-    starts = len(forecasts[0].positions)
-    text = f"Area-weighted scores over {starts} starts; bands are 95 % intervals from resampling the starts in blocks of five days."
-    sections = [
-        section(
-            f"Forecast skill{of}", text, [figures.skill_by_lead_time(forecasts)], table=relative_table(forecasts, leads)
-        ),
-        section(
-            f"Ensemble{of}",
-            "Continuous ranked probability score, beside the distribution of the training period; lower is better."
-            + _heads_are_scored(facts.trained),
-            [
-                figures.skill_by_lead_time(forecasts, "crps"),
-                *[figures.reliability(v) for v in forecasts if v.forecast == "model" and v.members > 1],
-            ],
-        ),
-    ]
+    text = "Continuous ranked probability score, beside the distribution of the training period; lower is better."
+    sections = skill_sections(forecasts, ("model",), text + _heads_are_scored(facts.trained))
     drawn = power_figures(forecast_power(facts.trained, records, name), records[name])
     text = _spectrum_text(lead_times[-1]) + (EDGES if facts.trained.recipe.window.lattices == 1 else "")
     spectrum = [section(f"Spectrum{of}", text, drawn)] if drawn else []
@@ -194,7 +147,8 @@ def _forecast_maps(trained: TrainedModel, records: Mapping[str, Record], name: s
     block = forecast_block(trained, task, records, window.place.start)
     members = tokenizer.to_fields(block[name], case.climatology)
     rows = [
-        (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c]) for c in mapped_channels(record)
+        (record.channels[c], record.units[c], case.truth[-1, c], members[:, -1, c])
+        for c in mapped_channels(record.channels)
     ]
     lead_h = case.truth.shape[0] * record.step_h
     start = str(record.dataset["time"].values[window.place.start + task.history * depth - 1])[:16]
@@ -218,7 +172,7 @@ def _masked_sections(
     maps = []
     for name, case in cases.items():
         record = of_streams[name]
-        c = mapped_channels(record)[0]
+        c = mapped_channels(record.channels)[0]
         maps.append(
             figures.reconstruction_maps(
                 case.located.grid,
@@ -269,7 +223,7 @@ def _task_maps(
 ) -> list[Figure]:
     """The mapped channels of a stream with a first guess, or the first of them."""
     record, maps = stream.record, []
-    for c in mapped_channels(record)[: 1 if guess is None else None]:
+    for c in mapped_channels(record.channels)[: 1 if guess is None else None]:
         maps.append(
             figures.reconstruction_maps(
                 stream.grid,
@@ -328,16 +282,16 @@ def _mean(windows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def power_figures(power: Mapping[str, Float[np.ndarray, "V K"]], record: Record) -> list[Figure]:
     """One for each mapped channel; none for a channel whose truth has gaps in every row."""
     drawn = []
-    for c in mapped_channels(record):
+    for c in mapped_channels(record.channels):
         of_channel = {name: values[c] for name, values in power.items()}
         if np.isfinite(of_channel["truth"]).all():
             drawn.append(figures.spectra(of_channel, record.channels[c], record.units[c]))
     return drawn
 
 
-def mapped_channels(record: Record) -> list[int]:
+def mapped_channels(channels: Sequence[Channel]) -> list[int]:
     """Channels for maps: the first level of each of the first variables that differ most in kind, one a variable."""
-    firsts = {c.variable: i for i, c in reversed(list(enumerate(record.channels)))}
+    firsts = {c.variable: i for i, c in reversed(list(enumerate(channels)))}
     preferred = [firsts[v] for v in ("z", "t2m", "tprate") if v in firsts]
     others = [i for v, i in sorted(firsts.items(), key=lambda item: item[1]) if i not in preferred]
     return (preferred + others)[:MAPPED]

@@ -22,32 +22,35 @@ def area_mean(
 def statistics(
     members: Float[np.ndarray, "E *grid H W"],
     truth: Float[np.ndarray, "*grid H W"],
-    climatology: Float[np.ndarray, "*grid H W"],
+    climatology: Float[np.ndarray, "*grid H W"] | None,
     area: Float[np.ndarray, "H W"],
     *,
     drawn: bool = False,
 ) -> dict[str, Float[np.ndarray, "*grid"]]:
     """Area means of what the scores are made of, at one start.
 
-    Anomalies are departures from `climatology`. Where `truth` is NaN nothing is scored. `drawn`: the members are states drawn at random,
-    see `crps`; those of a model are quantiles.
+    Anomalies are departures from `climatology`; without one there is no `acc`. Where `truth` is NaN nothing is scored. `drawn`: the members
+    are states drawn at random, see `crps`; those of a model are quantiles.
     """
     observed = np.isfinite(truth)
     truth = np.where(observed, truth, 0.0).astype(np.float64)
     members = members.astype(np.float64)
     mean = members.mean(axis=0)
-    forecast_anomaly, true_anomaly = mean - climatology, truth - climatology
     fields = {
         "squared_error": (mean - truth) ** 2,
         "absolute_error": np.abs(mean - truth),
         "error": mean - truth,
         "crps": crps(members, truth, drawn=drawn),
         "variance": members.var(axis=0, ddof=1) if len(members) > 1 else np.zeros_like(mean),
-        "anomaly_product": forecast_anomaly * true_anomaly,
-        "forecast_anomaly_squared": forecast_anomaly**2,
-        "true_anomaly_squared": true_anomaly**2,
     }
+    if climatology is not None:
+        forecast_anomaly, true_anomaly = mean - climatology, truth - climatology
+        fields["anomaly_product"] = forecast_anomaly * true_anomaly
+        fields["forecast_anomaly_squared"] = forecast_anomaly**2
+        fields["true_anomaly_squared"] = true_anomaly**2
     means = {name: area_mean(field, area, observed) for name, field in fields.items()}
+    if climatology is None:
+        return means
     scale = np.sqrt(means.pop("forecast_anomaly_squared") * means.pop("true_anomaly_squared"))
     means["acc"] = np.divide(means.pop("anomaly_product"), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
     return means

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from statecast.evaluation import Scored, Verification, rank_counts, verify_cases
+from statecast.evaluation import LabelAxis, Scored, Verification, rank_counts, verify_cases
 from statecast.evaluation.loop import Case, Progress, unseen
 from statecast.fields.evaluation.baselines import ClimatologicalEnsemble, persistence
 from statecast.fields.evaluation.labels import field_axes
@@ -35,6 +35,30 @@ def verify_windows(
     return verify_cases(
         cases, score, positions=hours, decorrelation=DECORRELATION_H, scores=state_scores, progress=progress
     )
+
+
+def scored_forecast(
+    task: str,
+    forecast: str,
+    axes: tuple[LabelAxis, ...],
+    members: Float[np.ndarray, "E T V H W"],
+    truth: Float[np.ndarray, "T V H W"],
+    climatology: Float[np.ndarray, "T V H W"] | None,
+    area: Float[np.ndarray, "H W"],
+    *,
+    drawn: bool,
+) -> Scored:
+    """One forecast of one start, from a model or a file: see `scores.statistics`; the ranks of the truth among several members."""
+    means = statistics(members, truth, climatology, area, drawn=drawn)
+    ranks = rank_counts(members, truth, axis=(-1, -2)) if len(members) > 1 else None
+    return Scored(task, forecast, axes, means, len(members), ranks)
+
+
+def persisting(
+    last: Float[np.ndarray, "V H W"], climatology: Float[np.ndarray, "V H W"] | None
+) -> Float[np.ndarray, "V H W"]:
+    """The state that persists: the last one; where it was not observed the climatology."""
+    return last if climatology is None else np.where(np.isfinite(last), last, climatology)
 
 
 @dataclass(frozen=True)
@@ -161,13 +185,15 @@ class _ForecastScores:
     def _scored(self, name: str, forecast: str, case: ForecastCase, members: Float[np.ndarray, "E T V H W"]) -> Scored:
         record = self.changing[name]
         lead_times = record.step_h * np.arange(1, len(case.truth) + 1)
-        return Scored(
+        return scored_forecast(
             "forecast" if len(self.changing) == 1 else f"forecast {name}",
             forecast,
             field_axes(record, [float(hours) for hours in lead_times]),
-            statistics(members, case.truth, case.climatology, record.grid.cell_area, drawn=self._are_drawn(forecast)),
-            len(members),
-            rank_counts(members, case.truth, axis=(-1, -2)) if len(members) > 1 else None,
+            members,
+            case.truth,
+            case.climatology,
+            record.grid.cell_area,
+            drawn=self._are_drawn(forecast),
         )
 
     def _are_drawn(self, forecast: str) -> bool:
@@ -212,8 +238,7 @@ def forecast_case(window: Located, history: int) -> ForecastCase:
 def _baselines(
     case: ForecastCase, record: Record, ensemble: ClimatologicalEnsemble | None
 ) -> dict[str, Float[np.ndarray, "E T V H W"]]:
-    """Where the last state was not observed, the climatology persists."""
-    last = np.where(np.isfinite(case.last), case.last, case.climatology[0])
+    last = persisting(case.last, case.climatology[0])
     forecasts = {"persistence": persistence(last, case.ahead.steps), "climatology": case.climatology[None]}
     if ensemble is not None:
         steps = case.ahead.time_steps

@@ -55,7 +55,7 @@ def complete(
     task = _task(trained)
     check_members(trained, members)
     asked_streams = task.asked_streams(tuple(trained.codecs))
-    sources, times = _sources(trained, stores, period)
+    sources, times = period_sources(trained, stores, period)
     _require_one_grid(trained, asked_streams)
     depth, slabs = slab_depth(trained), task.window_slabs
     _require_a_window(len(times), slabs * depth, period)
@@ -142,7 +142,7 @@ def _shape(record: Record) -> tuple[int, int, int]:
     return (len(record.channels), *record.grid.shape)
 
 
-def _sources(
+def period_sources(
     trained: TrainedModel, stores: Stores, period: tuple[str, str]
 ) -> tuple[dict[str, StreamSource], TimeIndex]:
     """Each stream at every time of the period, NaN where its store has no value, and these times.

@@ -69,8 +69,8 @@ def forecast(trained: TrainedModel, stores: xr.Dataset | Stores, init: str, step
     blocks = -(-steps // leads)
     if isinstance(stores, xr.Dataset):
         stores = dict.fromkeys(trained.codecs, stores)
-    times = _times_around(next(iter(stores.values())), init, range(1 - history, blocks * leads + 1), step)
-    records = {name: _record_at(stores[name], codec, times, history) for name, codec in trained.codecs.items()}
+    times = times_around(next(iter(stores.values())), init, range(1 - history, blocks * leads + 1), step)
+    records = {name: history_record(stores[name], codec, times, history) for name, codec in trained.codecs.items()}
     changing = _changing(records)
     anomalies = rolled_out(trained, task, records, blocks, members)
     sources = sources_of(trained.codecs, records)
@@ -103,7 +103,7 @@ def _require_one_grid(grids: Mapping[str, Grid]) -> None:
         )
 
 
-def _times_around(dataset: xr.Dataset, init: str, counts: range, step: Step) -> TimeIndex:
+def times_around(dataset: xr.Dataset, init: str, counts: range, step: Step) -> TimeIndex:
     """The times so many steps after `init`, some of which may lie beyond the end of the store."""
     times = Times.of(dataset)
     position = find_time("init", init, times)
@@ -122,7 +122,7 @@ def tell_other_step(step: Step, times: Times) -> None:
     print(f"note: {reason}; only the times that steps of {step} reach are used.", file=sys.stderr)
 
 
-def _record_at(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
+def history_record(dataset: xr.Dataset, tokenizer: Any, times: Any, history: int) -> Record:
     stream_channels(dataset, tokenizer.stream)
     fields = variables_of(dataset, tokenizer.stream).reindex(time=times)
     record = Record.open(fields, tokenizer.stream, step=tokenizer.climatology.step)
@@ -145,8 +145,11 @@ def _tell_of_missing(record: Record, history: int, times: Sequence[Any]) -> None
         )
 
 
-def check_record(tokenizer: Any, record: Record) -> None:
-    """Raises ModelError unless the record has the grid, the units, the step and about the values of the stream's climatology."""
+def check_record(tokenizer: Any, record: Record, *, must_be_plausible: bool = True) -> None:
+    """Raises ModelError unless the record has the grid, the units, the step and about the values of the stream's climatology.
+
+    must_be_plausible  False where values may be wrong, see `require_plausible`
+    """
     mine, theirs = tokenizer.climatology.grid, record.grid
     if not mine.is_like(theirs):
         raise ModelError(
@@ -160,7 +163,8 @@ def check_record(tokenizer: Any, record: Record) -> None:
         )
     require_step(tokenizer.climatology.step, record)
     _require_hours(tokenizer.climatology, record)
-    require_plausible(tokenizer, record)
+    if must_be_plausible:
+        require_plausible(tokenizer, record)
 
 
 def require_step(step: Step, record: Record) -> None:

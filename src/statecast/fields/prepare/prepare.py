@@ -26,7 +26,14 @@ from statecast.fields.prepare.errors import PrepareError, first_line
 from statecast.fields.prepare.fields import fields_of
 from statecast.fields.prepare.inputs import Input, open_inputs
 from statecast.fields.prepare.spec import Spec
-from statecast.fields.prepare.statistics import MonthlySums, Sums, Times, cell_areas, statistics_dataset
+from statecast.fields.prepare.statistics import (
+    MonthlySums,
+    Sums,
+    Times,
+    cell_areas,
+    statistics_dataset,
+    write_climatology,
+)
 from statecast.fields.prepare.times import seconds_of
 from statecast.outputs import OutputError
 
@@ -163,8 +170,10 @@ class _Work:
             if "time" not in array.dims:
                 cast(zarr.Array, group[str(name)])[...] = stores.rounded(_computed(array), _bits(str(name), self.spec))
         times = Times.of(self.dataset, self.spec.statistics)
-        found = statistics_dataset(self.sums, self.monthly, self.dataset, times, self.spec.statistics.period)
+        found = statistics_dataset(self.sums, self.dataset, times, self.spec.statistics.period)
         found.to_zarr(self.folder / STORE, group="statistics", mode="w", zarr_format=3, consolidated=False)
+        for name, parts in self.monthly.items():
+            write_climatology(cast(zarr.Group, group["statistics"]), self.dataset[name], parts)
         stores.consolidate(self.folder / STORE)
 
 

@@ -3,17 +3,19 @@
 Axes: T time, M month, D hour of the day, L level, H row, W column.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
+from jaxtyping import Float
 
 from statecast.fields.prepare.spec import StatisticsOptions
-from statecast.fields.sources.climatology import between_months, monthly_mean
 from statecast.fields.sources.grid import Grid
+from statecast.fields.sources.monthly import between_months, monthly_mean, row_blocks
 from statecast.fields.sources.record import Record, select_period
 
 SUMS = ("values", "known", "weight", "total", "squares", "lowest", "highest")
@@ -137,12 +139,15 @@ class MonthlySums:
             whole.flush()
         self.copy_path.unlink()
 
-    def mean(self) -> np.ndarray:
-        """The climatological mean [M D L H W], float32."""
+    def means(self) -> Iterator[tuple[int, slice, Float[np.ndarray, "M D H W"]]]:
+        """The climatological mean, float32, some rows of a level at a time: the level, its rows, the values."""
         whole = np.memmap(self.path, np.float64, "r", shape=self.shape)
         origin = np.load(self.origin_path) if self.origin_path.exists() else np.zeros(self.shape[3:])
-        levels = [monthly_mean(*(np.array(s[:, :, i]) for s in whole)) + origin[i] for i in range(self.shape[3])]
-        return np.stack(levels, axis=2).astype(np.float32)
+        months, hours, levels, height, width = self.shape[1:]
+        for level in range(levels):
+            for rows in row_blocks(months * hours * width, height):
+                mean = monthly_mean(*(np.array(s[:, :, level, rows]) for s in whole)) + origin[level, rows]
+                yield level, rows, mean.astype(np.float32)
 
     def _origin(self, first: np.ndarray) -> np.ndarray:
         if not self.origin_path.exists():
@@ -161,13 +166,12 @@ def _save(path: Path, **arrays: Any) -> None:
 
 
 def statistics_dataset(
-    sums: Mapping[str, Sums],
-    monthly: Mapping[str, Sequence[MonthlySums]],
-    dataset: xr.Dataset,
-    times: Times,
-    period: Sequence[str] | None,
+    sums: Mapping[str, Sums], dataset: xr.Dataset, times: Times, period: Sequence[str] | None
 ) -> xr.Dataset:
-    """The group `statistics` of a store: for each variable `t` the arrays t_mean, t_std, t_lowest, t_highest, t_missing, t_climatology."""
+    """The group `statistics` of a store: for each variable `t` the arrays t_mean, t_std, t_lowest, t_highest, t_missing.
+
+    `write_climatology` adds t_climatology.
+    """
     arrays: dict[str, Any] = {}
     for name, of in sums.items():
         dims = ("level",) if "level" in dataset[name].dims else ()
@@ -175,20 +179,38 @@ def statistics_dataset(
         for key, values in of.results().items():
             about = {"long_name": f"{key} of {name}", "units": "1" if key == "missing" else units}
             arrays[f"{name}_{key}"] = (dims, values if dims else values[0], about)
-        if name in monthly:
-            mean = np.concatenate([part.mean() for part in monthly[name]], axis=2)
-            place = ("month", "hour_utc", *dims, "lat", "lon")
-            about = {
-                "long_name": f"mean of {name} around the middle of each month, at each hour of the day",
-                "units": units,
-            }
-            arrays[f"{name}_climatology"] = (place, mean if dims else mean[:, :, 0], about)
     coords: dict[str, Any] = {name: dataset[name] for name in ("level", "lat", "lon") if name in dataset.coords}
     coords |= {"month": np.arange(1, 13), "hour_utc": ("hour_utc", times.hours_utc, {"units": "hours"})}
     text = " to ".join(period) if period else "all times of the store when it was prepared"
     return xr.Dataset(
         arrays, coords, {"Conventions": "CF-1.11", "title": "Statistics, weighted by area", "period": text}
     )
+
+
+def write_climatology(group: zarr.Group, array: xr.DataArray, parts: Sequence[MonthlySums]) -> None:
+    """Write the climatology of a variable, whose levels are divided among `parts`, without holding all of it."""
+    name, dims = str(array.name), ("level",) if "level" in array.dims else ()
+    shape = (*parts[0].shape[1:3], *([array.sizes["level"]] if dims else []), *parts[0].shape[4:])
+    target = group.create_array(
+        f"{name}_climatology",
+        shape=shape,
+        dtype=np.float32,
+        chunks=(1, 1, *([1] if dims else []), *shape[-2:]),
+        fill_value=np.nan,
+        dimension_names=("month", "hour_utc", *dims, "lat", "lon"),
+        attributes={
+            "long_name": f"mean of {name} around the middle of each month, at each hour of the day",
+            "units": str(array.attrs.get("units", "1")),
+        },
+    )
+    first = 0
+    for part in parts:
+        for level, rows, mean in part.means():
+            if dims:
+                target[:, :, first + level, rows] = mean
+            else:
+                target[:, :, rows] = mean
+        first += part.shape[3]
 
 
 def cell_areas(dataset: xr.Dataset) -> np.ndarray:

@@ -3,18 +3,47 @@
 Axes: T time, V channel, H row, W column, K lag in time steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
-from statecast.fields.sources.record import Record
-
-STEPS_PER_CHUNK = 64  # 0.3 GB for ten channels on a grid of 1 degree
+STEPS_PER_CHUNK = 64  # 0.2 GB for ten channels on a grid of 1 degree
+CHUNK_BYTES = 2**29  # of a chunk on a larger grid; what is done with it takes some five times as much
+STEPS_TOGETHER = 8  # at least, and a multiple of them: a prepared store keeps as many in one chunk
 LONGEST_LAG = 64  # steps: longer than any window used for training on a laptop
 CORRELATED_POINTS = 512  # of the grid, evenly spaced; a mean over more points would hardly differ
+
+
+class Areas(Protocol):
+    """The points of a record, in rows and columns, and the area of the cell of each."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def cell_area(self) -> Float[np.ndarray, "H W"]: ...
+
+
+class Steps(Protocol):
+    """What statistics of anomalies ask of a record."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def channels(self) -> Sequence[Any]: ...
+
+    @property
+    def grid(self) -> Areas: ...
+
+    @property
+    def hours(self) -> Float[np.ndarray, " T"]: ...
+
+    @property
+    def step_h(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -29,12 +58,16 @@ class AnomalyStatistics:
     correlation: Float[np.ndarray, "V K"]
 
 
-def chunks(record: Record) -> list[slice]:
-    """The steps of `record`, divided into chunks that are read together."""
-    return [slice(t, min(t + STEPS_PER_CHUNK, len(record))) for t in range(0, len(record), STEPS_PER_CHUNK)]
+def chunks(record: Steps, rows: slice = slice(None)) -> list[slice]:
+    """The steps of `record`, divided into chunks whose values, of some rows, are read together."""
+    height, width = record.grid.shape
+    per_step = 4 * len(record.channels) * len(range(height)[rows]) * width
+    fitting = CHUNK_BYTES // per_step // STEPS_TOGETHER * STEPS_TOGETHER
+    size = min(STEPS_PER_CHUNK, max(STEPS_TOGETHER, fitting))
+    return [slice(t, min(t + size, len(record))) for t in range(0, len(record), size)]
 
 
-def fit_anomalies(record: Record, anomalies: Callable[[slice], Float[np.ndarray, "T V H W"]]) -> AnomalyStatistics:
+def fit_anomalies(record: Steps, anomalies: Callable[[slice], Float[np.ndarray, "T V H W"]]) -> AnomalyStatistics:
     """Statistics of the anomalies that `anomalies` returns for a slice of the steps of `record`; NaN is ignored.
 
         r_k = (1 - k / T) <x_t x_(t-k)> / <x_t²>
@@ -65,7 +98,7 @@ def fit_anomalies(record: Record, anomalies: Callable[[slice], Float[np.ndarray,
     return AnomalyStatistics(np.sqrt(total / weight).astype(np.float32), _correlation(products, pairs, len(record)))
 
 
-def _stride(record: Record) -> int:
+def _stride(record: Steps) -> int:
     """Distance between the rows, and the columns, from which the correlation is estimated."""
     return ceil((np.prod(record.grid.shape) / CORRELATED_POINTS) ** 0.5)
 

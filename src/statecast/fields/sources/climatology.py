@@ -1,4 +1,4 @@
-"""Climatology of a record, and spread and correlation of the anomalies, in two passes that hold at most one chunk in memory.
+"""Climatology of a record, and spread and correlation of the anomalies, in two passes of bounded memory, see `monthly`.
 
 Axes: T time, M month, D hour of the day, V channel, H row, W column, K lag in time steps.
 """
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from statecast.fields.sources.anomalies import chunks, fit_anomalies
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.extremes import Extremes
 from statecast.fields.sources.grid import Grid
+from statecast.fields.sources.monthly import MonthlySums, MonthlyWeights, between_months, parts_of
 from statecast.fields.sources.record import Record
 from statecast.fields.sources.step import Step
 from statecast.fields.sources.units import are_same
 from statecast.fields.streams import Channel
 
-ENOUGH = 15.0  # total weight that suffices for the mean of an hour of a month, whatever other months have
 OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # arrays whose first axis is V
 SMALLEST_SPREAD = 1e-7  # relative to the largest mean: anything smaller is float32 rounding
 
@@ -170,7 +170,7 @@ class Reference:
     lowest: Float[np.ndarray, " V"]
 
 
-def fit_climatology(record: Record, reference: Reference | None = None) -> Climatology:
+def fit_climatology(record: Record, reference: Reference | None = None, *, spread: bool = True) -> Climatology:
     """Climatology of the whole `record`, which should cover the training period only.
 
     With a `reference`, it is the climatology of the reference plus the mean difference between the two (the delta method of downscaling):
@@ -182,85 +182,87 @@ def fit_climatology(record: Record, reference: Reference | None = None) -> Clima
     linearly to 0 there, two months in total (as in WeatherBench 2, Rasp et al. 2024). A month (or hour of a month) with fewer than
     `ENOUGH` values and less than half of the largest number takes the mean of the nearest one with more. Sums are kept in float64
     as departures from the first step. The climatology of a constant field, such as the orography, is its area mean, and its spread is
-    spatial. Raises StoreError for a channel without any value, for a channel that never departs from its climatology, and for a record
-    that is too short.
+    spatial. Without `spread`, that and the correlation are NaN, and the record is read once. Raises StoreError for a channel without any
+    value, for a channel that never departs from its climatology, and for a record that is too short.
     """
-    hours = np.unique(record.hour_utc)
-    hour = np.searchsorted(hours, record.hour_utc)
-    before, after, share = between_months(record.months_passed)
-    shape = (12, len(hours), len(record.channels), *record.grid.shape)
-    total, weight = np.zeros(shape), np.zeros(shape)
-    extremes = Extremes(shape[2])
-    beside = reference.fields if reference else lambda steps: np.float32(0.0)
-    origin = (record.read(slice(0, 1)) - beside(slice(0, 1)))[0].astype(np.float64)
-    origin = np.where(np.isfinite(origin), origin, 0.0)
-    for chunk in chunks(record):
-        values = record.read(chunk)
-        extremes.add(values)
-        departures = values - beside(chunk) - origin
-        seen = np.isfinite(departures)
-        departures = np.where(seen, departures, 0.0)
-        for i, t in enumerate(range(chunk.start, chunk.stop)):
-            for month, part in ((before[t], 1 - share[t]), (after[t], share[t])):
-                total[month, hour[t]] += part * departures[i]
-                weight[month, hour[t]] += part * seen[i]
-    if not reference:
-        _require_values(record, weight)
+    weights = MonthlyWeights.of(record)
+    mean = np.empty((12, len(weights.hours), len(record.channels), *record.grid.shape), np.float32)
+    extremes = Extremes(len(record.channels))
+    origin, seen = np.empty(mean.shape[2:]), np.empty(mean.shape[2:], bool)
+    for channels, rows in parts_of(record, len(weights.hours), by_variable=reference is None):
+        part, place = record.only(channels), (channels, rows)
+        first = (part.read(slice(0, 1), rows) - _beside(reference, slice(0, 1), rows))[0].astype(np.float64)
+        origin[place] = np.where(np.isfinite(first), first, 0.0)
+        sums = MonthlySums(weights, origin[place])
+        for chunk in chunks(part, rows):
+            values = part.read(chunk, rows)
+            extremes.add(values, channels)
+            sums.add(chunk, values - _beside(reference, chunk, rows))
+        seen[place] = sums.seen
+        mean[:, :, channels, rows] = _with_reference(sums.mean(), reference, place)
+    if reference is None:
+        _require_values(record, seen)
     lowest = extremes.lowest_value()
     extremes.require_measurements(record)
-    mean = _of_enough(total, weight)
     for v, channel in enumerate(record.channels):
         if channel.variable in record.static:
-            is_known = weight[:, :, v].any(axis=(0, 1))
-            area = record.grid.cell_area * is_known
-            mean[:, :, v] = np.where(is_known, (area / area.sum() * origin[v]).sum() - origin[v], np.nan)
-    mean = _fill_months(mean) + origin
-    if reference:
+            constant = _area_mean(record, origin[v], seen[v])
+            mean[:, :, v] = _with_reference(constant, reference, (v,))
+    if reference is not None:
         lowest = np.minimum(lowest, reference.lowest)
-        mean += reference.mean
-        mean = np.where(np.isfinite(mean), mean, fit_climatology(record).mean)
-        mean = np.where(lowest[:, None, None] >= 0, np.maximum(mean, 0.0), mean)
+        _lean(mean, lowest, record)
     climatology = Climatology(
-        mean.astype(np.float32),
-        np.full(shape[2], np.nan, np.float32),
-        np.full((shape[2], 1), np.nan, np.float32),
-        hours,
+        mean,
+        np.full(len(record.channels), np.nan, np.float32),
+        np.full((len(record.channels), 1), np.nan, np.float32),
+        weights.hours,
         record.channels,
         record.units,
         record.grid,
         record.step,
         lowest.astype(np.float32),
     )
+    if not spread:
+        return climatology
     found = fit_anomalies(
         record, lambda t: record.read(t) - climatology.at(record.months_passed[t], record.hour_utc[t])
     )
-    _require_spread(record, found.std, np.nanmax(np.abs(climatology.mean), axis=(0, 1, 3, 4)))
+    _require_spread(record, found.std, _magnitudes(mean))
     return replace(climatology, anomaly_std=found.std, correlation=found.correlation)
 
 
-def monthly_mean(
-    total: Float[np.ndarray, "M D *grid"], weight: Float[np.ndarray, "M D *grid"]
-) -> Float[np.ndarray, "M D *grid"]:
-    """The mean of each month and hour of the day from weighted sums; one with too few values takes that of the nearest with more."""
-    return _fill_months(_of_enough(total, weight))
+def _beside(reference: Reference | None, steps: slice, rows: slice) -> np.ndarray:
+    return np.zeros(1, np.float32) if reference is None else reference.fields(steps)[:, :, rows]
 
 
-def _of_enough(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    enough = weight >= np.minimum(weight.max(axis=0) / 2, ENOUGH)
-    return np.divide(total, weight, out=np.full(total.shape, np.nan), where=enough & (weight > 0))
+def _with_reference(mean: np.ndarray, reference: Reference | None, place: tuple[slice | int, ...]) -> np.ndarray:
+    return mean if reference is None else mean + reference.mean[(slice(None), slice(None), *place)]
 
 
-def between_months(months_passed: Float[np.ndarray, " T"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " T"]]:
-    """The months, 0 to 11, whose middles precede and follow each time, and the relative position between them, 0 to 1."""
-    from_first = months_passed - 0.5
-    before = np.floor(from_first).astype(int)
-    return before % 12, (before + 1) % 12, from_first - before
+def _area_mean(record: Record, values: Float[np.ndarray, "H W"], seen: Bool[np.ndarray, "H W"]) -> np.ndarray:
+    """The mean over the points that were seen, at these; NaN elsewhere."""
+    area = record.grid.cell_area * seen
+    return np.where(seen, (area / area.sum() * values).sum() - values, np.nan) + values
 
 
-def _require_values(record: Record, weight: np.ndarray) -> None:
+def _lean(mean: Float[np.ndarray, "M D V H W"], lowest: Float[np.ndarray, " V"], record: Record) -> None:
+    """The record's own climatology where the reference was never observed with it; none below 0 for what is never negative."""
+    np.copyto(mean, fit_climatology(record).mean, where=~np.isfinite(mean))
+    for v, least in enumerate(lowest):
+        if least >= 0:
+            np.maximum(mean[:, :, v], 0.0, out=mean[:, :, v])
+
+
+def _magnitudes(mean: Float[np.ndarray, "M D V H W"]) -> Float[np.ndarray, " V"]:
+    """The largest magnitude of each channel, without a copy of all values."""
+    axes = (0, 1, 3, 4)
+    return np.maximum(np.nanmax(mean, axis=axes), -np.nanmin(mean, axis=axes))
+
+
+def _require_values(record: Record, seen: Bool[np.ndarray, "V H W"]) -> None:
     times = record.dataset.indexes["time"]
-    for channel, known in zip(record.channels, weight.sum(axis=(0, 1, 3, 4)) > 0, strict=True):
-        if not known:
+    for channel, known in zip(record.channels, seen, strict=True):
+        if not known.any():
             raise StoreError(
                 f"variable '{channel}' has no value in the training period (NaN everywhere from {times[0]} to {times[-1]}), expected some. "
                 "Leave it out or name another period."
@@ -274,23 +276,3 @@ def _require_spread(record: Record, spread: np.ndarray, magnitude: np.ndarray) -
                 f"variable '{channel}' never departs from its climatology in the training period, "
                 "expected it to vary. Leave it out or name a longer period."
             )
-
-
-def _fill_months(mean: np.ndarray) -> np.ndarray:
-    """Fill months and hours without a value from the same hour of the nearest month, or the mean of two equally near."""
-    filled = mean.copy()
-    for distance in range(1, 7):
-        neighbours = np.stack([np.roll(mean, distance, axis=0), np.roll(mean, -distance, axis=0)])
-        seen = np.isfinite(neighbours)
-        nearest = np.divide(
-            np.where(seen, neighbours, 0).sum(0), seen.sum(0), out=np.full(mean.shape, np.nan), where=seen.any(0)
-        )
-        filled = np.where(np.isfinite(filled), filled, nearest)
-    hourly = np.isfinite(filled)
-    any_hour = np.divide(
-        np.where(hourly, filled, 0).sum(1, keepdims=True),
-        hourly.sum(1, keepdims=True),
-        out=np.full_like(filled[:, :1], np.nan),
-        where=hourly.any(1, keepdims=True),
-    )
-    return np.where(hourly, filled, any_hour)

@@ -32,6 +32,12 @@ def selected(dataset: xr.Dataset, select: Selection, store: str) -> xr.Dataset:
     return _at_valid_times(dataset.isel(single), leads, store)
 
 
+def with_axis(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """A coordinate of one value as a dimension. The variables stay without it: xarray would read them to give it to them."""
+    coordinate = dataset[name]
+    return dataset.drop_vars(name).assign_coords({name: (name, coordinate.values.reshape(1), coordinate.attrs)})
+
+
 def _position(dataset: xr.Dataset, dimension: str, value: float | str, store: str) -> int:
     values = dataset[dimension].values
     found = np.flatnonzero(_as_numbers(values) == value) if not isinstance(value, str) else _equal_texts(values, value)

@@ -41,15 +41,17 @@ class Extremes:
         self._lowest, self._highest = np.full(channels, np.inf), np.full(channels, -np.inf)
         self._magnitude, self._values, self._zeros, self._below = np.zeros((4, channels))
 
-    def add(self, values: Float[np.ndarray, "T V H W"]) -> None:
+    def add(self, values: Float[np.ndarray, "T V H W"], channels: slice = slice(None)) -> None:
+        """Values of some of the channels, by default of all."""
         seen = np.isfinite(values)
         axes = (0, 2, 3)
-        self._lowest = np.minimum(self._lowest, values.min(axis=axes, where=seen, initial=np.inf))
-        self._highest = np.maximum(self._highest, values.max(axis=axes, where=seen, initial=-np.inf))
-        self._magnitude += np.abs(values).sum(axis=axes, where=seen, dtype=np.float64)
-        self._values += seen.sum(axis=axes)
-        self._zeros += (values == 0).sum(axis=axes)
-        self._below += (values < 0).sum(axis=axes, where=seen)
+        lowest, highest = self._lowest[channels], self._highest[channels]
+        np.minimum(lowest, values.min(axis=axes, where=seen, initial=np.inf), out=lowest)
+        np.maximum(highest, values.max(axis=axes, where=seen, initial=-np.inf), out=highest)
+        self._magnitude[channels] += np.abs(values).sum(axis=axes, where=seen, dtype=np.float64)
+        self._values[channels] += seen.sum(axis=axes)
+        self._zeros[channels] += (values == 0).sum(axis=axes)
+        self._below[channels] += (values < 0).sum(axis=axes, where=seen)
 
     def lowest_value(self) -> Float[np.ndarray, " V"]:
         """The smallest value of each channel, 0 if what is below is rounding."""

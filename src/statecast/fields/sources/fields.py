@@ -55,7 +55,11 @@ def open_fields(
     """
     name = "dataset" if isinstance(store, xr.Dataset) else str(store)
     dataset = store if isinstance(store, xr.Dataset) else open_raw(name, absent, cache)
-    dataset = selected(dataset, select or {}, name)
+    return with_standard_names(selected(dataset, select or {}, name), name)
+
+
+def with_standard_names(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """A dataset under standard names, see `open_fields`; `name` is what messages call it."""
     found = {axis: _find(dataset, axis, name, required=axis != "level") for axis in ("time", "lat", "lon", "level")}
     _require_a_grid(dataset, found, name)
     for axis in ("time", "lat", "lon"):

@@ -8,12 +8,12 @@ is cut off is an error too: Blosc would read what happens to lie behind it in me
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import WrapperStore
+from zarr.storage import LocalStore, WrapperStore
 
 from statecast.fields.sources.errors import StoreError
 
@@ -106,6 +106,15 @@ class KnownFills(WrapperStore[Store]):
 
     def _with_store(self, store: Store) -> "KnownFills":
         return type(self)(store, self._absent, self._fills)
+
+    @property
+    def local_root(self) -> Path | None:
+        """The directory of the store; None if it is not one on a local disk."""
+        return self._store.root if isinstance(self._store, LocalStore) else None
+
+    def knows_fill(self, path: str) -> bool:
+        """Whether chunks that the array lacks are known to be its fill value."""
+        return path in self._fills and self._fills[path].is_known
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         buffer = await self._store.get(key, prototype, byte_range)

@@ -4,14 +4,17 @@ from typing import Any
 
 import xarray as xr
 
+from statecast.fields.sources.dimensions import with_axis
 from statecast.fields.sources.errors import StoreError
 
 PRESSURE = "isobaricInhPa"
 FIXED = ("number", "step", "time", "valid_time", "latitude", "longitude", PRESSURE)
 
 
-def open_grib(path: str) -> xr.Dataset:
+def open_grib(path: str, *, keep_steps: bool = False) -> xr.Dataset:
     """All variables of a GRIB file, lazily. A variable at a height of its own, such as 10 m, has no level.
+
+    keep_steps  True: initial and lead times, `time` and `step`, are dimensions, also where there is one of them
 
     cfgrib reads what has the same level and steps as one dataset, and says nothing of what it leaves out otherwise. Raises StoreError if
     cfgrib is not installed and for variables that don't fit into one dataset.
@@ -20,7 +23,8 @@ def open_grib(path: str) -> xr.Dataset:
         import cfgrib
     except ImportError:
         raise StoreError("is a GRIB file, which needs the extra `grib`: pip install 'statecast[grib]'.") from None
-    parts = [_part(part) for part in cfgrib.open_datasets(path, backend_kwargs={"indexpath": ""}, chunks=None)]
+    opened = cfgrib.open_datasets(path, backend_kwargs={"indexpath": ""}, chunks=None)
+    parts = [_part(_with_steps(part) if keep_steps else part) for part in opened]
     names = [str(name) for part in parts for name in part.data_vars]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         kinds = sorted({str(part[twice[0]].attrs.get("GRIB_typeOfLevel")) for part in parts if twice[0] in part})
@@ -35,6 +39,15 @@ def open_grib(path: str) -> xr.Dataset:
             f"its variables ({', '.join(names)}) have different {_differing(parts)}, expected the same. Copy some of them to a file of its "
             "own: grib_copy -w shortName=t IN OUT."
         ) from error
+
+
+def _with_steps(part: xr.Dataset) -> xr.Dataset:
+    """Initial and lead times as dimensions; their valid time is their sum."""
+    part = part.drop_vars("valid_time", errors="ignore")
+    for name in ("step", "time"):
+        if name in part.coords and name not in part.dims:
+            part = with_axis(part, name)
+    return part
 
 
 def _part(part: xr.Dataset) -> xr.Dataset:

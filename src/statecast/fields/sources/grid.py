@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,13 @@ class Grid:
         (west, east), (their_west, their_east) = (_edges(g.lon, -np.inf, np.inf)[[0, -1]] for g in (self, other))
         eastwards = (their_west - west) % 360.0  # from our western edge to theirs
         return bool(eastwards < east - west or eastwards + their_east - their_west > 360.0)
+
+    def holds(self, lat: Float[np.ndarray, " N"], lon: Float[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
+        """True for the points that lie in its cells."""
+        south, north = _edges(self.lat, -90.0, 90.0)[[0, -1]]
+        west, east = _edges(self.lon, -np.inf, np.inf)[[0, -1]]
+        in_columns = self.is_periodic | ((lon - west) % 360.0 <= east - west)
+        return in_columns & (lat >= south) & (lat <= north)
 
     @cached_property
     def cell_area(self) -> Float[np.ndarray, "H W"]:

@@ -33,26 +33,29 @@ ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
 GOOD_STORES = "Give a Zarr store, a NetCDF file, a GRIB file"
 
 
-def open_raw(store: str, absent: AbsentChunks | None = None, cache: CacheOptions | None = None) -> xr.Dataset:
+def open_raw(
+    store: str, absent: AbsentChunks | None = None, cache: CacheOptions | None = None, *, keep_steps: bool = False
+) -> xr.Dataset:
     """The dataset of a store under its own names, lazily.
 
-    store   a path, a path of a group in a file (`imerg.HDF5/Grid`) or a Zarr store, a URL, or a sample
-    absent  what chunks stand for that a Zarr store lacks, see `fill_values`
-    cache   where chunks of a store behind a URL are kept, see `cached`; none: they are fetched whenever they are read
+    store       a path, a path of a group in a file (`imerg.HDF5/Grid`) or a Zarr store, a URL, or a sample
+    absent      what chunks stand for that a Zarr store lacks, see `fill_values`
+    cache       where chunks of a store behind a URL are kept, see `cached`; none: they are fetched whenever they are read
+    keep_steps  True: a single lead time of a GRIB file stays beside its initial time; otherwise the two become the valid time
 
     Raises MissingStoreError if it does not exist, StoreError if it is not a readable store, in one line.
     """
     if store in SAMPLES:
-        return _opened(store, str(sample_path(store)), absent)
+        return _opened(store, str(sample_path(store)), absent, keep_steps=keep_steps)
     if store.startswith("sample:"):
         raise StoreError(f"store {store}: no such sample. Samples: {', '.join(SAMPLES)}.")
     if "://" in store:
-        return _opened(store, store, absent, cache=ChunkCache.open(cache) if cache else None)
+        return _opened(store, store, absent, cache=ChunkCache.open(cache) if cache else None, keep_steps=keep_steps)
     try:
         file, group = _local(store)
     except OSError as error:
         raise StoreError(f"store {store[:100]}: can't be opened ({error.strerror}). {GOOD_STORES}.") from error
-    return _opened(store, str(file), absent, group)
+    return _opened(store, str(file), absent, group, keep_steps=keep_steps)
 
 
 def _local(store: str) -> tuple[Path, str | None]:
@@ -86,12 +89,18 @@ def kind_of(path: str) -> str:
 
 
 def _opened(
-    store: str, path: str, absent: AbsentChunks | None, group: str | None = None, cache: ChunkCache | None = None
+    store: str,
+    path: str,
+    absent: AbsentChunks | None,
+    group: str | None = None,
+    cache: ChunkCache | None = None,
+    *,
+    keep_steps: bool,
 ) -> xr.Dataset:
     is_remote = "://" in path
     kind = "Zarr store" if is_remote or Path(path).is_dir() else kind_of(path)
     try:
-        opened = _of_url(path, absent, cache) if is_remote else _read(path, kind, absent, group)
+        opened = _of_url(path, absent, cache) if is_remote else _read(path, kind, absent, group, keep_steps)
         dataset = _with_coordinates_read(opened)
     except StoreError as error:
         raise StoreError(f"store {store}: {error}") from error
@@ -119,9 +128,9 @@ def _with_coordinates_read(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
-def _read(path: str, kind: str, absent: AbsentChunks | None, group: str | None) -> xr.Dataset:
+def _read(path: str, kind: str, absent: AbsentChunks | None, group: str | None, keep_steps: bool) -> xr.Dataset:
     if kind == "GRIB file":
-        return open_grib(path)
+        return open_grib(path, keep_steps=keep_steps)
     if kind == "zip":
         return _zarr(zarr.storage.ZipStore(path, mode="r", read_only=True), absent)
     if kind != "Zarr store":

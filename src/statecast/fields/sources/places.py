@@ -23,7 +23,7 @@ def require_two_dimensions(dataset: xr.Dataset, names: dict[str, str], store: st
     if lat.ndim == lon.ndim == 1 and shared:
         raise StoreError(
             f"store {store}: latitudes and longitudes both lie along '{shared[0]}': a table of stations, a track, or an unstructured "
-            f"or reduced grid, expected rows and columns. {REGRID}"
+            f"or reduced grid, expected rows and columns. {REGRID} Stations are a stream of their own, see docs/stations.md."
         )
 
 

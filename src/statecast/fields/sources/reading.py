@@ -12,36 +12,36 @@ from statecast.fields.sources.opening import open_raw
 MOST_CHUNKS = 1000  # that are tried when the broken one is looked for
 
 
-def values_of(array: xr.DataArray) -> np.ndarray:
-    """The values of an array. Raises StoreError in one line if a part of them can't be read."""
+def values_of(array: xr.DataArray, along: str = "time") -> np.ndarray:
+    """The values of an array. Raises StoreError in one line if a part of them can't be read, with the first such time `along` it."""
     try:
         return array.values
     except StoreError as error:
-        raise StoreError(f"{error} It is needed{_as_text(_unreadable_time(array))}.") from error
+        raise StoreError(f"{error} It is needed{_as_text(_unreadable_time(array, along))}.") from error
     except MemoryError:
         raise
     except Exception as error:
-        reason, time = " ".join(str(error).split())[:120] or type(error).__name__, _unreadable_time(array)
+        reason, time = " ".join(str(error).split())[:120] or type(error).__name__, _unreadable_time(array, along)
         raise StoreError(
             f"variable '{array.name}' can't be read{_as_text(time)}{_chunk(array, time)} ({reason}). "
             "The store is damaged there: replace that part, or name a period without it."
         ) from error
 
 
-def _unreadable_time(array: xr.DataArray) -> Any:
+def _unreadable_time(array: xr.DataArray, along: str) -> Any:
     """The first time at which an array can't be read, chunk by chunk, then step by step; None if it has no time."""
-    if "time" not in array.coords:
+    if along not in array.coords:
         return None
-    length = int((array.encoding.get("preferred_chunks") or {}).get("time", 1))
-    steps = range(array.sizes.get("time", 0))
+    length = int((array.encoding.get("preferred_chunks") or {}).get(along, 1))
+    steps = range(array.sizes.get(along, 0))
     for first in steps[::length]:
         chunk = steps[first : first + length]
-        if not _is_readable(array.isel(time=chunk)):
+        if not _is_readable(array.isel({along: chunk})):
             return next(
-                (array["time"].values[step] for step in chunk if not _is_readable(array.isel(time=step))),
-                array["time"].values[first],
+                (array[along].values[step] for step in chunk if not _is_readable(array.isel({along: step}))),
+                array[along].values[first],
             )
-    return np.atleast_1d(array["time"].values)[0]
+    return np.atleast_1d(array[along].values)[0]
 
 
 def _as_text(time: Any) -> str:
@@ -55,7 +55,10 @@ def _chunk(array: xr.DataArray, time: Any) -> str:
     source = array.encoding.get("source")
     if source is None:
         return ""
-    stored = open_raw(str(source))[str(array.name)]
+    dataset = open_raw(str(source))
+    if array.name not in dataset:  # it was renamed
+        return ""
+    stored = dataset[str(array.name)]
     chunks = stored.encoding.get("preferred_chunks") or {}
     sizes = [int(chunks.get(dim, size)) for dim, size in stored.sizes.items()]
     counts = [range(-(-size // chunk)) for size, chunk in zip(stored.shape, sizes, strict=True)]

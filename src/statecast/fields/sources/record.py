@@ -3,12 +3,13 @@
 Axes: T time, V channel, H row, W column.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from statecast.fields.sources.dates import select_period
 from statecast.fields.sources.dimensions import listed
@@ -16,6 +17,7 @@ from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.grid import Grid
 from statecast.fields.sources.reading import values_of
 from statecast.fields.sources.step import Step, step_of
+from statecast.fields.sources.stored import Stored, read_together
 from statecast.fields.sources.times import HOUR, Times
 from statecast.fields.sources.units import UNKNOWN_UNITS
 from statecast.fields.streams import Channel, Stream
@@ -40,11 +42,17 @@ class Record:
 
     @classmethod
     def open(
-        cls, dataset: xr.Dataset, stream: Stream, period: tuple[str, str] | None = None, step: Step | None = None
+        cls,
+        dataset: xr.Dataset,
+        stream: Stream,
+        period: tuple[str, str] | None = None,
+        step: Step | None = None,
+        in_memory_gib: float | None = None,
     ) -> "Record":
         """The stream's channels in `dataset` (as returned by `open_fields`), in `period` (see `select_period`).
 
-        step  from one time to the next; none: as the times tell
+        step           from one time to the next; none: as the times tell
+        in_memory_gib  up to this size a record is kept in memory; none: `IN_MEMORY_GIB`
 
         Raises StoreError for a variable or level missing from the store and for a period without data.
         """
@@ -57,7 +65,8 @@ class Record:
             fields = select_period(fields, period)
         units = tuple(str(fields[c.variable].attrs.get("units", UNKNOWN_UNITS)) for c in channels)
         gib = fields.sizes["time"] * len(channels) * fields.sizes["lat"] * fields.sizes["lon"] * 4 / 2**30
-        in_memory = _contiguous(fields, channels) if gib <= IN_MEMORY_GIB else None
+        most = IN_MEMORY_GIB if in_memory_gib is None else in_memory_gib
+        in_memory = _contiguous(fields, channels) if gib <= most else None
         return cls(fields, channels, units, in_memory, static, step)
 
     def __len__(self) -> int:
@@ -132,6 +141,11 @@ class Record:
         except StoreError:
             return False
 
+    def only(self, channels: slice) -> "Record":
+        """The record of some of its channels."""
+        kept = None if self.in_memory is None else self.in_memory[:, channels]
+        return replace(self, channels=self.channels[channels], units=self.units[channels], in_memory=kept)
+
     def starts(self, steps: int) -> np.ndarray:
         """Indices at which `steps` consecutive time steps without a gap begin.
 
@@ -161,12 +175,57 @@ class Record:
         columns = np.arange(self.grid.shape[1]) if columns is None else columns
         if self.in_memory is not None:
             return self.in_memory[steps, :, rows][..., columns]
-        window = self.dataset.isel(time=steps, lat=rows)
-        seam = np.flatnonzero(np.diff(columns) < 0)  # across the date line: two contiguous reads
-        parts = np.split(columns, seam + 1)
-        return np.concatenate(
-            [_contiguous(window.isel(lon=slice(p[0], p[-1] + 1)), self.channels) for p in parts], axis=-1
-        )
+        places = {"time": np.arange(len(self))[steps], "lat": np.arange(self.grid.shape[0])[rows], "lon": columns}
+        values = np.empty((len(places["time"]), len(self.channels), len(places["lat"]), len(columns)), np.float32)
+        try:
+            others = self._read_stored(values, places)
+        except Exception:  # noqa: BLE001  reading variable by variable tells which is damaged, and where
+            others = list(self.of_variables)
+        for variable in others:
+            values[:, self.of_variables[variable]] = self._read_one(variable, places)
+        return values
+
+    def _read_stored(self, values: Float[np.ndarray, "T V H W"], places: Mapping[str, np.ndarray]) -> list[str]:
+        """Read straight from Zarr what can be, at the same time; returns the other variables."""
+        others, requests = [], []
+        for variable, channels in self.of_variables.items():
+            stored = self._stored[variable]
+            if stored is None:
+                others.append(variable)
+                continue
+            at = {dim: stored.positions[dim][index] for dim, index in places.items()}
+            if "level" in stored.dims:
+                at["level"] = stored.positions["level"][self._levels[variable]]
+            requests += stored.requests(values[:, channels], at)
+        if requests:
+            read_together(requests)
+        return others
+
+    def _read_one(self, variable: str, places: Mapping[str, np.ndarray]) -> Float[np.ndarray, "T V H W"]:
+        """The channels of a variable by xarray."""
+        channels = self.channels[self.of_variables[variable]]
+        spans = {dim: slice(places[dim][0], places[dim][-1] + 1) for dim in ("time", "lat")}
+        window = self.dataset[[variable]].isel(spans)
+        seam = np.flatnonzero(np.diff(places["lon"]) < 0)  # across the date line: two contiguous reads
+        parts = np.split(places["lon"], seam + 1)
+        return np.concatenate([_contiguous(window.isel(lon=slice(p[0], p[-1] + 1)), channels) for p in parts], axis=-1)
+
+    @cached_property
+    def of_variables(self) -> dict[str, slice]:
+        """The channels of each variable, which lie side by side."""
+        names = [channel.variable for channel in self.channels]
+        return {name: slice(names.index(name), names.index(name) + names.count(name)) for name in dict.fromkeys(names)}
+
+    @cached_property
+    def _stored(self) -> dict[str, Stored | None]:
+        return {name: Stored.of(self.dataset[name].variable) for name in self.of_variables}
+
+    @cached_property
+    def _levels(self) -> dict[str, Int[np.ndarray, " V"]]:
+        """Where the levels of the channels of a variable lie among those of the record."""
+        levels = {name: [c.pressure_hpa for c in self.channels[of]] for name, of in self.of_variables.items()}
+        index = self.dataset.indexes
+        return {name: index["level"].get_indexer(of) for name, of in levels.items() if of != [None]}
 
 
 def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.ndarray, "T V H W"]:

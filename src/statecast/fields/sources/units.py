@@ -87,22 +87,34 @@ def conversion(units: str, to: str) -> Conversion | None:
     return Conversion(1.0, 0.0) if is_same else Conversion(factor, zero)
 
 
+def is_unit(units: str) -> bool:
+    """Whether pint knows what they mean."""
+    from cf_xarray.units import units as registry
+    from pint.errors import PintError
+
+    try:
+        registry.parse_units(spelled(units))
+    except (PintError, ValueError, AssertionError, TypeError, AttributeError):
+        return False
+    return True
+
+
 def are_same(units: str, other: str) -> bool:
     """True for units that mean the same, however they are spelled. Unknown units are the same as any."""
     return are_unknown(units) or are_unknown(other) or conversion(units, other) == Conversion(1.0, 0.0)
 
 
-def converted(dataset: xr.Dataset, wanted: Mapping[str, str]) -> xr.Dataset:
+def converted(dataset: xr.Dataset, wanted: Mapping[str, str], why: str = "in which the model learned it") -> xr.Dataset:
     """A dataset whose variables are in the units that are wanted, lazily; units that can't be converted are left, for others to refuse.
 
-    What is converted is told on standard error.
+    What is converted is told on standard error, and `why`.
     """
     for name, units in wanted.items():
         have = str(dataset[name].attrs.get("units", UNKNOWN_UNITS)) if name in dataset.data_vars else UNKNOWN_UNITS
         if are_same(have, units):
             continue
         if rule := conversion(have, units):
-            tell(f"variable '{name}' is converted from '{have}' to '{units}', in which the model learned it.")
+            tell(f"variable '{name}' is converted from '{have}' to '{units}', {why}.")
             dataset = dataset.assign({name: _scaled(dataset[name], rule, units)})
     return dataset
 

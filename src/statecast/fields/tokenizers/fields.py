@@ -213,14 +213,9 @@ class FieldTokenizer:
         )
         lat = grid.lat[place.rows].reshape(-1, h).mean(axis=1)
         lon = np.unwrap(grid.lon[place.columns], period=360.0).reshape(-1, w).mean(axis=1) % 360.0
-        first = np.arange(place.start, place.start + place.steps, t)
-        half_span_h = (t - 1) / 2 * record.step_h
-        offset = record.hours[first] - record.hours[place.start] + half_span_h
-        hour = (record.hour_utc[first] + half_span_h) % 24.0
-        of_steps = record.year_fraction[place.time_steps].reshape(-1, t)
-        year = np.unwrap(of_steps, period=1.0, axis=1).mean(axis=1) % 1.0
+        offset, hour, year = slab_times(record, place.time_steps, t)
         pressure = self._pressure_of_groups()
-        shape = (self.groups, len(first), len(lat), len(lon))
+        shape = (self.groups, len(offset), len(lat), len(lon))
         columns = {
             "latitude_deg": lat[None, None, :, None],
             "longitude_deg": lon[None, None, None, :],
@@ -245,6 +240,17 @@ class FieldTokenizer:
 
     def _scale(self) -> Float[np.ndarray, "V 1 1"]:
         return self.climatology.anomaly_std[:, None, None]
+
+
+def slab_times(record: Record, steps: slice, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the middle of each slab: hours since the first step of the window, hour of the day, elapsed fraction of the year."""
+    first = np.arange(steps.start, steps.stop, depth)
+    half_span_h = (depth - 1) / 2 * record.step_h
+    offset = record.hours[first] - record.hours[steps.start] + half_span_h
+    hour = (record.hour_utc[first] + half_span_h) % 24.0
+    of_steps = record.year_fraction[steps].reshape(-1, depth)
+    year = np.unwrap(of_steps, period=1.0, axis=1).mean(axis=1) % 1.0
+    return offset, hour, year
 
 
 def solar_time_rad(

@@ -169,7 +169,7 @@ def interpolation(grid: Grid, target: Grid) -> sparse.csr_array:
     """The matrix (I J, H W) of `bilinear`: weights of the four points around each target point. Raises the same errors."""
     require_covered(target, grid)
     lon = np.append(grid.lon, grid.lon[0] + 360.0) if grid.is_periodic else grid.lon
-    rows, columns = _linear(grid.lat, target.lat), _linear(lon, _longitudes_near(grid, target))
+    rows, columns = linear_weights(grid.lat, target.lat), linear_weights(lon, longitudes_near(grid, target))
     if grid.is_periodic:  # the last column is the first one again
         columns = sparse.csr_array(
             (columns.data, columns.indices % len(grid.lon), columns.indptr), (len(target.lon), len(grid.lon))
@@ -177,7 +177,7 @@ def interpolation(grid: Grid, target: Grid) -> sparse.csr_array:
     return sparse.csr_array(sparse.kron(rows, columns))
 
 
-def _linear(axis: Float[np.ndarray, " H"], points: Float[np.ndarray, " I"]) -> sparse.csr_array:
+def linear_weights(axis: Float[np.ndarray, " H"], points: Float[np.ndarray, " I"]) -> sparse.csr_array:
     """Weights (I, H) of linear interpolation along an axis; beyond its ends the nearest point."""
     if len(axis) == 1:
         return sparse.csr_array(np.ones((len(points), 1)))
@@ -185,7 +185,7 @@ def _linear(axis: Float[np.ndarray, " H"], points: Float[np.ndarray, " I"]) -> s
     return BSpline.design_matrix(np.clip(points, axis[0], axis[-1]), knots, 1)
 
 
-def _longitudes_near(grid: Grid, target: Grid) -> Float[np.ndarray, " J"]:
+def longitudes_near(grid: Grid, target: Grid) -> Float[np.ndarray, " J"]:
     """Longitudes of the target in the 360° range of the grid; for a regional grid, continued beyond the nearer edge."""
     wanted = grid.lon[0] + (target.lon - grid.lon[0]) % 360.0
     if grid.is_periodic:
@@ -195,7 +195,7 @@ def _longitudes_near(grid: Grid, target: Grid) -> Float[np.ndarray, " J"]:
 
 def require_covered(target: Grid, grid: Grid) -> None:
     """Raises StoreError for a target that extends beyond the grid by more than two grid spacings."""
-    wanted = _longitudes_near(grid, target)
+    wanted = longitudes_near(grid, target)
     rows, columns = (float(np.diff(axis).max()) if len(axis) > 1 else 1.0 for axis in (grid.lat, grid.lon))
     south, north = target.lat[0] < grid.lat[0] - 2 * rows, target.lat[-1] > grid.lat[-1] + 2 * rows
     outside = not grid.is_periodic and (

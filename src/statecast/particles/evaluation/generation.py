@@ -42,11 +42,11 @@ def wasserstein_scores(
             true = truth[observable]
             labels = (("observable", observable),)
             distance, error = float(wasserstein_distance(true, values)), _bootstrap_error(true, values)
-            scores.append(_with_error(name, task, "wasserstein", distance, error, len(values), labels))
+            scores.append(with_error(name, task, "wasserstein", distance, error, len(values), labels))
     return scores
 
 
-def _with_error(
+def with_error(
     name: str, task: str, metric: str, value: float, error: float, n: int, labels: tuple[tuple[str, str], ...] = ()
 ) -> Score:
     """A distance, which can't be below 0, with the interval of its standard error."""
@@ -72,7 +72,7 @@ def joint_scores(
         largest = min(len(ours), len(theirs), 50_000)
         smallest = 20_000 if largest == 50_000 else largest // 5
         distance, error = frechet_physics_distance(ours, theirs, smallest=smallest, largest=largest)
-        scores.append(_with_error(name, task, "fpd", distance, error, len(theirs)))
+        scores.append(with_error(name, task, "fpd", distance, error, len(theirs)))
         value, error = kernel_physics_distance(ours, theirs, batch_size=min(5_000, largest))
         low, high = value - NORMAL * error, value + NORMAL * error
         scores.append(Score(name, task, "kpd", value, low, high, len(theirs)))

@@ -58,6 +58,23 @@ def generate(
     return drawn
 
 
+def generate_with(
+    run: str | Path | TrainedModel,
+    out: str | Path | None = None,
+    *,
+    jets: int = 1000,
+    label: str | None = None,
+    temperature: float = AS_LEARNED.temperature,
+    top_k: int | None = AS_LEARNED.top_k,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Jets:
+    """`generate` with the options of `Sampling` one by one, as a command has them."""
+    sampling = Sampling(temperature, top_k)
+    return generate(run, jets, out, label=label, sampling=sampling, seed=seed, overwrite=overwrite, progress=progress)
+
+
 def _batches(
     generator: Generator, jets: int, label: str | None, sampling: Sampling, seed: int, batch: int, report: Any
 ) -> Iterator[Jets]:

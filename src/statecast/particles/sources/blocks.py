@@ -6,7 +6,7 @@ Worker processes import this module, so it imports neither torch nor xarray.
 import os
 import signal
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from statecast.particles.jets import JetError, Jets
 from statecast.particles.sources.jet_columns import table_of
+from statecast.particles.sources.parquet_blocks import InParquet
 from statecast.particles.sources.pythia import KINDS, SEEDS, GeneratedJets, generate
 
 BLOCK_JETS = 250
@@ -26,7 +27,7 @@ PATIENCE = 100
 
 
 class Block(NamedTuple):
-    """The `number`-th block of a kind, of so many jets or events."""
+    """The `number`-th block of a kind, of so many jets, events or showers."""
 
     kind: str
     number: int
@@ -34,15 +35,14 @@ class Block(NamedTuple):
 
     @property
     def file(self) -> str:
-        return f"{self.number:06d}-{self.kind}.parquet"
+        return f"{self.number:06d}-{self.kind}"
 
 
 class Options(Protocol):
     """What determines a file: a frozen dataclass, which is recorded in the file.
 
-    noun         what is counted: jets or events
-    total        how many of them
-    interleaved  see `simulate._join`
+    noun   what is counted: jets, events or showers
+    total  how many of them
     """
 
     @property
@@ -51,15 +51,24 @@ class Options(Protocol):
     @property
     def total(self) -> int: ...
 
-    @property
-    def interleaved(self) -> int: ...
-
     def blocks(self) -> list[Block]:
         """All blocks, in the order of the file."""
         ...
 
-    def table(self, block: Block) -> Any:
-        """A pyarrow table of a block."""
+    def require_packages(self) -> dict[str, str]:
+        """The versions of what the file depends on. Raises JetError if a package is missing."""
+        ...
+
+    def write(self, block: Block, path: Path) -> None:
+        """Make a block and write it to a file."""
+        ...
+
+    def join(self, files: Sequence[Path], out: Path, record: Mapping[str, Any]) -> None:
+        """Write one file of all blocks, with the record of how they were made."""
+        ...
+
+    def recorded(self, file: Path) -> dict[str, Any]:
+        """The record in a file that `join` wrote. Raises JetError if it is none."""
         ...
 
 
@@ -94,11 +103,10 @@ def seeds_of(seed: int, kinds: Collection[str], block: Block) -> tuple[int, np.r
 
 
 @dataclass(frozen=True)
-class JetOptions:
+class JetOptions(InParquet):
     """What determines a file of jets."""
 
     noun: ClassVar[str] = "jets"
-    interleaved: ClassVar[int] = 0
     jets: int
     kinds: tuple[str, ...]
     seed: int
@@ -146,11 +154,8 @@ def simulate_block(options: JetOptions, block: Block) -> GeneratedJets:
 
 def write_block(parts: Path, options: Options, block: Block) -> Block:
     """Write the block to its file in the directory `parts`, which appears when it is complete."""
-    import pyarrow.parquet
-
-    table = options.table(block)
     written = parts / f".{block.file}.{os.getpid()}"
-    pyarrow.parquet.write_table(table, written, compression="zstd")
+    options.write(block, written)
     written.replace(parts / block.file)
     return block
 

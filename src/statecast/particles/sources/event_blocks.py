@@ -17,6 +17,7 @@ from statecast.particles.sources.blocks import (
 )
 from statecast.particles.sources.collisions import PROCESSES, generate_events
 from statecast.particles.sources.event_columns import table_of
+from statecast.particles.sources.parquet_blocks import InParquet
 
 BLOCK_EVENTS = 250
 PT_GEV, MASS_GEV = (200.0, 2000.0), (500.0, 6000.0)
@@ -24,7 +25,7 @@ PT_GEV, MASS_GEV = (200.0, 2000.0), (500.0, 6000.0)
 
 
 @dataclass(frozen=True)
-class EventOptions:
+class EventOptions(InParquet):
     """What determines a file of events."""
 
     noun: ClassVar[str] = "events"

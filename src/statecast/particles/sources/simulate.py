@@ -1,6 +1,6 @@
-"""A file of simulated jets or events, made block by block on several cores.
+"""A file of simulated jets, events or showers, made block by block on several cores.
 
-A block is a fixed number of jets or events of one kind with random numbers of its own, so that the file does not depend on the number of
+A block is a fixed number of them of one kind with random numbers of its own, so that the file does not depend on the number of
 cores or on interruptions. Finished blocks lie in the directory `OUT.unfinished` until all are joined.
 """
 
@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -23,12 +22,8 @@ from statecast.outputs import new_output
 from statecast.particles.jets import JetError
 from statecast.particles.sources.blocks import Block, JetOptions, Options, end_when_closed, write_block
 from statecast.particles.sources.event_blocks import EventOptions
-from statecast.particles.sources.pythia import require_packages
 
-BLOCKS_PER_ROW_GROUP = 8
-METADATA_KEY = "statecast.simulation"
 OPTIONS_FILE = "options.json"
-LICENCE = "Apache-2.0"
 
 
 class SimulationStopped(InterruptedError):
@@ -64,7 +59,7 @@ def simulate_jets(
     there is an unfinished run with other options; SimulationStopped after Ctrl-C.
     """
     options = JetOptions(jets, tuple(kinds), seed, (float(pt_range_gev[0]), float(pt_range_gev[1])))
-    return _simulate(out, options, workers, overwrite=overwrite, progress=progress)
+    return simulate(out, options, workers, overwrite=overwrite, progress=progress)
 
 
 def simulate_events(
@@ -88,39 +83,28 @@ def simulate_events(
     Workers, seeds, resuming and exceptions are those of `simulate_jets`.
     """
     options = EventOptions(events, tuple(kinds), seed, float(min_pt_gev), float(mass_gev))
-    return _simulate(out, options, workers, overwrite=overwrite, progress=progress)
+    return simulate(out, options, workers, overwrite=overwrite, progress=progress)
 
 
-def _simulate(out: str | Path, options: Options, workers: int | None, *, overwrite: bool, progress: bool) -> Path:
+def simulate(out: str | Path, options: Options, workers: int | None, *, overwrite: bool, progress: bool) -> Path:
+    """The file that `options` determine, in blocks shared by `workers` processes; see `simulate_jets`."""
     out, workers = Path(out), _workers(workers)
     console = Console(stderr=True, quiet=not progress)
     facts = asdict(options)  # type: ignore[call-overload]
     if out.exists() and not overwrite:
-        _refuse_other_options(out, recorded_options(out, options.noun), facts)
+        _refuse_other_options(out, options.recorded(out), facts)
         console.print(f"file {out}: is already finished, nothing to do.", soft_wrap=True, highlight=False)
         return out
-    record = {**facts, **require_packages()}
+    record = {**facts, **options.require_packages()}
     parts = out.with_name(f"{out.name}.unfinished")
     _start(parts, record, overwrite)
     missing = [block for block in options.blocks() if not (parts / block.file).exists()]
     _run(parts, options, missing, min(workers, len(missing)), console)
     with new_output(out, overwrite=overwrite) as written:
         files = [parts / block.file for block in options.blocks()]
-        _join(files, written, record, options.interleaved)
+        options.join(files, written, record)
     shutil.rmtree(parts)
     return out
-
-
-def recorded_options(file: Path, noun: str = "jets") -> dict[str, Any]:
-    """The options and versions that a file of simulated jets or events was made with. Raises JetError if it is none."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        metadata = pyarrow.parquet.read_schema(file).metadata or {}
-        return json.loads(metadata[METADATA_KEY.encode()])
-    except (OSError, KeyError, ValueError, pyarrow.ArrowException):
-        raise JetError(f"file {file}: exists but does not contain simulated {noun}. Give another path.") from None
 
 
 def _workers(workers: int | None) -> int:
@@ -193,23 +177,3 @@ def _finished(parts: Path, options: Options, blocks: Sequence[Block], workers: i
             pool.shutdown(wait=False, cancel_futures=True)
             stopping.close()
             raise
-
-
-def _join(files: Sequence[Path], out: Path, record: Mapping[str, Any], interleaved: int) -> None:
-    """`interleaved`: so many blocks lie in a row group, and their rows take turns; 0: blocks follow one another."""
-    import pyarrow
-    import pyarrow.parquet
-
-    metadata = {METADATA_KEY: json.dumps(record), "license": LICENCE}
-    schema = pyarrow.parquet.read_schema(files[0]).with_metadata(metadata)
-    with pyarrow.parquet.ParquetWriter(out, schema, compression="zstd") as writer:
-        for start in range(0, len(files), interleaved or BLOCKS_PER_ROW_GROUP):
-            group = [
-                pyarrow.parquet.read_table(file)
-                for file in files[start : start + (interleaved or BLOCKS_PER_ROW_GROUP)]
-            ]
-            whole = pyarrow.concat_tables(group).cast(schema).combine_chunks()
-            if interleaved:
-                place = np.concatenate([np.arange(len(table)) for table in group])
-                whole = whole.take(np.argsort(place, kind="stable"))
-            writer.write_table(whole)

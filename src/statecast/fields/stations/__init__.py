@@ -1,0 +1,1 @@
+"""Stations and satellites: reports at points, as streams beside fields."""

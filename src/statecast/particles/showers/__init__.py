@@ -1,0 +1,1 @@
+"""Showers in a calorimeter: voxels of a fixed geometry, generated from the incident energy."""

@@ -1,0 +1,1 @@
+"""How near generated showers are to true ones."""

@@ -1,0 +1,1 @@
+"""What a model of showers does: draw new ones."""

@@ -1,0 +1,1 @@
+"""Files of showers: their layout, a simulator, and what is in them."""
