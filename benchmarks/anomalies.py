@@ -94,7 +94,7 @@ def jet_recipe(kind: str, file: Path, jets: int, seed: int, smoke: bool) -> dict
         "seed": seed,
         "data": data | {"train": [0, jets - validated - 1], "validate": [jets - validated, jets - 1]},
         "streams": streams,
-        "model": {"width": 32 if smoke else 96, "encoder_layers": 1 if smoke else 3, "decoder_layers": 1, "heads": 4},
+        "model": {"width": 48 if smoke else 96, "encoder_layers": 1 if smoke else 3, "decoder_layers": 1, "heads": 4},
         "training": training | {"footprint": False, "loggers": []},
     } | JET_RECIPES[kind]
 

@@ -30,14 +30,14 @@ class Surprise:
 
     of_values  -log p of each value, a density in normalised units
     of_codes   -log p of the code
-    expected_of_values, expected_of_codes  their expectation, were the prediction right; 0 for a flow head, which does not know it
+    expected_of_values  its expectation, were the prediction right; 0 for a flow head, which does not know it. None is subtracted from
+                        codes: measured, that hides jets whose particles are all less predictable than those of training
     estimate, spread  of each value, the mean and the standard deviation that the model says; 0 and 1 for a flow head
     """
 
     of_values: Float[Tensor, "*B N P"]
     of_codes: Float[Tensor, "*B N"]
     expected_of_values: Float[Tensor, "*B N P"]
-    expected_of_codes: Float[Tensor, "*B N"]
     estimate: Float[Tensor, "*B N P"]
     spread: Float[Tensor, "*B N P"]
 
@@ -64,8 +64,7 @@ def _of_stream(said: Prediction, asked: Tokens, of_flow: Float[Tensor, "B N P"] 
         values = expected = estimate
     observed = asked.observed if asked.present is None else asked.observed & asked.present[..., None]
     values = torch.where(observed, values, torch.nan)
-    codes, of_codes = _code_surprise(said, asked)
-    return Surprise(values, codes, expected, of_codes, estimate, spread)
+    return Surprise(values, _code_surprise(said, asked), expected, estimate, spread)
 
 
 def mean_and_spread(said: Prediction) -> tuple[Float[Tensor, "B N P"], Float[Tensor, "B N P"]]:
@@ -88,15 +87,13 @@ def value_surprise(
     return ((truth - mean) / spread).square() / 2 + expected - 0.5, expected
 
 
-def _code_surprise(said: Prediction, asked: Tokens) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
-    """-log p(code) and its expectation, the entropy of the prediction; NaN for no code."""
+def _code_surprise(said: Prediction, asked: Tokens) -> Float[Tensor, "B N"]:
+    """-log p(code); NaN for no code."""
     if said.logits is None or asked.codes is None:
-        nothing = asked.coords.new_full(asked.coords.shape[:-1], torch.nan)
-        return nothing, nothing
+        return asked.coords.new_full(asked.coords.shape[:-1], torch.nan)
     log_p = said.logits.log_softmax(dim=-1)
     known = asked.codes != UNKNOWN
     if asked.present is not None:
         known = known & asked.present
     nats = -log_p.gather(-1, asked.codes.clamp(min=0)[..., None])[..., 0]
-    entropy = -(log_p.exp() * log_p).sum(dim=-1)
-    return torch.where(known, nats, torch.nan), entropy
+    return torch.where(known, nats, torch.nan)

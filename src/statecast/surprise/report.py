@@ -12,9 +12,9 @@ from statecast.surprise.tables import Tables
 from statecast.surprise.usual import Usual
 
 SAMPLES = (
-    "The samples of the highest score: the mean excess of their tokens, -log p less its expectation, in nats. 'highest tenth' is the mean "
-    "over the tenth of the tokens that is most surprising. Beside each sample stands its strangest token; strangeness is 1 at the "
-    "threshold of its channel."
+    "The samples of the highest score: the mean excess of their tokens, which is -log p in nats, of values less its expectation. 'highest "
+    "tenth' is the mean over the tenth of the tokens that is most surprising. Beside each sample stands its strangest token; strangeness "
+    "is 1 at the threshold of its channel."
 )
 SCORES = (
     "Scores of all samples, and of windows of the training split. A model is less surprised by what it learned from."

@@ -26,7 +26,7 @@ class Surprised:
     """The surprise of the tokens of one stream of a sample, in nats; NaN for what was not asked or not observed.
 
     nats      -log p of each value, and of the code in the last column; where several partitions asked it, their mean
-    excess    the same less its expectation, of several partitions `combined`
+    excess    the same, of values less its expectation; of several partitions `combined`
     estimate  of each value, from the others; the mean of the partitions, weighted by 1 / spread²
     """
 
@@ -132,7 +132,7 @@ class _Partition:
         """The answers about the tokens `index`, of one sample of a batch."""
         count = len(index)
         nats = torch.cat([said.of_values[row], said.of_codes[row, :, None]], dim=-1)
-        expected = torch.cat([said.expected_of_values[row], said.expected_of_codes[row, :, None]], dim=-1)
+        expected = torch.nn.functional.pad(said.expected_of_values[row], (0, 1))
         self.nats[index], self.expected[index] = nats[:count].cpu().numpy(), expected[:count].cpu().numpy()
         self.estimate[index], self.spread[index] = (x[row, :count].cpu().numpy() for x in (said.estimate, said.spread))
 
