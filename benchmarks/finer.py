@@ -32,24 +32,13 @@ from statecast.fields.evaluation.verification import every
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import sources_of, whole_window
 from statecast.trained import TrainedModel, load
-from unet import UNET, Anomalies, Departure, DownscaleQuestion, trained_peer
+from unet import UNET, downscale_question, downscaled, trained_peer
 
 Records = dict[str, Record]
 Found = dict[str, dict[str, float]]
 """Metric -> channel -> value."""
 QUESTIONS = {"downscale": "europe", "radar": "radar"}
 PEER = replace(UNET, batch_size=4)
-
-
-def question_of(trained: TrainedModel, asked: str, records: dict[str, Record]) -> tuple[DownscaleQuestion, Anomalies]:
-    """What the U-Net is asked, and the fine anomalies of the period."""
-    tokenizers = trained.codecs
-    coarse, fine = (Anomalies.read(records[n], tokenizers[n].climatology) for n in ("atmosphere", asked))
-    climatology, there = tokenizers[asked].climatology, tokenizers["atmosphere"].climatology
-    source = tuple(there.channels.index(channel) for channel in climatology.channels)
-    ratio = there.anomaly_std[list(source)] / climatology.anomaly_std
-    relief = Anomalies.read(records["relief"], tokenizers["relief"].climatology).values[0]
-    return DownscaleQuestion.fit(coarse, fine, source, ratio, relief), fine
 
 
 @dataclass(frozen=True)
@@ -98,40 +87,20 @@ def scores_of_unet(run: Path, asked: str, seconds: float, seed: int, effort: Eff
     """On the held-out period: of a U-Net that was trained for that time, and of the mean of the heads of our run."""
     trained = load(run)
     learned = records_of(trained, trained.recipe.data.train)
-    question, fine = question_of(trained, asked, learned)
+    question, fine = downscale_question(trained, asked, learned)
     times = np.flatnonzero(np.isfinite(fine.values).any(axis=(1, 2, 3)))
     model, took = trained_peer(PEER, question, fine, times, seed, seconds)
     print(f"  U-Net: {took.parameters:,} parameters, {took.samples} samples, {took.cpu_s:.0f} s")
     records = records_of(trained, effort.extent.held_out)
     thresholds = np.nanquantile(np.moveaxis(learned[asked].read(slice(None)), 1, -1), EVENTS, axis=(0, 1, 2))
     held_out = HeldOut.of(trained, asked, records[asked], effort.every_h)
-    theirs = answer_of(model, question, trained, asked, records, held_out.times)
+    theirs = downscaled(model, question, trained, asked, records, held_out.times)
     steps = len(held_out.times) // len(held_out.starts)
     ours = [mean_of_ours(trained, asked, records, int(start), steps) for start in held_out.starts]
     return {
         "U-Net": held_out.scores(theirs, thresholds),
         "ours, mean": held_out.scores(np.concatenate(ours), thresholds),
     }
-
-
-def answer_of(
-    model: Departure,
-    question: DownscaleQuestion,
-    trained: TrainedModel,
-    asked: str,
-    records: Records,
-    times: np.ndarray,
-) -> Float[np.ndarray, "ST V H W"]:
-    """Fields of the U-Net, in the units of the channels."""
-    held_out, fine = question_of(trained, asked, records)
-    held_out = DownscaleQuestion(held_out.coarse, question.source, question.ratio, question.static, question.scale)
-    batch = held_out.batch(fine, times)
-    with torch.inference_mode():
-        answer = torch.cat([model(x, b) for x, b in zip(batch.inputs.split(16), batch.base.split(16), strict=True)])
-    record, climatology = records[asked], trained.codecs[asked].climatology
-    mean = climatology.at(record.months_passed[times], record.hour_utc[times])
-    fields = answer.numpy() * climatology.anomaly_std[:, None, None] + mean
-    return np.where(climatology.lowest[:, None, None] >= 0, np.maximum(fields, 0), fields)
 
 
 def mean_of_ours(

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from finer import answer_of, question_of
 from shared import FEW_STEPS, SMALL, WHOLE, Extent, once, records_of
 from statecast import finetune, load, pretrain
 from statecast.fields.evaluation.answers import asked_points
@@ -38,7 +37,17 @@ from statecast.fields.inference.lattices import SHIFTS, asked_on
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import StreamSource, sources_of, whole_window
 from statecast.trained import TrainedModel
-from unet import UNET, Anomalies, Departure, FillQuestion, ForecastQuestion, Question, trained_peer
+from unet import (
+    UNET,
+    Anomalies,
+    Departure,
+    FillQuestion,
+    ForecastQuestion,
+    Question,
+    downscale_question,
+    downscaled,
+    trained_peer,
+)
 
 LEADS = (1, 2, 4)  # steps: +6, +12 and +24 h
 FITTED_EVERY_H = 84.0  # between the windows of the training period that a filter is fitted to
@@ -220,7 +229,7 @@ def unet(question: str, trained: TrainedModel, learned: dict[str, Record], secon
     name = STREAMS[question]
     codec = trained.codecs[name]
     if question == "downscale":
-        asked, anomalies = question_of(trained, name, learned)
+        asked, anomalies = downscale_question(trained, name, learned)
         times = np.flatnonzero(np.isfinite(anomalies.values).any(axis=(1, 2, 3)))
     else:
         anomalies = Anomalies.read(learned[name], codec.climatology)
@@ -257,7 +266,7 @@ def asked_of_unet(
         @cache
         def everywhen(lattices: int) -> Fields:
             averaged = Averaged(network, lattices, record.grid.is_periodic)
-            return answer_of(averaged, asked, trained, name, records, times)
+            return downscaled(averaged, asked, trained, name, records, times)
 
         return lambda lattices, start: everywhen(lattices)[None, start : start + trained.recipe.window_steps]
     anomalies = Anomalies.read(record, codec.climatology)

@@ -1,6 +1,6 @@
 """A plain U-Net for latitude-longitude grids, a trained peer that ours is held against: forecasts, finer grids, gaps.
 
-A library of peers.py and finer.py, not a script.
+A library of peers.py, finer.py and lattices.py, not a script.
 
 Axes: B sample, T time, L lead time, K known step, V channel, C channels of a network's input or output, H row, W column.
 
@@ -10,7 +10,7 @@ the same data.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from statecast.fields.sources import Climatology, Grid, Record
 from statecast.fields.tokenizers.first_guess import bilinear
+from statecast.trained import TrainedModel
 from statecast.training.muon import Muon
 
 WIDTHS = (32, 64, 128)
@@ -444,3 +445,36 @@ class FillQuestion:
         target = fold(np.where(hidden[:, :, None], window, np.nan))
         inputs = [fold(shown), ~hidden, anomalies.alpha(times)]
         return make_batch(inputs, np.zeros_like(target), target, anomalies.area)
+
+
+def downscale_question(
+    trained: TrainedModel, asked: str, records: Mapping[str, Record]
+) -> tuple[DownscaleQuestion, Anomalies]:
+    """What the U-Net is asked, and the fine anomalies of the period."""
+    tokenizers = trained.codecs
+    coarse, fine = (Anomalies.read(records[n], tokenizers[n].climatology) for n in ("atmosphere", asked))
+    climatology, there = tokenizers[asked].climatology, tokenizers["atmosphere"].climatology
+    source = tuple(there.channels.index(channel) for channel in climatology.channels)
+    ratio = there.anomaly_std[list(source)] / climatology.anomaly_std
+    relief = Anomalies.read(records["relief"], tokenizers["relief"].climatology).values[0]
+    return DownscaleQuestion.fit(coarse, fine, source, ratio, relief), fine
+
+
+def downscaled(
+    model: Departure,
+    question: DownscaleQuestion,
+    trained: TrainedModel,
+    asked: str,
+    records: Mapping[str, Record],
+    times: np.ndarray,
+) -> Float[np.ndarray, "S V H W"]:
+    """Fields of the U-Net, in the units of the channels."""
+    held_out, fine = downscale_question(trained, asked, records)
+    held_out = DownscaleQuestion(held_out.coarse, question.source, question.ratio, question.static, question.scale)
+    batch = held_out.batch(fine, times)
+    with torch.inference_mode():
+        answer = torch.cat([model(x, b) for x, b in zip(batch.inputs.split(16), batch.base.split(16), strict=True)])
+    record, climatology = records[asked], trained.codecs[asked].climatology
+    mean = climatology.at(record.months_passed[times], record.hour_utc[times])
+    fields = answer.numpy() * climatology.anomaly_std[:, None, None] + mean
+    return np.where(climatology.lowest[:, None, None] >= 0, np.maximum(fields, 0), fields)
