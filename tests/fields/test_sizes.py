@@ -32,3 +32,9 @@ def test_a_store_that_is_there_and_broken_is_refused(tmp_path):
     (tmp_path / "broken.nc").write_text("nothing")
     with pytest.raises(StoreError, match="cannot be read as"):
         sizes(read_recipe("small", [f"data.store={tmp_path / 'broken.nc'}"]))
+
+
+def test_answers_over_several_lattices_are_told_to_cost_so_many_times(runs):
+    recipe = read_recipe(runs.recipe | {"window": {"lattices": 4}})
+    assert any("costs 4 times one answer" in text for text in sizes(recipe).assumed)
+    assert not sizes(read_recipe(runs.recipe)).assumed

@@ -98,6 +98,29 @@ def test_neighbourhoods_stay_within_their_windows():
         assert set(window["air"].columns) <= set(plain["air"].columns) and window["air"].rows.start >= 2
 
 
+@pytest.mark.parametrize("coarse", [GLOBAL, REGIONAL], ids=["another grid", "its grid"])
+def test_streams_on_the_grid_of_an_asked_one_are_shifted_with_it_and_others_stay(coarse, capsys):
+    """A finer grid is told of: its tokens have learned how they lie on the coarse one."""
+    streams = {
+        "coarse": Stream(variables=("msl",), patch=(1, 2, 2)),
+        "fine": Stream(variables=("msl",), patch=(1, 2, 2), first_guess={"msl": "coarse.msl"}),
+    }
+    grids = {"coarse": coarse, "fine": REGIONAL}
+    recipe = {
+        "data": {"store": "a.zarr", "train": ["2001", "2002"]},
+        "streams": {name: stream.model_dump() for name, stream in streams.items()},
+        "task": {"kind": "translate", "to": ["fine"]},
+    }
+    codecs = {name: FieldTokenizer(stream, SimpleNamespace(grid=grids[name])) for name, stream in streams.items()}
+    trained = asked_on(TrainedModel(SimpleNamespace(flow=None), codecs, read_recipe(recipe)), 2)
+    assert ("may have larger errors" in capsys.readouterr().err) == (coarse is GLOBAL)
+    places = {name: whole_domain(grid, 0, 1) for name, grid in grids.items()}
+    firsts = [
+        {name: int(tile.columns[0]) for name, tile in window.items()} for window in on_lattices(trained, [places])
+    ]
+    assert firsts == [{"coarse": 0, "fine": 0}, {"coarse": 0 if coarse is GLOBAL else 1, "fine": 1}]
+
+
 # What is averaged
 
 
@@ -157,10 +180,11 @@ FILL = {"kind": "fill", "slabs": 1, "hidden": 0.5, "slab_h": 12.0}
 
 
 @pytest.mark.parametrize("lattices", [1, 2, 4])
-def test_what_is_scored_is_what_fills_the_gaps(away, make_store, lattices):
-    """The points that evaluation hides are missing in the store that is filled."""
-    trained = away(lattices, names=("air",))
-    trained = replace(trained, recipe=read_recipe(trained.recipe.as_dict() | {"task": FILL}))
+def test_what_is_scored_is_what_fills_the_gaps(away, make_store, lattices, capsys):
+    """The points that evaluation hides are missing in the store that is filled. Tokens that are visible in part are told of."""
+    trained = away(1, names=("air",))
+    trained = asked_on(replace(trained, recipe=read_recipe(trained.recipe.as_dict() | {"task": FILL})), lattices)
+    assert ("visible in part" in capsys.readouterr().err) == (lattices > 1)
     codec, steps = trained.codecs["air"], trained.recipe.window_steps
     store = make_store(steps=steps).isel(level=[0, 2])
     streams = whole_window(sources_of(trained.codecs, {"air": Record.open(store, codec.stream)}), 0, steps)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from statecast.fields.inference.neighbourhoods import model_windows
 from statecast.fields.inference.tiles import Tile, hann, normalised, ramped
 from statecast.fields.sources import Grid
+from statecast.fields.sources.units import tell
 from statecast.fields.tokenizers import Place
 from statecast.fields.tokenizers.patches import Patch
 from statecast.trained import ModelError, TrainedModel
@@ -47,9 +48,25 @@ def asked_on(trained: TrainedModel, lattices: int | None) -> TrainedModel:
             )
         window = trained.recipe.window.model_copy(update={"lattices": lattices})
         trained = replace(trained, recipe=trained.recipe.model_copy(update={"window": window}))
-    if len(trained.recipe.fields) == len(trained.recipe.streams):
-        shifts_of(trained)
+    if len(trained.recipe.fields) == len(trained.recipe.streams) and len(shifts_of(trained)) > 1:
+        _tell_of_harm(trained)
     return trained
+
+
+def _tell_of_harm(trained: TrainedModel) -> None:
+    """What a model has learned of one lattice may not hold on another: gaps of whole tokens, and how tokens lie on the grid of a guess."""
+    if trained.recipe.task.kind in ("fill", "masked"):
+        tell(
+            "the model learned gaps of whole tokens; those of shifted lattices are visible in part: errors may be larger. Evaluate both."
+        )
+    for name in _asked(trained):
+        guesses = {guess.split(".")[0] for guess in trained.codecs[name].stream.first_guess.values()}
+        grid = trained.codecs[name].climatology.grid
+        if any(not trained.codecs[guess].climatology.grid.is_like(grid) for guess in guesses):
+            tell(
+                f"stream {name} has a first guess on another grid, on which its tokens always lay alike in training; shifted ones have "
+                "weaker edges, but may have larger errors. Evaluate both."
+            )
 
 
 def shifts_of(trained: TrainedModel) -> tuple[Shift, ...]:
