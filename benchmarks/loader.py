@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -36,7 +35,7 @@ from numcodecs.blosc import decompress
 
 from statecast.fields.prepare import store as stores
 from statecast.fields.prepare.spec import Spec
-from statecast.fields.sources import Record, open_fields, record
+from statecast.fields.sources import Record, open_fields
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import Place, WindowSampler
 
@@ -168,8 +167,7 @@ def readers(path: Path, places: Sequence[Place], chunk: Sequence[int]) -> dict[s
 
 def opened(path: Path) -> Record:
     """The record, however small it is, read window by window."""
-    with mock.patch.object(record, "IN_MEMORY_GIB", 0.0):
-        return Record.open(open_fields(path), Stream(variables=VARIABLES, levels=LEVELS))
+    return Record.open(open_fields(path), Stream(variables=VARIABLES, levels=LEVELS), in_memory_gib=0.0)
 
 
 def without_own_chunks(path: Path, pipeline: str) -> Record:

@@ -153,7 +153,7 @@ class Values:
         values = {
             n: part.unflatten(1, (len(c.coords), -1)).numpy() for (n, c), part in zip(self.codecs, parts, strict=True)
         }
-        energies = energies_of(values, incident_mev, self.codecs)
+        energies = energies_of(values, incident_mev, self.codecs, is_drawn=True)
         return Showers(incident_mev, energies.reshape(len(rows), -1).astype(np.float32))
 
 

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from statecast.representation import embed
     from statecast.runs import finetune, pretrain
     from statecast.trained import TrainedModel, load
-    from statecast.verbs import evaluate
+    from statecast.verbs import anomalies, evaluate
 
 __all__ = [
     "Recipe",
     "TrainedModel",
+    "anomalies",
     "complete",
     "embed",
     "evaluate",
@@ -34,7 +35,7 @@ _HOMES = {
     "statecast.config": ("Recipe", "read_recipe"),
     "statecast.runs": ("finetune", "pretrain"),
     "statecast.fields.verbs": ("complete", "predict"),
-    "statecast.verbs": ("evaluate",),
+    "statecast.verbs": ("anomalies", "evaluate"),
     "statecast.representation": ("embed",),
     "statecast.fields.quickstart": ("quickstart",),
     "statecast.fields.continual": ("update",),

@@ -5,7 +5,7 @@ under the entry point group `statecast.domains`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -105,11 +105,13 @@ class Sizes:
     specs    of each stream
     window   blank tokens of one sample, at regular places and with few values each: a task needs no more to choose among them
     assumed  assumptions about missing data
+    data     GiB of memory and disk of the data side, by what takes them; empty: not known
     """
 
     specs: Mapping[str, TokenSpec]
     window: Window
     assumed: tuple[str, ...] = ()
+    data: Mapping[str, float] = field(default_factory=dict)
 
 
 class Domain(Protocol):

@@ -9,10 +9,11 @@ from statecast.domain import find_domain
 from statecast.evaluation.samples import evaluate_samples
 from statecast.explain.tokens import explain_token
 from statecast.representation import embed
+from statecast.surprise.strange import anomalies as anomalies_of_samples
 from statecast.trained import TrainedModel
 from statecast.trained import domain_name as domain_of_directory
 
-__all__ = ["VerbError", "embed", "evaluate", "explain", "generate"]
+__all__ = ["VerbError", "anomalies", "embed", "evaluate", "explain", "generate"]
 
 
 class VerbError(ValueError):
@@ -37,6 +38,17 @@ def explain(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> 
     answer for one token.
     """
     return _verb(run, "explain", explain_token)(run, *arguments, **options)
+
+
+def anomalies(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -> Any:
+    """Find the strangest samples of a record, and which of their tokens are strange.
+
+    Fields: `fields.strange.anomalies`, each value on its grid; jets: `particles.strange.anomalies`. Domains without their own
+    implementation: `surprise.strange.anomalies`. Raises VerbError for an option that the model's domain does not have.
+    """
+    verb = _verb(run, "anomalies", anomalies_of_samples)
+    _require_options(verb, options, f"searching by a model of {domain_name(run)}")
+    return verb(run, *arguments, **options)
 
 
 def generate(run: str | Path | TrainedModel, **options: Any) -> Any:

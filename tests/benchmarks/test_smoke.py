@@ -32,6 +32,7 @@ LEFT_OUT = {
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in LEFT_OUT)
 SMOKE_APART = {
     "analysis",
+    "anomalies",
     "finer",
     "jet_generation",
     "jets",
@@ -236,6 +237,26 @@ def check_analysis(printed: str, out: Path) -> None:
     }
     assert {name: round(value, 2) for name, value in values.items()} == {name: n[0] for name, n in found.items()}
     assert_runs(out / "smoke", ["backbone", "tagger", "scratch", "frozen", "last-block"])
+
+
+def check_anomalies(printed: str, out: Path) -> None:
+    number = rf"{NUMBER} +{NUMBER}"
+    printed = "\n".join(line for line in printed.splitlines() if "━" not in line)
+    found = table(section(printed, "tops among QCD jets, learned from QCD with 0.0% of tops, 1 seeds")[1:], number)
+    detectors = ["isolation forest", "auto-encoder", "boosting with labels"]
+    kinds, scores = ("masked", "next"), ("score", "score_highest", "surprise")
+    expected = [*detectors, *(f"{kind}: {score}" for kind, score in product(kinds, scores))]
+    assert sorted(found) == sorted(expected)
+    assert all(0 <= auc <= 1 and 0 < improvement <= 100**0.5 for auc, improvement in found.values())
+    assert found["boosting with labels"][0] > max(0.8, found["masked: score"][0])
+    rates = ("1e-03", "3e-04", "1e-04", "3e-05")
+    columns = " +".join([NUMBER] * 6 + [r"(nan|\d+\.\d+)"] * 2)
+    rows = section(printed, "planted faults")[1:]
+    assert [tuple(row.split()[:2]) for row in rows] == list(product(("model", "climatology"), rates))
+    for row in rows:
+        match = re.fullmatch(rf"\w+ +\S+ +{columns}", row)
+        assert match and all(number == "nan" or 0 <= float(number) <= 1 for number in match.groups()), row
+    assert_runs(out / "smoke", ["masked-0", "next-0", "pretrained"])
 
 
 def check_ablations(printed: str, out: Path) -> None:

@@ -336,6 +336,10 @@ COMMANDS = [
     ["data", "simulate", "atmosphere", "--out", "out.zarr", "--days", "-1", "--truncation", "21", "--interval-h", "6"],
     ["explain", "forecast", "--data", "store.zarr", "--at", "2000-02-10T00", "--query", "10", "10", "t@500", "--out", "out"],
     ["complete", "weather", "--data", "store.zarr", "--period", "2000-02-10", "2000-02-11", "--members", "2", "--out", "out.nc"],
+    ["data", "prepare", "cf", "every_h=6", "--from", "store.zarr", "--out", "out.zarr", "--quiet"],
+    ["data", "append", "store.zarr", "store.nc"],
+    ["unfold", "jets", "jets.parquet", "--members", "2", "--steps", "2", "--seed", "1", "--batch", "8", "--out", "out.parquet"],
+    ["evaluate", "forecast", "--data", "store.zarr", "--period", "2000-02-10", "2000-02-12", "--members", "2", "--lattices", "2", "--no-report", "--quiet", "--out", "out"],
     *[command for name in ("forecast", "jets") for command in questions(name)],
 ]  # fmt: skip
 WORDS = [

@@ -8,11 +8,13 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._dynamo.backends.debugging import aot_eager
+from torch._utils import ExceptionWrapper
 
 from statecast.models.state_model import question_loss
 from statecast.streams import stack_questions
 from statecast.tasks import Masked
 from statecast.training import ONE_DEVICE, Devices, TrainingOptions
+from statecast.training.batches import BatchError, said_by_worker
 from statecast.training.checkpoints import checkpoint_weights
 from statecast.training.fit import fit
 from statecast.training.fitting import LossError
@@ -188,3 +190,18 @@ def test_a_compiled_model_is_trained_to_the_same_weights(run, questions, monkeyp
     assert len(traced) == 1
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(compiled.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_worker_raises_is_told_in_its_own_line():
+    try:
+        try:
+            raise OSError("no answer")
+        except OSError as error:
+            raise BatchError("variable 't': chunk 3.0.0 can't be fetched (8 tries, no answer).") from error
+    except BatchError:
+        raised = ExceptionWrapper(where="in DataLoader worker process 1")
+    with pytest.raises(BatchError) as caught:
+        raised.reraise()
+    said = said_by_worker(caught.value)
+    assert type(said) is BatchError and str(said) == "variable 't': chunk 3.0.0 can't be fetched (8 tries, no answer)."
+    assert said_by_worker(ValueError("another")) is None and said_by_worker(ValueError()) is None

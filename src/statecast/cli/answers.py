@@ -162,6 +162,40 @@ def explain(
     print(f"report: {out / 'report.html'}")
 
 
+def anomalies(
+    run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
+    *,
+    store: DataOfDomain = None,
+    period: PeriodOfDomain = None,
+    stores: OwnStores = None,
+    parts: Annotated[
+        int,
+        typer.Option(help="One of so many parts of the tokens is hidden at a time; more show more and take longer."),
+    ] = 4,
+    windows: Annotated[
+        int, typer.Option(help="Training windows from which thresholds are estimated; 0: none, scores alone.")
+    ] = 32,
+    false_alarms: Annotated[float, typer.Option(help="Share of those windows' tokens that are called strange.")] = 1e-4,
+    batch: Annotated[int | None, typer.Option(help="Samples that are asked at once.")] = None,
+    out: Out,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Draw a report beside the arrays.")] = True,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find what is strange in a record: samples, and which of their tokens, by how surprising each is given the others."""
+    from statecast import verbs
+    from statecast.surprise.report import strangest_table
+    from statecast.surprise.strange import Search
+
+    options = given(stores=by_stream(stores) or None)
+    search = Search(parts, windows, false_alarms, **given(batch=batch))
+    found = verbs.anomalies(
+        run, store, period, out, search=search, report=report, overwrite=overwrite, progress=not quiet, **options
+    )
+    print_tables([("the strangest samples", strangest_table(found.tables))])
+    print(f"anomalies: {found.written}")
+
+
 def embed(
     run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
     *,

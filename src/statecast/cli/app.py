@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from statecast.cli.answers import complete, embed, evaluate, explain, predict
+from statecast.cli.answers import anomalies, complete, embed, evaluate, explain, predict
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets, showers, stations
 from statecast.cli.guard import guarded, require_utf8
 from statecast.cli.jets import codebook, generate, search, tag, unfold
@@ -39,6 +39,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     predict,
     complete,
     explain,
+    anomalies,
     embed,
     tag,
     unfold,

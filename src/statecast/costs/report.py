@@ -22,7 +22,8 @@ def cost_tables(estimate: Estimate, size: ModelSize | None) -> Group:
     """The estimate, its assumptions, and the sizes of the model if they were computed from a recipe."""
     parts = [_estimate(estimate), _assumptions(estimate)]
     if size is not None:
-        parts = [_size(size), _memory(size), *parts]
+        of_data = [_data(size)] if size.data_gib else []
+        parts = [_size(size), _memory(size), *of_data, *parts]
     return Group(*parts)
 
 
@@ -77,4 +78,11 @@ def _memory(size: ModelSize) -> Table:
     table = _table(f"GiB per device, {size.batch_size} samples per step", "devices", *map(str, DEVICES))
     for name, shards in (("DDP", False), ("FSDP", True)):
         table.add_row(name, *(f"{size.memory_gib(devices, shards=shards):,.3g}" for devices in DEVICES))
+    return table
+
+
+def _data(size: ModelSize) -> Table:
+    table = _table("GiB of the data side", "what", "")
+    for name, gib in size.data_gib.items():
+        table.add_row(name, f"{gib:,.3g}")
     return table

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class ModelSize:
 
     flops_per_sample        of matrix products forward and backward, mean over the task's questions
     drawing_flops           of a flow head to draw the members of a sample, beside encoding and decoding its context once; None: other heads
+    data_gib                memory and disk of the data side, by what takes them; empty: not known
     activation_bytes        kept per sample for the backward pass, for the question that needs most
     low_precision           matrix products use 16-bit copies of the weights
     assumed                 assumptions about missing data
@@ -40,6 +41,7 @@ class ModelSize:
     accumulate: int
     assumed: tuple[str, ...]
     drawing_flops: float | None = None
+    data_gib: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -96,6 +98,7 @@ def size_of(recipe: Recipe) -> ModelSize:
         accumulate=training.accumulate,
         assumed=sizes.assumed,
         drawing_flops=_drawing_flops(recipe, specs, drawn),
+        data_gib=sizes.data,
     )
 
 

@@ -14,6 +14,7 @@ from statecast.fields.source import open_source
 from statecast.fields.sources import Climatology
 from statecast.fields.stations.codec import StationCodec
 from statecast.fields.stations.options import StationStream
+from statecast.fields.strange import anomalies
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.fields.verbs import evaluate, explain
@@ -27,6 +28,7 @@ class Fields:
     Recipe = FieldRecipe
     recipes = "statecast.fields.recipes"
     verbs: Mapping[str, Callable[..., Any]] = {
+        "anomalies": anomalies,
         "evaluate": evaluate,
         "explain": explain,
         "fingerprint": fingerprint,

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from statecast.streams import Question, Tokens, Window
 from statecast.tasks.base import ASKED, Share, Slabs, TaskOptions, ask_a_share, slab_of, split
+from statecast.tasks.turns import in_turn
 
 ORBIT_MIN, INCLINATION_DEG = 101.0, 98.7  # of the polar orbiters of NOAA and EUMETSAT
 EARTH_DEG_PER_MIN = 360.0 / (24 * 60)
@@ -37,6 +38,10 @@ class Fill(TaskOptions):
     def complete(self, window: Window, seed: int = 0) -> Question:
         """All of the gaps asked; `seed` draws the orbit."""
         return self._split(window, np.random.default_rng(seed).uniform(0, 360))
+
+    def in_turn(self, window: Window, parts: int, seed: int = 0) -> list[list[Question]]:
+        """Each token in turn."""
+        return in_turn(window, parts, seed)
 
     def _split(self, window: Window, node_deg: float) -> Question:
         return split(window, {name: ~self._seen(tokens, node_deg) for name, tokens in window.items()})

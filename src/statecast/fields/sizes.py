@@ -12,6 +12,7 @@ from statecast.config import RecipeError
 from statecast.domain import Sizes
 from statecast.fields.anchors import FieldSpec, field_axes, field_spec
 from statecast.fields.labels import LabelStream, with_place
+from statecast.fields.needs import data_needs
 from statecast.fields.recipe import FieldRecipe
 from statecast.fields.sources import MissingStoreError, Record, open_fields
 from statecast.fields.stations.codec import station_spec
@@ -68,7 +69,8 @@ def sizes(recipe: FieldRecipe) -> Sizes:
         assumed.append(
             f"an answer is an average over {lattices} token lattices, so it costs {lattices} times one answer; training doesn't"
         )
-    return Sizes(specs, window, tuple(assumed))
+    there = {name: dataset for name, store in stores.items() if (dataset := datasets[store]) is not None}
+    return Sizes(specs, window, tuple(assumed), data_needs(recipe, there))
 
 
 def _blank_stations(name: str, stream: StationStream, spec: FieldSpec, steps: int, assumed: list[str]) -> Tokens:

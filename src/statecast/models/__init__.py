@@ -3,7 +3,7 @@
 from statecast.models.drawing import AS_LEARNED, Draws, DrawsError
 from statecast.models.flow import FlowHead
 from statecast.models.heads import CategoricalHead, EnsembleHead, Head, PointHead, Prediction
-from statecast.models.joint import log_likelihood
+from statecast.models.joint import log_likelihood, log_likelihood_parts
 from statecast.models.options import ModelOptions
 from statecast.models.state_model import StateModel
 
@@ -20,4 +20,5 @@ __all__ = [
     "Prediction",
     "StateModel",
     "log_likelihood",
+    "log_likelihood_parts",
 ]

@@ -142,19 +142,34 @@ def log_density(
     probes  random directions of which the divergence is a mean (Hutchinson's estimator; Grathwohl et al. 2019); None: the exact trace of
             the Jacobian, one backward pass for each of the D values
     """
-    velocity = velocity_of(head, asked, draws, blank)
+    return log_density_parts(head, asked, values, draws, blank, probes).sum(dim=1)
 
-    def augmented(state: Float[Tensor, "B D+1"], time: float) -> Float[Tensor, "B D+1"]:
+
+def log_density_parts(
+    head: FlowHead,
+    asked: Asked,
+    values: Float[Tensor, "B D"],
+    draws: Draws,
+    blank: Float[Tensor, "B N W"] | None = None,
+    probes: int | None = None,
+) -> Float[Tensor, "B D"]:
+    """What each value adds to `log_density`: log N of its noise, and its term of the trace, log N(x_0i) - ∫ ∂v_i/∂x_i dt.
+
+    The parts sum to the joint density; one alone is no density, as the noise of a value depends on the others.
+    """
+    velocity, size = velocity_of(head, asked, draws, blank), values.shape[1]
+
+    def augmented(state: Float[Tensor, "B 2D"], time: float) -> Float[Tensor, "B 2D"]:
         with torch.enable_grad():
-            now = state[:, :-1].detach().requires_grad_()
+            now = state[:, :size].detach().requires_grad_()
             moves = velocity(now, time)
-            diverges = _divergence(moves, now, _directions(asked, draws, probes))
-        return torch.cat([moves.detach(), diverges[:, None]], dim=1)
+            diverges = _divergences(moves, now, _directions(asked, draws, probes))
+        return torch.cat([moves.detach(), diverges], dim=1)
 
-    start = torch.nn.functional.pad(values * asked.known, (0, 1))
+    start = torch.nn.functional.pad(values * asked.known, (0, size))
     end = solve(augmented, start, draws, backward=True)
-    of_noise = -0.5 * (end[:, :-1].square() + math.log(2 * math.pi)) * asked.known
-    return of_noise.sum(dim=1) + end[:, -1]
+    of_noise = -0.5 * (end[:, :size].square() + math.log(2 * math.pi)) * asked.known
+    return of_noise + end[:, size:]
 
 
 def _directions(asked: Asked, draws: Draws, probes: int | None) -> Iterator[Float[Tensor, "B D"]]:
@@ -169,11 +184,12 @@ def _directions(asked: Asked, draws: Draws, probes: int | None) -> Iterator[Floa
         yield signs.to(known.dtype) * known / probes**0.5
 
 
-def _divergence(
+def _divergences(
     moves: Float[Tensor, "B D"], values: Float[Tensor, "B D"], directions: Iterable[Float[Tensor, "B D"]]
-) -> Float[Tensor, " B"]:
-    total = values.new_zeros(len(values))
+) -> Float[Tensor, "B D"]:
+    """The diagonal of the Jacobian."""
+    total = torch.zeros_like(values)
     for direction in directions:
         (found,) = torch.autograd.grad(moves, values, direction, retain_graph=True)
-        total = total + (found * direction).sum(dim=1)
+        total = total + found * direction
     return total

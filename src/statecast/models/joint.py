@@ -13,7 +13,7 @@ from torch import Tensor
 
 from statecast.models.anchors import Anchored
 from statecast.models.attention import Geometry
-from statecast.models.drawing import Draws, draw_members, log_density
+from statecast.models.drawing import Draws, draw_members, log_density_parts
 from statecast.models.flow import Asked, FlowHead, known_values, places_of
 from statecast.models.heads import Prediction
 from statecast.models.visibility import present_or_none, ranks
@@ -99,11 +99,13 @@ class Joint:
             answers[name] = replace(said[name], members=values, spread=anchored.spread, is_drawn=True)
         return answers
 
-    def log_likelihood(self, draws: Draws, blank: Mapping[str, Decoded], probes: int | None) -> Float[Tensor, " B"]:
-        """The log density of the truth in normalised units: that of its departures, less the logarithm of their units."""
+    def log_likelihood_parts(
+        self, draws: Draws, blank: Mapping[str, Decoded], probes: int | None
+    ) -> dict[str, Float[Tensor, "B N P"]]:
+        """What each value adds to the log density of the truth in normalised units: that of its departure, less the log of its unit."""
         units = {name: a.spread.expand_as(self.queries[name].values).log() for name, a in self.anchors.items()}
-        of_units = (self.asked.joined(units) * self.asked.known).sum(dim=1)
-        return log_density(self.head, self.asked, self.departures(), draws, self._joined(blank), probes) - of_units
+        parts = log_density_parts(self.head, self.asked, self.departures(), draws, self._joined(blank), probes)
+        return self.asked.split(parts - self.asked.joined(units) * self.asked.known)
 
     def _joined(self, decoded: Mapping[str, Decoded]) -> Float[Tensor, "B N W"] | None:
         return torch.cat([decoded[name].tokens for name in self.queries], dim=1) if decoded else None
@@ -126,7 +128,6 @@ def _visible(asked: Window, *, causal: bool) -> Bool[Tensor, "B #N N"] | None:
     return together if visible is None else together & visible
 
 
-@torch.no_grad()
 def log_likelihood(
     model: "StateModel", question: Question, draws: Draws, probes: int | None = None
 ) -> Float[Tensor, " B"]:
@@ -136,6 +137,15 @@ def log_likelihood(
     probes  see `drawing.log_density`; None: exact, for up to some hundred values in a question
     Raises ValueError for a model with another head, or for a question that asks no value.
     """
+    parts = log_likelihood_parts(model, question, draws, probes)
+    return torch.stack([part.sum(dim=(1, 2)) for part in parts.values()]).sum(dim=0)
+
+
+@torch.no_grad()
+def log_likelihood_parts(
+    model: "StateModel", question: Question, draws: Draws, probes: int | None = None
+) -> dict[str, Float[Tensor, "B N P"]]:
+    """What each asked value adds to `log_likelihood`, see `drawing.log_density_parts`; 0 for a value that was not observed."""
     context, queries, causal = question.context, question.queries, question.causal
     if model.flow is None:
         raise ValueError(
@@ -146,4 +156,4 @@ def log_likelihood(
     joint = Joint.of(model, queries, decoded, question.seed, causal=causal, in_training=True)
     if joint is None:
         raise ValueError(f"the question asks no value of {', '.join(queries)}, expected a stream with values.")
-    return joint.log_likelihood(draws, model.blank(context, queries, draws, causal=causal), probes)
+    return joint.log_likelihood_parts(draws, model.blank(context, queries, draws, causal=causal), probes)

@@ -14,6 +14,7 @@ from statecast.particles.inference.generate import generate_with
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.sizes import sizes
 from statecast.particles.source import JetSource, open_source
+from statecast.particles.strange import anomalies
 from statecast.particles.streams import (
     EventStream,
     JetStream,
@@ -31,7 +32,11 @@ class Particles:
     name = "particles"
     Recipe = ParticleRecipe
     recipes = "statecast.particles.recipes"
-    verbs: Mapping[str, Callable[..., Any]] = {"evaluate": evaluate, "generate": generate_with}
+    verbs: Mapping[str, Callable[..., Any]] = {
+        "anomalies": anomalies,
+        "evaluate": evaluate,
+        "generate": generate_with,
+    }
 
     def open(self, recipe: ParticleRecipe, split: Split, known: Mapping[str, Any]) -> JetSource | EventSource | None:
         return open_event_source(recipe, split, known) if recipe.event else open_source(recipe, split, known)

@@ -11,12 +11,14 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from pydantic import Field, model_validator
 
 from statecast.streams import Question, TokenSpec, Window, unobserved
 from statecast.tasks import TaskError, TaskOptions, Translate
 from statecast.tasks.base import Share
 from statecast.tasks.masked import hidden_count
+from statecast.tasks.turns import part_of
 
 SHOW = "other streams that are visible"
 ASK = "target streams that are asked"
@@ -70,11 +72,19 @@ class MaskedParticles(_OfParticles):
         return self
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:
-        share = step.uniform(*self.hidden)
-        particles = window[self.particles].numbered()
-        is_hidden = np.zeros(len(particles), dtype=bool)
-        is_hidden[sample.permutation(len(particles))[: hidden_count(share, len(particles))]] = True
-        hidden = torch.from_numpy(np.flatnonzero(is_hidden))
+        share, count = step.uniform(*self.hidden), len(window[self.particles])
+        is_hidden = np.zeros(count, dtype=bool)
+        is_hidden[sample.permutation(count)[: hidden_count(share, count)]] = True
+        return self._hiding(window, is_hidden)
+
+    def in_turn(self, window: Window, parts: int, seed: int = 0) -> list[list[Question]]:
+        """Each particle in turn, in random parts."""
+        part = part_of(np.arange(len(window[self.particles])), parts, seed, is_random=True)
+        return [[self._hiding(window, part == number) for number in range(part.max() + 1)]]
+
+    def _hiding(self, window: Window, is_hidden: Bool[np.ndarray, " N"]) -> Question:
+        """A question about these particles."""
+        particles, hidden = window[self.particles].numbered(), torch.from_numpy(np.flatnonzero(is_hidden))
         context = {self.particles: particles[torch.from_numpy(np.flatnonzero(~is_hidden))]}
         context |= {name: window[name].numbered() for name in self.show}
         return Question(context, {name: window[name].numbered()[hidden] for name in self.ask})
@@ -165,6 +175,10 @@ class Mix(TaskOptions):
     def complete(self, window: Window, seed: int = 0) -> Question:
         """The whole first question; `seed` draws what is hidden."""
         return self.tasks[0].complete(self._without_targets(window, self.tasks[0]), seed)
+
+    def in_turn(self, window: Window, parts: int, seed: int = 0) -> list[list[Question]]:
+        """Those of the first question."""
+        return self.tasks[0].in_turn(self._without_targets(window, self.tasks[0]), parts, seed)
 
     def _without_targets(self, window: Window, task: TaskOptions) -> Window:
         """What a task that shows all streams may show: not those that another one asks for."""

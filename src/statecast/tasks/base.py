@@ -121,6 +121,13 @@ class TaskOptions(Options):
         """All that the task may ask of the window; `seed` draws what is hidden, where that is random."""
         raise NotImplementedError
 
+    def in_turn(self, window: Window, parts: int, seed: int = 0) -> list[list[Question]]:
+        """Partitions of what the task may ask; for each, questions that ask every token of it once, see `tasks.turns`.
+
+        A task that hides nothing at random has one partition, and its one question.
+        """
+        return [[self.complete(window, seed)]]
+
     def hide_conditions(self, question: Question, sample: np.random.Generator) -> Question:
         """The question with its conditions unknown, in the share `unconditional` of the samples."""
         if not self.conditions or sample.uniform() >= self.unconditional:

@@ -24,8 +24,8 @@ from statecast.tasks.base import (
     random_share,
     slab_of,
 )
+from statecast.tasks.turns import in_turn, surface_axes
 
-SURFACES = ("sphere", "plane", "circle", "line")  # kinds of axes along which blocks extend
 BLOCKS = 4  # neighbourhoods that a mask of blocks consists of
 
 Chooser = Callable[[Tokens, int, np.random.Generator], np.ndarray]
@@ -91,6 +91,10 @@ class Masked(TaskOptions):
         """All hidden tokens asked; `seed` draws the mask."""
         return self._question(window, np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1]), 1.0)
 
+    def in_turn(self, window: Window, parts: int, seed: int = 0) -> list[list[Question]]:
+        """Each token in turn, given clean ones."""
+        return in_turn(window, parts, seed)
+
     def _question(
         self, window: Window, sample: np.random.Generator, step: np.random.Generator, asked: float
     ) -> Question:
@@ -142,8 +146,7 @@ def _single_tokens(tokens: Tokens, count: int, generator: np.random.Generator) -
 
 def _block_axes(spec: TokenSpec) -> list[str]:
     """The axes along which blocks extend: surfaces and lines, else the order axis."""
-    on_surfaces = [axis.name for axis in spec.axes if axis.kind in SURFACES and axis.name != spec.order]
-    if on_surfaces:
+    if on_surfaces := surface_axes(spec):
         return on_surfaces
     return [] if spec.order is None else [spec.order]
 

@@ -60,3 +60,11 @@ def make_loader(questions: QuestionDataset, batches: SharedBatches, options: Tra
         multiprocessing_context="forkserver" if options.workers else None,
         persistent_workers=options.workers > 0,
     )
+
+
+def said_by_worker(error: ValueError) -> ValueError | None:
+    """The error that a process that reads data raised, without the traceback that torch puts into its text; None if it is not of one."""
+    first, *lines = str(error).strip().splitlines() or [""]
+    if "DataLoader worker process" not in first or not lines:
+        return None
+    return type(error)(lines[-1].partition(": ")[2])

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LambdaCall
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from statecast.models import StateModel
-from statecast.training.batches import SharedBatches
+from statecast.training.batches import SharedBatches, said_by_worker
 from statecast.training.checkpoints import (
     BEST_NAME,
     AtomicCheckpoints,
@@ -116,7 +116,12 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(fitting, ckpt_path=start, weights_only=True)
+        try:
+            trainer.fit(fitting, ckpt_path=start, weights_only=True)
+        except ValueError as error:
+            if (said := said_by_worker(error)) is None:
+                raise
+            raise said from error
     weights = fitting.weights
     if start and first_step >= options.steps:  # killed after the last step: nothing is left to train
         weights = checkpoint_weights(start)

@@ -517,3 +517,28 @@ def test_samples_representations_and_tokens_of_stations(models, folder, task, to
     assert np.isfinite(features.fields).all()
     explained = explain_token(models[task], store, ("2000-02-06", "2000-02-07"), token=f"stations:{token}")
     assert explained.sizes
+
+
+def test_a_model_that_knows_stations_is_fine_tuned_to_translate_and_remembers_the_fields(
+    models, folder, tmp_path, capsys
+):
+    tuning = {
+        "task": TASKS["translate"],
+        "training": {"steps": 1, "batch_size": 1, "footprint": False},
+        "data": {"validate": None},
+    }
+    tuned = sc.finetune(tuning, models["masked"], tmp_path / "tuned", progress=False)
+    before, after = sc.load(models["masked"]).codecs["stations"], tuned.codecs["stations"]
+    assert (before.guessed, after.guessed) == (False, True)
+    np.testing.assert_array_equal(before.statistics.own, after.statistics.own)
+    assert sc.load(tmp_path / "tuned").codecs["stations"].spec == after.spec
+    plain = recipe_of(folder, TASKS["masked"])
+    plain["streams"].pop("stations")
+    plain["data"]["validate"] = ["2000-02-01", "2000-02-01"]
+    recipe = read_recipe(plain)
+    codecs = open_source(recipe, "train", {}).codecs
+    base = TrainedModel(build(recipe.model, codecs, 0), codecs, recipe)
+    whole = recipe_of(folder, TASKS["translate"])
+    added = {"streams": whole["streams"], "task": whole["task"], "training": tuning["training"]}
+    sc.finetune(added, base, tmp_path / "added", progress=False)
+    assert (tmp_path / "added" / "model").is_dir()

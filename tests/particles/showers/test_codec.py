@@ -31,11 +31,14 @@ def test_showers_round_trip_with_their_zeros(source, sample):
     voxels[4, 1] = 0  # a layer without energy
     parts = Parts.of(incident, voxels)
     values = {name: source.codecs[name].tokens(parts, sample).values.numpy() for name in ORDER}
-    again = energies_of(values, incident, [(name, source.codecs[name]) for name in ORDER])
+    again = energies_of(values, incident, [(name, source.codecs[name]) for name in ORDER], is_drawn=False)
     known = np.ones(len(voxels), bool)
     known[3] = known[4] = False  # what has no energy is not observed: its shares are free
     np.testing.assert_allclose(again[known], voxels[known], rtol=1e-4)
     assert ((again == 0) == (voxels == 0))[known].all()
+    drawn = energies_of(values, incident, [(name, source.codecs[name]) for name in ORDER], is_drawn=True)
+    faint = (again > 0) & (drawn == 0)
+    assert faint.any() and again[faint].max() < source.codecs["voxels"].grid.faint_mev
 
 
 def test_factors_multiply_to_the_energies(source):

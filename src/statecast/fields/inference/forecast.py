@@ -149,8 +149,11 @@ def _tell_of_missing(record: Record, history: int, times: Sequence[Any]) -> None
         )
 
 
-def check_record(tokenizer: Any, record: Record) -> None:
-    """Raises ModelError unless the record has the grid, the units, the step and about the values of the stream's climatology."""
+def check_record(tokenizer: Any, record: Record, *, must_be_plausible: bool = True) -> None:
+    """Raises ModelError unless the record has the grid, the units, the step and about the values of the stream's climatology.
+
+    must_be_plausible  False where values may be wrong, see `require_plausible`
+    """
     mine, theirs = tokenizer.climatology.grid, record.grid
     if not mine.is_like(theirs):
         raise ModelError(
@@ -164,7 +167,8 @@ def check_record(tokenizer: Any, record: Record) -> None:
         )
     require_step(tokenizer.climatology.step, record)
     _require_hours(tokenizer.climatology, record)
-    require_plausible(tokenizer, record)
+    if must_be_plausible:
+        require_plausible(tokenizer, record)
 
 
 def require_step(step: Step, record: Record) -> None:

@@ -141,10 +141,11 @@ class _Files:
         file = self._open[of_file]
         if file is None:
             return None
-        offset, length = 0, os.fstat(file).st_size
-        if shard is not None:
+        if shard is None:
+            offset, length = 0, os.fstat(file).st_size
+        else:
             inside = tuple(n % size for n, size in zip(number, shard, strict=True))
-            offset, length = map(int, self._index(of_file, file)[inside])
+            offset, length = self._index(of_file, file)[inside].tolist()
         if offset == ABSENT:
             return None
         if hasattr(os, "posix_fadvise"):

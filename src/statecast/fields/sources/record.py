@@ -47,12 +47,12 @@ class Record:
         stream: Stream,
         period: tuple[str, str] | None = None,
         step: Step | None = None,
-        in_memory_gib: float = IN_MEMORY_GIB,
+        in_memory_gib: float | None = None,
     ) -> "Record":
         """The stream's channels in `dataset` (as returned by `open_fields`), in `period` (see `select_period`).
 
         step           from one time to the next; none: as the times tell
-        in_memory_gib  up to this size a record is kept in memory
+        in_memory_gib  up to this size a record is kept in memory; none: `IN_MEMORY_GIB`
 
         Raises StoreError for a variable or level missing from the store and for a period without data.
         """
@@ -65,7 +65,8 @@ class Record:
             fields = select_period(fields, period)
         units = tuple(str(fields[c.variable].attrs.get("units", UNKNOWN_UNITS)) for c in channels)
         gib = fields.sizes["time"] * len(channels) * fields.sizes["lat"] * fields.sizes["lon"] * 4 / 2**30
-        in_memory = _contiguous(fields, channels) if gib <= in_memory_gib else None
+        most = IN_MEMORY_GIB if in_memory_gib is None else in_memory_gib
+        in_memory = _contiguous(fields, channels) if gib <= most else None
         return cls(fields, channels, units, in_memory, static, step)
 
     def __len__(self) -> int:
@@ -203,10 +204,8 @@ class Record:
     def _read_one(self, variable: str, places: Mapping[str, np.ndarray]) -> Float[np.ndarray, "T V H W"]:
         """The channels of a variable by xarray."""
         channels = self.channels[self.of_variables[variable]]
-        rows = places["lat"]
-        window = self.dataset[[variable]].isel(
-            time=slice(places["time"][0], places["time"][-1] + 1), lat=slice(rows[0], rows[-1] + 1)
-        )
+        spans = {dim: slice(places[dim][0], places[dim][-1] + 1) for dim in ("time", "lat")}
+        window = self.dataset[[variable]].isel(spans)
         seam = np.flatnonzero(np.diff(places["lon"]) < 0)  # across the date line: two contiguous reads
         parts = np.split(places["lon"], seam + 1)
         return np.concatenate([_contiguous(window.isel(lon=slice(p[0], p[-1] + 1)), channels) for p in parts], axis=-1)
@@ -225,8 +224,8 @@ class Record:
     def _levels(self) -> dict[str, Int[np.ndarray, " V"]]:
         """Where the levels of the channels of a variable lie among those of the record."""
         levels = {name: [c.pressure_hpa for c in self.channels[of]] for name, of in self.of_variables.items()}
-        on_levels = {name: of for name, of in levels.items() if of != [None]}
-        return {name: self.dataset.indexes["level"].get_indexer(of) for name, of in on_levels.items()}
+        index = self.dataset.indexes
+        return {name: index["level"].get_indexer(of) for name, of in levels.items() if of != [None]}
 
 
 def _contiguous(window: xr.Dataset, channels: tuple[Channel, ...]) -> Float[np.ndarray, "T V H W"]:

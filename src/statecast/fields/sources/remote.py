@@ -57,7 +57,7 @@ class PatientStore(WrapperStore[FsspecStore]):
     def __init__(self, store: FsspecStore, url: str, patience: Patience | None = None) -> None:
         super().__init__(store)
         self.url, self._patience = url, patience or PATIENCE
-        self._silent_until = 0.0
+        self._silent_until, self._reason = 0.0, ""
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         return await self._tried(key, lambda: self._store.get(key, prototype, byte_range))
@@ -81,7 +81,7 @@ class PatientStore(WrapperStore[FsspecStore]):
 
     async def _tried(self, key: str, request: Callable[[], Awaitable[Answer]]) -> Answer:
         if time.monotonic() < self._silent_until:
-            raise self._unreachable(key, "it did not answer before")
+            raise self._unreachable(key)
         last = self._patience.tries_of(key) - 1
         for number in range(last):
             try:
@@ -96,13 +96,13 @@ class PatientStore(WrapperStore[FsspecStore]):
             if is_metadata(key) or not may_pass(error):
                 raise
             self._silent_until = time.monotonic() + self._patience.rest_s
-            reason = f"{last + 1} tries, {' '.join(str(error).split())[:60] or type(error).__name__}"
-            raise self._unreachable(key, reason) from error
+            self._reason = f"{last + 1} tries, {' '.join(str(error).split())[:60] or type(error).__name__}"
+            raise self._unreachable(key) from error
 
-    def _unreachable(self, key: str, reason: str) -> UnreachableError:
+    def _unreachable(self, key: str) -> UnreachableError:
         found = CHUNK.fullmatch(key)
         what = f"variable '{found['variable']}': chunk {found['chunk'].replace('/', '.')}" if found else f"'{key}'"
-        return UnreachableError(f"{what} can't be fetched from {self.url[:80]} ({reason}). Try again later.")
+        return UnreachableError(f"{what} can't be fetched from {self.url[:80]} ({self._reason}). Try again later.")
 
 
 def may_pass(error: Exception) -> bool:

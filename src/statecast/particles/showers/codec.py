@@ -114,18 +114,28 @@ class IncidentCodec(PlainCodec):
 
 @dataclass(frozen=True)
 class Grid:
-    """Where tokens lie: the geometry, and what its XML does not say. `threshold_mev`: the smallest energy of a voxel in training."""
+    """Where tokens lie: the geometry, and what its XML does not say.
+
+    threshold_mev  the smallest energy of a voxel in training
+    faint_mev      what 1 % of the voxels with energy do not reach: what is drawn below is read as empty
+    """
 
     geometry: Geometry
     depth_x0: float
     threshold_mev: float = 0.0
+    faint_mev: float = 0.0
 
     def facts(self) -> dict[str, Any]:
         return {**asdict(self), "geometry": self.geometry.as_lists(), "particle": self.geometry.particle}
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "Grid":
-        return cls(Geometry.of(facts["particle"], facts["geometry"]), facts["depth_x0"], facts["threshold_mev"])
+        return cls(
+            Geometry.of(facts["particle"], facts["geometry"]),
+            facts["depth_x0"],
+            facts["threshold_mev"],
+            facts["faint_mev"],
+        )
 
 
 @dataclass(frozen=True)
@@ -268,8 +278,13 @@ def energies_of(
     values: Mapping[str, Float[np.ndarray, "B N P"]],
     incident_mev: Float[np.ndarray, " B"],
     codecs: Sequence[tuple[str, ShareCodec]],
+    *,
+    is_drawn: bool,
 ) -> Float[np.ndarray, "B L A R"]:
-    """Voxels in MeV from the values of the streams response, layers and voxels, whose names and codecs are given in this order."""
+    """Voxels in MeV from the values of the streams response, layers and voxels, whose names and codecs are given in this order.
+
+    is_drawn  a flow blurs the edge between empty and faint voxels: those below `Grid.faint_mev` are read as empty
+    """
     log_energy = np.log(incident_mev)
     (_, response), (_, layers), (_, voxels) = codecs
     of_response, of_layers, of_voxels = (values[name] for name, _ in codecs)
@@ -282,5 +297,6 @@ def energies_of(
     )
     known = parts.log_layers
     shares = voxels.shares(of_voxels, np.where(np.isneginf(known), 0.0, known))
-    is_kept = replace(parts, voxels=shares).energies() >= voxels.grid.threshold_mev * BELOW
+    smallest = voxels.grid.faint_mev if is_drawn else voxels.grid.threshold_mev * BELOW
+    is_kept = replace(parts, voxels=shares).energies() >= smallest
     return replace(parts, voxels=np.where(is_kept, shares, 0.0)).energies()

@@ -16,6 +16,7 @@ from statecast.particles.showers.recipe import ShowerData
 from statecast.particles.showers.sources.files import ShowerFiles, Showers, open_showers
 
 IN_MEMORY_GIB = 8.0  # more than that needs a cache
+FAINT = 0.01  # of the voxels with energy, see `Grid.faint_mev`
 FITTED_VALUES = 2e7  # voxels that statistics are computed from, at most
 
 Range = tuple[int, int | None]
@@ -51,7 +52,10 @@ class ShowerRecord:
             for rows in np.array_split(self.showers.voxels_mev, 1 + len(self) // 1000)
         ]
         threshold = float(min(smallest))
-        return Grid(self.geometry, depth_x0, threshold if np.isfinite(threshold) else 0.0)
+        if not np.isfinite(threshold):  # no voxel has energy
+            return Grid(self.geometry, depth_x0)
+        few = self.spread().voxels_mev
+        return Grid(self.geometry, depth_x0, threshold, float(np.quantile(few[few > 0], FAINT)))
 
 
 def read_record(files: tuple[str, ...], chosen: Range, data: ShowerData) -> ShowerRecord:

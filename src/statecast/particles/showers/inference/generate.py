@@ -142,7 +142,7 @@ def _batches(
         incident = incident_mev[first : first + batch]
         numbers = torch.arange(first, first + len(incident))
         values = _draw_streams(trained, incident, numbers, draws)
-        yield energies_of(values, incident, order).reshape(len(incident), -1).astype(np.float32)
+        yield energies_of(values, incident, order, is_drawn=True).reshape(len(incident), -1).astype(np.float32)
         report(min(1.0, (first + batch) / len(incident_mev)))
 
 
