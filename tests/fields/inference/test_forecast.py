@@ -1,5 +1,7 @@
 """Forecasts as CF datasets."""
 
+import re
+
 import cf_xarray  # noqa: F401  (the accessor `cf`)
 import numpy as np
 import pytest
@@ -179,3 +181,13 @@ def test_a_member_is_the_same_whatever_the_number_of_members(make_trained, globa
     assert np.isfinite(many.t).all() and many.sizes["number"] == 7
     last = many.t.isel(lead_time=-1, init_time=0)
     assert float(np.abs(last - last.sel(number=0)).mean(["level", "lat", "lon"])[1:].min()) > 0
+
+
+def test_what_is_written_says_when_and_keeps_what_the_store_says_of_a_variable(tmp_path, global_store, make_trained):
+    global_store["t"].attrs |= {"cell_methods": "time: mean", "units_metadata": "temperature: on_scale", "other": "x"}
+    fields = forecast(make_trained(), global_store, INIT, 2, 1)
+    write_forecast(fields, tmp_path / "f.nc")
+    with xr.open_dataset(tmp_path / "f.nc") as written:
+        assert written.t.attrs["cell_methods"] == "time: mean" and "other" not in written.t.attrs
+        assert written.t.attrs["units_metadata"] == "temperature: on_scale"
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ written by statecast ", written.attrs["history"])

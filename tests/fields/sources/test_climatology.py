@@ -144,6 +144,9 @@ def test_a_window_of_the_climatology_is_cut_as_the_record_is(global_record, glob
 def test_a_climatology_that_is_written_is_read_again_to_the_bit(global_tokenizer, tmp_path):
     fitted = global_tokenizer.climatology
     fitted.save(tmp_path / "climatology.nc")
+    with xr.open_dataset(tmp_path / "climatology.nc") as written:  # as CF has it
+        assert not any("_FillValue" in coordinate.encoding for coordinate in written.coords.values())
+        assert all("long_name" in v.attrs or "standard_name" in v.attrs for v in written.variables.values())
     read = Climatology.load(tmp_path / "climatology.nc")
     np.testing.assert_array_equal(read.mean, fitted.mean)
     np.testing.assert_array_equal(read.anomaly_std, fitted.anomaly_std)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ AXIS_ATTRIBUTES = {
     "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
 """A forecast has no axis T: CF allows the attribute for coordinates of one dimension, and `valid_time` of a forecast has two."""
+
+OF_VARIABLES = ("standard_name", "long_name", "units", "units_metadata", "cell_methods")
+"""Attributes of a variable in the store that hold for what is forecast of it."""
 
 
 def forecast_task(trained: TrainedModel) -> Forecast:
@@ -196,9 +200,7 @@ def labelled(
     for variable in tokenizer.stream.variables:
         index = [i for i, c in enumerate(record.channels) if c.variable == variable]
         channel: Channel = record.channels[index[0]]
-        attributes = {
-            k: v for k, v in record.dataset[variable].attrs.items() if k in ("standard_name", "long_name", "units")
-        }
+        attributes = {k: v for k, v in record.dataset[variable].attrs.items() if k in OF_VARIABLES}
         if channel.pressure_hpa is None:
             variables[variable] = (("number", time, "lat", "lon"), fields[:, :, index[0]], attributes)
         else:
@@ -245,6 +247,8 @@ def write_forecast(fields: xr.Dataset, out: Path) -> None:
 
     A Zarr store also has consolidated metadata, where `xarray.open_zarr` looks first; without them it warns.
     """
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    fields = fields.assign_attrs(history=f"{now} written by statecast {version('statecast')}")
     if out.suffix == ".nc":
         fields.to_netcdf(out)
         return

@@ -180,11 +180,15 @@ def statistics_dataset(
             about = {"long_name": f"{key} of {name}", "units": "1" if key == "missing" else units}
             arrays[f"{name}_{key}"] = (dims, values if dims else values[0], about)
     coords: dict[str, Any] = {name: dataset[name] for name in ("level", "lat", "lon") if name in dataset.coords}
-    coords |= {"month": np.arange(1, 13), "hour_utc": ("hour_utc", times.hours_utc, {"units": "hours"})}
+    about_hours = {"units": "hours", "long_name": "hour of the day, UTC"}
+    coords["month"] = ("month", np.arange(1, 13), {"long_name": "month of the year"})
+    coords["hour_utc"] = ("hour_utc", times.hours_utc, about_hours)
     text = " to ".join(period) if period else "all times of the store when it was prepared"
-    return xr.Dataset(
-        arrays, coords, {"Conventions": "CF-1.11", "title": "Statistics, weighted by area", "period": text}
-    )
+    about = {"Conventions": "CF-1.11", "title": "Statistics, weighted by area", "period": text}
+    found = xr.Dataset(arrays, coords, about)
+    for coordinate in found.coords.values():
+        coordinate.encoding = {**coordinate.encoding, "_FillValue": None}  # CF allows none there
+    return found
 
 
 def write_climatology(group: zarr.Group, array: xr.DataArray, parts: Sequence[MonthlySums]) -> None:

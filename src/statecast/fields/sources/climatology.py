@@ -21,6 +21,19 @@ from statecast.fields.sources.step import Step
 from statecast.fields.sources.units import are_same
 from statecast.fields.streams import Channel
 
+LONG_NAMES = {
+    "mean": "climatological mean around the middle of the month",
+    "anomaly_std": "standard deviation of anomalies",
+    "correlation": "correlation of anomalies with those a lag earlier",
+    "units": "units of the channel",
+    "variable": "variable of the channel",
+    "pressure": "pressure of the channel",
+    "step": "time step of the record",
+    "lowest": "smallest value of the channel",
+    "month": "month of the year",
+    "hour_utc": "hour of the day, UTC",
+    "lag": "lag in time",
+}
 OF_CHANNELS = ("anomaly_std", "correlation", "lowest")  # arrays whose first axis is V
 SMALLEST_SPREAD = 1e-7  # relative to the largest mean: anything smaller is float32 rounding
 
@@ -122,7 +135,7 @@ class Climatology:
             },
             coords={
                 "month": np.arange(1, 13),
-                "hour_utc": self.hours_utc,
+                "hour_utc": ("hour_utc", self.hours_utc, {"units": "h"}),
                 "lag": ("lag", np.arange(self.correlation.shape[1]) * self.step_h, {"units": "h"}),
                 "lat": ("lat", self.grid.lat, {"standard_name": "latitude", "units": "degrees_north"}),
                 "lon": ("lon", self.grid.lon, {"standard_name": "longitude", "units": "degrees_east"}),
@@ -132,6 +145,10 @@ class Climatology:
                 "title": "Climatology of the training period, per month and hour of the day: linear in time between the middles of months",
             },
         )
+        for name, text in LONG_NAMES.items():
+            dataset[name].attrs["long_name"] = text
+        for coordinate in dataset.coords.values():
+            coordinate.encoding["_FillValue"] = None  # CF allows none there
         dataset.to_netcdf(path, encoding={"mean": {"zlib": True, "complevel": 4}})
 
     @classmethod
