@@ -26,7 +26,7 @@ def test_forecasts_from_a_store_in_other_units_are_the_same(runs, store, capsys)
     expected = predict(runs.forecast, store, INIT, 2, members=2)
     found = predict(runs.forecast, in_other_units(store), INIT, 2, members=2)
     for name in ("t", "msl"):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
         assert found[name].attrs["units"] == store[name].attrs["units"]
     assert "variable 't' is converted from 'degrees_Celsius' to 'K'" in capsys.readouterr().err
 
