@@ -36,7 +36,7 @@ def fingerprint(recipe: FieldRecipe, source: FieldSource) -> dict[str, Any]:
 
     The values of a record in memory have a checksum; of a larger one only the fields of `READ_FIELDS` times are read.
     """
-    streams = {name: identity(stream.record) for name, stream in source.streams.items()}
+    streams = {name: _of_record(stream.record) for name, stream in source.streams.items()}
     found: dict[str, Any] = {"periods": [list(period) for period in recipe.data.learned_periods], "streams": streams}
     if source.stations:
         found["stations"] = {name: _of_reports(series.reports) for name, series in source.stations.items()}
@@ -51,8 +51,7 @@ def _of_reports(reports: Reports) -> dict[str, str]:
     }
 
 
-def identity(record: Record) -> dict[str, Any]:
-    """What tells a record from others: channels, attributes, grid, times and some values."""
+def _of_record(record: Record) -> dict[str, Any]:
     times, arrays = record.times, {channel.variable: record.dataset[channel.variable] for channel in record.channels}
     steps = _spread(len(record), READ_FIELDS if record.in_memory is None else FIELDS)
     return {

@@ -111,7 +111,10 @@ def common_channels(truth: xr.Dataset, stores: Sequence[Forecasts], choice: Choi
 
     Raises StoreError for a variable or level that was named and is not there, and if there is nothing in common.
     """
-    names = choice.variables or {str(name): str(name) for name in truth.data_vars if _is_field(truth[name], {"time"})}
+    fields = sorted(
+        str(name) for name in truth.data_vars if _is_field(truth[name], {"time"})
+    )  # a store may list them in any order
+    names = choice.variables or {name: name for name in fields}
     channels: dict[str, Levels] = {}
     for name, theirs in names.items():
         if choice.variables:

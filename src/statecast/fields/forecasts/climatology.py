@@ -1,15 +1,13 @@
 """The climatology of the analyses, group by group, kept on disk: only what is looked at is in memory."""
 
-import json
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from statecast.fields.fingerprint import identity
-from statecast.fields.forecasts.pairing import Group, Pairing
+from statecast.fields.fingerprint import checksum
+from statecast.fields.forecasts.pairing import Pairing
 from statecast.fields.sources import Climatology, Record, Step, StoreError, fit_climatology
 from statecast.fields.streams import Stream
 
@@ -27,7 +25,8 @@ def fitted(
     folder.mkdir(exist_ok=True)
     climatologies = []
     for number, group in enumerate(pairing.groups):
-        record = _record(pairing, group, period)
+        stream = Stream(variables=(group.variable,), levels=group.levels or ())
+        record = Record.open(pairing.truth[[group.variable]], stream, period, in_memory_gib=0.0)
         _require_hours(pairing, record, period)
         path = folder / f"{number}.npy"
         if not path.exists():
@@ -66,17 +65,6 @@ def _valid(pairing: Pairing) -> np.ndarray:
     return np.unique(np.concatenate([pairing.valid_ticks(init) for init in pairing.inits]))
 
 
-def identities(pairing: Pairing, period: tuple[str, str] | None) -> str:
-    """By which parts of a verification know that they have the same climatology: a checksum of what it is fitted to.
-
-    The means themselves may differ in the last bit from one fit to the next.
-    """
-    if period is None:
-        return ""
-    found = [identity(_record(pairing, group, period)) for group in pairing.groups]
-    return f"{zlib.crc32(json.dumps(found, sort_keys=True).encode()):08x}"
-
-
-def _record(pairing: Pairing, group: Group, period: tuple[str, str]) -> Record:
-    stream = Stream(variables=(group.variable,), levels=group.levels or ())
-    return Record.open(pairing.truth[[group.variable]], stream, period, in_memory_gib=0.0)
+def digest(climatologies: Sequence[Climatology]) -> str:
+    """By which parts of a verification know that they have the same climatology."""
+    return " ".join(checksum(climatology.mean) for climatology in climatologies)

@@ -9,7 +9,7 @@ from statecast.evaluation.progress import Stopwatch, progress_bar
 from statecast.fields.evaluation.skill import Evaluation
 from statecast.fields.evaluation.verification import verify_windows
 from statecast.fields.forecasts.choice import Choice
-from statecast.fields.forecasts.climatology import fitted, identities
+from statecast.fields.forecasts.climatology import digest, fitted
 from statecast.fields.forecasts.pairing import Pairing, paired
 from statecast.fields.forecasts.report import example_maps
 from statecast.fields.forecasts.scoring import Scoring
@@ -58,7 +58,7 @@ def verify(
                 lambda init: kept.of(str(init), lambda: scoring(init)),
                 show_progress,
             )
-        settings = _settings(request, pairing, choice)
+        settings = _settings(request, pairing, climatologies)
         verified = Verified.of(found, settings)
         maps = example_maps(pairing) if report else None
         return write(verified, Path(out), maps=maps, report=report, overwrite=overwrite, wall_time_s=watch.seconds)
@@ -72,7 +72,7 @@ def _climatologies(pairing: Pairing, choice: Choice, folder: Path, progress: boo
         return fitted(pairing, choice.climatology_period, folder / CLIMATOLOGY, show_progress)
 
 
-def _settings(request: Mapping[str, Any], pairing: Pairing, choice: Choice) -> dict[str, Any]:
+def _settings(request: Mapping[str, Any], pairing: Pairing, climatologies: Sequence[Climatology]) -> dict[str, Any]:
     """What the statistics are of."""
     times = pairing.times.at(pairing.inits)
     rows, columns = pairing.points.grid.shape
@@ -80,5 +80,5 @@ def _settings(request: Mapping[str, Any], pairing: Pairing, choice: Choice) -> d
         **request,
         "period": [str(times[0]), str(times[-1])],
         "points": f"{rows} × {columns} points, {pairing.points.grid.box}",
-        "climatology": identities(pairing, choice.climatology_period),
+        "climatology": digest(climatologies),
     }
