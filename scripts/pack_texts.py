@@ -2,8 +2,8 @@
 
     python scripts/pack_texts.py src/statecast/text/samples
 
-`docs.jsonl.gz` holds paragraphs of prose, each with its subject: the subpackage that it comes from. `names.jsonl.gz` holds sentences as words
-with tags: what a docstring puts in backticks is a name of the code (B-NAME, I-NAME), and the backticks are removed. Paragraphs that occur
+`docs.jsonl.gz` holds paragraphs of prose, each with its subject: the subpackage that it comes from. `names.jsonl.gz` holds sentences as
+words with tags: what a docstring puts in backticks is a name of the code (B-NAME, I-NAME), and the backticks are removed. Paragraphs that occur
 twice are kept once. Those of one function stay together, functions are in random order: ranges of numbers are splits of functions.
 """
 
@@ -60,7 +60,11 @@ def docstrings() -> Iterator[tuple[str, str, str]]:
 def _methods(name: str, found: Any) -> list[tuple[str, Any]]:
     if not inspect.isclass(found):
         return []
-    return [(f"{name}.{key}", value) for key, value in sorted(vars(found).items()) if not key.startswith("_") and callable(value)]
+    return [
+        (f"{name}.{key}", value)
+        for key, value in sorted(vars(found).items())
+        if not key.startswith("_") and callable(value)
+    ]
 
 
 def paragraphs(text: str) -> Iterator[str]:

@@ -32,8 +32,8 @@ class Proposals:
             if name not in known or known[name].vocabulary != spec.vocabulary:
                 codes = known[name].vocabulary if name in known else 0
                 raise TaskError(
-                    f"task.proposals {self.directory}: has {codes} codes in stream {name}, expected {spec.vocabulary}. Name a model that was "
-                    "trained on the same data with the same stream."
+                    f"task.proposals {self.directory}: has {codes} codes in stream {name}, expected {spec.vocabulary}. Name a model that "
+                    "was trained on the same data with the same stream."
                 )
 
     def __call__(self, question: Question, generator: np.random.Generator) -> dict[str, Int[Tensor, " Q"]]:

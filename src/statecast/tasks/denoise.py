@@ -33,10 +33,16 @@ class Denoise(TaskOptions):
     replaced: float = Field(0.15, ge=0, le=1, description="share of the codes that random ones replace")
     unknown: float = Field(0.15, ge=0, le=1, description="share of the codes that are shown as unknown")
     span: float = Field(
-        1.0, ge=1, le=1000, description="mean number of neighbours on the order axis that are corrupted alike; 1: each by itself"
+        1.0,
+        ge=1,
+        le=1000,
+        description="mean number of neighbours on the order axis that are corrupted alike; 1: each by itself",
     )
     deleted: float = Field(
-        0.0, ge=0, lt=1, description="share of the tokens that are not visible; along an order axis of ranks the later ones move up"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the tokens that are not visible; along an order axis of ranks the later ones move up",
     )
     shuffled: float = Field(
         0.0, ge=0, le=1, description="share of the tokens, in spans, whose contents change places within their span"

@@ -14,7 +14,6 @@ from statecast.streams import Question, Tokens, TokenSpec, Window
 from statecast.tasks.base import ASKED, Share, Slabs, TaskError, TaskOptions, ask_a_share, split
 from statecast.tasks.masked import hidden_count
 
-
 PROPOSALS = "statecast.proposals"
 """What loads the model that proposes: a task itself knows no trained model."""
 
@@ -33,8 +32,8 @@ def proposer(directory: str) -> Proposer:
 
 
 class Detect(TaskOptions):
-    """Ask which tokens were replaced (ELECTRA, Clark et al. 2020). What replaces one is the content of another token of the same sample, or what
-    a trained model says of it, given the tokens that are not replaced.
+    """Ask which tokens were replaced (ELECTRA, Clark et al. 2020). What replaces one is the content of another token of the same sample, or
+    what a trained model says of it, given the tokens that are not replaced.
 
     Of another token: one with the same content counts as replaced, as nothing can tell. Of a model: the same content does not count.
     """
@@ -58,7 +57,9 @@ class Detect(TaskOptions):
         if self.proposals is None:
             return
         if valued := [name for name, spec in specs.items() if spec.size]:
-            raise TaskError(f"task.proposals: stream {valued[0]} has values, expected codes alone. Leave proposals out.")
+            raise TaskError(
+                f"task.proposals: stream {valued[0]} has values, expected codes alone. Leave proposals out."
+            )
         proposer(self.proposals).require(specs)
 
     def __call__(self, window: Window, sample: np.random.Generator, step: np.random.Generator) -> Question:

@@ -33,7 +33,7 @@ class Texts:
         """The recipe with other files of validation; without a range all of their documents."""
         return with_files(recipe, data, period, "document")
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: TextRecipe) -> dict[str, Any]:
         codecs: dict[str, Any] = {}
         for name, options in streams.items():
             kind = kind_of_stream(options)

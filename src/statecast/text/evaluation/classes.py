@@ -19,8 +19,8 @@ from statecast.trained import ModelError, TrainedModel
 WORST = 10
 LONGEST_SHOWN = 300  # letters of a document in the report
 TEXT = (
-    "A class of each document that training did not see. TF-IDF: logistic regression on the frequencies of words and pairs of words, from the "
-    "same labels; frequencies: how frequent each class is in training. Intervals are of resampled documents."
+    "A class of each document that training did not see. TF-IDF: logistic regression on the frequencies of words and pairs of words, from "
+    "the same labels; frequencies: how frequent each class is in training. Intervals are of resampled documents."
 )
 WORST_TEXT = "The documents to whose true class the model gives the smallest probability."
 
@@ -69,7 +69,9 @@ def result_of(
     own = next(iter(found.values()))
     drawn = [confusion_matrix(confusion(own, truth), classes)]
     sections = [
-        section("Classes", f"{TEXT} {len(truth)} documents, {trained_on} labels of training.", drawn, score_table(scores)),
+        section(
+            "Classes", f"{TEXT} {len(truth)} documents, {trained_on} labels of training.", drawn, score_table(scores)
+        ),
         section("Worst", WORST_TEXT, [], _worst(own, truth, held_out, classes)),
     ]
     return Result(scores, [("labels of training", str(trained_on))], sections)
@@ -88,7 +90,9 @@ def _said(
     """The probabilities by a model, or by logistic regression on its features where it does not answer the label."""
     if name in model.codecs:
         if model.codecs[name].classes != classes:
-            raise ModelError(f"against: answers the classes {', '.join(model.codecs[name].classes)}, not those of MODEL.")
+            raise ModelError(
+                f"against: answers the classes {', '.join(model.codecs[name].classes)}, not those of MODEL."
+            )
         return {key: probabilities(model, recipe, name, held_out.places, progress=progress)}
     features = [embeddings(model, each.texts) for each in (training, held_out)]
     return {"frozen": on_features(features[0], training.labels, features[1], classes)}

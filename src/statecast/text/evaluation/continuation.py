@@ -15,8 +15,8 @@ from statecast.trained import TrainedModel
 
 EXAMPLES = 5
 TEXT = (
-    "Each token of documents that training did not see, given those before it in its sample. Perplexity is exp of the mean of -log p: how many "
-    "equally probable tokens would be as uncertain. Unigrams and bigrams (Kneser-Ney) count the tokens of training."
+    "Each token of documents that training did not see, given those before it in its sample. Perplexity is exp of the mean of -log p: how "
+    "many equally probable tokens would be as uncertain. Unigrams and bigrams (Kneser-Ney) count the tokens of training."
 )
 
 
@@ -37,7 +37,9 @@ def evaluate_continuation(models: Mapping[str, TrainedModel], recipe: TextRecipe
         sums[key] = np.array([(of_counts.nats(codes).sum(), len(codes)) for codes in held_out])
     scores: list[Score] = []
     for key, of_key in sums.items():
-        scores.append(score_of_sums(key, "next", "perplexity", of_key, lambda total: float(np.exp(total[0] / total[1]))))
+        scores.append(
+            score_of_sums(key, "next", "perplexity", of_key, lambda total: float(np.exp(total[0] / total[1])))
+        )
         scores.append(score_of_sums(key, "next", "log_score", of_key, lambda total: float(total[0] / total[1])))
     drawn = generate(trained, texts=EXAMPLES)
     rows = [["drawn by the model"], *([each["text"]] for each in drawn)]

@@ -16,8 +16,8 @@ from statecast.trained import TrainedModel
 
 QUESTIONS = 500  # of training, on which the threshold of the rule is chosen
 TEXT = (
-    "Which tokens of documents that training did not see were replaced: those to which the model gives a probability above 0.5. Rare tokens: a "
-    "rule that calls a token replaced if training has it less often than a threshold, which is chosen on training for the largest F1."
+    "Which tokens of documents that training did not see were replaced: those to which the model gives a probability above 0.5. Rare tokens: "
+    "a rule that calls a token replaced if training has it less often than a threshold, which is chosen on training for the largest F1."
 )
 
 

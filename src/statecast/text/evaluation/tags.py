@@ -18,8 +18,8 @@ from statecast.trained import TrainedModel
 
 OUTSIDE = "O"
 TEXT = (
-    "Entities, each with its kind, begin and end, in documents that training did not see (seqeval). Most frequent: each word has the tag that "
-    "it has most often in training, and none if training does not have it. Intervals are of resampled documents."
+    "Entities, each with its kind, begin and end, in documents that training did not see (seqeval). Most frequent: each word has the tag "
+    "that it has most often in training, and none if training does not have it. Intervals are of resampled documents."
 )
 
 Tags = Sequence[Sequence[str]]
@@ -46,7 +46,9 @@ def evaluate_tags(models: Mapping[str, TrainedModel], recipe: TextRecipe, *, pro
     chosen = split_documents(recipe, recipe.data.held_out_files, numbers)
     found = {key: tags_of(model, recipe, name, progress=progress) for key, model in models.items()}
     words = [text.split(" ") for text in chosen.documents.texts]
-    found["most frequent"] = most_frequent([text.split(" ") for text in training.texts], training.tags_of(column), words)
+    found["most frequent"] = most_frequent(
+        [text.split(" ") for text in training.texts], training.tags_of(column), words
+    )
     truth = chosen.documents.tags_of(column)
     scores: list[Score] = []
     for forecast, tags in found.items():

@@ -50,7 +50,9 @@ def generate(
     begun = codec.encode([prompt])[0].codes if prompt else []
     room = trained.recipe.text[1].tokens - len(begun)
     if room < 1:
-        raise ModelError(f"prompt: has {len(begun)} tokens, and a sample of the model no more than that. Give a shorter one.")
+        raise ModelError(
+            f"prompt: has {len(begun)} tokens, and a sample of the model no more than that. Give a shorter one."
+        )
     condition = _condition(trained, name, label, begun)
     rows: list[dict[str, Any]] = []
     with progress_bar("texts", progress) as report:
