@@ -13,7 +13,7 @@ class TextStream(StreamOptions):
 
     text: str = Field("text", description="column of the text")
     vocabulary: int = Field(
-        2000, ge=300, le=2**20, description="codes of the tokenizer that is trained on the training split"
+        1000, ge=260, le=2**20, description="codes of the tokenizer that is trained on the training split"
     )
     tokenizer: str | None = Field(
         None, description="tokenizer.json of the library `tokenizers`; none: one is trained on the training split"

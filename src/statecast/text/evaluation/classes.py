@@ -43,7 +43,7 @@ class Labelled:
 
 def evaluate_classes(models: Mapping[str, TrainedModel], recipe: TextRecipe, *, progress: bool = False) -> Result:
     """Scores of the models that answer the label, and of the baselines."""
-    trained = models["model"]
+    trained = next(iter(models.values()))
     (name,) = trained.recipe.task.asked_streams(trained.codecs)
     codec: LabelCodec = trained.codecs[name]
     column, classes = trained.recipe.labels[name].label, codec.classes

@@ -22,7 +22,7 @@ TEXT = (
 
 def evaluate_continuation(models: Mapping[str, TrainedModel], recipe: TextRecipe, *, progress: bool = False) -> Result:
     """Perplexity of the models and of counts, and some texts that the model draws."""
-    trained = models["model"]
+    trained = next(iter(models.values()))
     name, _ = trained.recipe.text
     samples = training_samples(trained)
     vocabulary = trained.codecs[name].spec.vocabulary

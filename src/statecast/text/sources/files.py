@@ -123,6 +123,16 @@ def _of_parquet(path: Path) -> Rows:
     return list(read_table(path).to_pylist())
 
 
+def table_columns(path: Path) -> list[str]:
+    """The names of the columns of a CSV or Parquet file, without reading it."""
+    if path.suffix.lower() == ".parquet":
+        from pyarrow.parquet import read_schema
+
+        return list(read_schema(path).names)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
+
+
 def _of_folder(path: Path) -> Rows:
     if path.is_file():
         return [{TEXT_COLUMN: decoded(path)}]
@@ -208,7 +218,7 @@ def _tags(values: Sequence[Any], starts: Sequence[Sequence[int]] | None, name: s
     return found
 
 
-def summary(values: Sequence[Any]) -> Mapping[str, int]:
+def frequencies_of(values: Sequence[Any]) -> Mapping[str, int]:
     """How often each value occurs, the most frequent first."""
     counts: dict[str, int] = {}
     for value in values:
