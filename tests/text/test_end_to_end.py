@@ -107,3 +107,11 @@ def test_a_recipe_that_ships_is_valid(name):
 def test_streams_that_do_not_go_together_are_refused(corpus, streams, message):
     with pytest.raises(RecipeError, match=message):
         read_recipe(corpus.recipe({"kind": "masked"}) | {"streams": streams})
+
+
+def test_proposals_of_a_model_with_another_vocabulary_are_refused(corpus, models, tmp_path):
+    recipe = corpus.recipe({"kind": "detect", "proposals": str(models.masked)})
+    recipe["streams"] = {"text": {"vocabulary": 270, "tokens": 24}}
+    with pytest.raises(RecipeError, match="has 280 codes in stream text, expected 270. Name a model"):
+        sc.pretrain(recipe, tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())

@@ -33,7 +33,7 @@ def quickstart(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pre-train, fine-tune, evaluate and report on the embedded atmosphere, the embedded jets or texts, or simulated showers, in minutes."""
+    """Pre-train, fine-tune, evaluate and report on the embedded atmosphere, jets or texts, or on simulated showers, in minutes."""
     if system is System.JETS:
         _jets(out or Path("runs/jets"), overwrite=overwrite, progress=not quiet)
     elif system is System.SHOWERS:

@@ -19,9 +19,11 @@ from statecast.text.evaluation.result import Result
 from statecast.trained import TrainedModel
 
 MASKED_TEXT = (
-    "Codes of hidden tokens of paragraphs that training did not see, given the others. The log score is the mean of -log p(code) in nats; the "
-    "marginal answers each with the frequencies of training: its log score is the entropy of single tokens."
+    "Codes of hidden tokens of paragraphs that training did not see, given the others. The log score is the mean of -log p(code) in nats; "
+    "the marginal answers each with the frequencies of training: its log score is the entropy of single tokens."
 )
+SUBJECTS = "streams.label={label: subject, classes: [fft, integrate, interpolate, linalg, ndimage, optimize, signal, sparse, spatial, special, stats]}"
+"""All of the sample: few labels may lack some."""
 CURVE_TEXT = "Macro-F1 of the subject of a paragraph, by the number of labelled paragraphs that training has."
 
 
@@ -87,11 +89,13 @@ def _classes(
     pretrained: TrainedModel, labels: int, directory: Path, plan: Plan, watch: Stopwatch, progress: bool
 ) -> Result:
     """Fine-tuned and from scratch on the first so many labels, and the baselines that learn from the same."""
-    few = [_steps(plan, "classes"), *plan.overrides, f"data.train=[0,{labels - 1}]"]
+    few = [_steps(plan, "classes"), *plan.overrides, f"data.train=[0,{labels - 1}]", SUBJECTS]
     recipe = read_recipe("text-classes", few, inherit=pretrained.recipe)
+    same_codes = f"streams.text.tokenizer={directory / 'pretrained/model/streams/text.json'}"
+    untrained = read_recipe("text-classes", [*few, same_codes], inherit=pretrained.recipe)
     with watch.time(f"classes from {labels} labels"):
         tuned = finetune(recipe, pretrained, directory / f"classes-{labels}", progress=progress, title="classes")
-        scratch = pretrain(recipe, directory / f"scratch-{labels}", progress=progress, title="from scratch")
+        scratch = pretrain(untrained, directory / f"scratch-{labels}", progress=progress, title="from scratch")
     with watch.time("evaluation of classes"):
         models = {"pre-trained": tuned, "from scratch": scratch, "frozen": pretrained}
         return evaluate_classes(models, tuned.recipe)

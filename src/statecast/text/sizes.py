@@ -43,8 +43,8 @@ def _label(stream: Any, documents: Any) -> LabelCodec:
         return LabelCodec(stream, ANSWERS)
     if stream.target == "number":
         return LabelCodec(stream)
-    classes = [f"class {number}" for number in range(ASSUMED_CLASSES)]
-    if documents is not None:
+    classes = list(stream.classes) or [f"class {number}" for number in range(ASSUMED_CLASSES)]
+    if documents is not None and not stream.classes:
         classes = sorted({str(value) for value in documents.column(stream.label) if value is not None})
     return LabelCodec(stream, tuple(classes))
 

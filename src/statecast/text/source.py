@@ -147,6 +147,8 @@ def _fitted(recipe: TextRecipe, stream: Any, chosen: Chosen) -> Any:
     if isinstance(stream, PairStream):
         return LabelCodec(stream, ANSWERS)
     assert isinstance(stream, LabelStream)
+    if stream.classes:
+        return LabelCodec(stream, stream.classes)
     return LabelCodec.fit(stream, documents.column(stream.label), is_class=stream.target == "class")
 
 

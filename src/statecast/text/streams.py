@@ -50,6 +50,9 @@ class LabelStream(StreamOptions):
 
     label: str = Field(description="column of the label; of a folder of texts, `label` is the name of the subfolder")
     target: Literal["class", "number"] = Field("class", description="what the column holds")
+    classes: tuple[str, ...] = Field(
+        (), description="names of the classes, also of those that training may lack; none: those of the training split"
+    )
 
 
 KINDS: dict[str, type[StreamOptions]] = {"tags": TagStream, "pair": PairStream, "label": LabelStream}

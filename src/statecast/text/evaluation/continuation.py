@@ -26,7 +26,10 @@ def evaluate_continuation(models: Mapping[str, TrainedModel], recipe: TextRecipe
     name, _ = trained.recipe.text
     samples = training_samples(trained)
     vocabulary = trained.codecs[name].spec.vocabulary
-    counts = {"bigrams": Bigrams.fit(samples, vocabulary), "unigrams": Unigrams.fit(samples, vocabulary)}
+    counts: dict[str, Bigrams | Unigrams] = {
+        "bigrams": Bigrams.fit(samples, vocabulary),
+        "unigrams": Unigrams.fit(samples, vocabulary),
+    }
     sums: dict[str, Sums] = {}
     for key, model in models.items():
         source = held_out_source(model, recipe)
