@@ -19,6 +19,7 @@ from statecast.config import RecipeError, read_recipe
 from statecast.costs import size_of
 from statecast.costs.memory import Counts, blank_question
 from statecast.models import ModelOptions, StateModel
+from statecast.models.generation import generate
 from statecast.models.hugging_face import EncoderError, encoder_files
 from statecast.models.operations import count_flops, encoder_flops, sample_flops
 from statecast.models.state_model import question_loss
@@ -144,6 +145,17 @@ def test_a_model_that_reads_forward_answers_next_tokens_from_those_before(encode
             for s in (states([0, 1, 2, 3]), states([0, 1, 2, 0]))
         )
     torch.testing.assert_close(one, other)  # the last code is seen by none
+
+
+def test_generation_is_the_same_with_and_without_our_cache(encoders):
+    model = of_chain(encoders["gpt2"], encoder_layers=1)
+    begun = {"states": states([0, 1]).each(lambda p: p.expand(2, -1, -1), lambda p: p.expand(2, -1))}
+    places = states([0] * 4, ranks=[2, 3, 4, 5]).each(lambda p: p.expand(2, -1, -1), lambda p: p.expand(2, -1))
+    drawn = [
+        generate(model, begun, "states", places, torch.Generator().manual_seed(0), is_cached=is_cached).codes
+        for is_cached in (True, False)
+    ]
+    assert torch.equal(*drawn)
 
 
 def test_a_model_that_reads_both_ways_is_not_asked_for_next_tokens(encoders):
@@ -307,6 +319,13 @@ def test_an_altered_encoder_is_noticed(run, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"layer_norm_eps": 1e-3}))
     with pytest.raises(ModelError, match="have changed since"):
         load(directory)
+
+
+def test_models_are_still_built_on_meta_once_weights_were_read(encoders):
+    torch.utils._device._device_constructors.cache_clear()  # as in a new process
+    encoder_files(f"hf:{encoders['bert']}").trained_model()
+    with torch.device("meta"):
+        assert torch.linspace(0, 1, 2).is_meta
 
 
 def test_answers_are_explained_and_costs_told(run, states_file, encoders):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from statecast.documents import LARGEST_JSON, DocumentError, parse_json, read_text
@@ -122,6 +123,24 @@ class EncoderFiles:
         self.config.save_pretrained(directory)
         for name, content in self.companions.items():
             (directory / name).write_bytes(content)
+
+
+def causal_model(name: str) -> tuple[nn.Module, Any]:
+    """A language model that reads forward, with its weights, and its tokenizer. Raises EncoderError as `encoder_files` does."""
+    directory = locate(name)
+    config = _config(name, directory)
+    require_safe_weights(name, directory)
+    transformers = _transformers(name)
+    with _of_their_errors(name), _silent():
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            directory,
+            config=config,
+            dtype="float32",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    return model.eval(), load_tokenizer(name, directory)
 
 
 def encoder_files(encoder: str) -> EncoderFiles:
@@ -243,9 +262,15 @@ def _of_their_errors(encoder: str) -> Iterator[None]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without the progress bars and remarks of transformers, which are as before afterwards."""
+    """Without the progress bars and remarks of transformers, which are as before afterwards.
+
+    While it loads, transformers 5 replaces torch.linspace. Torch notes the functions that make tensors when a device is first chosen; it
+    would note the wrong one for good, and models could no longer be built on `meta`.
+    """
     from transformers.utils import logging
 
+    with torch.device("cpu"):
+        torch.empty(0)
     had_bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

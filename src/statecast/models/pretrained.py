@@ -42,7 +42,8 @@ class PretrainedEncoder(nn.Module):
         fitting = [name for name, spec in specs.items() if self._misfit(spec, is_whole=True) is None]
         self.streams = tuple(streams or fitting)
         self._require_fit(specs)
-        features = sum(self.model.channels) if hasattr(self.model, "channels") else self.model.config.hidden_size
+        of_maps: Sequence[int] = getattr(self.model, "channels", None) or (files.config.hidden_size,)
+        features = sum(of_maps)
         self.project = nn.Linear(features, width)
         if features == width:
             nn.init.eye_(self.project.weight)
@@ -71,7 +72,7 @@ class PretrainedEncoder(nn.Module):
     def save(self, directory: Path) -> None:
         """Write the encoder as it is now into a new directory, as transformers reads it."""
         directory.mkdir()
-        self.model.config.architectures = [type(self.model).__name__]
+        self.files.config.architectures = [type(self.model).__name__]
         self.files.save(directory)
         weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
         save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
@@ -146,7 +147,7 @@ class PretrainedEncoder(nn.Module):
 
     def _as_map(self, features: Float[Tensor, "B L H"], pixels: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B H R K"]:
         """Features of a transformer's own patches as an image, without those of its further tokens, which come first."""
-        patch = self.model.config.patch_size
+        patch = self.files.config.patch_size
         rows, columns = (size // patch for size in pixels.shape[2:])
         return features[:, features.shape[1] - rows * columns :].mT.unflatten(2, (rows, columns))
 
@@ -162,14 +163,14 @@ class PretrainedEncoder(nn.Module):
                 raise EncoderError(
                     f"model.encoder_streams: there is no stream {name}. Streams: {', '.join(specs)}. Name one of them."
                 )
-            if (why := self._misfit(specs[name], is_whole=False)) is not None:
-                raise EncoderError(f"{reads}, but stream {name} {why}. Choose another stream or encoder.")
+            if (reason := self._misfit(specs[name], is_whole=False)) is not None:
+                raise EncoderError(f"{reads}, but stream {name} {reason}. Choose another stream or encoder.")
 
     def _misfit(self, spec: TokenSpec, *, is_whole: bool) -> str | None:
         """Why the encoder can't read a stream; None if it can. `is_whole`: the stream must have all of the encoder's categories."""
         if lattice_axis(spec, self.kind) is None:
             return "has no such axis"
-        config = self.model.config
+        config = self.files.config
         if self.is_of_images:
             return _misfit_of_image(spec, config.num_channels)
         if spec.size or not spec.vocabulary:

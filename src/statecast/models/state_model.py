@@ -179,7 +179,7 @@ class StateModel(nn.Module):
         """
         if not context:
             raise ValueError("the question has no visible stream, expected at least one.")
-        self._require_causal(causal)
+        self.require_causal(is_asked=causal)
         context = self.completed(context)
         lacking = frozenset().union(*(self.lacking(tokens) for tokens in context.values()))
         partly = self.partly_present(context)
@@ -288,7 +288,8 @@ class StateModel(nn.Module):
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
-    def _require_causal(self, is_asked: bool) -> None:
+    def require_causal(self, *, is_asked: bool) -> None:
+        """Raises EncoderError if each token is asked given those before it, and a Hugging Face encoder sees those after it."""
         if is_asked and self.pretrained is not None and not self.pretrained.is_causal:
             raise EncoderError(
                 f"encoder {self.options.encoder}: sees what comes later, and the task asks each token by those before. Choose an encoder "
