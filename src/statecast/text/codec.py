@@ -18,6 +18,8 @@ from statecast.text.streams import TagStream, TextStream
 RANK = Axis("rank", "index")
 END, SEPARATOR = "<end>", "<sep>"
 """Codes that end a document and that stand between the sentences of a pair."""
+OF_OTHERS = ("[SEP]", "</s>", "<|endoftext|>")
+"""Codes of a given tokenizer that serve as either, if it has one of them: it then keeps its size, which an encoder of others needs."""
 
 
 def tokenizers() -> Any:
@@ -85,11 +87,11 @@ class TextCodec:
 
     @property
     def end(self) -> int:
-        return int(self.tokenizer.token_to_id(END))
+        return _first_known(self.tokenizer, END)
 
     @property
     def separator(self) -> int:
-        return int(self.tokenizer.token_to_id(SEPARATOR))
+        return _first_known(self.tokenizer, SEPARATOR)
 
     def encode(self, texts: Sequence[str], starts: Sequence[Sequence[int]] | None = None) -> list[Encoded]:
         """The codes of texts, without an end, and the first tokens of their words, which begin at the letters `starts`."""
@@ -129,8 +131,15 @@ def _given(library: Any, file: str) -> Any:
         raise TextError(f"tokenizer {file}: is no tokenizer.json of the library tokenizers ({error}).") from None
     found.no_padding()
     found.no_truncation()
-    found.add_special_tokens([END, SEPARATOR])
+    if not any(found.token_to_id(name) is not None for name in OF_OTHERS):
+        found.add_special_tokens([END, SEPARATOR])
     return found
+
+
+def _first_known(tokenizer: Any, name: str) -> int:
+    """The code of the first of these names that the tokenizer has."""
+    codes = [tokenizer.token_to_id(each) for each in (name, *OF_OTHERS)]
+    return int(next(code for code in codes if code is not None))
 
 
 @dataclass(frozen=True)
