@@ -185,4 +185,4 @@ def _pixel_codec(stream: PixelStream, record: ImageRecord, tiles: list[Tile]) ->
     except ImageError:
         raise
     except ValueError as error:  # a patch that does not divide the sample
-        raise ImageError(f"patch: {error}") from None
+        raise ImageError(f"streams: {error}") from None

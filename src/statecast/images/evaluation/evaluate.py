@@ -97,7 +97,9 @@ def verify(
 
 def object_scores(judge: PictureJudge) -> list[Score]:
     """Average precision of the boxes of each forecast, with intervals over pictures; none where no objects were asked."""
-    samples = [judge.sample(number) for number in range(len(judge.held_out.record))] if judge.found else []
+    if not judge.found:
+        return []
+    samples = [judge.sample(number) for number in range(len(judge.held_out.record))]
     boxes = [sample.boxes for sample in samples if sample.boxes is not None]
     edges, classes = [each.edges for each in boxes], [each.classes for each in boxes]
     draws = resampled(np.zeros(len(boxes), int), 50)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SIDE = 1.7  # inches of a picture
 LEAST_DRAWN = 0.3  # probability of a box that is drawn
 HIDDEN = 0.55  # grey of what is hidden
+FAINT = 0.2  # of the range of whole numbers: a microscope often fills less
 
 
 def as_shown(pixels: Float[np.ndarray, "V H W"], names: Sequence[str]) -> Float[np.ndarray, "H W C"]:
@@ -29,10 +30,9 @@ def as_shown(pixels: Float[np.ndarray, "V H W"], names: Sequence[str]) -> Float[
         pixels, names = as_colours(pixels[None], names)[0], COLOURS
     chosen = [names.index(colour) for colour in COLOURS] if set(COLOURS) <= set(names) else [0, 0, 0]
     picture = pixels[chosen].transpose(1, 2, 0)
-    if np.nanmin(picture) < 0 or np.nanmax(picture) > 1:
-        low, high = np.nanmin(picture), np.nanmax(picture)
-        is_unit = low > -0.5 and high < 1.5  # an answer may overshoot a little
-        picture = picture if is_unit else (picture - low) / max(high - low, 1e-9)
+    low, high = np.nanmin(picture), np.nanmax(picture)
+    if low < -0.5 or high > 1.5 or high < FAINT:  # an answer may overshoot a little
+        picture = (picture - low) / max(high - low, 1e-9)
     return np.where(np.isnan(picture), HIDDEN, np.clip(picture, 0, 1))
 
 
