@@ -34,7 +34,7 @@ class Images:
         """The recipe with other files of validation; without a range all of their pictures."""
         return with_files(recipe, data, period, "picture")
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: ImageRecipe) -> dict[str, Any]:
         codecs: dict[str, Any] = {}
         for name, options in streams.items():
             kind = kind_of_stream(options)

@@ -46,7 +46,7 @@ class Particles:
         """The recipe with other files of validation; without a range all of their jets."""
         return with_files(recipe, data, period, "jet")
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: ParticleRecipe) -> dict[str, Any]:
         kinds = {name: kind_of_stream(options) for name, options in streams.items()}
         particles, jets = (next((n for n, k in kinds.items() if k == kind), "") for kind in ("particles", "quantities"))
         of = ParticleCodec.load(ParticleStream(**streams[particles]), directory, particles)

@@ -30,7 +30,7 @@ class ShowersDomain:
         """The recipe with other files of validation; without a range all of their showers."""
         return with_files(recipe, data, period, "shower")
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: ShowerRecipe) -> dict[str, Any]:
         codecs: dict[str, Any] = {}
         for name, options in streams.items():
             stream = KINDS[kind_of_stream(options)](**options)
