@@ -37,14 +37,17 @@ Tables = list[tuple[str, list[list[str]]]]
 class Plan:
     """How much of what the first run does.
 
-    labels     labelled digits that are learned from
-    steps      of each training, by the name of its run, where not those of the recipe
-    overrides  of the recipe of every training
+    labels       labelled digits that are learned from
+    steps        of each training, by the name of its run, where not those of the recipe
+    held_out     first and last digit that the models are verified on
+    photographs  first and last strip that the models are verified on; none: those of validation
+    overrides    of the recipe of every training
     """
 
     labels: int = 200
     steps: Mapping[str, int] = field(default_factory=lambda: {"classes": 200, "scratch": 200})
     held_out: tuple[int, int] = HELD_OUT
+    photographs: tuple[str, str] | None = None
     overrides: Sequence[str] = ()
 
     def of(self, run: str) -> list[str]:
@@ -69,7 +72,7 @@ def quickstart(
         with watch.time("evaluation"):
             for name, model in models.items():
                 first, last = plan.held_out
-                period = None if name in OF_PHOTOGRAPHS else (str(first), str(last))
+                period = plan.photographs if name in OF_PHOTOGRAPHS else (str(first), str(last))
                 evaluation, judge = verify(model, directory / name / "scores", period=period, progress=progress)
                 found = [(f"{name}: {title}", rows) for title, rows in evaluation.tables()]
                 if name == "classes":
@@ -118,8 +121,8 @@ def _features(
 ) -> tuple[Float[np.ndarray, "S F"], Shaped[np.ndarray, " S"]]:
     """Features and classes of a range of digits."""
     period = (str(numbers[0]), str(numbers[1]))
-    features = embed(base, base.recipe.data.files[0], period)["pixels"].values  # type: ignore[attr-defined]
-    recipe = tuned.domain.with_data(tuned.recipe, base.recipe.data.files[0], period)  # type: ignore[attr-defined]
+    features = embed(base, base.recipe.data.files[0], period)["pixels"].values
+    recipe = tuned.domain.with_data(tuned.recipe, base.recipe.data.files[0], period)
     source: Any = tuned.domain.open(recipe, "validate", tuned.codecs)
     labels = [str(picture.labels["digit"]) for picture in source.record.pictures]
     return features, np.array(labels)

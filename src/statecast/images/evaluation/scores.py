@@ -23,17 +23,18 @@ def ssim(one: Float[np.ndarray, "V H W"], other: Float[np.ndarray, "V H W"], dat
 
     if min(one.shape[-2:]) < SSIM_WINDOW:
         return float("nan")
-    tensors = (torch.from_numpy(np.ascontiguousarray(each, np.float32))[None] for each in (one, other))
-    return float(structural_similarity_index_measure(*tensors, data_range=data_range))  # type: ignore[arg-type]
+    ours, theirs = (torch.from_numpy(np.ascontiguousarray(each, np.float32))[None] for each in (one, other))
+    return float(structural_similarity_index_measure(ours, theirs, data_range=data_range))  # type: ignore[arg-type]
 
 
 def overlaps(found: Int[np.ndarray, "H W"], truth: Int[np.ndarray, "H W"], classes: Sequence[int]) -> dict[str, float]:
     """Shares of the pixels that are of a class in both, in what was found, and in truth: the statistics of `picture_scores`."""
-    shares = {}
+    shares: dict[str, float] = {}
     for value in classes:
         here, there = found == value, truth == value
-        shares |= {f"both_{value}": (here & there).mean(), f"found_{value}": here.mean(), f"true_{value}": there.mean()}
-    return {name: float(share) for name, share in shares.items()}
+        shares[f"both_{value}"] = float((here & there).mean())
+        shares |= {f"found_{value}": float(here.mean()), f"true_{value}": float(there.mean())}
+    return shares
 
 
 def picture_scores(means: Means, members: int) -> dict[str, Float[np.ndarray, "*A"]]:

@@ -46,8 +46,8 @@ def read_header(path: Path) -> Header:
     try:
         with image_module.open(path) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # its rows are stored as columns
-            size = image.size if turned else image.size[::-1]
-            return Header(getattr(image, "n_frames", 1), *size, _bands(image))
+            rows, columns = image.size if turned else image.size[::-1]
+            return Header(getattr(image, "n_frames", 1), rows, columns, _bands(image))
     except DAMAGE as error:
         raise _unreadable(path, error) from None
 
