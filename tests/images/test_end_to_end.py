@@ -105,13 +105,13 @@ def test_bad_input_gets_one_line_and_leaves_nothing(recipe, tmp_path, streams, d
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
-def test_pictures_of_another_size_and_a_new_class_are_refused(recipe, folder, tmp_path):
+def test_pictures_of_another_size_and_a_new_class_are_refused(recipe, tmp_path):
     data = recipe["data"] | {"shuffle": False, "train": [4, 11], "validate": [12, 15], "boxes": None}
     task = {"kind": "translate", "to": ["kind"]}
     sc.pretrain(changed(recipe | {"data": data}, LABEL, task), tmp_path / "run", progress=False)
+    np.savez(tmp_path / "small.npz", images=np.zeros((2, 8, 8, 3), np.uint8), folder=np.array(["blue", "red"]))
     with pytest.raises(ModelError, match="stream pixels: the model knows it as"):
-        evaluate(tmp_path / "run", "sample:digits", out=tmp_path / "scores", progress=False)
-    (folder.parent / "green").mkdir(exist_ok=True)
+        evaluate(tmp_path / "run", str(tmp_path / "small.npz"), out=tmp_path / "scores", progress=False)
     np.savez(tmp_path / "other.npz", images=np.zeros((2, 16, 16, 3), np.uint8), folder=np.array(["green", "red"]))
     with pytest.raises(LabelError, match="label green: the model learned the classes blue, red"):
         evaluate(tmp_path / "run", str(tmp_path / "other.npz"), out=tmp_path / "scores", progress=False)
