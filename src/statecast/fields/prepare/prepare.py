@@ -35,6 +35,7 @@ from statecast.fields.prepare.statistics import (
     write_climatology,
 )
 from statecast.fields.prepare.times import seconds_of
+from statecast.fields.sources.fill_values import METADATA
 from statecast.outputs import OutputError
 
 STORE, JOURNAL, SUMS = "store", "journal.json", "sums"
@@ -69,10 +70,18 @@ def prepare(
 
 
 def fingerprint(spec: Spec, inputs: list[Input], dataset: xr.Dataset) -> str:
-    """Of the spec, the sizes of the inputs and the times of the result: another one can't go on with the same store."""
-    sizes = [(i.name, Path(i.name).stat().st_size if Path(i.name).is_file() else 0) for i in inputs]
-    about = [spec.model_dump(mode="json", by_alias=True), sizes, seconds_of(dataset["time"]).tolist()]
+    """Of the spec, what the inputs are and the times of the result: another one can't go on with the same store."""
+    files = [file for given in inputs for file in _telling(Path(given.name))]
+    written = sorted({(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files})
+    about = [spec.model_dump(mode="json", by_alias=True), written, seconds_of(dataset["time"]).tolist()]
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _telling(path: Path) -> list[Path]:
+    """Files that are written anew with an input: itself, or the metadata of a Zarr store and of its arrays. None behind a URL."""
+    if path.is_file():
+        return [path]
+    return [file for name in METADATA for file in (*path.glob(name), *path.glob(f"*/{name}"))]
 
 
 @contextlib.contextmanager

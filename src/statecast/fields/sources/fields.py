@@ -92,7 +92,7 @@ def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) 
     if axis == "time":
         by_attributes += map(str, dataset.cf.axes.get("T", []))
     if axis == "level":
-        by_attributes = [str(n) for n in (*by_attributes, *dataset.indexes) if is_pressure(dataset[n])]
+        by_attributes = sorted({str(n) for n in (*by_attributes, *dataset.indexes) if is_pressure(dataset[n])})
     candidates = by_attributes or [n for n in USUAL_NAMES[axis] if n in dataset.coords]
     on_dimension = [n for n in candidates if n in dataset.dims] or candidates
     if on_dimension:

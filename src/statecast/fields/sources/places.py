@@ -113,9 +113,14 @@ def _finest(lon: np.ndarray) -> float:
 
 
 def _in_degrees(coordinate: xr.DataArray, axis: str) -> np.ndarray:
-    units, values = str(coordinate.attrs.get("units", "")), coordinate.values.astype(float)
+    return degrees_per(coordinate, axis) * coordinate.values.astype(float)
+
+
+def degrees_per(coordinate: xr.DataArray, axis: str) -> float:
+    """Degrees per unit of a latitude or longitude, `axis` lat or lon."""
+    units = str(coordinate.attrs.get("units", ""))
     rule = None if _are_degrees(units, axis) else conversion(units, "degrees")
-    return values if rule is None else rule.factor * values
+    return 1.0 if rule is None else rule.factor
 
 
 def unbroken(lon: np.ndarray) -> np.ndarray:
