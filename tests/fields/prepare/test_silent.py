@@ -129,6 +129,21 @@ def test_a_lead_time_that_is_selected_moves_the_times(tmp_path):
     np.testing.assert_array_equal(found.t2m.values, _field(1))
 
 
+@pytest.mark.parametrize("has_valid_times", [False, True])
+def test_a_single_lead_time_moves_the_times(tmp_path, has_valid_times):
+    """Of forecasts as the Climate Data Store has them, with times of two dimensions, and of those without."""
+    names = {"time": "forecast_reference_time"} if has_valid_times else {}
+    one = _record({"t2m": _field()}).expand_dims(forecast_period=pd.to_timedelta([24], "h")).rename(names)
+    if has_valid_times:
+        valid = one.forecast_reference_time + one.forecast_period
+        one = one.assign_coords(valid_time=valid.assign_attrs(standard_name="time"))
+        one["forecast_reference_time"].attrs["standard_name"] = "forecast_reference_time"
+    one.to_netcdf(tmp_path / "in.nc")
+    found = _fields(tmp_path / "in.nc")
+    assert str(found.time.values[0])[:13] == "2001-01-02T00"
+    np.testing.assert_array_equal(found.t2m.values, _field())
+
+
 def test_a_member_that_a_shipped_spec_takes_is_told(tmp_path, capsys):
     xr.concat([_record({"t2m": _field(k)}) for k in (0, 1)], pd.Index([0, 1], name="number")).to_netcdf(
         tmp_path / "in.nc"

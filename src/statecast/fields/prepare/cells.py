@@ -159,7 +159,10 @@ def _mappings(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def _along(dataset: xr.Dataset, axis: str) -> xr.DataArray | None:
-    names = [n for n, c in dataset.coords.items() if c.ndim == 1 and c.attrs.get("standard_name") in PROJECTED[axis]]
+    said = {
+        str(n) for n, c in dataset.coords.items() if c.ndim == 1 and c.attrs.get("standard_name") in PROJECTED[axis]
+    }
+    names = sorted(said)
     names += [n for n in dataset.cf.axes.get(axis, []) if dataset[n].ndim == 1]
     names += [
         n for n in (axis.lower(), f"r{'lat' if axis == 'Y' else 'lon'}") if n in dataset.coords and dataset[n].ndim == 1

@@ -29,14 +29,21 @@ def standard(given: Input, spec: Spec) -> xr.Dataset:
     dataset = _renamed(dataset, spec.source.rename)
     dataset = _one_version(dataset)
     try:
-        dataset = at_values(dataset, spec.source.select, given.name)
-        dataset = at_valid_times(dataset, [n for n in LEAD_TIMES if n in spec.source.select], given.name)
+        dataset = _at_one_lead_time(dataset, spec.source.select, given.name)
         dataset = _with_valid_times(dataset, options_of(dataset, spec), given.name)
         dataset = _with_levels(dataset, given.name)
         dataset = _with_rows_and_columns(dataset, given.name, spec.source.healpix)
     except StoreError as error:
         raise PrepareError(str(error).replace("store ", "input ", 1)) from error
     return _levels_stacked(dataset) if spec.source.levels_in_names else dataset
+
+
+def _at_one_lead_time(dataset: xr.Dataset, select: Mapping[str, float | str], name: str) -> xr.Dataset:
+    """At the selected values; where that leaves one lead time, at valid times. Those of GRIB, `step`, are put one after another."""
+    dataset = at_values(dataset, select, name)
+    single = {lead: 0 for lead in LEAD_TIMES if lead != "step" and dataset.sizes.get(lead) == 1}
+    leads = [lead for lead in LEAD_TIMES if lead in single or lead in select]
+    return at_valid_times(dataset.isel(single), leads, name)
 
 
 def options_of(dataset: xr.Dataset, spec: Spec) -> dict[str, VariableOptions]:

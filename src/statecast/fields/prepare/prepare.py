@@ -36,7 +36,7 @@ from statecast.fields.prepare.statistics import (
 )
 from statecast.fields.prepare.times import seconds_of
 from statecast.fields.sources.fill_values import METADATA
-from statecast.outputs import OutputError
+from statecast.outputs import require_place
 
 STORE, JOURNAL, SUMS = "store", "journal.json", "sums"
 
@@ -52,9 +52,7 @@ def prepare(
     Called again after an interruption with the same spec and inputs, it goes on after the last complete block. `out` appears only
     when it is complete. Raises PrepareError and SpecError in one line; what was complete by then stays.
     """
-    out = Path(out)
-    if (out.exists() or out.is_symlink()) and not overwrite:
-        raise OutputError(f"{out} already exists. Choose another path, or pass --overwrite to replace it.")
+    out = require_place(out, overwrite)
     inputs = open_inputs(spec.source, spec.period)
     dataset = fields_of(inputs, spec)
     unfinished = out.with_name(f"{out.name}.unfinished")
