@@ -1,6 +1,7 @@
 """Inputs that would give a wrong store without a word: each is read for what it means, or refused in one line."""
 
 import os
+from importlib import import_module
 
 import netCDF4
 import numpy as np
@@ -167,7 +168,7 @@ def test_an_input_that_was_written_again_does_not_go_on_with_the_old_one(tmp_pat
 
     write(0)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("statecast.fields.prepare.prepare._put_in_place", killed)
+        patched.setattr(import_module("statecast.fields.prepare.prepare"), "_put_in_place", killed)
         prepare(spec, tmp_path / "out.zarr")
     write(1)
     with pytest.raises(PrepareError, match="was begun with another spec or other inputs"):
