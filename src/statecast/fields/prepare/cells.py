@@ -54,7 +54,7 @@ def cells_of(dataset: xr.Dataset, healpix: str | None = None) -> Cells:
 
     Raises PrepareError if it has no coordinates from which latitudes and longitudes follow.
     """
-    lat, lon = (coordinate_of(dataset, axis) for axis in AXES)
+    lat, lon = (None if c is None else c.load() for c in (coordinate_of(dataset, axis) for axis in AXES))
     order = healpix or _healpix_order(dataset)
     if order is not None:
         return _healpix(dataset, order, lat)
@@ -73,7 +73,7 @@ def coordinate_of(dataset: xr.Dataset, axis: str) -> xr.DataArray | None:
     by_attributes = [str(n) for n in dataset.cf.coordinates.get(axis, [])]
     by_name = [n for n in (*AXES[axis], *(name.upper() for name in AXES[axis])) if n in dataset.variables]
     found = [dataset[n] for n in (*by_attributes, *by_name) if dataset[n].attrs.get("standard_name", axis) == axis]
-    return found[0].load() if found else None
+    return found[0] if found else None
 
 
 def _rectilinear(lat: xr.DataArray, lon: xr.DataArray) -> Cells:

@@ -108,10 +108,13 @@ def _on_the_same_points(parts: Sequence[tuple[str, xr.Dataset]]) -> list[tuple[s
             coordinate = coordinate_of(part, axis)
             if coordinate is None or coordinate.ndim == 0:
                 continue
-            where, first = known.setdefault((axis, *map(str, coordinate.dims)), (source, coordinate))
-            if first.shape != coordinate.shape or not _is_close(
-                first.values, coordinate.values, turn=axis == "longitude"
-            ):
+            key = axis, *map(str, coordinate.dims)
+            if key not in known:
+                known[key] = source, coordinate.load()
+                continue
+            where, first = known[key]
+            values = np.asarray(coordinate.variable[...])  # not kept: those of many files would fill the memory
+            if first.shape != values.shape or not _is_close(first.values, values, turn=axis == "longitude"):
                 raise PrepareError(
                     f"input {source}: has other values of {coordinate.name} than {where}, expected the same. Prepare them apart."
                 )
