@@ -161,7 +161,11 @@ def test_an_input_that_was_written_again_does_not_go_on_with_the_old_one(tmp_pat
 
     def write(seed: int) -> None:
         record = _record({"t2m": _field(seed)})
-        record.to_netcdf(path) if kind == "nc" else record.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+        if kind == "zarr":
+            record.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+            return
+        record.to_netcdf(tmp_path / "new.nc")  # the old file may be open
+        (tmp_path / "new.nc").replace(path)
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
