@@ -293,7 +293,7 @@ def test_monthly_amounts_are_no_hourly_ones(tmp_path):
 @pytest.mark.parametrize(
     ("source", "more", "text"),
     [
-        ({"select": {"member": 3}}, {}, "no input has the dimension 'member', of which 3.* is to be taken"),
+        ({"select": {"member": 3}}, {}, "no input has the dimension 'member', to take 3"),
         ({"select": {"number": 3}}, {}, "number has no value 3"),
         ({}, {"levels": [850]}, "levels: the inputs have no pressure levels"),
         ({}, {"statistics": {"period": ["1990", "1991"]}}, "contains no data"),

@@ -58,7 +58,7 @@ def _require_selected(inputs: Sequence[Input], source: SourceOptions) -> None:
         known = {str(n) for i in inputs for n in (*i.dataset.dims, *i.dataset.coords)} | set(source.rename.values())
         if dimension not in known and value not in (0, "0") and source.layout == "cf":
             raise PrepareError(
-                f"source.select: no input has the dimension '{dimension}', of which {value} is to be taken. Correct its name, or leave it out."
+                f"source.select: no input has the dimension '{dimension}', to take {value} of it. Correct its name, or leave it out."
             )
         given = next((i.dataset for i in inputs if i.dataset.sizes.get(dimension, 0) > 1), None)
         if given is not None and dimension in given.coords:
