@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from elsewhere import emulated
 
 import statecast
 from statecast import cli
@@ -258,6 +259,18 @@ def runs(tmp_path_factory) -> Runs:
     statecast.pretrain(recipe, folder / "pretrained", progress=False)
     statecast.finetune(tuning, folder / "pretrained", folder / "forecast", progress=False)
     return Runs(store, ("2000-02-10", "2000-02-24"), recipe, tuning, folder / "pretrained", folder / "forecast")
+
+
+@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "elsewhere"])
+def device(request) -> Iterator[str]:
+    """A GPU, if there is one, and a device on the CPU that refuses what a GPU would refuse (`elsewhere`)."""
+    if request.param == "elsewhere":
+        with emulated() as name:
+            yield name
+        return
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    yield request.param
 
 
 @pytest.fixture

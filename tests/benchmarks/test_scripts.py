@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-LIBRARIES = {"jet_peers", "rain", "shared", "unet"}
+LIBRARIES = {"atmorep", "jet_peers", "networks", "rain", "shared", "unet"}
 FILES = sorted(BENCHMARKS.glob("*.py"))
 
 
