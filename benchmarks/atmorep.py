@@ -1,10 +1,10 @@
 """AtmoRep's design, written from its paper for the benchmarks, and questions of random values to time models with. A library, not a script.
 
 Lessig et al. 2023, "AtmoRep: A stochastic model of atmosphere dynamics using large scale representation learning", arXiv 2308.13280.
-From it are: every token of the window in every layer, hidden ones as a mask token (BERT); an encoder, and a decoder that reads the layers of
-the encoder from the last to the first, as a U-Net does; 16 linear tails, whose outputs are an ensemble; the statistical loss. Ours are the blocks, the
-embedding of coordinates and the attention, so that both designs rest on the same kernels. Its several streams with attention between them
-(Multiformer) are left out: the questions here are about one stream.
+From it are: every token of the window in every layer, hidden ones as a mask token (BERT); an encoder, and a decoder that reads the
+layers of the encoder from the last to the first, as a U-Net does; 16 linear tails, whose outputs are an ensemble; the statistical loss.
+Ours are the blocks, the embedding of coordinates and the attention, so that both designs rest on the same kernels. Its several streams
+with attention between them (Multiformer) are left out: the questions here are about one stream.
 
 Axes: B sample, N token, Q asked token, E member, P value in a token, W width, C coordinate.
 """
@@ -119,12 +119,14 @@ class Layout:
     grid     time steps, rows and columns of tokens
     hidden   share of the tokens
     asked    share of the hidden ones that is asked
+    levels   pressures in hPa; each has tokens of its own
     """
 
     grid: tuple[int, int, int]
     samples: int
     hidden: float = 0.8
     asked: float = 1.0
+    levels: tuple[float, ...] = (700.0,)
 
 
 def random_question(spec: FieldSpec, layout: Layout, streams: Sequence[str]) -> Question:
@@ -132,7 +134,8 @@ def random_question(spec: FieldSpec, layout: Layout, streams: Sequence[str]) -> 
     generator = torch.Generator().manual_seed(0)
     context, queries = {}, {}
     for name in streams:
-        coords = window_coordinates(layout.grid, spec).expand(layout.samples, -1, -1)
+        of_levels = [window_coordinates(layout.grid, spec, pressure) for pressure in layout.levels]
+        coords = torch.cat(of_levels, dim=1).expand(layout.samples, -1, -1)
         area = torch.cos(torch.deg2rad(coords[..., 0]))
         shape = (layout.samples, coords.shape[1], spec.size)
         values, observed = torch.randn(shape, generator=generator), torch.ones(shape, dtype=torch.bool)
@@ -144,8 +147,8 @@ def random_question(spec: FieldSpec, layout: Layout, streams: Sequence[str]) -> 
     return Question(context, queries)
 
 
-def window_coordinates(grid: tuple[int, int, int], spec: FieldSpec) -> Float[Tensor, "1 N C"]:
-    """Of a regular patch grid round the globe."""
+def window_coordinates(grid: tuple[int, int, int], spec: FieldSpec, pressure_hpa: float) -> Float[Tensor, "1 N C"]:
+    """Of a regular patch grid round the globe at one level."""
     times, rows, columns = grid
     offset, lat, lon = torch.meshgrid(
         torch.arange(times) * 12.0, torch.linspace(-80, 80, rows), torch.linspace(0, 330, columns), indexing="ij"
@@ -157,7 +160,7 @@ def window_coordinates(grid: tuple[int, int, int], spec: FieldSpec) -> Float[Ten
         "hour_utc": offset % 24,
         "solar_time_rad": solar_time_rad(offset % 24, lon),
         "year_fraction": 0 * lat + 0.3,
-        "pressure_hpa": 0 * lat + 700,
+        "pressure_hpa": 0 * lat + pressure_hpa,
         "spacing_deg": 0 * lat + 7.5,
     }
     names = column_names(spec.axes)
