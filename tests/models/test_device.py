@@ -30,7 +30,7 @@ def step(model: StateModel, question: Question) -> dict[str, torch.Tensor]:
     return {"loss": loss.detach(), **{name: value.detach() for name, value in model.state_dict().items()}}
 
 
-@pytest.mark.parametrize("options", [{}, {"head": "point"}, {"head": "flow", "flow_layers": 1}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"head": "flow", "flow_layers": 1}], ids=str)
 def test_a_training_step_is_that_of_the_cpu(make_model, question, device, options):
     model = make_model(**options)
     expected = step(copy.deepcopy(model), question)
@@ -45,7 +45,8 @@ def test_recomputed_activations_give_the_same_step(make_model, question, device)
 
 
 @pytest.mark.parametrize(
-    "draws", [Draws(members=3, steps=2), Draws(members=2, steps=1, guidance=2.0, conditions=("surface",))]
+    "draws",
+    [Draws(members=2, steps=1), Draws(members=2, steps=1, solver="euler", guidance=2.0, conditions=("surface",))],
 )
 def test_members_of_a_flow_head_are_the_same_on_every_device(make_model, question, device, draws):
     model = make_model(head="flow", flow_layers=1).eval()
@@ -85,7 +86,7 @@ def sequences() -> tuple[StateModel, Question]:
     torch.manual_seed(0)
     specs = {"words": WORDS, "sizes": SIZES}
     model = StateModel(ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4), specs)
-    windows = [{name: padded(words(spec, length, length), 9) for name, spec in specs.items()} for length in (9, 5)]
+    windows = [{name: padded(words(spec, length, length), 4) for name, spec in specs.items()} for length in (4, 3)]
     return model, Question(stack(windows), stack(windows), causal=True)
 
 
@@ -105,8 +106,7 @@ def test_drawn_sequences_are_the_same_on_every_device_and_for_another_seed_other
         found = generate(model.to(on), {}, name, places.to(on), random)
         return found.to("cpu")
 
-    expected, found, again, other = drawn("cpu", 0), drawn(device, 0), drawn(device, 0), drawn(device, 1)
-    assert torch.equal(found.values, again.values)
+    expected, found, other = drawn("cpu", 0), drawn(device, 0), drawn(device, 1)
     if name == "words":
         assert torch.equal(found.codes, expected.codes) and not torch.equal(found.codes, other.codes)
     else:
