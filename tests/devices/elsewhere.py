@@ -75,7 +75,7 @@ class Elsewhere(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return run(func, args, kwargs or {})
+        raise AssertionError("used outside `emulated`")
 
 
 def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -110,11 +110,13 @@ def require_one_device(name: str, args: Any, tensors: list[torch.Tensor]) -> Non
         raise DeviceMismatch(f"{name}: tensors on the device and on the CPU, of shape {tuple(strays[0].shape)}.")
 
 
-class Factories(TorchDispatchMode):
-    """Tensors that are made on the device are of it."""
+class Emulator(TorchDispatchMode):
+    """Runs every operation of torch; those that consist of others, in inference mode, as these."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return run(func, args, kwargs or {})
+        with self:
+            found = func.decompose(*args, **(kwargs or {}))
+        return run(func, args, kwargs or {}) if found is NotImplemented else found
 
 
 @contextmanager
@@ -125,7 +127,7 @@ def emulated() -> Iterator[str]:
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter can't change its class in place
     try:
-        with Factories():
+        with Emulator():
             yield NAME
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(before)

@@ -42,7 +42,7 @@ def test_a_forecast_is_that_of_the_cpu(runs, device, lattices):
 
 
 def test_gaps_are_filled_as_on_the_cpu(runs, device):
-    store = xr.open_zarr(runs.store).load()
+    store = xr.open_zarr(runs.store, consolidated=False).load()
     gaps = store.assign(t=store.t.where(np.random.default_rng(0).random(store.t.shape) > 0.2))
     period = ("2000-02-12", "2000-02-13")
     ask = {"members": 2, "progress": False}
@@ -59,6 +59,7 @@ def test_embeddings_and_explanations_are_those_of_the_cpu(runs, device):
     assert_same(explain(there, runs.store, *asked), explain(here, runs.store, *asked))
 
 
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)  # long elsewhere
 def test_strange_states_are_as_strange_as_on_the_cpu(runs, device, tmp_path):
     period, found = ("2000-02-12", "2000-02-13"), []
     for trained, name in ((sc.load(runs.pretrained), "cpu"), (on(device, runs.pretrained), "device")):

@@ -33,12 +33,8 @@ from statecast.streams import PADDING
 
 MULTIPLE = 8  # the geometry is padded to a multiple of this, so that the sizes of heads remain multiples of 8
 SMALLEST_GEOMETRY = MULTIPLE
-BOUNDED = (
-    "sphere",
-    "circle",
-    "time",
-    "level",
-)  # kinds whose metric vectors are short: ranks and positions in a plane grow with the window
+BOUNDED = ("sphere", "circle", "time", "level")
+"""Kinds of axes whose metric vectors are short; ranks and positions in a plane grow with the window."""
 
 
 def geometry_size(axes: Sequence[Axis]) -> int:
