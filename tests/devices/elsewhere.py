@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "elsewhere"
 COPIES = ("aten._to_copy.default", "aten.copy_.default")
@@ -121,13 +120,21 @@ class Emulator(TorchDispatchMode):
 
 @contextmanager
 def emulated() -> Iterator[str]:
-    """The name of the device, on which tensors can be made meanwhile. That it exists stays with the process."""
+    """The name of the device, on which tensors can be made meanwhile. That it exists stays with the process.
+
+    Raises ImportError with a torch that has no backends in Python.
+    """
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
     if torch._C._get_privateuse1_backend_name() != NAME:
         _setup_privateuseone_for_python_backend(NAME, backend_module=Backend())
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter can't change its class in place
     try:
-        with Emulator():
+        with (
+            Emulator(),
+            torch.autograd.set_multithreading_enabled(False),
+        ):  # backward passes before had no thread for it
             yield NAME
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(before)
