@@ -34,7 +34,7 @@ from networks import PEERS, available, hide_tokens
 from shared import SAMPLE, SMALL, WHOLE, Extent, kept, spread, training_questions
 from statecast import read_recipe
 from statecast.config import Recipe
-from statecast.costs import estimate
+from statecast.costs.estimate import known_devices
 from statecast.models.state_model import question_loss
 from statecast.streams import Question, stack_questions
 from statecast.trained import build
@@ -290,7 +290,7 @@ def main() -> None:
         torch.set_num_threads(1)
     seconds, seeds = (0.2, [0]) if arguments.smoke else (arguments.seconds, arguments.seeds)
     out = arguments.out / "smoke" if arguments.smoke else arguments.out / f"{arguments.device}-{seconds:g}s"
-    power = arguments.power or estimate.known_devices()["cpu-core"]["power_w"]
+    power = arguments.power or known_devices()["cpu-core"]["power_w"]
     of_tasks: dict[str, Curves] = {}
     for task in arguments.tasks:
         curves: Curves = {name: [] for name in available(arguments.models)}
