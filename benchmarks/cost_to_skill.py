@@ -291,9 +291,9 @@ def main() -> None:
     seconds, seeds = (0.2, [0]) if arguments.smoke else (arguments.seconds, arguments.seeds)
     out = arguments.out / "smoke" if arguments.smoke else arguments.out / f"{arguments.device}-{seconds:g}s"
     power = arguments.power or known_devices()["cpu-core"]["power_w"]
-    of_tasks: dict[str, Curves] = {}
+    models, of_tasks = available(arguments.models), dict[str, Curves]()
     for task in arguments.tasks:
-        curves: Curves = {name: [] for name in available(arguments.models)}
+        curves: Curves = {name: [] for name in models}
         for seed in seeds:
             study = Study(task, seed, SMALL, 2) if arguments.smoke else Study(task, seed)
             for name, runs in curves.items():
