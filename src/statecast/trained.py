@@ -92,6 +92,11 @@ class TrainedModel:
         return find_domain(self.recipe.data.domain)
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes; `trained.model.to("cuda")` moves it."""
+        return next(self.model.parameters()).device
+
+    @property
     def learned(self) -> tuple[Any, ...]:
         """The `data` section of every recipe that the weights were trained with, the model's own last."""
         own = self.recipe.data
@@ -138,7 +143,8 @@ class TrainedModel:
             self.model.pretrained.save(directory / ENCODER)
         facts = json.loads(json.dumps(facts))
         facts[DIGEST] = _whole_digest(directory, facts)
-        (directory / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in facts.items())
+        (directory / "model.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
     def _card(self, footprint: str) -> str:
         return CARD.format(
