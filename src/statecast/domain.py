@@ -20,6 +20,7 @@ from statecast.streams import StreamOptions, TokenSpec, Window
 
 OWN = {
     "fields": "statecast.fields.domain",
+    "mixed": "statecast.mixed.domain",
     "particles": "statecast.particles.domain",
     "showers": "statecast.particles.showers.domain",
 }
@@ -130,8 +131,8 @@ class Domain(Protocol):
         """The recipe with other `data`, and with `period` as its validation split; None leaves each as it is."""
         ...
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Codec]:
-        """The codecs written by `Codec.save`, for streams with these options."""
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: Any) -> dict[str, Codec]:
+        """The codecs written by `Codec.save`, for streams with these options, of a model with this recipe."""
         ...
 
     def sizes(self, recipe: Any) -> Sizes:

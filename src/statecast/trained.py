@@ -167,7 +167,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
     try:
         _require_files(directory)
         recipe = read_recipe(_mapping(directory / "recipe.yaml"))
-        codecs = find_domain(recipe.data.domain).load(directory / "streams", facts["streams"])
+        codecs = find_domain(recipe.data.domain).load(directory / "streams", facts["streams"], recipe)
         _require_same_streams(recipe, codecs)
         axes = tuple(Axis(**axis | {"columns": tuple(axis["columns"])}) for axis in facts["axes"])
         model = _with_weights(ModelOptions(**facts["model"]), codecs, axes, directory / WEIGHTS)

@@ -102,7 +102,7 @@ def test_codecs_of_all_kinds_come_back_from_a_directory(source, tmp_path):
     from statecast.particles.domain import DOMAIN
 
     streams = {name: codec.stream.model_dump(mode="json") for name, codec in source.codecs.items()}
-    loaded = JetSource(source.record, DOMAIN.load(tmp_path, streams))
+    loaded = JetSource(source.record, DOMAIN.load(tmp_path, streams, None))
     for name, tokens in source.window(42).items():
         again = loaded.window(42)[name]
         torch.testing.assert_close(again.values, tokens.values, rtol=0, atol=0)

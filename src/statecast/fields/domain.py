@@ -45,7 +45,7 @@ class Fields:
             changes["validate_on"] = period
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: FieldRecipe) -> dict[str, Any]:
         codecs: dict[str, Any] = {}
         for name, options in streams.items():
             if "labels" in options:

@@ -50,7 +50,7 @@ class Particles:
             changes["validate_on"] = jet_numbers(period)
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: ParticleRecipe) -> dict[str, Any]:
         kinds = {name: kind_of_stream(options) for name, options in streams.items()}
         particles, jets = (next((n for n, k in kinds.items() if k == kind), "") for kind in ("particles", "quantities"))
         of = ParticleCodec.load(ParticleStream(**streams[particles]), directory, particles)

@@ -106,7 +106,7 @@ class FileDomain:
         changes |= {} if period is None else {"validate_on": tuple(map(int, period))}
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
 
-    def load(self, directory: Path, streams):
+    def load(self, directory: Path, streams, recipe):
         return {name: self._load(options, directory, name) for name, options in streams.items()}
 
     def sizes(self, recipe) -> Sizes:

@@ -114,7 +114,7 @@ def test_a_sample_is_a_function_of_its_generator(source):
 def test_codecs_are_loaded_as_they_were_saved(source, tmp_path):
     for name, codec in source.codecs.items():
         codec.save(tmp_path, name)
-    again = DOMAIN.load(tmp_path, {name: codec.stream.model_dump() for name, codec in source.codecs.items()})
+    again = DOMAIN.load(tmp_path, {name: codec.stream.model_dump() for name, codec in source.codecs.items()}, None)
     window, parts = source.window(0), Parts.of(*(each[0] for each in of(source)))
     for name in window:
         assert (

@@ -35,7 +35,7 @@ class ShowersDomain:
             changes["validate_on"] = jet_numbers(period)
         return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
 
-    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: ShowerRecipe) -> dict[str, Any]:
         codecs: dict[str, Any] = {}
         for name, options in streams.items():
             stream = KINDS[kind_of_stream(options)](**options)
