@@ -16,7 +16,7 @@ from statecast.fields.tokenizers import FieldTokenizer, located
 from statecast.fields.tokenizers.edges import Moments, fitted
 from statecast.trained import TrainedModel
 
-MOST_WINDOWS, LEAST_WINDOWS = 40, 8
+MOST_WINDOWS, LEAST_WINDOWS = 64, 8
 SAMPLES_PER_WINDOW = 10  # of the training: asking the windows takes a few per cent of its time
 HELD_OUT_EVERY = 4  # windows, by which it is judged whether the filter helps
 
