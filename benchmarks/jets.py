@@ -48,8 +48,8 @@ from jet_peers import PEERS, VALIDATIONS, Clouds, Training, available, cross_ent
 from shared import PLAIN, edge_note, kept
 from statecast import finetune, load, pretrain, read_recipe
 from statecast.config import Recipe
+from statecast.evaluation.bootstrap import interval, resampled
 from statecast.particles.evaluation.baselines import Kind, fit_classifier, probabilities
-from statecast.particles.evaluation.bootstrap import interval, resampled
 from statecast.particles.evaluation.figures import label_efficiency
 from statecast.particles.evaluation.observables import TAGGING, as_features, observables
 from statecast.particles.evaluation.tagging import SMALLEST_PROBABILITY, auc, rejection

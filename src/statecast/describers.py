@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 OWN = {
     "stations": "statecast.fields.stations.describe",
     "showers": "statecast.particles.showers.sources.describe",
+    "images": "statecast.images.sources.describe",
     "particles": "statecast.particles.sources.describe",
     "fields": "statecast.fields.sources.describe",
 }

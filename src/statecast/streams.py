@@ -288,6 +288,15 @@ def _joined(parts: Sequence[Tokens], join: Join, join_flat: Join) -> Tokens:
     return Tokens(**joined, spec=parts[0].spec, partial=partial)
 
 
+def blank_tokens(spec: TokenSpec, count: int, samples: int = 1) -> Tokens:
+    """Tokens that hold nothing, of which only the sizes count."""
+    shape = (samples, count, spec.size)
+    coords = torch.ones((samples, count, len(column_names(spec.axes))))
+    codes = torch.zeros((samples, count), dtype=torch.int64) if spec.vocabulary else None
+    guess = torch.zeros((samples, count, spec.guess_size)) if spec.guess_size else None
+    return Tokens(torch.zeros(shape), coords, torch.ones(shape, dtype=torch.bool), spec, codes=codes, guess=guess)
+
+
 def token_counts(window: Mapping[str, Tokens]) -> dict[str, int]:
     """The number of tokens of each stream."""
     return {name: len(tokens) for name, tokens in window.items()}

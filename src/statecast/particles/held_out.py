@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from statecast.config import RecipeError
+from statecast.numbered import SampleFiles
 from statecast.particles.jets import JetError, Jets
-from statecast.particles.recipe import JetData, SampleFiles
+from statecast.particles.recipe import JetData
 from statecast.particles.record import Columns, Range, chosen_chunks
 from statecast.particles.sources.files import find_files
 from statecast.trained import ModelError, TrainedModel
@@ -17,21 +17,6 @@ def held_out_jets(data: JetData) -> Jets:
         raise ModelError("the recipe has no validation split, and no period is given. Give --period FIRST LAST.")
     jets = (0, None) if data.validate_on == "all" else data.validate_on
     return whole_jets(data.held_out_files, jets, data)
-
-
-def require_apart(data: SampleFiles) -> None:
-    """Raises RecipeError if validation and training share a sample."""
-    if data.validate_on is None or not set(data.held_out_files) & set(data.files):
-        return
-    if data.held_out_files != data.files:
-        raise RecipeError(
-            "data.validate_files: some are among data.files, so that they may be seen in training. Name other files, or none."
-        )
-    if data.validate_on == "all" or (data.validate_on[0] <= data.train[1] and data.train[0] <= data.validate_on[1]):
-        raise RecipeError(
-            f"data.validate is {data.validate_on}: overlaps those of training, {list(data.train)}, expected others. "
-            "Its loss would say nothing about new ones. Name another range, or none."
-        )
 
 
 def whole_jets(files: tuple[str, ...], jets: Range, data: JetData) -> Jets:

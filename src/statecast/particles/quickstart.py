@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from statecast.config import Recipe, read_recipe
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.progress import Stopwatch
 from statecast.evaluation.samples import evaluate_samples
 from statecast.explain.tokens import explain_token
 from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import independent_constituents
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.evaluate import tagging_result
 from statecast.particles.evaluation.generation import joint_scores, wasserstein_scores
 from statecast.particles.evaluation.observables import GENERATION, observables

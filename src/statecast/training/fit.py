@@ -42,6 +42,7 @@ MESSAGES = (  # Lightning's advice about deliberate choices
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # SharedBatches starts at that step
     ".*The dirpath has changed from.*",
+    ".*module\\(s\\) in eval mode at the start of training.*",  # of a Hugging Face encoder
 )
 
 
@@ -102,7 +103,7 @@ def fit(
             max_epochs=1,
             devices=devices.devices,
             num_nodes=devices.nodes,
-            strategy=make_strategy(devices, leaves_out=len(model.specs) > 1 or not questions.task.asks_content),
+            strategy=make_strategy(devices, leaves_out=_leaves_out(model, questions)),
             use_distributed_sampler=False,
             accumulate_grad_batches=options.accumulate,
             precision=options.precision,
@@ -131,6 +132,11 @@ def fit(
         model.load_state_dict(weights)
     model.eval()
     return time.monotonic() - began
+
+
+def _leaves_out(model: StateModel, questions: QuestionDataset) -> bool:
+    """Whether a question may use only some of the weights; of a Hugging Face encoder, those of a summary are never used."""
+    return len(model.specs) > 1 or not questions.task.asks_content or model.pretrained is not None
 
 
 def require_devices(devices: Devices, options: TrainingOptions) -> None:

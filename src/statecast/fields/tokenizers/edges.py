@@ -102,12 +102,12 @@ class Moments:
         by_step: bool,
         periodic: bool,
     ) -> "Moments":
-        """Of one window, weighted by `area`; over all its steps unless `by_step`."""
-        found = np.stack(list(features(answered, shown, periodic=periodic)), axis=-1)
-        error = np.nan_to_num(truth - answered)
-        weighted = found * (area * np.isfinite(truth - answered))[..., None]
-        of_features = np.einsum("tvhwf,tvhwg->tvfg", weighted, found, optimize=True)
-        with_error = np.einsum("tvhwf,tvhw->tvf", weighted, error, optimize=True)
+        """Of one window, weighted by `area`; over all its steps unless `by_step`. One channel at a time, as the features of all are many."""
+        of_channels = []
+        for channel in range(answered.shape[1]):
+            of_one = [fields[:, channel : channel + 1] for fields in (answered, shown, truth)]
+            of_channels.append(_products(*of_one, area, periodic=periodic))
+        of_features, with_error = (np.concatenate(parts, axis=1) for parts in zip(*of_channels, strict=True))
         if by_step:
             return cls(of_features, with_error)
         return cls(of_features.sum(axis=0, keepdims=True), with_error.sum(axis=0, keepdims=True))
@@ -125,6 +125,16 @@ class Moments:
         """By how much a filter lowers the sum of squared errors."""
         quadratic = np.einsum("lvf,lvfg,lvg->lv", weights, self.of_features, weights)
         return 2 * np.einsum("lvf,lvf->lv", weights, self.with_error) - quadratic
+
+
+def _products(
+    answered: Fields, shown: Fields, truth: Fields, area: Float[np.ndarray, "H W"], *, periodic: bool
+) -> tuple[Float[np.ndarray, "T V F F"], Float[np.ndarray, "T V F"]]:
+    """Sums over the points of each step, see `Moments`."""
+    found = np.stack(list(features(answered, shown, periodic=periodic)), axis=-1)
+    weighted = found * (area * np.isfinite(truth - answered))[..., None]
+    of_features = np.einsum("tvhwf,tvhwg->tvfg", weighted, found, optimize=True)
+    return of_features, np.einsum("tvhwf,tvhw->tvf", weighted, np.nan_to_num(truth - answered), optimize=True)
 
 
 def fitted(learned: Moments, held_out: Moments) -> EdgeFilter | None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.report import write_page
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
 from statecast.labels import LabelCodec
 from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import Kind, fit_classifier, probabilities
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.observables import TAGGING, as_features, observables
 from statecast.particles.evaluation.report import TaggingResult, score_tables, tagging_section
 from statecast.particles.evaluation.tagging import tagging_scores

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.figures import training_curves
 from statecast.evaluation.report import section, write_page
 from statecast.particles.evaluation import figures
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.observables import GENERATION
 from statecast.particles.evaluation.tagging import class_codes, discriminant
 from statecast.particles.jets import Jets, wrapped

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from statecast.particles.evaluation.bootstrap import Score, Statistic, interval, resampled
+from statecast.evaluation.bootstrap import Score, Statistic, interval, resampled
 from statecast.particles.jets import JetError
 
 SIGNAL_EFFICIENCIES = (0.3, 0.5)

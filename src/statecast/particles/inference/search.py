@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from statecast.evaluation.bootstrap import Score
 from statecast.labels import LabelCodec
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.significance import (
     LUMINOSITY_FB,
     Scored,

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.report import write_page
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
 from statecast.outputs import new_output
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.held_out import require_unseen
 from statecast.particles.showers.evaluation.baselines import independent_voxels, nearest_showers
 from statecast.particles.showers.evaluation.generation import FEWEST, TASK, ShowerResult, shower_result
