@@ -102,11 +102,11 @@ class Moments:
         by_step: bool,
         periodic: bool,
     ) -> "Moments":
-        """Of one window, weighted by `area`; over all its steps unless `by_step`. One channel at a time, as the features of all are many."""
+        """Of one window, weighted by `area`; over all its steps unless `by_step`. One channel at a time, to bound the memory."""
         of_channels = []
         for channel in range(answered.shape[1]):
-            of_one = [fields[:, channel : channel + 1] for fields in (answered, shown, truth)]
-            of_channels.append(_products(*of_one, area, periodic=periodic))
+            one = slice(channel, channel + 1)
+            of_channels.append(_products(answered[:, one], shown[:, one], truth[:, one], area, periodic=periodic))
         of_features, with_error = (np.concatenate(parts, axis=1) for parts in zip(*of_channels, strict=True))
         if by_step:
             return cls(of_features, with_error)
