@@ -206,6 +206,8 @@ def _has_consolidated_metadata(store: Path) -> bool:
 
 def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if kind == "file":
+        reason = "it begins as no NetCDF, HDF5 or GRIB file does"
     if isinstance(error, zarr.errors.GroupNotFoundError):
         reason = "no Zarr group is there"
     if isinstance(error, ImportError) and "://" in path:
@@ -228,7 +230,9 @@ def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreErro
 
 
 def _several(store: str) -> StoreError:
-    return StoreError(f"store {store}: is several files, expected one. Make one by `statecast data prepare`.")
+    return StoreError(
+        f"store {store}: is several files, expected one. Make one by `statecast data prepare`, or by xarray's open_mfdataset and to_zarr."
+    )
 
 
 def _refuse_directory(store: str) -> None:
