@@ -1,6 +1,9 @@
 """Samples by number: files that hold them, ranges of their numbers as splits, and all of a split in their order."""
 
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
@@ -13,6 +16,10 @@ from statecast.streams import Window
 Number = Annotated[int, Field(ge=0, le=10**12)]
 Numbers = tuple[Number, Number]
 """First and last sample, inclusive."""
+
+
+class SeenError(ValueError):
+    """Samples of an evaluation that the model has learned from."""
 
 
 class SampleFiles(DataOptions):
@@ -60,6 +67,42 @@ def require_apart(data: SampleFiles) -> None:
             f"data.validate is {data.validate_on}: overlaps those of training, {list(data.train)}, expected others. "
             "Its loss would say nothing about new ones. Name another range, or none."
         )
+
+
+def require_unseen(
+    learned: Sequence[SampleFiles], data: SampleFiles, places: Callable[[tuple[str, ...]], set[Path]] | None = None
+) -> None:
+    """Raises SeenError if samples of validation of `data` are among those of training of one of `learned`.
+
+    places  the files that names stand for; None: the names are those of files
+    """
+    if data.validate_on is None:
+        return
+    places = places or real_places
+    files = places(data.held_out_files)
+    for own in learned:
+        shared = files & places(own.files)
+        if shared and _overlap(data.validate_on, own.train):
+            first, last = own.train
+            raise SeenError(
+                f"numbers {_said(data.validate_on)} of {shared.pop().name}: overlap {first} to {last}, which the model has learned from. "
+                "Name others, by --period or --test FIRST LAST."
+            )
+
+
+def real_places(files: Sequence[str | Path]) -> set[Path]:
+    """The files themselves, where names are links."""
+    return {Path(os.path.realpath(path)) for path in files}
+
+
+def _overlap(numbers: tuple[int, int] | str, learned: tuple[int, int]) -> bool:
+    if isinstance(numbers, str):  # all
+        return True
+    return numbers[0] <= learned[1] and learned[0] <= numbers[1]
+
+
+def _said(numbers: tuple[int, int] | str) -> str:
+    return numbers if isinstance(numbers, str) else f"{numbers[0]} to {numbers[1]}"
 
 
 def with_files(recipe: Any, data: str | None, period: tuple[str, str] | None, what: str) -> Any:

@@ -17,6 +17,7 @@ class System(StrEnum):
     JETS = "jets"
     SHOWERS = "showers"
     IMAGES = "images"
+    TEXT = "text"
 
 
 OUT_HELP = (
@@ -28,18 +29,21 @@ def quickstart(
     system: Annotated[
         System,
         typer.Argument(
-            metavar="[SYSTEM]", help="atmosphere, jets or showers (need the extra `hep`), or images (needs `images`)."
+            metavar="[SYSTEM]",
+            help="atmosphere, jets or showers (need the extra `hep`), images or text (need extras of their names).",
         ),
     ] = System.ATMOSPHERE,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pre-train, fine-tune, evaluate and report on embedded data (the atmosphere, jets), simulated showers or images, in minutes."""
+    """Pre-train, fine-tune, evaluate and report on embedded data (atmosphere, jets, texts), simulated showers or images, in minutes."""
     if system is System.JETS:
         _jets(out or Path("runs/jets"), overwrite=overwrite, progress=not quiet)
     elif system is System.SHOWERS:
         _showers(out or Path("runs/showers"), overwrite=overwrite, progress=not quiet)
+    elif system is System.TEXT:
+        _text(out or Path("runs/text"), overwrite=overwrite, progress=not quiet)
     elif system is System.IMAGES:
         _images(out or Path("runs/images"), overwrite=overwrite, progress=not quiet)
     else:
@@ -75,4 +79,12 @@ def _images(out: Path, *, overwrite: bool, progress: bool) -> None:
     from statecast.images.quickstart import quickstart as run
 
     print_tables(run(out, overwrite=overwrite, progress=progress))
+    print(f"report: {out / 'report.html'}")
+
+
+def _text(out: Path, *, overwrite: bool, progress: bool) -> None:
+    from statecast.text.evaluation.evaluate import score_tables
+    from statecast.text.quickstart import quickstart as run
+
+    print_tables(score_tables(run(out, overwrite=overwrite, progress=progress)))
     print(f"report: {out / 'report.html'}")

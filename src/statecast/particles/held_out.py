@@ -1,10 +1,8 @@
 """Jets that a model is evaluated on: they must be none that it learned from."""
 
-import os
-from pathlib import Path
-
-from statecast.numbered import SampleFiles
-from statecast.particles.jets import JetError, Jets
+from statecast import numbered
+from statecast.numbered import SampleFiles, real_places
+from statecast.particles.jets import Jets
 from statecast.particles.recipe import JetData
 from statecast.particles.record import Columns, Range, chosen_chunks
 from statecast.particles.sources.files import find_files
@@ -26,29 +24,5 @@ def whole_jets(files: tuple[str, ...], jets: Range, data: JetData) -> Jets:
 
 
 def require_unseen(trained: TrainedModel, data: SampleFiles) -> None:
-    """Raises JetError if jets, or events, of validation of `data` were learned from, by the model or by one that it was fine-tuned from."""
-    if data.validate_on is None:
-        return
-    files = _places(data.held_out_files)
-    for learned in trained.learned:
-        shared = files & _places(learned.files)
-        if shared and _overlap(data.validate_on, learned.train):
-            first, last = learned.train
-            raise JetError(
-                f"numbers {_text(data.validate_on)} of {shared.pop().name}: overlap {first} to {last}, which the model has learned from. "
-                "Name others, by --period or --test FIRST LAST."
-            )
-
-
-def _places(files: tuple[str, ...]) -> set[Path]:
-    return {Path(os.path.realpath(path)) for path in find_files(files)}
-
-
-def _overlap(jets: tuple[int, int] | str, learned: tuple[int, int]) -> bool:
-    if isinstance(jets, str):  # all
-        return True
-    return jets[0] <= learned[1] and learned[0] <= jets[1]
-
-
-def _text(jets: tuple[int, int] | str) -> str:
-    return jets if isinstance(jets, str) else f"{jets[0]} to {jets[1]}"
+    """Raises SeenError if jets, or events, of validation of `data` were learned from, by the model or one that it was fine-tuned from."""
+    numbered.require_unseen(trained.learned, data, lambda files: real_places(find_files(files)))

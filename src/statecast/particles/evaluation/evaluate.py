@@ -65,7 +65,7 @@ def evaluate(
     variables, which learn from the labels that the tagger learned from (at most 20 000). Any other model is verified by
     `evaluation.samples.evaluate_samples`.
 
-    Raises JetError for jets that a model has learned from, ModelError if there is none to verify on.
+    Raises SeenError for jets that a model has learned from, ModelError if there is none to verify on.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     recipe = trained.domain.with_data(trained.recipe, data, period)

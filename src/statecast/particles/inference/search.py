@@ -127,8 +127,8 @@ def search(
     test        events of the files of which the numbers are
     validation  events of the files on which the cut is chosen; None: the validation split of the model's recipe
 
-    Raises ModelError for a model that does not answer the process; JetError for events that are not there, in both ranges, or were learned
-    from by the model.
+    Raises ModelError for a model that does not answer the process; JetError for events that are not there or in both ranges, SeenError
+    for events that the model has learned from.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     names = (files,) if isinstance(files, str) else tuple(files)

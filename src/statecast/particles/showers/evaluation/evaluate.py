@@ -64,7 +64,7 @@ def evaluate(
     Beside them: `truth`, as many showers of training, the floor; `nearest energy` and `independent voxels`, see `baselines`. A model that
     does not generate is verified by `evaluation.samples.evaluate_samples`. Writes `scores.json` and `report.html` into `out`.
 
-    Raises JetError for showers that a model has learned from, ShowerError for fewer than 50.
+    Raises SeenError for showers that a model has learned from, ShowerError for fewer than 50.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     recipe = trained.domain.with_data(trained.recipe, data, period)
