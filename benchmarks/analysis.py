@@ -37,9 +37,9 @@ from pyarrow.parquet import ParquetFile
 
 from shared import once
 from statecast import finetune, pretrain, read_recipe
+from statecast.evaluation.bootstrap import Score
 from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import fit_classifier, probabilities
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.significance import Scored, search_scores, search_table
 from statecast.particles.events import Events, dijet_mass, leading_pair, relative_weight
 from statecast.particles.inference.search import (

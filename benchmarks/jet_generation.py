@@ -20,7 +20,7 @@ import torch
 
 from shared import PLAIN, once
 from statecast import pretrain, read_recipe
-from statecast.particles.evaluation.bootstrap import Score
+from statecast.evaluation.bootstrap import Score
 from statecast.particles.quickstart import HELD_OUT, generation_result
 from statecast.particles.sources.files import read_jets
 from statecast.trained import TrainedModel

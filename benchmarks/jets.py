@@ -48,11 +48,12 @@ from jet_peers import PEERS, VALIDATIONS, Clouds, Training, available, cross_ent
 from shared import PLAIN, edge_note, kept
 from statecast import finetune, load, pretrain, read_recipe
 from statecast.config import Recipe
+from statecast.evaluation.bootstrap import interval, resampled
+from statecast.evaluation.classes import SMALLEST_PROBABILITY
 from statecast.particles.evaluation.baselines import Kind, fit_classifier, probabilities
-from statecast.particles.evaluation.bootstrap import interval, resampled
 from statecast.particles.evaluation.figures import label_efficiency
 from statecast.particles.evaluation.observables import TAGGING, as_features, observables
-from statecast.particles.evaluation.tagging import SMALLEST_PROBABILITY, auc, rejection
+from statecast.particles.evaluation.tagging import auc, rejection
 from statecast.particles.inference.tag import asked_labels, class_probabilities
 from statecast.particles.jets import Jets
 from statecast.particles.quickstart import Plan as FirstRun

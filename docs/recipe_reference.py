@@ -17,6 +17,7 @@ from statecast.config import Recipe
 from statecast.fields.recipe import FieldRecipe
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.showers.recipe import ShowerRecipe
+from statecast.text.recipe import TextRecipe
 
 if typing.TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -34,6 +35,7 @@ PAGES: dict[str, tuple[str, str, type[Recipe]]] = {
     "recipe.md": ("The recipe", "statecast.fields.recipes/quickstart.yaml", FieldRecipe),
     "recipe_jets.md": ("The recipe of jets", "statecast.particles.recipes/jets.yaml", ParticleRecipe),
     "recipe_showers.md": ("The recipe of showers", "statecast.particles.showers.recipes/showers.yaml", ShowerRecipe),
+    "recipe_text.md": ("The recipe of texts", "statecast.text.recipes/text.yaml", TextRecipe),
 }
 """Title, an example, and the type of the recipe, by the name of the page."""
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: "`null`"}

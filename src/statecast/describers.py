@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
 OWN = {
+    "text": "statecast.text.sources.describe",
     "stations": "statecast.fields.stations.describe",
     "showers": "statecast.particles.showers.sources.describe",
     "particles": "statecast.particles.sources.describe",

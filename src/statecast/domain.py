@@ -23,6 +23,7 @@ OWN = {
     "mixed": "statecast.mixed.domain",
     "particles": "statecast.particles.domain",
     "showers": "statecast.particles.showers.domain",
+    "text": "statecast.text.domain",
 }
 """Modules of statecast that define a domain as `DOMAIN`, by the name of the domain."""
 GROUP = "statecast.domains"

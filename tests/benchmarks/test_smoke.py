@@ -41,6 +41,7 @@ SMOKE_APART = {
     "questions",
     "showers",
     "skill",
+    "text",
     "unfolding",
 }  # what lies at --out is used again by real runs
 OPTIONS = {name: ["--jobs", "1"] for name in ("labels", "scaling", "transfer")}
@@ -642,6 +643,17 @@ def check_storm(printed: str, out: Path) -> None:
         assert abs(centre_lat - lat) < 25 and abs(apart) < 60
     assert_picture(out / "storm_attention.png")
     assert_picture(out / "storm_attention.gif", frames=2)
+
+
+def check_text(printed: str, out: Path) -> None:
+    classes = table(section(printed, "classes from 60 labels"), rf"{NUMBER} +{NUMBER}")
+    peers = ["text tuned", "frozen text tuned", "TF-IDF", "frequencies", "scratch", "LSTM encoder-decoder"]
+    assert_rows(classes, peers, 0, 1)
+    assert classes["TF-IDF"] > classes["frequencies"]
+    perplexity = table(section(printed, "perplexity of a token"), NUMBER)
+    assert_rows(perplexity, ["model", "bigrams", "unigrams", "LSTM encoder-decoder"], 1, 1e4)
+    assert perplexity["bigrams"] < perplexity["unigrams"] < perplexity["model"]  # after three steps
+    assert_runs(out / "smoke" / "seed-0", ["text", "text-generate", "labels-60/text tuned", "labels-60/scratch"])
 
 
 def check_transfer(printed: str, out: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 import statecast as sc
 from statecast.config import RecipeError, read_recipe
 from statecast.costs import size_of
+from statecast.numbered import SeenError
 from statecast.particles.event_codec import EVENT_PLACE, EventCodec, InEvent
 from statecast.particles.event_source import EventSource, open_event_source
 from statecast.particles.events import Events
@@ -209,7 +210,7 @@ def test_a_search_chooses_on_validation_and_counts_on_the_test(runs, tuning, fil
     with pytest.raises(JetError, match="events 40 to 79 of validation overlap the test, 60 to 119"):
         search(found, file, (60, 119), Experiment("signal"))
     with pytest.raises(
-        JetError, match=r"numbers 30 to 39 of events.parquet: overlap 0 to 39, which the model has learned from"
+        SeenError, match=r"numbers 30 to 39 of events.parquet: overlap 0 to 39, which the model has learned from"
     ):
         search(found, file, (30, 39), Experiment("signal"))
     with pytest.raises(JetError, match="process higgs: the events have background, signal"):

@@ -1,9 +1,10 @@
 """Figures of a report that know no domain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -37,3 +38,31 @@ def _draw_losses(axis: Axes, rows: list[dict[str, float]]) -> None:
             steps, losses = zip(*points, strict=True)
             label = key.replace("_", " ")
             axis.plot(steps, losses, color=colour, linewidth=width, marker=marker, markersize=3, label=label)
+
+
+def confusion_matrix(matrix: Int[np.ndarray, "C C"], classes: Sequence[str]) -> Figure:
+    """The share of each true class (rows) that is answered as each class (columns), with the counts written in."""
+    size = 1.8 + 0.45 * len(classes)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if share[row, column] > 0.5 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", fontsize=7)
+    axes.set_yticks(range(len(classes)), classes, fontsize=7)
+    axes.set(xlabel="answered", ylabel="true")
+    return figure
+
+
+def learning_curves(points: Mapping[str, Mapping[int, float]], score: str) -> Figure:
+    """A score against the number of labels of training, a line for each classifier: `{classifier: {labels: score}}`."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for name, of_classifier in points.items():
+        labels = sorted(of_classifier)
+        axes.plot(labels, [of_classifier[count] for count in labels], marker="o", markersize=4, label=name)
+    axes.set(xscale="log", xlabel="labels of training", ylabel=score)
+    axes.legend(fontsize=7, frameon=False)
+    return figure

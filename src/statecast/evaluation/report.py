@@ -11,6 +11,8 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from statecast.evaluation.bootstrap import Score
+
 
 def write_page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Write a self-contained page to the file `out`: a table of facts, then sections as `section` makes them."""
@@ -33,6 +35,14 @@ def section(
         "figures": [_as_data_url(figure) for figure in shown],
         "tables": [*([table] if table else []), *tables],
     }
+
+
+def score_table(scores: Sequence[Score]) -> list[list[str]]:
+    """Rows of a table: each score of each forecast."""
+    rows = [["forecast", "score", "value", "95 % interval"]]
+    for score in scores:
+        rows.append([score.forecast, score.metric, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}"])
+    return rows
 
 
 def _as_data_url(figure: Figure) -> str:

@@ -3,6 +3,7 @@
 Axes: S sample, N asked token, V category, E member of the head, P value in a token, R rank.
 """
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxtyping import Float
 
 from statecast.answer import predict_question
 from statecast.domain import Cases
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.loop import Scored, verify_cases
 from statecast.evaluation.progress import progress_bar
 from statecast.evaluation.scores import COVERAGES, Means, covered, ensemble_scores, rank_counts
@@ -108,6 +110,18 @@ def evaluate_samples(
         write_scores(verifications, directory)
         labelled.to_netcdf(directory / "answers.nc")
     return SampleEvaluation(Path(out), verifications, labelled)
+
+
+def scores_of_samples(trained: TrainedModel) -> list[Score]:
+    """The scores of `evaluate_samples` on the validation split."""
+    with tempfile.TemporaryDirectory() as folder:
+        evaluation = evaluate_samples(trained, out=Path(folder) / "scores", progress=False)
+    scores = []
+    for verification in evaluation.verifications:
+        for record in verification.records():
+            numbers = {key: record[key] for key in ("value", "low", "high", "n")}
+            scores.append(Score(record["forecast"], record["task"], record["metric"], **numbers))
+    return scores
 
 
 def sample_scores(means: Means, members: int) -> dict[str, Float[np.ndarray, "*A"]]:

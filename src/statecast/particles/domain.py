@@ -6,6 +6,7 @@ from typing import Any
 
 from statecast.domain import Sizes, Split
 from statecast.labels import LabelCodec
+from statecast.numbered import with_files
 from statecast.particles.codec import JetCodec, ParticleCodec
 from statecast.particles.evaluation.evaluate import evaluate
 from statecast.particles.event_codec import EventCodec, InEvent
@@ -43,12 +44,7 @@ class Particles:
 
     def with_data(self, recipe: ParticleRecipe, data: str | None, period: tuple[str, str] | None) -> ParticleRecipe:
         """The recipe with other files of validation; without a range all of their jets."""
-        changes: dict[str, Any] = {}
-        if data is not None:
-            changes = {"validate_files": (data,), "validate_on": "all"}
-        if period is not None:
-            changes["validate_on"] = jet_numbers(period)
-        return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
+        return with_files(recipe, data, period, "jet")
 
     def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: ParticleRecipe) -> dict[str, Any]:
         kinds = {name: kind_of_stream(options) for name, options in streams.items()}
@@ -109,21 +105,6 @@ def _load_target(stream: TargetStream, of: ParticleCodec, of_jet: JetStream | No
     if of_jet is None:
         raise ValueError(f"stream {name} has bins of numbers of the jet, but no stream has these numbers")
     return BinsCodec.load(stream, of_jet, directory, name)
-
-
-def jet_numbers(period: tuple[str, str]) -> tuple[int, int]:
-    """First and last jet from the texts of an option. Raises RecipeError for what are no numbers."""
-    from statecast.config import RecipeError
-
-    try:
-        first, last = (int(text) for text in period)
-    except ValueError:
-        raise RecipeError(
-            f"period {' '.join(map(str, period))}: expected the numbers of the first and the last jet."
-        ) from None
-    if not 0 <= first <= last:
-        raise RecipeError(f"period {first} {last}: expected the first and the last jet, in this order.")
-    return first, last
 
 
 DOMAIN = Particles()

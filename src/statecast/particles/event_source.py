@@ -14,6 +14,7 @@ from torch import Tensor
 
 from statecast.domain import Split
 from statecast.labels import LabelCodec
+from statecast.numbered import NumberedCases, require_apart
 from statecast.particles.codec import JetCodec, OneJet, ParticleCodec
 from statecast.particles.event_codec import EventCodec, InEvent
 from statecast.particles.events import Events, event_numbers, relative_weight
@@ -21,7 +22,6 @@ from statecast.particles.jets import JetError
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.record import Columns, JetRecord, Range, record_of
 from statecast.particles.source import (
-    JetCases,
     JetSource,
     columns_of,
     jet_codec,
@@ -29,7 +29,6 @@ from statecast.particles.source import (
     label_codec,
     particle_codec,
     random_turn,
-    require_apart,
 )
 from statecast.particles.streams import EventStream, JetStream, LabelStream, ParticleStream
 from statecast.streams import Window
@@ -81,8 +80,8 @@ class EventSource:
     def describe(self, sample: np.random.Generator) -> str:
         return f"event {self.record.places[int(sample.integers(len(self.record)))]}"
 
-    def cases(self) -> JetCases:
-        return JetCases(self)
+    def cases(self) -> NumberedCases:
+        return NumberedCases(self)
 
     def window(self, number: int, turning: np.random.Generator | None = None) -> Window:
         """The tokens of one event, by stream; `turning` draws the rotations of its jets."""

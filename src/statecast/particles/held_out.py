@@ -1,11 +1,9 @@
 """Jets that a model is evaluated on: they must be none that it learned from."""
 
-import os
-from pathlib import Path
-
-from statecast.config import RecipeError
-from statecast.particles.jets import JetError, Jets
-from statecast.particles.recipe import JetData, SampleFiles
+from statecast import numbered
+from statecast.numbered import SampleFiles, real_places
+from statecast.particles.jets import Jets
+from statecast.particles.recipe import JetData
 from statecast.particles.record import Columns, Range, chosen_chunks
 from statecast.particles.sources.files import find_files
 from statecast.trained import ModelError, TrainedModel
@@ -19,21 +17,6 @@ def held_out_jets(data: JetData) -> Jets:
     return whole_jets(data.held_out_files, jets, data)
 
 
-def require_apart(data: SampleFiles) -> None:
-    """Raises RecipeError if validation and training share a sample."""
-    if data.validate_on is None or not set(data.held_out_files) & set(data.files):
-        return
-    if data.held_out_files != data.files:
-        raise RecipeError(
-            "data.validate_files: some are among data.files, so that they may be seen in training. Name other files, or none."
-        )
-    if data.validate_on == "all" or (data.validate_on[0] <= data.train[1] and data.train[0] <= data.validate_on[1]):
-        raise RecipeError(
-            f"data.validate is {data.validate_on}: overlaps those of training, {list(data.train)}, expected others. "
-            "Its loss would say nothing about new ones. Name another range, or none."
-        )
-
-
 def whole_jets(files: tuple[str, ...], jets: Range, data: JetData) -> Jets:
     """Jets of a range, whole: those that a record of them is made of."""
     columns = Columns(files, jets, data.most_constituents, (), (), ())
@@ -41,29 +24,5 @@ def whole_jets(files: tuple[str, ...], jets: Range, data: JetData) -> Jets:
 
 
 def require_unseen(trained: TrainedModel, data: SampleFiles) -> None:
-    """Raises JetError if jets, or events, of validation of `data` were learned from, by the model or by one that it was fine-tuned from."""
-    if data.validate_on is None:
-        return
-    files = _places(data.held_out_files)
-    for learned in trained.learned:
-        shared = files & _places(learned.files)
-        if shared and _overlap(data.validate_on, learned.train):
-            first, last = learned.train
-            raise JetError(
-                f"numbers {_text(data.validate_on)} of {shared.pop().name}: overlap {first} to {last}, which the model has learned from. "
-                "Name others, by --period or --test FIRST LAST."
-            )
-
-
-def _places(files: tuple[str, ...]) -> set[Path]:
-    return {Path(os.path.realpath(path)) for path in find_files(files)}
-
-
-def _overlap(jets: tuple[int, int] | str, learned: tuple[int, int]) -> bool:
-    if isinstance(jets, str):  # all
-        return True
-    return jets[0] <= learned[1] and learned[0] <= jets[1]
-
-
-def _text(jets: tuple[int, int] | str) -> str:
-    return jets if isinstance(jets, str) else f"{jets[0]} to {jets[1]}"
+    """Raises SeenError if jets, or events, of validation of `data` were learned from, by the model or one that it was fine-tuned from."""
+    numbered.require_unseen(trained.learned, data, lambda files: real_places(find_files(files)))

@@ -1,21 +1,20 @@
 """The recipe of a run on jets: where they lie, their streams, and the question."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from statecast.config import DataOptions, Recipe
+from statecast.config import Recipe
+from statecast.numbered import Numbers, SampleFiles
 from statecast.particles.streams import AnyStream, EventStream, JetStream, LabelStream, ParticleStream, TargetStream
 from statecast.particles.tasks import MaskedParticles, Mix, NextParticle
 from statecast.tasks import Translate
 
 ParticleTask = MaskedParticles | NextParticle | Mix | Translate
-Number = Annotated[int, Field(ge=0, le=10**12)]
-Numbers = tuple[Number, Number]
 
 
-class SampleFiles(DataOptions):
-    """Files of samples by number, and which of them may be learned from. A subclass says what the samples are."""
+class JetData(SampleFiles):
+    """Where the jets lie and which of them may be learned from."""
 
     files: tuple[str, ...] = Field(
         description="a file of jets, several, or the sample that ships with statecast (sample:jets)"
@@ -28,30 +27,6 @@ class SampleFiles(DataOptions):
         alias="validate",
         description="first and last jet, or event, of validation, inclusive, or all; none: no validation",
     )
-    validate_files: tuple[str, ...] = Field((), description="files of validation; none: those of training")
-
-    @field_validator("files", "validate_files", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else () if value is None else value
-
-    @model_validator(mode="after")
-    def _ranges_are_ranges(self) -> Self:
-        for key, numbers in (("train", self.train), ("validate", self.validate_on)):
-            if isinstance(numbers, tuple) and numbers[0] > numbers[1]:
-                raise ValueError(f"{key}: {list(numbers)} is no range, expected the first and the last.")
-        if not self.files:
-            raise ValueError("files: there is none, expected at least one file.")
-        return self
-
-    @property
-    def held_out_files(self) -> tuple[str, ...]:
-        """The files of validation."""
-        return self.validate_files or self.files
-
-
-class JetData(SampleFiles):
-    """Where the jets lie and which of them may be learned from."""
 
     most_constituents: int = Field(
         128, ge=1, le=100_000, description="particles of a jet that are read, those of largest pT"

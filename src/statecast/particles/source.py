@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from statecast.domain import Split
 from statecast.labels import LabelCodec
+from statecast.numbered import NumberedCases, require_apart
 from statecast.particles.codebook import fit_codebook, fit_residuals
 from statecast.particles.codec import JetCodec, OneJet, ParticleCodec
-from statecast.particles.held_out import require_apart
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.record import Columns, JetRecord, Range, read_record
 from statecast.particles.streams import JetStream, LabelStream, ParticleStream, TargetStream
@@ -45,8 +45,8 @@ class JetSource:
     def describe(self, sample: np.random.Generator) -> str:
         return f"jet {self.record.places[int(sample.integers(len(self.record)))]}"
 
-    def cases(self) -> "JetCases":
-        return JetCases(self)
+    def cases(self) -> NumberedCases:
+        return NumberedCases(self)
 
     def window(self, number: int, turn: Float[Tensor, "2 2"] | None = None) -> Window:
         """The tokens of one jet, by stream; `turn` rotates it about its axis."""
@@ -61,37 +61,6 @@ class JetSource:
         labels = {name: record.label(name, number) for name in record.columns.labels}
         codes = {name: codes[span].long() for name, codes in self.codes.items()}
         return OneJet(record.features[span], record.kinds[span].long(), record.quantities[number], labels, codes)
-
-
-class Numbered(Protocol):
-    """What `JetCases` need: samples by number, and by `record.places` their numbers in the files."""
-
-    @property
-    def record(self) -> Any: ...
-
-    def window(self, number: int) -> Window: ...
-
-
-@dataclass(frozen=True)
-class JetCases:
-    """All jets, or events, of a split, in their order."""
-
-    source: Numbered
-
-    @property
-    def labels(self) -> list[int]:
-        """Their numbers in the files."""
-        return [int(place) for place in self.source.record.places]
-
-    @property
-    def positions(self) -> Float[np.ndarray, " S"]:
-        return np.array(self.labels, float)
-
-    def __len__(self) -> int:
-        return len(self.source.record)
-
-    def __getitem__(self, number: int) -> Window:
-        return self.source.window(number)
 
 
 def window_of(jet: OneJet, codecs: Mapping[str, Any]) -> Window:

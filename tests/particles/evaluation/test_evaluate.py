@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pytest
 
 import statecast
+from statecast.numbered import SeenError
 from statecast.particles.evaluation.evaluate import JetEvaluation
-from statecast.particles.jets import JetError
 
 TINY = ["training.steps=3", "training.batch_size=8", "training.validation_samples=8", "training.footprint=false"]
 DATA = ["data.train=[0,299]", "data.validate=[300,349]", "streams.codes.size=32", "model.width=32", "model.heads=2"]
@@ -52,9 +52,9 @@ def test_a_model_of_masked_particles_is_scored_beside_the_frequencies_of_codes(r
 def test_jets_that_were_learned_from_are_refused(runs, tmp_path, period):
     """Also those that only the pre-training saw."""
     with pytest.raises(
-        JetError, match=r"overlap 0 to 299, which the model has learned from|overlaps those of training"
+        SeenError, match=r"overlap 0 to 299, which the model has learned from|overlaps those of training"
     ):
         statecast.evaluate(runs.pretrained, period=period, out=tmp_path / "scores", progress=False)
-    with pytest.raises(JetError, match="which the model has learned from"):
+    with pytest.raises(SeenError, match="which the model has learned from"):
         statecast.evaluate(runs.tagger, period=("250", "399"), out=tmp_path / "scores", progress=False)
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from statecast.particles.evaluation.bootstrap import interval, resampled
+from statecast.evaluation.bootstrap import interval, resampled
 from statecast.particles.evaluation.tagging import (
     auc,
     class_codes,

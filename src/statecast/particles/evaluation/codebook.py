@@ -86,8 +86,8 @@ def codebook_quality(
     run           a model, or a recipe of pre-training: its codebook is fitted to the jets of training, and nothing else is trained
     data, period  files, and the first and the last jet; None: the validation split of the recipe
 
-    Uses the second code too, if there is one. Raises ModelError for a model without a codebook, JetError for jets that a model has learned
-    from or that are not there, RecipeError for a recipe that is not of jets.
+    Uses the second code too, if there is one. Raises ModelError for a model without a codebook, SeenError for jets that a model has learned
+    from, JetError for jets that are not there, RecipeError for a recipe that is not of jets.
     """
     recipe, codecs = _fitted(run, data, period)
     codec, fine = codebooks_of(codecs)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.report import write_page
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
 from statecast.labels import LabelCodec
 from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import Kind, fit_classifier, probabilities
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.observables import TAGGING, as_features, observables
 from statecast.particles.evaluation.report import TaggingResult, score_tables, tagging_section
 from statecast.particles.evaluation.tagging import tagging_scores
@@ -65,7 +65,7 @@ def evaluate(
     variables, which learn from the labels that the tagger learned from (at most 20 000). Any other model is verified by
     `evaluation.samples.evaluate_samples`.
 
-    Raises JetError for jets that a model has learned from, ModelError if there is none to verify on.
+    Raises SeenError for jets that a model has learned from, ModelError if there is none to verify on.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     recipe = trained.domain.with_data(trained.recipe, data, period)

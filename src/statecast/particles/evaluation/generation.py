@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import curve_fit
 from scipy.stats import wasserstein_distance
 
-from statecast.particles.evaluation.bootstrap import Score
+from statecast.evaluation.bootstrap import Score
 from statecast.particles.evaluation.observables import as_features
 
 RESAMPLINGS = 100

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.figures import training_curves
-from statecast.evaluation.report import section, write_page
+from statecast.evaluation.report import score_table, section, write_page
 from statecast.particles.evaluation import figures
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.observables import GENERATION
 from statecast.particles.evaluation.tagging import class_codes, discriminant
 from statecast.particles.jets import Jets, wrapped
@@ -59,7 +59,7 @@ def write_jet_report(
 ) -> None:
     """Write the page to the file `out`."""
     sections = [
-        section("Masked particles", MASKED_TEXT, [], table=masked_table(masked)),
+        section("Masked particles", MASKED_TEXT, [], table=score_table(masked)),
         tagging_section(tagging),
         generation_section(generation),
         section("What the tagger attends to", ATTENTION_TEXT, [_attention_map(each) for each in explained]),
@@ -79,21 +79,13 @@ ATTENTION_TEXT = (
 )
 
 
-def masked_table(scores: Sequence[Score]) -> list[list[str]]:
-    """Rows of a table: each score of each forecast."""
-    rows = [["forecast", "score", "value", "95 % interval"]]
-    for score in scores:
-        rows.append([score.forecast, score.metric, f"{score.value:.3f}", f"{score.low:.3f} to {score.high:.3f}"])
-    return rows
-
-
 def score_tables(scores: Sequence[Score]) -> list[tuple[str, list[list[str]]]]:
     """A titled table of each task."""
     special = {"tag": tagging_table, "generate": generation_table}
     tables = []
     for task in dict.fromkeys(score.task for score in scores):
         of_task = [score for score in scores if score.task == task]
-        tables.append((task.replace("_", " "), special.get(task, masked_table)(of_task)))
+        tables.append((task.replace("_", " "), special.get(task, score_table)(of_task)))
     return tables
 
 

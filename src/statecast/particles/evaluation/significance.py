@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from statecast.particles.evaluation.bootstrap import Score, Statistic, interval, resampled
+from statecast.evaluation.bootstrap import Score, Statistic, interval, resampled
 from statecast.particles.jets import JetError
 
 LUMINOSITY_FB = 139.0

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from statecast.particles.evaluation.bootstrap import Score, Statistic, interval, resampled
+from statecast.evaluation.bootstrap import Score, Statistic, interval, resampled
+from statecast.evaluation.classes import SMALLEST_PROBABILITY, accuracy, log_score
 from statecast.particles.jets import JetError
 
 SIGNAL_EFFICIENCIES = (0.3, 0.5)
-SMALLEST_PROBABILITY = 1e-12
 
 
 def roc(
@@ -47,17 +47,6 @@ def rejection(score: Float[np.ndarray, " J"], is_signal: Bool[np.ndarray, " J"],
     efficiency = float(np.interp(signal_efficiency, signal, background))
     smallest = 1 / np.count_nonzero(~is_signal)
     return 1 / max(efficiency, smallest)
-
-
-def accuracy(probability: Float[np.ndarray, "J C"], code: Shaped[np.ndarray, " J"]) -> float:
-    """Fraction of the jets whose most probable class is their own."""
-    return float((probability.argmax(axis=1) == code).mean())
-
-
-def log_score(probability: Float[np.ndarray, "J C"], code: Shaped[np.ndarray, " J"]) -> float:
-    """Mean of -log p(class) in nats; 0 is perfect."""
-    of_truth = np.take_along_axis(probability, code[:, None], axis=1)[:, 0]
-    return float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean())
 
 
 def tagging_scores(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from statecast.evaluation.bootstrap import Score
 from statecast.labels import LabelCodec
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.evaluation.significance import (
     LUMINOSITY_FB,
     Scored,
@@ -128,8 +128,8 @@ def search(
     test        events of the files of which the numbers are
     validation  events of the files on which the cut is chosen; None: the validation split of the model's recipe
 
-    Raises ModelError for a model that does not answer the process; JetError for events that are not there, in both ranges, or were learned
-    from by the model.
+    Raises ModelError for a model that does not answer the process; JetError for events that are not there or in both ranges, SeenError
+    for events that the model has learned from.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     names = (files,) if isinstance(files, str) else tuple(files)

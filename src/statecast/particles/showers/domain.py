@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from statecast.domain import Sizes, Split
-from statecast.particles.domain import jet_numbers
+from statecast.numbered import with_files
 from statecast.particles.showers.codec import IncidentCodec, ShareCodec
 from statecast.particles.showers.evaluation.evaluate import evaluate
 from statecast.particles.showers.inference.generate import generate
@@ -28,12 +28,7 @@ class ShowersDomain:
 
     def with_data(self, recipe: ShowerRecipe, data: str | None, period: tuple[str, str] | None) -> ShowerRecipe:
         """The recipe with other files of validation; without a range all of their showers."""
-        changes: dict[str, Any] = {}
-        if data is not None:
-            changes = {"validate_files": (data,), "validate_on": "all"}
-        if period is not None:
-            changes["validate_on"] = jet_numbers(period)
-        return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
+        return with_files(recipe, data, period, "shower")
 
     def load(self, directory: Path, streams: Mapping[str, Mapping[str, Any]], recipe: ShowerRecipe) -> dict[str, Any]:
         codecs: dict[str, Any] = {}

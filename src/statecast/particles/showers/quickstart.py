@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from statecast.config import read_recipe
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.figures import training_curves
 from statecast.evaluation.progress import Stopwatch
 from statecast.evaluation.report import section, write_page
 from statecast.outputs import new_output
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.showers.evaluation.evaluate import (
     generation_result,
     held_out_showers,

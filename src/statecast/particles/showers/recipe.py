@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from statecast.config import Recipe
-from statecast.particles.recipe import Numbers, SampleFiles
+from statecast.numbered import Numbers, SampleFiles
 from statecast.particles.showers.streams import (
     AnyStream,
     IncidentStream,

@@ -8,12 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from statecast.domain import Split
-from statecast.particles.held_out import require_apart
+from statecast.numbered import NumberedCases, require_apart
 from statecast.particles.showers.codec import Grid, IncidentCodec, Parts, ShareCodec
 from statecast.particles.showers.recipe import ShowerRecipe
 from statecast.particles.showers.record import ShowerRecord, read_record
 from statecast.particles.showers.streams import IncidentStream
-from statecast.particles.source import JetCases
 from statecast.streams import Window
 
 Codecs = Mapping[str, Any]
@@ -38,8 +37,8 @@ class ShowerSource:
     def describe(self, sample: np.random.Generator) -> str:
         return f"shower {self.record.places[int(sample.integers(len(self.record)))]}"
 
-    def cases(self) -> JetCases:
-        return JetCases(self)
+    def cases(self) -> NumberedCases:
+        return NumberedCases(self)
 
     def window(self, number: int) -> Window:
         """The tokens of one shower, by stream."""

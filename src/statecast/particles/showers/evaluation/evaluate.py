@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.report import write_page
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
 from statecast.outputs import new_output
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.held_out import require_unseen
 from statecast.particles.showers.evaluation.baselines import independent_voxels, nearest_showers
 from statecast.particles.showers.evaluation.generation import FEWEST, TASK, ShowerResult, shower_result
@@ -64,7 +64,7 @@ def evaluate(
     Beside them: `truth`, as many showers of training, the floor; `nearest energy` and `independent voxels`, see `baselines`. A model that
     does not generate is verified by `evaluation.samples.evaluate_samples`. Writes `scores.json` and `report.html` into `out`.
 
-    Raises JetError for showers that a model has learned from, ShowerError for fewer than 50.
+    Raises SeenError for showers that a model has learned from, ShowerError for fewer than 50.
     """
     trained = run if isinstance(run, TrainedModel) else load(run)
     recipe = trained.domain.with_data(trained.recipe, data, period)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import wasserstein_distance
 
-from statecast.particles.evaluation.bootstrap import Score
+from statecast.evaluation.bootstrap import Score
 from statecast.particles.evaluation.generation import NORMAL, auc_error, joint_scores, with_error
 from statecast.particles.showers.evaluation.classifier import voxel_auc
 from statecast.particles.showers.evaluation.observables import Observables, observables

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.report import section
 from statecast.particles.evaluation import figures
-from statecast.particles.evaluation.bootstrap import Score
 from statecast.particles.showers.evaluation.generation import ShowerResult
 from statecast.particles.showers.evaluation.observables import kind_of
 

@@ -1,6 +1,6 @@
-"""Intervals of scores that are no means over jets, by resampling the jets.
+"""Intervals of scores that are no means over samples, by resampling the samples.
 
-Axes: J jet, B resampling.
+Axes: J sample, B resampling.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ class Score:
 
     forecast  name of the model or baseline
     labels    further keys, such as the signal class
-    n         number of jets
+    n         number of samples
     """
 
     forecast: str
@@ -45,7 +45,7 @@ class Score:
 def resampled(
     classes: Shaped[np.ndarray, " J"], resamplings: int = RESAMPLINGS, seed: int = SEED
 ) -> list[Int[np.ndarray, " J"]]:
-    """Numbers of jets drawn with replacement, as many of each class as there are: a score of two classes stays defined."""
+    """Numbers of samples drawn with replacement, as many of each class as there are: a score of two classes stays defined."""
     generator = np.random.default_rng(seed)
     members = [np.flatnonzero(classes == name) for name in np.unique(classes)]
     draws = []

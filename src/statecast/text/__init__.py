@@ -1,0 +1,1 @@
+"""Texts: documents as sequences of codes, one token a piece of a word."""

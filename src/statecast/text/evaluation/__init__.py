@@ -1,0 +1,1 @@
+"""Scores of models of texts, and what they are compared with."""

@@ -1,0 +1,1 @@
+"""What a trained model of texts makes: new texts."""

@@ -1,0 +1,1 @@
+"""The recipes of texts that ship with statecast."""
