@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
 from typer.testing import CliRunner
 
 from statecast.cli.app import _app
 from statecast.models.hugging_face import EncoderError
+from statecast.streams import stack
 from statecast.text.benchmarks.benchmark import benchmark
-from statecast.text.benchmarks.language import HuggingFaceModel, LogLikelihood, log_likelihoods, windows
+from statecast.text.benchmarks.language import HuggingFaceModel, LogLikelihood, OwnModel, log_likelihoods, windows
 from statecast.text.benchmarks.metrics import of_choices, of_perplexity, of_texts
 from statecast.text.benchmarks.questions import BenchmarkError, Choice, read_benchmark
 from statecast.text.documents import TextError
+from statecast.trained import load
 
 WORDS = [
     "<end>",
@@ -166,7 +169,7 @@ def gpt2(tmp_path_factory):
     sizes = {"vocab_size": len(WORDS), "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16}
     config = transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0, initializer_range=1.0)
     transformers.GPT2LMHeadModel(config).save_pretrained(directory)
-    words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="?"))
+    words = Tokenizer(WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="?"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=words, bos_token="<end>", eos_token="<end>", unk_token="?", model_max_length=16
@@ -177,7 +180,8 @@ def gpt2(tmp_path_factory):
 def test_likelihood_is_that_of_transformers(gpt2):
     model = HuggingFaceModel(f"hf:{gpt2}")
     ids = torch.tensor([[0, 2, 3, 4, 5]])
-    loss = model.model(input_ids=ids, labels=torch.where(ids == ids, ids, -100)).loss
+    with torch.no_grad():
+        loss = model.model(input_ids=ids, labels=ids).loss
     whole = log_likelihood(model, "", "the sky is blue")
     assert whole.tokens == 4 and whole.nats == pytest.approx(-4 * float(loss), rel=1e-5)
     parts = [log_likelihood(model, "", "the sky"), log_likelihood(model, "the sky", " is blue")]
@@ -245,3 +249,23 @@ def test_models_that_cannot_be_asked(gpt2, tmp_path):
         benchmark(tmp_path / "texts.jsonl", f"hf:{tmp_path}/none")
     with pytest.raises(BenchmarkError, match="there are no examples"):
         benchmark(tmp_path / "texts.jsonl", f"hf:{gpt2}", shots=2)
+
+
+def test_likelihood_of_our_own_model_is_that_of_its_answers(models):
+    trained = load(models.following)
+    own = OwnModel(trained)
+    text = "the storm moves"
+    codes = own.codes(text)
+    source = trained.codecs["text"].tokens(torch.tensor(codes))
+    window = stack([{"text": source, "label": trained.codecs["label"].tokens(None)}])
+    with torch.no_grad():
+        logits = trained.model(window, stack([{"text": source}]), causal=True)["text"].logits[0, : len(codes)]
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(codes), reduction="sum")
+    found = log_likelihood(own, "", text)
+    assert found.tokens == len(codes) and found.nats == pytest.approx(-float(expected), rel=1e-4)
+    assert isinstance(own.continued("the storm", 3), str)
+
+
+def test_our_own_model_must_predict_next_tokens(models):
+    with pytest.raises(BenchmarkError, match="answers the task masked on text, expected next"):
+        OwnModel(load(models.masked))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from statecast.documents import DocumentError, parse_yaml
+import yaml
+
 from statecast.messages import quoted
 from statecast.text.sources.files import decoded, read_rows
 
@@ -99,10 +100,10 @@ def _without_header(path: Path) -> list[dict[str, Any]]:
 def _of_lm_eval(path: Path) -> list[dict[str, Any]]:
     """The examples of a task of lm-eval, whose question holds the choices as (A), (B) and so on."""
     try:
-        task = parse_yaml(decoded(path))
+        task = yaml.safe_load(decoded(path))
         samples = task["fewshot_config"]["samples"]
         subject = str(task["dataset_name"]).replace("_", " ")
-    except (DocumentError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError) as error:
         raise BenchmarkError(
             f"{path}: is no task of lm-eval with questions as its examples ({quoted(str(error))})."
         ) from None
