@@ -145,7 +145,7 @@ def test_a_proposal_that_is_the_truth_does_not_count_as_replaced(monkeypatch):
 
 def test_proposals_are_of_codes_by_a_model_that_is_there():
     task = Detect(proposals="gone")
-    with pytest.raises(TaskError, match="task.proposals: stream cloud has values, expected codes alone"):
+    with pytest.raises(TaskError, match=r"task.proposals: stream cloud has values, expected codes alone"):
         task.require({"cloud": SPEC})
-    with pytest.raises(TaskError, match="task.proposals: "):
+    with pytest.raises(TaskError, match=r"task.proposals: "):
         task.require({"s": CODES})

@@ -112,6 +112,6 @@ def test_streams_that_do_not_go_together_are_refused(corpus, streams, message):
 def test_proposals_of_a_model_with_another_vocabulary_are_refused(corpus, models, tmp_path):
     recipe = corpus.recipe({"kind": "detect", "proposals": str(models.masked)})
     recipe["streams"] = {"text": {"vocabulary": 270, "tokens": 24}}
-    with pytest.raises(RecipeError, match="has 280 codes in stream text, expected 270. Name a model"):
+    with pytest.raises(RecipeError, match=r"has 280 codes in stream text, expected 270. Name a model"):
         sc.pretrain(recipe, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,10 @@ MASKED_TEXT = (
     "Codes of hidden tokens of paragraphs that training did not see, given the others. The log score is the mean of -log p(code) in nats; "
     "the marginal answers each with the frequencies of training: its log score is the entropy of single tokens."
 )
-SUBJECTS = "streams.label={label: subject, classes: [fft, integrate, interpolate, linalg, ndimage, optimize, signal, sparse, spatial, special, stats]}"
+SUBJECTS = (
+    "streams.label={label: subject, classes: [fft, integrate, interpolate, linalg, ndimage, optimize, signal, sparse, "
+    "spatial, special, stats]}"
+)
 """All of the sample: few labels may lack some."""
 CURVE_TEXT = "Macro-F1 of the subject of a paragraph, by the number of labelled paragraphs that training has."
 
