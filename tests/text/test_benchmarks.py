@@ -2,6 +2,9 @@
 
 import json
 import math
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -269,3 +272,17 @@ def test_likelihood_of_our_own_model_is_that_of_its_answers(models):
 def test_our_own_model_must_predict_next_tokens(models):
     with pytest.raises(BenchmarkError, match="answers the task masked on text, expected next"):
         OwnModel(load(models.masked))
+
+
+@pytest.mark.pypi
+def test_development_questions_of_mmlu_as_lm_eval_ships_them(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", str(tmp_path), "lm-eval"], check=True
+    )
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = [name for name in wheel.namelist() if "/mmlu/flan_cot_fewshot/mmlu_" in name]
+        wheel.extractall(tmp_path, names)
+    found = [read_benchmark(tmp_path / name).choices for name in names]
+    questions = [choice for of_subject in found for choice in of_subject]
+    assert len(names) == 57 and len(questions) == 282
+    assert sum(len(choice.choices) == 4 for choice in questions) == 281  # one has five

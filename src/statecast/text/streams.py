@@ -17,7 +17,7 @@ class TextStream(StreamOptions):
     )
     tokenizer: str | None = Field(
         None,
-        description="tokenizer.json of the library `tokenizers`; none: that of a Hugging Face encoder, or one is trained on the training split",
+        description="tokenizer.json of the library `tokenizers`; none: the Hugging Face encoder's, or one is trained on the training split",
     )
     lowercase: bool = Field(False, description="capital letters become small ones; only of a tokenizer that is trained")
     tokens: int = Field(64, ge=8, le=2**16, description="tokens of a sample, at most")

@@ -25,8 +25,9 @@ Means = Mapping[str, Float[np.ndarray, "*B"]]
 def of_choices(name: str, right: Sequence[int], log_likelihoods: Sequence[Sequence[float]]) -> Verification:
     """Accuracy, macro-F1 and log score of questions with choices.
 
-    The chosen answer is the one with the largest (log) likelihood. F1 is the mean over the answers' positions of 2 TP / (2 TP + FP + FN); the log score is the
-    mean of -log p of the right answer, in nats, where the likelihoods of the choices of a question are made to add up to 1.
+    The chosen answer is the one with the largest (log) likelihood. F1 is the mean over the answers' positions of 2 TP / (2 TP + FP + FN);
+    the log score is the mean of -log p of the right answer, in nats, where the likelihoods of the choices of a question are made to add up
+    to 1.
     """
     count = max(map(len, log_likelihoods))
     chosen = [int(np.argmax(each)) for each in log_likelihoods]
