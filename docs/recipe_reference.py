@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from statecast.config import Recipe
 from statecast.fields.recipe import FieldRecipe
+from statecast.images.recipe import ImageRecipe
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.showers.recipe import ShowerRecipe
 from statecast.text.recipe import TextRecipe
@@ -33,6 +34,7 @@ fine-tuning recipe inherits what it leaves out from the model that it starts fro
 """
 PAGES: dict[str, tuple[str, str, type[Recipe]]] = {
     "recipe.md": ("The recipe", "statecast.fields.recipes/quickstart.yaml", FieldRecipe),
+    "recipe_images.md": ("The recipe of images", "statecast.images.recipes/images.yaml", ImageRecipe),
     "recipe_jets.md": ("The recipe of jets", "statecast.particles.recipes/jets.yaml", ParticleRecipe),
     "recipe_showers.md": ("The recipe of showers", "statecast.particles.showers.recipes/showers.yaml", ShowerRecipe),
     "recipe_text.md": ("The recipe of texts", "statecast.text.recipes/text.yaml", TextRecipe),

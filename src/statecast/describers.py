@@ -9,6 +9,7 @@ OWN = {
     "text": "statecast.text.sources.describe",
     "stations": "statecast.fields.stations.describe",
     "showers": "statecast.particles.showers.sources.describe",
+    "images": "statecast.images.sources.describe",
     "particles": "statecast.particles.sources.describe",
     "fields": "statecast.fields.sources.describe",
 }

@@ -38,6 +38,7 @@ SMOKE_APART = {
     "jets",
     "lattices",
     "model_error",
+    "nuclei",
     "questions",
     "showers",
     "skill",
@@ -153,6 +154,20 @@ def check_jet_generation(printed: str, out: Path) -> None:
         assert all(-1 < value < 1000 for value in (model, independent, truth))
         assert name in ("kpd", "classifier_auc") or nearer == [pytest.approx(independent / model, abs=0.06, rel=0.02)]
     assert found["classifier_auc"][2] < 0.75 < min(found["classifier_auc"][:2])
+
+
+def check_nuclei(printed: str, out: Path) -> None:
+    cost, header, *rows = lines_of(printed)
+    assert re.fullmatch(r"U-Net: \d+ s of CPU time", cost) and header.split() == ["score", "forecast", "value"]
+    found = table(rows, NUMBER)
+    masks, boxes = ("marginal", "model", "threshold", "U-Net"), ("bright components", "dark components", "model")
+    names = [f"{metric} {each}" for metric in ("dice", "iou") for each in masks]
+    assert_rows(found, [*names, *(f"average precision {each}" for each in boxes)], 0, 1)
+    assert found["dice threshold"][0] > 0.9  # discs are much brighter than the ground
+    for each in masks:  # IoU = Dice / (2 - Dice)
+        dice, iou = found[f"dice {each}"][0], found[f"iou {each}"][0]
+        assert iou == pytest.approx(dice / (2 - dice), abs=0.002)
+    assert found["average precision bright components"] > found["average precision dark components"]
 
 
 def check_showers(printed: str, out: Path) -> None:

@@ -40,6 +40,10 @@ def test_a_given_tokenizer_keeps_its_codes(tmp_path):
     trained.save(tmp_path, "tokenizer")
     given = TextCodec.fit(TextStream(tokenizer=str(tmp_path / "tokenizer.json")), ["other words"])
     assert given.categories == trained.categories and given.encode(["the tide"]) == trained.encode(["the tide"])
+    theirs = trained.tokenizer.to_str().replace('"<end>"', '"</s>"').replace('"<sep>"', '"[MASK]"')
+    (tmp_path / "theirs.json").write_text(theirs)
+    of_others = TextCodec.fit(TextStream(tokenizer=str(tmp_path / "theirs.json")), [])
+    assert of_others.end == of_others.separator == trained.end and len(of_others.categories) == len(trained.categories)
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(TextError, match=r"bad.json: is no tokenizer.json of the library"):
         TextCodec.fit(TextStream(tokenizer=str(tmp_path / "bad.json")), [])

@@ -32,10 +32,10 @@ from statecast.fields.tokenizers import (
     sources_of,
 )
 from statecast.fields.tokenizers.first_guess import guessed_channels, reference_of, require_covered, tokenizers_of
-from statecast.fields.tokenizers.patches import check_patch
 from statecast.fields.tokenizers.plausible import require_plausible
 from statecast.fields.tokenizers.windows import largest_domain, smallest_domain
 from statecast.labels import LabelCodec, LabelError
+from statecast.patches import check_patch
 from statecast.streams import Window
 from statecast.trained import ModelError
 

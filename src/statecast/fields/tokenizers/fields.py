@@ -18,8 +18,9 @@ from statecast.fields.anchors import FieldAnchor, FieldSpec, field_spec
 from statecast.fields.sources import Climatology, Grid, Record, StoreError, fit_anomalies, fit_climatology
 from statecast.fields.sources.climatology import Reference
 from statecast.fields.streams import Stream
-from statecast.fields.tokenizers.patches import check_patch, join_patches, split_patches, split_with_margin
+from statecast.fields.tokenizers.patches import split_with_margin
 from statecast.fields.tokenizers.windows import Place, whole_domain
+from statecast.patches import check_patch, join_patches, split_patches
 from statecast.streams import Tokens
 
 LARGEST_LOG = 20.0  # e^20 scales: keeps the answers of an untrained model finite
