@@ -145,14 +145,18 @@ def answered(model: Recurrent, pairs: Sequence[Pair]) -> list[Float[Tensor, "M V
 # Runs
 
 
-def classifier_recipe(base: Recipe, labels: int, steps: int) -> Recipe:
-    """Its classes are those of all documents of training, also where few labels lack some."""
-    data = base.data
+def classes_of(base: Recipe) -> str:
+    """The override of a recipe for the classes of all documents, also where few labels lack some."""
     assert isinstance(base, TextRecipe)
-    documents = split_documents(base, data.files, data.train).documents  # type: ignore[attr-defined]
-    classes = ",".join(sorted(set(documents.column("subject"))))
-    options = [f"data.train=[0,{labels - 1}]", f"streams.label={{label: subject, classes: [{classes}]}}"]
-    return read_recipe("text-classes", [*options, f"training.steps={steps}"], inherit=base)
+    documents = split_documents(base, base.data.files, base.data.train).documents
+    held_out = split_documents(base, base.data.held_out_files, base.data.validate_on or "all").documents
+    classes = sorted({*documents.column("subject"), *held_out.column("subject")})
+    return f"streams.label={{label: subject, classes: [{','.join(classes)}]}}"
+
+
+def classifier_recipe(base: Recipe, labels: int, steps: int) -> Recipe:
+    options = [f"data.train=[0,{labels - 1}]", f"training.steps={steps}", classes_of(base)]
+    return read_recipe("text-classes", options, inherit=base)
 
 
 def scores_of_labels(base: TrainedModel, recipe: Recipe, run: Path, name: str) -> dict[str, list[float]]:
@@ -180,7 +184,7 @@ def recurrent_scores(tuned: TrainedModel, steps: int, seed: int) -> list[float]:
 
 def perplexities(base: TrainedModel, run: Path, steps: int, seed: int) -> dict[str, float]:
     """Of held-out tokens, given the class."""
-    recipe = read_recipe(NEXT, [f"training.steps={steps}"], inherit=base.recipe)
+    recipe = read_recipe(NEXT, [f"training.steps={steps}", classes_of(base.recipe)], inherit=base.recipe)
     tuned = once(run / NEXT, lambda: finetune(recipe, base, run / NEXT, progress=False))
     result = evaluate_continuation({"model": tuned}, tuned.recipe)
     found = {score.forecast: score.value for score in result.scores if score.metric == "perplexity"}

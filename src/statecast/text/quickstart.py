@@ -64,7 +64,7 @@ def quickstart(
         results = {}
         for labels in plan.labels:
             results[labels] = _classes(pretrained, labels, directory, plan, watch, progress)
-        generating = read_recipe("text-generate", [_steps(plan, "generator"), *plan.overrides], inherit=base)
+        generating = read_recipe("text-generate", [_steps(plan, "generator"), *plan.overrides, SUBJECTS], inherit=base)
         with watch.time("generator"):
             generator = finetune(generating, pretrained, directory / "generator", progress=progress, title="generator")
         with watch.time("evaluation of tokens"):
