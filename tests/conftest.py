@@ -1,10 +1,7 @@
 """Small synthetic records, tokens of two streams of fields, and a small model that knows them."""
 
 import gc
-import json
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from forked import pretrain_until_killed, start
 
 import statecast
 from statecast import cli
@@ -53,7 +51,7 @@ def _coordinate(values, standard_name, units):
     return values, {"standard_name": standard_name, "units": units}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_store() -> MakeStore:
     """A store with t and u on three levels, msl and t2m at the surface, and a static mask lsm."""
 
@@ -288,47 +286,17 @@ def run_statecast(tmp_path, monkeypatch, capsys):
     return run
 
 
-KILLED = """
-import json, os, signal, sys
-from importlib import import_module
-import statecast
-module, name, samples = sys.argv[3:]
-source = getattr(import_module(module), name)
-draw, drawn = source.draw, []
-def killing(self, sample):
-    drawn.append(1)
-    if len(drawn) > int(samples):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return draw(self, sample)
-source.draw = killing
-statecast.pretrain(json.load(open(sys.argv[1])), sys.argv[2], progress=False)
-"""
-
-
 @pytest.fixture
 def require_same_bits_after_a_kill(tmp_path) -> Callable[[dict, type, int], None]:
     """Checks that a pre-training whose process was killed by SIGKILL when it had drawn so many samples of a class of sources, and that was
     resumed, leaves the same model, to the bit, as one that was not."""
 
     def check(recipe: dict, source: type, samples: int) -> None:
-        (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-        whole, run = tmp_path / "whole", tmp_path / "run"
+        whole, run, output = tmp_path / "whole", tmp_path / "run", tmp_path / "output"
+        killed = start(pretrain_until_killed, recipe, run, source, samples, output=output)
         statecast.pretrain(recipe, whole, progress=False)
-        killed = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                KILLED,
-                tmp_path / "recipe.json",
-                run,
-                source.__module__,
-                source.__name__,
-                str(samples),
-            ],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-        )
-        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL, output.read_text()
         assert (tmp_path / "run.unfinished" / "checkpoints").is_dir()
         statecast.pretrain(recipe, run, resume=True, progress=False)
         files = sorted((whole / "model").rglob("*.safetensors"))

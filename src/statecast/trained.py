@@ -138,7 +138,8 @@ class TrainedModel:
             self.model.pretrained.save(directory / ENCODER)
         facts = json.loads(json.dumps(facts))
         facts[DIGEST] = _whole_digest(directory, facts)
-        (directory / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in facts.items())
+        (directory / "model.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
     def _card(self, footprint: str) -> str:
         return CARD.format(

@@ -1,7 +1,9 @@
 """Which samples each process takes in each step. All processes together take the same samples, however many there are."""
 
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 
 from torch.utils.data import DataLoader, Sampler
 
@@ -57,9 +59,19 @@ def make_loader(questions: QuestionDataset, batches: SharedBatches, options: Tra
         batch_sampler=batches,
         num_workers=options.workers,
         collate_fn=stack_questions,
-        multiprocessing_context="forkserver" if options.workers else None,
+        multiprocessing_context=reading_context(questions) if options.workers else None,
         persistent_workers=options.workers > 0,
     )
+
+
+def reading_context(questions: QuestionDataset) -> BaseContext:
+    """How the processes that read data start: as forks of one process, which has imported once what all of them need.
+
+    That process has no threads of its own whose state a fork would copy. What it imports is fixed when it starts.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__, type(questions.source).__module__])
+    return context
 
 
 def said_by_worker(error: ValueError) -> ValueError | None:

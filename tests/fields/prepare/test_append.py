@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,18 @@ def _month(
     return values
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    old = _month(folder / "01.nc", "2001-01-01")
+    spec = {"source": {"paths": str(folder / "01.nc")}, "store": {"window": [4, 3, 4], "steps_per_shard": 8}}
+    return prepare(read_spec(spec), folder / "out.zarr"), old
+
+
 @pytest.fixture
-def store(tmp_path):
-    old = _month(tmp_path / "01.nc", "2001-01-01")
-    spec = {"source": {"paths": str(tmp_path / "01.nc")}, "store": {"window": [4, 3, 4], "steps_per_shard": 8}}
-    return prepare(read_spec(spec), tmp_path / "out.zarr"), old
+def store(prepared, tmp_path):
+    path, old = prepared
+    return shutil.copytree(path, tmp_path / "out.zarr"), old
 
 
 def test_a_later_month_is_added_and_whole_shards_are_left_alone(tmp_path, store):
