@@ -3,7 +3,7 @@
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from elsewhere import emulated
 from forked import pretrain_until_killed, start
 
 import statecast
@@ -256,6 +257,20 @@ def runs(tmp_path_factory) -> Runs:
     statecast.pretrain(recipe, folder / "pretrained", progress=False)
     statecast.finetune(tuning, folder / "pretrained", folder / "forecast", progress=False)
     return Runs(store, ("2000-02-10", "2000-02-24"), recipe, tuning, folder / "pretrained", folder / "forecast")
+
+
+@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "elsewhere"])
+def device(request) -> Iterator[str]:
+    """A GPU, if there is one, and a device on the CPU that refuses what a GPU would refuse (`elsewhere`)."""
+    if request.param == "elsewhere":
+        if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
+            pytest.skip("this torch has no backends in Python")
+        with emulated() as name:
+            yield name
+        return
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    yield request.param
 
 
 @pytest.fixture

@@ -92,6 +92,11 @@ class TrainedModel:
         return find_domain(self.recipe.data.domain)
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes; `trained.model.to("cuda")` moves it."""
+        return next(self.model.parameters()).device
+
+    @property
     def learned(self) -> tuple[Any, ...]:
         """The `data` section of every recipe that the weights were trained with, the model's own last."""
         own = self.recipe.data

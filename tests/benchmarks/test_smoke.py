@@ -21,7 +21,9 @@ from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LEFT_OUT = {
-    "rain",  # what the scripts import
+    "atmorep",  # what the scripts import
+    "networks",
+    "rain",
     "shared",
     "unet",
     "jet_peers",
@@ -33,6 +35,7 @@ SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not 
 SMOKE_APART = {
     "analysis",
     "anomalies",
+    "cost_to_skill",
     "finer",
     "jet_generation",
     "jets",
@@ -209,6 +212,24 @@ def columns_of(rows: list[str]) -> dict[str, dict[str, float]]:
     return found
 
 
+def check_gpu(printed: str, out: Path) -> None:
+    found = read_json(out / "gpu.json")
+    tables = [line for line in (out / "gpu.md").read_text().splitlines() if line]
+    assert lines_of(printed) == [*map(json.dumps, found["cases"]), *tables]
+    assert tables[0] == f"{found['device']}, torch {torch.__version__}, {found['date']}"
+    assert [(row["size"], row["design"]) for row in found["cases"]] == [
+        ("nano", name) for name in ("ours", "atmorep", "ours")
+    ]
+    for row in found["cases"]:
+        assert (
+            0.01 < row["samples_per_s"] < 1e4 and 1e-3 < row["gflop_per_sample"] < 10 and 0 < row["share_of_peak"] < 1.5
+        )
+    ours, atmorep, recomputed = (row["gflop_per_sample"] for row in found["cases"])
+    assert ours < recomputed < atmorep
+    assert [0 <= row["share_waiting"] < 1 < 1e3 * row["samples_per_s"] for row in found["waiting"]] == [True]
+    assert found["parity"]["steps"] == 3 and found["parity"]["largest_difference"] < 1e-2
+
+
 def check_inverse(printed: str, out: Path) -> None:
     for name, found in columns_of(lines_of(printed)).items():
         assert name in ("ours", "splines")
@@ -305,6 +326,22 @@ def check_adapting(printed: str, out: Path) -> None:
     for name, run in zip(names, runs, strict=True):
         ratio = mean_ratio(folder / f"{run}-scores" / "scores.json", "model", "persistence", **labels)
         assert skill[f"{name} +24 h"] == (round(ratio, 3),)
+
+
+def check_cost_to_skill(printed: str, out: Path) -> None:
+    names = ["ours", "atmorep", "unet", *([] if "sfno: is left out" in printed else ["sfno"])]
+    for task in ("masked", "forecast"):
+        curves = {name: read_json(out / "smoke" / f"{task}-{name}-0.json") for name in names}
+        worst = max(readings[-1]["skill"] for readings in curves.values())
+        rows = section(printed, f"{task}: until RMSE / climatology is {worst:.3f}")
+        found = table(rows, rf"{NUMBER} s +{NUMBER} Wh +at the end {NUMBER} +{COUNT} steps")
+        assert sorted(found) == sorted(names)
+        for name, (took, energy, end, steps) in found.items():
+            first, last = curves[name][0], curves[name][-1]
+            assert first["seconds"] == 0 <= took <= last["seconds"] + 0.1
+            assert energy == pytest.approx(took * 5 / 3600, abs=2e-4)
+            assert end == round(last["skill"], 3) and 0.1 < end < 3 and steps == last["steps"] > 0
+        assert 0.5 < curves["atmorep"][0]["skill"] < 3  # of no training
 
 
 def check_finer(printed: str, out: Path) -> None:
@@ -545,6 +582,14 @@ def check_questions(printed: str, out: Path) -> None:
             ratio = mean_ratio(folder / "interpolate-scores" / "scores.json", "model", "linear", **labels)
             assert found["interpolate interpolate +12 h / linear"][0] == round(ratio, 3)
     assert_runs(folder, ["pretrained", "interpolate", "refine"])
+
+
+def check_regression(printed: str, out: Path) -> None:
+    (line,) = lines_of(printed)
+    match = re.fullmatch(rf"\w+: ensemble {NUMBER} of the loop, flow {NUMBER} of the loop", line)
+    assert match
+    ensemble, flow = map(float, match.groups())
+    assert 0.1 < ensemble < flow < 20
 
 
 def check_rollout(printed: str, out: Path) -> None:

@@ -128,7 +128,10 @@ class Neighbours:
         both = counts[..., None] & counts[..., None, :]
         alone = torch.eye(at.shape[-1], device=at.device, dtype=at.dtype)
         with_asked = _at_lag(correlation, at[..., None] - step) * counts[..., None]  # V B Q M S
-        weights = torch.linalg.solve(torch.where(both, among, alone) + RIDGE * alone, with_asked)
+        matrices = (
+            torch.where(both, among, alone) + RIDGE * alone
+        )  # never singular: `solve` would wait for a GPU to tell
+        weights, _ = torch.linalg.solve_ex(matrices, with_asked)
         return weights.permute(1, 2, 0, 4, 3), with_asked.permute(1, 2, 0, 4, 3)
 
 

@@ -15,6 +15,7 @@ from statecast.images.sources.tables import Boxes
 from statecast.images.streams import BoxStream
 from statecast.streams import UNKNOWN, Tokens, TokenSpec
 
+SMALLEST_STD = 0.05  # of what is said of boxes: all of one size would be divided by 0
 NO_OBJECT = "none"
 """The category of a cell without an object."""
 
@@ -45,7 +46,8 @@ class BoxCodec:
         classes = tuple(sorted({name for each in known for name in each.classes}))
         plain = cls(stream, shape, classes, (0.0,) * 4, (1.0,) * 4)
         values = np.concatenate([plain._values(each.edges)[1] for each in known])
-        return cls(stream, shape, classes, tuple(values.mean(axis=0)), tuple(np.maximum(values.std(axis=0), 0.05)))
+        mean, std = values.mean(axis=0), np.maximum(values.std(axis=0), SMALLEST_STD)
+        return cls(stream, shape, classes, tuple(mean.tolist()), tuple(std.tolist()))
 
     @property
     def patch(self) -> Shape:

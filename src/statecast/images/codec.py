@@ -61,7 +61,7 @@ class PixelCodec:
         values = np.stack([np.moveaxis(sample, 1, 0).reshape(len(stream.channels), -1) for sample in samples], axis=1)
         flat = values.reshape(len(values), -1).astype(np.float64)
         mean, std = np.nanmean(flat, axis=1), np.maximum(np.nanstd(flat, axis=1), SMALLEST_STD)
-        plain = cls(stream, shape, tuple(mean), tuple(std), (1.0,) * len(mean))
+        plain = cls(stream, shape, tuple(mean.tolist()), tuple(std.tolist()), (1.0,) * len(mean))
         return cls(stream, shape, plain.mean, plain.std, plain.surface_error(samples))
 
     @property
@@ -123,7 +123,7 @@ class PixelCodec:
             squares += (wrong * known).sum((0, 2)).numpy()
             counts += known.sum((0, 2)).numpy()
         error = np.sqrt(squares / np.maximum(counts, 1))
-        return tuple(np.clip(error, SMALLEST_ERROR, 1.0))
+        return tuple(np.clip(error, SMALLEST_ERROR, 1.0).tolist())
 
     def save(self, directory: Path, name: str) -> None:
         facts = asdict(self)

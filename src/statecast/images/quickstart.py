@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int
 
 from statecast.config import read_recipe
+from statecast.domain import Source
 from statecast.evaluation.bootstrap import Score, interval, resampled
 from statecast.evaluation.figures import training_curves
 from statecast.evaluation.progress import Stopwatch
@@ -21,7 +22,7 @@ from statecast.images.evaluation.baselines import fit_logistic
 from statecast.images.evaluation.evaluate import verify
 from statecast.images.evaluation.report import sections
 from statecast.outputs import new_output
-from statecast.representation import embed
+from statecast.representation import encode_window
 from statecast.runs import finetune, pretrain
 from statecast.trained import TrainedModel
 
@@ -107,25 +108,29 @@ def _train(directory: Path, plan: Plan, watch: Stopwatch, progress: bool) -> dic
 
 
 def frozen_accuracy(base: TrainedModel, tuned: TrainedModel, plan: Plan) -> Score:
-    """Accuracy of logistic regression on the mean features of the pre-trained encoder, from the same labels."""
-    learned, digits = _features(base, tuned, (0, plan.labels - 1))
-    features, truth = _features(base, tuned, plan.held_out)
+    """Accuracy of logistic regression on the mean features of the pre-trained encoder, from the labels that the tuned model had."""
+    period = (str(plan.held_out[0]), str(plan.held_out[1]))
+    held_out = tuned.domain.with_data(tuned.recipe, None, period)
+    learned, digits = _features(base, tuned.domain.open(tuned.recipe, "train", tuned.codecs))
+    features, truth = _features(base, tuned.domain.open(held_out, "validate", tuned.codecs))
     right = (fit_logistic(learned, digits.tolist()).predict(features) == truth).astype(float)
     low, high = interval(lambda each: float(each.mean()), [right], resampled(np.zeros(len(right), int)))
     name = "logistic on frozen features"
     return Score(name, "translate", "accuracy", float(right.mean()), low, high, len(right), (("stream", "digit"),))
 
 
-def _features(
-    base: TrainedModel, tuned: TrainedModel, numbers: tuple[int, int]
-) -> tuple[Float[np.ndarray, "S F"], Shaped[np.ndarray, " S"]]:
-    """Features and classes of a range of digits."""
-    period = (str(numbers[0]), str(numbers[1]))
-    features = embed(base, base.recipe.data.files[0], period)["pixels"].values
-    recipe = tuned.domain.with_data(tuned.recipe, base.recipe.data.files[0], period)
-    source: Any = tuned.domain.open(recipe, "validate", tuned.codecs)
-    labels = [str(picture.labels["digit"]) for picture in source.record.pictures]
-    return features, np.array(labels)
+def _features(base: TrainedModel, source: Source | None) -> tuple[Float[np.ndarray, "S F"], Int[np.ndarray, " S"]]:
+    """Mean features of the pixels, and codes of the digits, of all samples of a split."""
+    assert source is not None
+    cases, last = source.cases(), len(base.model.encoder)
+    features, codes = [], []
+    for number in range(len(cases)):
+        window = cases[number]
+        features.append(encode_window(base, {"pixels": window["pixels"]}, last)["pixels"].mean(dim=0).numpy())
+        digit = window["digit"].codes
+        assert digit is not None
+        codes.append(int(digit[0]))
+    return np.stack(features), np.array(codes)
 
 
 def _report(directory: Path, models: Mapping[str, TrainedModel], pages: list[dict[str, Any]], watch: Stopwatch) -> None:

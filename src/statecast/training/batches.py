@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 from statecast.streams import Question, stack_questions
@@ -54,6 +55,7 @@ class SharedBatches(Sampler[list[int]]):
 
 
 def make_loader(questions: QuestionDataset, batches: SharedBatches, options: TrainingOptions) -> DataLoader[Question]:
+    """With a GPU, batches lie in pinned memory, from which they are copied while the GPU computes."""
     return DataLoader(
         questions,
         batch_sampler=batches,
@@ -61,6 +63,7 @@ def make_loader(questions: QuestionDataset, batches: SharedBatches, options: Tra
         collate_fn=stack_questions,
         multiprocessing_context=reading_context(questions) if options.workers else None,
         persistent_workers=options.workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )
 
 

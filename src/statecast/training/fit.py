@@ -31,7 +31,7 @@ from statecast.training.footprint import footprint_of
 from statecast.training.logs import make_loggers
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import ONE_DEVICE, DeviceError, Devices, TrainingOptions
-from statecast.training.progress import TrainingProgress
+from statecast.training.progress import DataWait, TrainingProgress
 from statecast.training.questions import QuestionDataset
 
 MESSAGES = (  # Lightning's advice about deliberate choices
@@ -86,9 +86,9 @@ def fit(
     if start:
         require_own(start, fitting, make_optimiser(model, options, shares)[0], run)
     callbacks: list[Callback] = [RandomStates(run)]
-    callbacks += (
-        [TrainingProgress(title, model, options, first_step, questions.task.rollout_blocks)] if progress else []
-    )
+    waiting = DataWait()
+    if progress:
+        callbacks += [TrainingProgress(title, model, options, first_step, questions.task.rollout_blocks, waiting)]
     callbacks += [EMAWeightAveraging(decay=options.ema)] if options.ema else []
     callbacks += checkpoint_callbacks(directory, options, validated=validation is not None)
     callbacks += [StopOnSignal(directory)]
@@ -113,6 +113,7 @@ def fit(
             log_every_n_steps=min(10, options.steps),
             logger=make_loggers(options, out, first_step),
             callbacks=callbacks,
+            profiler=waiting,
             plugins=[AtomicCheckpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,

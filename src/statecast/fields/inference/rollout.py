@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from statecast.fields.inference.blocks import Records, block_heads, device_of
+from statecast.fields.inference.blocks import Records, block_heads
 from statecast.fields.inference.lattices import shifts_of
 from statecast.fields.inference.members import quantiles, smooth_normals
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth
@@ -53,7 +53,7 @@ def rolled_out(
     records  the history, and the steps of all blocks, of which only the times are used
     """
     sources, answer = sources_and_answer(trained, task, records)
-    question = stack_questions([forecast_question(trained, sources, task, blocks)]).to(device_of(trained))
+    question = stack_questions([forecast_question(trained, sources, task, blocks)]).to(trained.device)
     values_of_a_member = trained.model.head.members * sum(t.values.numel() for t in question.queries.values()) // blocks
     at_once = max(1, VALUES_AT_ONCE // values_of_a_member)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
@@ -148,7 +148,7 @@ def normal_tokens(
         hours = record.hours[step] + APART_H * leads * block
         fields = smooth_normals(members, record.grid, hours, len(record.channels)).astype(np.float32)
         of_members = [source.tokenizer.cut(field) for field in fields]
-        normal[name] = torch.stack(of_members).to(device_of(trained))
+        normal[name] = torch.stack(of_members).to(trained.device)
     return normal
 
 
@@ -191,7 +191,7 @@ def _answer_by_windows(
         for heads in samples:
             of_heads = [tokenizer.from_anomalies(head) for head in heads]
             of_samples.append(torch.stack(of_heads, dim=1))
-        predictions[name] = Prediction(torch.stack(of_samples).to(device_of(trained)))
+        predictions[name] = Prediction(torch.stack(of_samples).to(trained.device))
     return predictions
 
 

@@ -40,7 +40,7 @@ class Example:
 
 @dataclass
 class PictureJudge:
-    """Peers, statistics and scores of pictures; it keeps the first examples, and all objects that were found.
+    """Peers, statistics and scores of pictures; it keeps some examples, and all objects that were found.
 
     held_out  the split that is verified on
     found     objects of each picture, by forecast
@@ -71,10 +71,9 @@ class PictureJudge:
         self, number: int, question: Question, name: str, forecast: str, said: Prediction
     ) -> Mapping[str, float]:
         """Those of `picture_scores`."""
-        if len(self.examples) < EXAMPLES:
-            self.examples.setdefault(number, Example(self.sample(number), question))
-        if number in self.examples:
-            self.examples[number].answers.setdefault(name, {})[forecast] = said
+        if number in self._shown:
+            example = self.examples.setdefault(number, Example(self.sample(number), question))
+            example.answers.setdefault(name, {})[forecast] = said
         codec, asked = self.trained.codecs[name], question.queries[name]
         if question.asks != "tokens" or said.members is None:
             return {}
@@ -98,6 +97,12 @@ class PictureJudge:
     def sample(self, number: int) -> Sample:
         """A held-out sample as it is."""
         return self.held_out.sample(self.held_out.record.tiles[number])
+
+    @cached_property
+    def _shown(self) -> set[int]:
+        """Numbers of the examples, spread evenly."""
+        count = len(self.held_out.record)
+        return set(np.linspace(0, count - 1, min(count, EXAMPLES)).round().astype(int).tolist())
 
     @cached_property
     def training(self) -> ImageSource:
