@@ -75,14 +75,12 @@ def test_a_tag_stands_at_the_first_token_of_its_word(corpus):
     codes, tags = window["text"].codes, window["entities"].codes
     assert len(codes) == len(tags) and (tags != UNKNOWN).sum() == 8 and tags[-1] == UNKNOWN
     names, pieces = source.codecs["entities"].categories, source.codecs["text"].categories
-    before = ""
-    for code, tag in zip(codes.tolist(), tags.tolist(), strict=True):
-        piece = pieces[code]
-        begins = piece != "Ġ" and (piece.startswith("Ġ") or before == "Ġ")  # the space may be a piece of its own
-        assert (tag != UNKNOWN) == begins
+    text = [pieces[code] for code in codes.tolist()]
+    for place, tag in enumerate(tags.tolist()):
+        begins = text[place].removeprefix("Ġ") and (text[place][0] == "Ġ" or text[place - 1] == "Ġ")
+        assert (tag != UNKNOWN) == bool(begins)
         if begins and names[tag] != "O":
-            assert piece.lstrip("Ġ")[:1] in "wtsrc"
-        before = piece
+            assert text[place].removeprefix("Ġ")[0] in "wtsrc"
 
 
 @pytest.mark.parametrize("kind", ["next", "order"])

@@ -288,3 +288,20 @@ def test_monthly_amounts_are_no_hourly_ones(tmp_path):
         fields_of(open_inputs(spec.source), spec)
     spec = read_spec("era5-cds", ["known.tp.accumulation_h=24"], paths)
     np.testing.assert_allclose(fields_of(open_inputs(spec.source), spec).tp.values, 2.4 / 86400, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "text"),
+    [
+        ({"select": {"member": 3}}, {}, "no input has the dimension 'member', to take 3"),
+        ({"select": {"number": 3}}, {}, "number has no value 3"),
+        ({}, {"levels": [850]}, "levels: the inputs have no pressure levels"),
+        ({}, {"statistics": {"period": ["1990", "1991"]}}, "contains no data"),
+    ],
+)
+def test_what_is_asked_for_and_is_not_there_is_refused(tmp_path, source, more, text):
+    _record({"t2m": _field()}).assign_coords(number=0).to_netcdf(tmp_path / "in.nc")
+    spec = read_spec({"source": {"paths": [str(tmp_path / "in.nc")], **source}, **more})
+    with pytest.raises(ValueError, match=text):
+        prepare(spec, tmp_path / "out.zarr")
+    assert not list(tmp_path.glob("out.zarr*"))

@@ -13,7 +13,7 @@ from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
 from statecast.fields.prepare.layouts import is_field, merged, standard
 from statecast.fields.prepare.regrid import from_model_levels, on_latitudes_and_longitudes, on_levels
-from statecast.fields.prepare.spec import RegionOptions, Spec, VariableOptions
+from statecast.fields.prepare.spec import RegionOptions, SourceOptions, Spec, VariableOptions
 from statecast.fields.prepare.times import seconds_of
 from statecast.fields.prepare.units import conversion_if_any, to_units
 from statecast.fields.sources import open_fields
@@ -38,7 +38,7 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
 
     Raises PrepareError for inputs that don't fit together or the spec, in one line.
     """
-    _tell_selected(inputs, spec)
+    _require_selected(inputs, spec.source)
     dataset = combined([(given.name, standard(given, spec)) for given in inputs])
     dataset, options = _variables(dataset, spec)
     dataset = _each(dataset, lambda name, array: to_units(as_rate(array, options[name]), options[name].units))
@@ -52,9 +52,14 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
     return _each(dataset, lambda name, array: _described(array, options[name]))
 
 
-def _tell_selected(inputs: Sequence[Input], spec: Spec) -> None:
-    """Say once what is taken of a dimension that has more."""
-    for dimension, value in spec.source.select.items():
+def _require_selected(inputs: Sequence[Input], source: SourceOptions) -> None:
+    """Say once what is taken of a dimension that has more. Raises PrepareError for one that no input has, but the first of one member."""
+    for dimension, value in source.select.items():
+        known = {str(n) for i in inputs for n in (*i.dataset.dims, *i.dataset.coords)} | set(source.rename.values())
+        if dimension not in known and value not in (0, "0") and source.layout == "cf":
+            raise PrepareError(
+                f"source.select: no input has the dimension '{dimension}', to take {value} of it. Correct its name, or leave it out."
+            )
         given = next((i.dataset for i in inputs if i.dataset.sizes.get(dimension, 0) > 1), None)
         if given is not None and dimension in given.coords:
             tell(

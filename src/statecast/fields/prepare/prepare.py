@@ -56,6 +56,7 @@ def prepare(
     out = require_place(out, overwrite)
     inputs = open_inputs(spec.source, spec.period)
     dataset = fields_of(inputs, spec)
+    Times.of(dataset, spec.statistics)  # a period without data is refused before anything is written
     unfinished = out.with_name(f"{out.name}.unfinished")
     try:
         with workers(cluster):

@@ -35,6 +35,9 @@ def at_values(dataset: xr.Dataset, select: Selection, store: str) -> xr.Dataset:
     for dimension, value in select.items():
         if dimension in dataset.dims:
             dataset = dataset.isel({dimension: _position(dataset, dimension, value, store)})
+        elif dimension in dataset.coords and dataset[dimension].ndim == 0 and dimension not in LEAD_TIMES:
+            one = xr.Dataset(coords={dimension: dataset[dimension].values.reshape(1)})
+            _position(one, dimension, value, store)  # raises StoreError if its one value is another
     return dataset
 
 

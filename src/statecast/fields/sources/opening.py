@@ -206,6 +206,8 @@ def _has_consolidated_metadata(store: Path) -> bool:
 
 def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if kind == "file":
+        reason = "it begins as no NetCDF, HDF5 or GRIB file does"
     if isinstance(error, zarr.errors.GroupNotFoundError):
         reason = "no Zarr group is there"
     if isinstance(error, ImportError) and "://" in path:
