@@ -230,7 +230,9 @@ def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreErro
 
 
 def _several(store: str) -> StoreError:
-    return StoreError(f"store {store}: is several files, expected one. Make one by `statecast data prepare`.")
+    return StoreError(
+        f"store {store}: is several files, expected one. Make one by `statecast data prepare`, or by xarray's open_mfdataset and to_zarr."
+    )
 
 
 def _refuse_directory(store: str) -> None:
