@@ -73,8 +73,7 @@ def pretrain(
         trained = TrainedModel(model, source.codecs, recipe, seen=seen)
         transferred = NOTHING_NEW if model.pretrained is None else all_but_the_encoder(model)
         training = Training(directory, title, progress, resume=resume, devices=devices, transferred=transferred)
-        _train(trained, source, training)
-    return trained
+        return _train(trained, source, training)
 
 
 def finetune(
@@ -124,7 +123,7 @@ def finetune(
         if is_first_process() and "forgetting" in trained.domain.verbs:
             measure_forgetting = trained.domain.verbs["forgetting"](base, trained, progress=progress)
         training = Training(directory, title, progress, resume=resume, devices=devices, transferred=transferred)
-        _train(trained, source, training)
+        trained = _train(trained, source, training)
         print_forgetting = measure_forgetting(directory) if measure_forgetting else None
     if print_forgetting:
         print_forgetting(Path(out))
@@ -228,7 +227,8 @@ class Training:
     transferred: TransferReport = NOTHING_NEW
 
 
-def _train(trained: TrainedModel, source: Source, training: Training) -> None:
+def _train(trained: TrainedModel, source: Source, training: Training) -> TrainedModel:
+    """The trained model, with what its domain adds at the end (`after_training`), which the first process writes."""
     recipe, directory, is_first = trained.recipe, training.directory, is_first_process()
     options = recipe.training
     questions = QuestionDataset(
@@ -263,7 +263,10 @@ def _train(trained: TrainedModel, source: Source, training: Training) -> None:
     cpu_s = time.process_time() - began
     gc.collect()  # Lightning's objects refer to one another, and through them to the record in memory
     if is_first:
+        if "after_training" in trained.domain.verbs:
+            trained = trained.domain.verbs["after_training"](trained, source)
         _finish(trained, training, seconds, cpu_s, changing)
+    return trained
 
 
 def _finish(trained: TrainedModel, training: Training, seconds: float, cpu_s: float, changing: int) -> None:

@@ -369,11 +369,11 @@ def check_lattices(printed: str, out: Path) -> None:
     heading, *rows = lines_of(printed)
     assert heading.startswith("RMSE and CRPS over ours on one lattice")
     found = table(rows, rf"{NUMBER} {NUMBER} {NUMBER} {NUMBER} {NUMBER} {NUMBER}")
-    ways = [f"{name} {lattices}" for name, lattices in product(("ours", "filter", "U-Net"), (1, 2, 4))]
+    ways = [f"{name} {lattices}" for name, lattices in product(("ours", "mended", "U-Net"), (1, 2, 4))]
     assert_rows(found, [f"forecast {lead} {way}" for lead, way in product(("+6 h", "+12 h", "+24 h"), ways)], 0, 20)
     for lead in ("+6 h", "+12 h", "+24 h"):
         assert found[f"forecast {lead} ours 1"][:2] == (1.0, 1.0)  # what all are held against
-        assert all(0.5 < found[f"forecast {lead} {way}"][0] < 2 for way in ways)  # a filter of nine windows may do harm
+        assert all(0.5 < found[f"forecast {lead} {way}"][0] < 2 for way in ways)
         assert found[f"forecast {lead} ours 4"] != found[f"forecast {lead} ours 2"]
     assert_runs(out / "smoke", ["pretrained", "forecast"])
 

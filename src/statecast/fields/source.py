@@ -134,6 +134,7 @@ def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> 
         return None
     stores = recipe_stores(recipe)
     tokenizers = {name: codec for name, codec in known.items() if isinstance(codec, FieldTokenizer)}
+    tokenizers = {name: replace(codec, edges=None) for name, codec in tokenizers.items()}  # those of another model
     stores = in_known_units(stores, tokenizers)
     if split == "train":
         require_apart(recipe, stores)

@@ -96,6 +96,8 @@ def _heads(
         asked = streams[name].from_step(history)
         anomalies = asked.tokenizer.to_anomalies(members.transpose(1, 2), asked.place)
         heads[name] = np.where(np.isfinite(asked.climatology), anomalies, np.nan)
+        if (edges := trained.codecs[name].edges) is not None:
+            heads[name] = edges.corrected(heads[name], periodic=asked.grid.is_periodic)
     return heads
 
 

@@ -158,11 +158,27 @@ def sources_and_answer(
     """The records with what cuts them into tokens, and how a block is answered: at once, or window by window."""
     sources = sources_of(trained.codecs, records)
     if model_windows(trained).is_whole and len(shifts_of(trained)) == 1:
-        return sources, trained.model.answer
+        has_edges = any(source.tokenizer.edges is not None for source in sources.values())
+        return sources, partial(_mended_answer, trained, sources) if has_edges else trained.model.answer
     on_grid = {}
     for name, source in sources.items():
         on_grid[name] = replace(source, tokenizer=_step_by_step(source.tokenizer))
     return on_grid, partial(_answer_by_windows, trained, on_grid, task)
+
+
+def _mended_answer(trained: TrainedModel, sources: Sources, question: Question) -> dict[str, Prediction]:
+    """The answer of the model to a question about all tokens of some steps, corrected by the filter of each stream."""
+    said = trained.model.answer(question)
+    for name, prediction in said.items():
+        tokenizer, asked = sources[name].tokenizer, question.queries[name]
+        if tokenizer.edges is None:
+            continue
+        assert prediction.members is not None
+        mean = _anomalies(tokenizer, torch.where(asked.observed, prediction.mean(), torch.nan))
+        found = tokenizer.edges.correction(mean, periodic=tokenizer.climatology.grid.is_periodic)
+        of_samples = torch.stack([tokenizer.from_anomalies(fields) for fields in found]).to(prediction.members)
+        said[name] = replace(prediction, members=prediction.members + of_samples.unsqueeze(-2))
+    return said
 
 
 def _step_by_step(tokenizer: FieldTokenizer) -> FieldTokenizer:
