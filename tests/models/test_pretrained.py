@@ -374,6 +374,22 @@ def test_what_is_no_model_is_refused(tmp_path):
         encoder_files(f"hf:{tmp_path}/none")
 
 
+def test_an_encoder_is_fetched_from_the_hub_without_pickles_and_code(encoders, monkeypatch):
+    fetched = {}
+
+    def snapshot(name, allow_patterns):
+        fetched[name] = allow_patterns
+        if name == "nobody/bert":
+            raise ConnectionError
+        return str(encoders["bert"])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert encoder_files("hf:somebody/bert").mask == 4
+    assert not any(pattern.endswith((".bin", ".py", ".pt", "*")) for pattern in fetched["somebody/bert"])
+    with pytest.raises(EncoderError, match=r"could not be fetched from the Hub .ConnectionError"):
+        encoder_files("hf:nobody/bert")
+
+
 def test_a_stream_must_fit(encoders):
     with pytest.raises(EncoderError, match=r"no stream fits .states has 4 categories, the encoder 6"):
         StateModel(options(encoders["bert"]), {"states": chain.SPEC})

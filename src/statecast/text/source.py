@@ -141,7 +141,7 @@ def open_source(recipe: TextRecipe, split: Split, known: Mapping[str, Any]) -> T
 def _fitted(recipe: TextRecipe, stream: Any, chosen: Chosen) -> Any:
     documents = chosen.documents
     if isinstance(stream, TextStream):
-        return TextCodec.fit(stream, documents.texts)
+        return TextCodec.fit(stream, documents.texts, recipe.model.encoder)
     if isinstance(stream, TagStream):
         return TagCodec.fit(stream, documents.tags_of(stream.tags))
     if isinstance(stream, PairStream):

@@ -16,7 +16,8 @@ class TextStream(StreamOptions):
         1000, ge=260, le=2**20, description="codes of the tokenizer that is trained on the training split"
     )
     tokenizer: str | None = Field(
-        None, description="tokenizer.json of the library `tokenizers`; none: one is trained on the training split"
+        None,
+        description="tokenizer.json of the library `tokenizers`; none: the Hugging Face encoder's, or one is trained on the training split",
     )
     lowercase: bool = Field(False, description="capital letters become small ones; only of a tokenizer that is trained")
     tokens: int = Field(64, ge=8, le=2**16, description="tokens of a sample, at most")

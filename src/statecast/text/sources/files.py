@@ -44,12 +44,17 @@ def read_documents(files: Sequence[str], text: str = TEXT_COLUMN, form: str | No
     """
     rows: Rows = []
     for name in files:
-        path = sample_path(name) if name in SAMPLES else Path(name)
-        rows += _rows(path, form or _format(path), name)
+        rows += read_rows(name, form)
     said = ", ".join(files)
     if not rows:
         raise TextError(f"{said}: holds no document. Name another file.")
     return documents_of(rows, text, said)
+
+
+def read_rows(name: str, form: str | None = None) -> Rows:
+    """The rows of a table, or of another file of documents; `form` is its format, by its ending if None. Raises TextError in one line."""
+    path = sample_path(name) if name in SAMPLES else Path(name)
+    return _rows(path, form or _format(path), name)
 
 
 def _format(path: Path) -> str:
