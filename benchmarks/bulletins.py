@@ -180,7 +180,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a moment")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run(arguments, arguments.out or Path(folder))
+        out = arguments.out or Path(folder)
+        run(arguments, out / "smoke" if arguments.smoke else out)
 
 
 def run(arguments: argparse.Namespace, out: Path) -> None:
