@@ -10,7 +10,8 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 quickstart: .venv/installed
 	$(BIN)/statecast quickstart --overwrite
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# Compiled once and kept, as the tests start many processes.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: .venv/installed-dev
 	$(PYTEST) --ignore tests/benchmarks $(ARGS)

@@ -4,8 +4,8 @@
 
 Asks the quickstart's models on 1, 2 and 4 token lattices in months that no training saw: its forecast, and gaps and a finer grid by its
 recipes, fine-tuned from its pre-training. A U-Net is trained for each question for so many seconds of CPU time of one thread and asked on
-the grid shifted by 0 or 1 row and column. `filter` is a forecast of ours whose mean is corrected by a linear map of the 3 × 3 points around
-each one, fitted to the training period in a second.
+the grid shifted by 0 or 1 row and column. `masked` asks the pre-trained model for 75 % of the tokens, without a U-Net. `ours` are answers
+without the filter of the points around each one, `mended` those with it, as by default (`fields.edges`).
 
 Prints RMSE and CRPS over those of our model on one lattice, geometric means over the channels; the power of the forecast's mean over the
 truth's in the shortest third of the waves along the rows, the median and the largest of the channels, and that of one channel (z@500, or
@@ -17,7 +17,7 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -27,13 +27,16 @@ from jaxtyping import Float
 
 from shared import FEW_STEPS, SMALL, WHOLE, Extent, once, records_of
 from statecast import finetune, load, pretrain
+from statecast.fields.edges import with_edges
 from statecast.fields.evaluation.answers import asked_points
 from statecast.fields.evaluation.cases import ask
+from statecast.fields.evaluation.reconstruction import plain_mask, reconstruct
 from statecast.fields.evaluation.scores import statistics
 from statecast.fields.evaluation.spectra import zonal_power
 from statecast.fields.evaluation.verification import every, forecast_case
 from statecast.fields.inference.blocks import forecast_block
 from statecast.fields.inference.lattices import SHIFTS, asked_on
+from statecast.fields.source import open_source
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import StreamSource, sources_of, whole_window
 from statecast.trained import TrainedModel
@@ -50,9 +53,9 @@ from unet import (
 )
 
 LEADS = (1, 2, 4)  # steps: +6, +12 and +24 h
-FITTED_EVERY_H = 84.0  # between the windows of the training period that a filter is fitted to
-STREAMS = {"forecast": "atmosphere", "fill": "atmosphere", "downscale": "europe"}
-SHOWN = {"forecast": "z@500", "fill": "z@500", "downscale": "u@850"}
+STREAMS = {"forecast": "atmosphere", "masked": "atmosphere", "fill": "atmosphere", "downscale": "europe"}
+SHOWN = {"forecast": "z@500", "masked": "z@500", "fill": "z@500", "downscale": "u@850"}
+MASKED_SHARE = 0.75
 Fields = Float[np.ndarray, "E T V H W"]
 Asked = Callable[[int, int], Fields]
 """(lattices, start) -> members in the units of the channels."""
@@ -102,8 +105,8 @@ def model_of(question: str, run: Path, out: Path, extent: Extent, smoke: bool) -
     if smoke:
         first = out / "pretrained"
         once(first, partial(pretrain, "quickstart", first, overrides=[*extent.overrides, *FEW_STEPS], progress=False))
-    elif question == "forecast":
-        return load(run / "forecast")
+    elif question in ("forecast", "masked"):
+        return load(run / {"forecast": "forecast", "masked": "pretrained"}[question])
     else:
         first = run / "pretrained"
     tuned = out / question
@@ -142,63 +145,32 @@ def windows(trained: TrainedModel, records: Mapping[str, Record], name: str) -> 
     return window, asked
 
 
-# A filter of what ours answers
+def masks(trained: TrainedModel, records: Mapping[str, Record], name: str) -> tuple[Callable[[int], Window], Asked]:
+    """Questions about the tokens of a window that are hidden at random."""
+    mask = plain_mask(MASKED_SHARE, trained.recipe.task.window_slabs)
+
+    def window(start: int) -> Window:
+        case = reconstruct(trained, records, start, mask)[name]
+        return Window(np.where(case.hidden, case.truth, np.nan), case.climatology, case.truth)
+
+    def asked(lattices: int, start: int) -> Fields:
+        return reconstruct(asked_on(trained, lattices), records, start, mask)[name].members
+
+    return window, asked
 
 
-@dataclass(frozen=True)
-class Filter:
-    """A linear map of the 3 × 3 points around each one that corrects the mean of the heads; the same everywhere and for all heads.
-
-    weights  of each lead time, channel and neighbour N, by least squares on anomalies of the training period in units of their spread
-    """
-
-    weights: Float[np.ndarray, "T V N"]
-    scale: Float[np.ndarray, "V 1 1"]
-    periodic: bool
-
-    @classmethod
-    def fit(cls, trained: TrainedModel, learned: Mapping[str, Record], every_h: float) -> "Filter":
-        ((name, codec),) = trained.codecs.items()
-        window, asked = forecasts(trained, learned)
-        record, scale = learned[name], codec.climatology.anomaly_std[:, None, None]
-        products, moments = 0.0, 0.0
-        steps = trained.recipe.task.window_slabs * codec.stream.patch[0]
-        for start in every(record, record.starts(steps), every_h).tolist():
-            case = window(start)
-            mean = codec.departures(asked(1, start).mean(axis=0), case.climatology) / scale
-            error = np.nan_to_num(codec.departures(case.truth, case.climatology) / scale - mean)
-            around = neighbours(mean, record.grid.is_periodic)
-            moments = moments + np.einsum("tvhwn,tvhwm->tvnm", around, around, optimize=True)
-            products = products + np.einsum("tvhwn,tvhw->tvn", around, error, optimize=True)
-        ridge = 1e-4 * np.trace(moments, axis1=2, axis2=3)[..., None, None] / 9 * np.eye(9)
-        return cls(np.linalg.solve(moments + ridge, products[..., None])[..., 0], scale, record.grid.is_periodic)
-
-    def __call__(self, anomalies: Fields) -> Fields:
-        around = neighbours(anomalies.mean(axis=0) / self.scale, self.periodic)
-        return anomalies + self.scale * np.einsum("tvhwn,tvn->tvhw", around, self.weights)
+def mended(trained: TrainedModel) -> TrainedModel:
+    """The model with its filter, which one of an earlier version lacks."""
+    if any(codec.edges is not None for codec in trained.codecs.values()):
+        return trained
+    source = open_source(trained.recipe, "train", trained.codecs)
+    assert source is not None
+    return with_edges(trained, source)
 
 
-def neighbours(fields: Float[np.ndarray, "T V H W"], periodic: bool) -> Float[np.ndarray, "T V H W N"]:
-    """The 3 × 3 points around each; beyond the borders the nearest one."""
-    wide = np.pad(fields, ((0, 0), (0, 0), (0, 0), (1, 1)), mode="wrap" if periodic else "edge")
-    wide = np.pad(wide, ((0, 0), (0, 0), (1, 1), (0, 0)), mode="edge")
-    around = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), axis=(2, 3))
-    return around.reshape(*around.shape[:4], 9)
-
-
-def filtered(
-    trained: TrainedModel, learned: Mapping[str, Record], window: Callable[[int], Window], asked: Asked
-) -> Asked:
-    """The answers of ours, filtered."""
-    (codec,) = trained.codecs.values()
-    correct = Filter.fit(trained, learned, FITTED_EVERY_H)
-
-    def answer(lattices: int, start: int) -> Fields:
-        climatology = window(start).climatology
-        anomalies = codec.departures(asked(lattices, start), climatology)
-        return codec.to_fields(correct(anomalies), climatology)
-
-    return answer
+def plain(trained: TrainedModel) -> TrainedModel:
+    """The model without a filter."""
+    return replace(trained, codecs={name: replace(codec, edges=None) for name, codec in trained.codecs.items()})
 
 
 # The U-Net
@@ -328,13 +300,13 @@ def run(question: str, arguments: argparse.Namespace, out: Path) -> None:
     trained = model_of(question, arguments.run, out, extent, arguments.smoke)
     learned, records = (records_of(trained, p) for p in (trained.recipe.data.train, extent.held_out))
     name, task = STREAMS[question], trained.recipe.task
-    of_model = forecasts(trained, records) if question == "forecast" else windows(trained, records, name)
-    window, ours = of_model
-    peer = unet(question, trained, learned, arguments.seconds)
-    ways = {"ours": ours}
-    if question == "forecast":
-        ways["filter"] = filtered(trained, learned, window, ours)
-    ways |= {"U-Net": asked_of_unet(question, trained, records, peer, window)}
+    asking = {"forecast": lambda model: forecasts(model, records), "masked": lambda model: masks(model, records, name)}
+    ask_of = asking.get(question, lambda model: windows(model, records, name))
+    window, ours = ask_of(plain(trained))
+    ways = {"ours": ours, "mended": ask_of(mended(trained))[1]}
+    if question != "masked":
+        peer = unet(question, trained, learned, arguments.seconds)
+        ways |= {"U-Net": asked_of_unet(question, trained, records, peer, window)}
     record = records[name]
     starts = every(record, record.starts(task.window_slabs * trained.recipe.slab_steps), arguments.every_h)
     channels = [str(channel) for channel in record.channels]

@@ -17,7 +17,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from math import pi
@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import nn
 
+from networks import PEERS, available, hide_tokens
 from shared import (
     EVERY_H,
     LEADS_H,
@@ -56,14 +56,13 @@ from statecast.fields.evaluation.labels import field_axes, lead_time_axis
 from statecast.fields.evaluation.reconstruction import fold_time, plain_mask, verify_reconstruction
 from statecast.fields.evaluation.scores import area_mean, statistics
 from statecast.fields.evaluation.verification import DECORRELATION_H, ForecastCase, every, forecast_case
-from statecast.fields.sources import Grid, Record, open_fields
+from statecast.fields.sources import Record, open_fields
 from statecast.fields.sources.climatology import fit_climatology
 from statecast.fields.tokenizers import FieldTokenizer, StreamSource
 from statecast.models.operations import count_flops
 from statecast.streams import stack_questions
 from statecast.trained import TrainedModel
 from unet import (
-    UNET,
     Anomalies,
     Departure,
     FillQuestion,
@@ -71,7 +70,6 @@ from unet import (
     Peer,
     Training,
     trained_peer,
-    zeroed,
 )
 
 PATCH, HIDDEN = 2, 0.75
@@ -79,7 +77,6 @@ PRETRAINING_SHARE = 0.6  # of the time of ours
 PROBE_STEPS = (2, 20, 100)  # the first warms up; what the last takes longer is the time of the steps between
 GUESSED_STEP_S = 0.25  # where the time doesn't matter
 BASELINES = {"rmse": ("persistence", "climatology", "interpolation"), "crps": ("climatology_distribution",)}
-NO_HARMONICS = "sfno: is left out, torch-harmonics is not installed. `pip install --no-deps torch-harmonics` adds it."
 
 
 @dataclass(frozen=True)
@@ -214,34 +211,6 @@ def at_leads(verifications: list[Verification]) -> dict[str, Verification]:
 # Peers
 
 
-def make_sfno(inputs: int, outputs: int, grid: Grid) -> nn.Module:
-    """Bonev et al. 2023 as torch-harmonics has it; the sample's rows lie within 0.6 degrees of a Gauss-Legendre grid's.
-
-    Its last map starts at zero, like the U-Net's. Raises ModuleNotFoundError without torch-harmonics.
-    """
-    from torch_harmonics.examples.models.sfno import SphericalFourierNeuralOperator
-
-    network = SphericalFourierNeuralOperator(
-        img_size=grid.shape,
-        grid="legendre-gauss",
-        scale_factor=1,
-        in_chans=inputs,
-        out_chans=outputs,
-        embed_dim=64,
-        num_layers=4,
-        residual_prediction=True,
-        bias=True,
-    )
-    zeroed(network.decoder[-1])
-    return network
-
-
-PEERS = {
-    "unet": UNET,
-    "sfno": Peer("SFNO", make_sfno, 5e-3, 0.01, 2),
-}
-
-
 def run_forecast(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, Any]:
     step_h, history = data.training.step_h, data.tokenizer.stream.patch[0]
     leads = tuple(round(h / step_h) for h in LEADS_H)
@@ -336,19 +305,6 @@ def crps_normal(mean: np.ndarray, std: np.ndarray, truth: np.ndarray, censored: 
 
 def masked_every(data: Data) -> float:
     return max(192.0, data.every_h)
-
-
-def hide_tokens(shape: tuple[int, int, int], patch: tuple[int, int, int]) -> Callable[[np.random.Generator], Any]:
-    """Masks of single tokens at random, a share of 50 to 90 %, as pre-training hides them."""
-
-    def hide(generator: np.random.Generator) -> np.ndarray:
-        tokens = tuple(n // p for n, p in zip(shape, patch, strict=True))
-        count = round(generator.uniform(0.5, 0.9) * int(np.prod(tokens)))
-        hidden = np.zeros(int(np.prod(tokens)), bool)
-        hidden[generator.permutation(len(hidden))[:count]] = True
-        return np.kron(hidden.reshape(tokens), np.ones(patch, bool))
-
-    return hide
 
 
 def run_masked(peer: Peer, data: Data, seed: int, seconds: float) -> dict[str, Any]:
@@ -477,17 +433,6 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         axes.set_ylabel(title)
     figure.axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
-
-
-def available(models: list[str]) -> list[str]:
-    """The models but those whose library is not installed, which is said in a line."""
-    if "sfno" in models:
-        try:
-            import torch_harmonics  # noqa: F401
-        except ModuleNotFoundError:
-            print(NO_HARMONICS)
-            return [m for m in models if m != "sfno"]
-    return models
 
 
 def main() -> None:

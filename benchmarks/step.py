@@ -18,19 +18,14 @@ import time
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from statecast.axes import column_names
+from atmorep import Layout, MaskTokenModel, random_question
 from statecast.fields.anchors import FieldSpec, field_spec
-from statecast.fields.tokenizers.fields import solar_time_rad
-from statecast.models import ModelOptions, Prediction, StateModel
-from statecast.models.attention import Geometry
-from statecast.models.blocks import EncoderBlock
-from statecast.models.embedding import CoordinateEmbedding
-from statecast.models.heads import EnsembleHead, make_heads, masked_mean
+from statecast.models import ModelOptions, StateModel
+from statecast.models.heads import EnsembleHead, masked_mean
 from statecast.models.operations import count_flops
-from statecast.streams import Question, Tokens
+from statecast.streams import Question
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import TrainingOptions
 
@@ -44,44 +39,6 @@ SIZES = {  # width, encoder layers, decoder layers, heads, (time, rows, columns)
 CHANNELS, TOKEN_DEG = 13, 15.0
 
 
-class MaskTokenModel(nn.Module):
-    """BERT's way: every token, hidden or shown, goes through every layer; hidden ones enter as a learned mask token."""
-
-    def __init__(self, options: ModelOptions, spec: FieldSpec) -> None:
-        super().__init__()
-        width = options.width
-        self.axes = spec.axes
-        self.head = EnsembleHead(options.members)
-        self.coordinates = CoordinateEmbedding(width, self.axes)
-        self.values = nn.Linear(2 * spec.size, width)
-        self.mask = nn.Parameter(torch.zeros(width))
-        layers = options.encoder_layers + options.decoder_layers
-        self.blocks = nn.ModuleList(
-            EncoderBlock(width, options.heads, options.mlp_ratio, self.axes) for _ in range(layers)
-        )
-        self.norm = nn.RMSNorm(width)
-        self.heads = make_heads(width, {STREAM: spec.size}, options.members)
-
-    def attempt(self, question: Question) -> dict[str, Prediction]:
-        return self.answer(question)
-
-    def answer(self, question: Question) -> dict[str, Prediction]:
-        shown, asked = question.context[STREAM], question.queries[STREAM]
-        coords = torch.cat([shown.coords, asked.coords], dim=1)
-        embedded = self.values(
-            torch.cat([shown.values * shown.observed, shown.observed.to(shown.values.dtype)], dim=-1)
-        )
-        tokens = torch.cat([embedded, self.mask.expand(len(embedded), len(asked), -1)], dim=1) + self.coordinates(
-            coords
-        )
-        where = Geometry.of(coords, self.axes)
-        for block in self.blocks:
-            tokens = block(tokens, where)
-        hidden = self.norm(tokens[:, len(shown) :])
-        members = self.heads[STREAM](hidden).unflatten(-1, (self.head.members, -1))
-        return {STREAM: Prediction(members, torch.ones_like(hidden[..., :1]))}  # its loss counts in plain units
-
-
 def spec_of(size: str) -> FieldSpec:
     *_, values, _ = SIZES[size]
     return field_spec(CHANNELS, (2, 1, values // 2), 6.0, TOKEN_DEG)
@@ -89,43 +46,15 @@ def spec_of(size: str) -> FieldSpec:
 
 def make_question(size: str) -> Question:
     """A window of a regular patch grid with 80 % of its tokens hidden, random values."""
-    spec, (*_, samples) = spec_of(size), SIZES[size]
-    generator = torch.Generator().manual_seed(0)
-    coords = window_coordinates(size, spec).expand(samples, -1, -1)
-    area = torch.cos(torch.deg2rad(coords[..., 0]))
-    shape = (samples, coords.shape[1], spec.size)
-    values, observed = torch.randn(shape, generator=generator), torch.ones(shape, dtype=torch.bool)
-    tokens = Tokens(values, coords, observed, spec, weight=area)
-    order = torch.randperm(len(tokens), generator=generator)
-    hidden = round(HIDDEN * len(order))
-    return Question({STREAM: tokens[order[hidden:]]}, {STREAM: tokens[order[:hidden]]})
-
-
-def window_coordinates(size: str, spec: FieldSpec) -> Float[Tensor, "1 N C"]:
-    """Of a regular patch grid round the globe."""
-    *_, (times, rows, columns), _, _ = SIZES[size]
-    offset, lat, lon = torch.meshgrid(
-        torch.arange(times) * 12.0, torch.linspace(-80, 80, rows), torch.linspace(0, 330, columns), indexing="ij"
-    )
-    of_axes = {
-        "latitude_deg": lat,
-        "longitude_deg": lon,
-        "offset_h": offset,
-        "hour_utc": offset % 24,
-        "solar_time_rad": solar_time_rad(offset % 24, lon),
-        "year_fraction": 0 * lat + 0.3,
-        "pressure_hpa": 0 * lat + 700,
-        "spacing_deg": 0 * lat + 7.5,
-    }
-    names = column_names(spec.axes)
-    return torch.stack([of_axes[name] for name in names], dim=-1).reshape(1, -1, len(names))
+    *_, grid, _, samples = SIZES[size]
+    return random_question(spec_of(size), Layout(grid, samples, HIDDEN), [STREAM])
 
 
 def make_models(size: str) -> tuple[StateModel, MaskTokenModel]:
     width, encoder, decoder, heads, *_ = SIZES[size]
     options = ModelOptions(width=width, encoder_layers=encoder, decoder_layers=decoder, heads=heads)
     spec = spec_of(size)
-    return StateModel(options, {STREAM: spec}), MaskTokenModel(options, spec)
+    return StateModel(options, {STREAM: spec}), MaskTokenModel(options, spec, STREAM)
 
 
 def step(model: nn.Module, question: Question, optimiser: torch.optim.Optimizer) -> float:

@@ -15,8 +15,10 @@ from pydantic.fields import FieldInfo
 
 from statecast.config import Recipe
 from statecast.fields.recipe import FieldRecipe
+from statecast.images.recipe import ImageRecipe
 from statecast.particles.recipe import ParticleRecipe
 from statecast.particles.showers.recipe import ShowerRecipe
+from statecast.text.recipe import TextRecipe
 
 if typing.TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -32,8 +34,10 @@ fine-tuning recipe inherits what it leaves out from the model that it starts fro
 """
 PAGES: dict[str, tuple[str, str, type[Recipe]]] = {
     "recipe.md": ("The recipe", "statecast.fields.recipes/quickstart.yaml", FieldRecipe),
+    "recipe_images.md": ("The recipe of images", "statecast.images.recipes/images.yaml", ImageRecipe),
     "recipe_jets.md": ("The recipe of jets", "statecast.particles.recipes/jets.yaml", ParticleRecipe),
     "recipe_showers.md": ("The recipe of showers", "statecast.particles.showers.recipes/showers.yaml", ShowerRecipe),
+    "recipe_text.md": ("The recipe of texts", "statecast.text.recipes/text.yaml", TextRecipe),
 }
 """Title, an example, and the type of the recipe, by the name of the page."""
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", NoneType: "`null`"}

@@ -3,8 +3,8 @@
     python scripts/pack_texts.py src/statecast/text/samples
 
 `docs.jsonl.gz` holds paragraphs of prose, each with its subject: the subpackage that it comes from. `names.jsonl.gz` holds sentences as
-words with tags: what a docstring puts in backticks is a name of the code (B-NAME, I-NAME), and the backticks are removed. Paragraphs that occur
-twice are kept once. Those of one function stay together, functions are in random order: ranges of numbers are splits of functions.
+words with tags: what a docstring puts in backticks is a name of the code (B-NAME, I-NAME), and the backticks are removed. Paragraphs that
+occur twice are kept once. Those of one function stay together, and functions are in random order: ranges of numbers are functions.
 """
 
 import gzip

@@ -1,12 +1,9 @@
 """Small synthetic records, tokens of two streams of fields, and a small model that knows them."""
 
 import gc
-import json
-import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from elsewhere import emulated
+from forked import pretrain_until_killed, start
 
 import statecast
 from statecast import cli
@@ -53,7 +52,7 @@ def _coordinate(values, standard_name, units):
     return values, {"standard_name": standard_name, "units": units}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_store() -> MakeStore:
     """A store with t and u on three levels, msl and t2m at the surface, and a static mask lsm."""
 
@@ -260,6 +259,20 @@ def runs(tmp_path_factory) -> Runs:
     return Runs(store, ("2000-02-10", "2000-02-24"), recipe, tuning, folder / "pretrained", folder / "forecast")
 
 
+@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu), "elsewhere"])
+def device(request) -> Iterator[str]:
+    """A GPU, if there is one, and a device on the CPU that refuses what a GPU would refuse (`elsewhere`)."""
+    if request.param == "elsewhere":
+        if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
+            pytest.skip("this torch has no backends in Python")
+        with emulated() as name:
+            yield name
+        return
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    yield request.param
+
+
 @pytest.fixture
 def scores_of() -> Callable[[Iterable[dict]], dict[str, dict[tuple, float]]]:
     """The values of the scores of each forecast, from the records of `scores.json`."""
@@ -288,47 +301,17 @@ def run_statecast(tmp_path, monkeypatch, capsys):
     return run
 
 
-KILLED = """
-import json, os, signal, sys
-from importlib import import_module
-import statecast
-module, name, samples = sys.argv[3:]
-source = getattr(import_module(module), name)
-draw, drawn = source.draw, []
-def killing(self, sample):
-    drawn.append(1)
-    if len(drawn) > int(samples):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return draw(self, sample)
-source.draw = killing
-statecast.pretrain(json.load(open(sys.argv[1])), sys.argv[2], progress=False)
-"""
-
-
 @pytest.fixture
 def require_same_bits_after_a_kill(tmp_path) -> Callable[[dict, type, int], None]:
     """Checks that a pre-training whose process was killed by SIGKILL when it had drawn so many samples of a class of sources, and that was
     resumed, leaves the same model, to the bit, as one that was not."""
 
     def check(recipe: dict, source: type, samples: int) -> None:
-        (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-        whole, run = tmp_path / "whole", tmp_path / "run"
+        whole, run, output = tmp_path / "whole", tmp_path / "run", tmp_path / "output"
+        killed = start(pretrain_until_killed, recipe, run, source, samples, output=output)
         statecast.pretrain(recipe, whole, progress=False)
-        killed = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                KILLED,
-                tmp_path / "recipe.json",
-                run,
-                source.__module__,
-                source.__name__,
-                str(samples),
-            ],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-        )
-        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL, output.read_text()
         assert (tmp_path / "run.unfinished" / "checkpoints").is_dir()
         statecast.pretrain(recipe, run, resume=True, progress=False)
         files = sorted((whole / "model").rglob("*.safetensors"))

@@ -13,7 +13,13 @@ JETS = Path(__file__).parent / "particles" / "data" / "jetclass2_6_jets.parquet"
 
 
 @pytest.mark.parametrize(
-    ("data", "shown"), [("sample:storm1996", "1996-01-05"), (str(JETS), "JetClass-II"), ("sample:jets", "JetClass")]
+    ("data", "shown"),
+    [
+        ("sample:storm1996", "1996-01-05"),
+        (str(JETS), "JetClass-II"),
+        ("sample:jets", "JetClass"),
+        ("sample:docs", "subject"),
+    ],
 )
 def test_the_command_describes_data_of_each_domain(statecast, capsys, data, shown):
     code, _ = statecast("data", "describe", data)
@@ -21,8 +27,8 @@ def test_the_command_describes_data_of_each_domain(statecast, capsys, data, show
 
 
 def test_what_no_domain_recognises_is_for_fields_to_refuse(statecast, tmp_path):
-    (tmp_path / "notes.txt").write_text("no data")
-    code, message = statecast("data", "describe", str(tmp_path / "notes.txt"))
+    (tmp_path / "notes.xyz").write_text("no data")
+    code, message = statecast("data", "describe", str(tmp_path / "notes.xyz"))
     assert code == 2 and "cannot be read as a NetCDF file" in message
 
 

@@ -24,12 +24,15 @@ def recipe(domain: str, stream: dict, **data) -> dict:
 def test_the_domain_of_statecast_and_those_of_entry_points_are_found_by_name():
     assert find_domain("fields") is FIELDS
     assert find_domain("chain") is chain.DOMAIN and find_domain("points") is points.DOMAIN
-    assert domain_names() == ["chain", "fields", "mixed", "particles", "points", "showers"]
+    assert domain_names() == ["chain", "fields", "images", "mixed", "particles", "points", "showers", "text"]
     assert all(find_domain(name).name == name for name in domain_names())
 
 
 def test_a_domain_that_is_not_installed_is_refused_in_one_line():
-    message = r"data.domain: there is no domain jets. Installed: chain, fields, mixed, particles, points, showers. Name one of them."
+    message = (
+        r"data.domain: there is no domain jets. Installed: chain, fields, images, mixed, particles, points, showers, text. "
+        r"Name one of them."
+    )
     with pytest.raises(DomainError, match=message):
         find_domain("jets")
     with pytest.raises(DomainError, match=message):
@@ -74,8 +77,10 @@ def test_shipped_recipes_are_those_of_all_domains_by_name():
     assert all(path.is_file() and path.suffix == ".yaml" for path in shipped.values())
     assert {path.parent.parent.name for path in shipped.values()} == {
         "fields",
+        "images",
         "particles",
         "showers",
+        "text",
     }  # the tiny domains ship none
 
 

@@ -14,7 +14,8 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         and 'statecast.finetune("quickstart-forecast", pretrained, out="runs/forecast")' in code
     )
     few = '"training.steps=2", "training.validation_samples=2"'
-    code = code.replace('"training.steps=400"', f'{few}, "data.train=[2000-01-01, 2000-01-31]"')
+    small = '"data.train=[2000-01-01, 2000-01-31]", "streams.atmosphere={variables: [z, t2m], levels: [500], patch: [2, 4, 4]}"'
+    code = code.replace('"training.steps=400"', f"{few}, {small}")
     code = code.replace('out="runs/forecast")', f'out="runs/forecast", overrides=[{few}])')
     code = code.replace('("2001-01-01", "2001-02-28")', '("2001-01-01", "2001-01-04")')
     monkeypatch.chdir(tmp_path)

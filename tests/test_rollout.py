@@ -123,7 +123,7 @@ def test_a_run_through_a_roll_out_trains_verifies_and_goes_on_as_if_it_had_not_b
     again = statecast.finetune(recipe, runs.forecast, tmp_path / "again", resume=True, progress=False)
     assert all(torch.equal(value, whole[name]) for name, value in again.model.state_dict().items())
     found = statecast.evaluate(
-        tmp_path / "again", runs.store, runs.held_out, tmp_path / "s", every_h=96, progress=False
+        tmp_path / "again", runs.store, runs.held_out, tmp_path / "s", every_h=96, progress=False, report=False
     )
     assert found.verifications[0].labels("lead_time_h") == (6.0, 12.0)  # of one block
 

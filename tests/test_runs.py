@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,14 +77,21 @@ def test_other_sizes_than_the_models_are_refused(runs, tmp_path):
         statecast.finetune(runs.tuning, tmp_path, tmp_path / "run", progress=False)
 
 
+@pytest.fixture(scope="module")
+def whole(runs, tmp_path_factory):
+    """A run with a checkpoint of every step, and its recipe."""
+    recipe = runs.recipe | {"training": runs.recipe["training"] | {"checkpoint_every": 1}}
+    out = tmp_path_factory.mktemp("whole") / "run"
+    statecast.pretrain(recipe, out, progress=False)
+    return recipe, out
+
+
 @pytest.mark.parametrize(
     "killed", ["while the model was written", "after it was written", "while the start was removed"]
 )
-def test_a_run_that_was_killed_at_its_very_end_goes_on(runs, tmp_path, killed):
-    recipe = runs.recipe | {"training": runs.recipe["training"] | {"checkpoint_every": 1}}
-    whole = statecast.pretrain(recipe, tmp_path / "run", progress=False)
-    unfinished = tmp_path / "run.unfinished"
-    (tmp_path / "run").rename(unfinished)
+def test_a_run_that_was_killed_at_its_very_end_goes_on(whole, tmp_path, killed):
+    recipe, run = whole
+    unfinished = Path(shutil.copytree(run, tmp_path / "run.unfinished"))
     start = unfinished / ("start.part" if killed == "while the start was removed" else "start")
     shutil.copytree(unfinished / "model", start)
     if killed == "while the model was written":
@@ -92,5 +100,6 @@ def test_a_run_that_was_killed_at_its_very_end_goes_on(runs, tmp_path, killed):
     if start.name == "start.part":
         (start / "model.json").unlink()
     again = statecast.pretrain(recipe, tmp_path / "run", resume=True, progress=False)
-    assert all(torch.equal(v, whole.model.state_dict()[name]) for name, v in again.model.state_dict().items())
+    kept = statecast.load(run).model.state_dict()
+    assert all(torch.equal(v, kept[name]) for name, v in again.model.state_dict().items())
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"checkpoints", "logs", "model", "run.yaml"}

@@ -286,7 +286,9 @@ def test_a_domain_that_is_not_installed_is_refused_in_one_line(folder, tmp_path,
     values["data"] = values["data"] | {"domain": "jets"}
     (tmp_path / "recipe.yaml").write_text(json.dumps(values))
     code, error = statecast("pretrain", "recipe.yaml", "--out", "run", "--quiet")
-    assert code == 2 and "there is no domain jets" in error and "chain, fields, mixed, particles, points" in error
+    assert (
+        code == 2 and "there is no domain jets" in error and "chain, fields, images, mixed, particles, points" in error
+    )
 
 
 def test_sources_of_strangers_are_not_fields(pretrained):

@@ -25,5 +25,4 @@ def answer(trained: TrainedModel, question: Question, draws: Draws = AS_LEARNED)
 @torch.inference_mode()
 def predict_question(trained: TrainedModel, question: Question, draws: Draws = AS_LEARNED) -> dict[str, Prediction]:
     """The model's predictions for the question of one sample, with a batch axis of 1."""
-    device = next(trained.model.parameters()).device
-    return trained.model.answer(stack_questions([question]).to(device), draws)
+    return trained.model.answer(stack_questions([question]).to(trained.device), draws)

@@ -6,8 +6,10 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
 OWN = {
+    "text": "statecast.text.sources.describe",
     "stations": "statecast.fields.stations.describe",
     "showers": "statecast.particles.showers.sources.describe",
+    "images": "statecast.images.sources.describe",
     "particles": "statecast.particles.sources.describe",
     "fields": "statecast.fields.sources.describe",
 }

@@ -157,12 +157,17 @@ def _plain_key(key: Any) -> str:
 
 def require_plain_value(value: Any, where: str) -> None:
     """Raises DocumentError, naming the value by `where` it stands, for what no recipe and no command can mean."""
-    name = one_line(where, LONGEST_QUOTE) or "value"
+    if wrong := _what_is_wrong(value):
+        raise DocumentError(f"{one_line(where, LONGEST_QUOTE) or 'value'} {wrong}")
+
+
+def _what_is_wrong(value: Any) -> str | None:
     if not isinstance(value, str | int | float | None):
-        raise DocumentError(f"{name} is a {type(value).__name__}, expected a text, a number, a list or a section")
+        return f"is a {type(value).__name__}, expected a text, a number, a list or a section"
     if isinstance(value, int) and abs(value) > LARGEST_WHOLE_NUMBER:
-        raise DocumentError(f"{name} is {quoted(value)}, which takes more than 64 bits")
+        return f"is {quoted(value)}, which takes more than 64 bits"
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        raise DocumentError(f"{name} has {len(value):,} letters, expected at most {LONGEST_TEXT:,}")
+        return f"has {len(value):,} letters, expected at most {LONGEST_TEXT:,}"
     if isinstance(value, str) and not value.isprintable():
-        raise DocumentError(f"{name} is {quoted(value)}, which has letters that can't be printed")
+        return f"is {quoted(value)}, which has letters that can't be printed"
+    return None

@@ -20,6 +20,7 @@ from statecast.streams import StreamOptions, TokenSpec, Window
 
 OWN = {
     "fields": "statecast.fields.domain",
+    "images": "statecast.images.domain",
     "mixed": "statecast.mixed.domain",
     "particles": "statecast.particles.domain",
     "showers": "statecast.particles.showers.domain",

@@ -14,6 +14,7 @@ import yaml
 from statecast.adaptation import (
     NOTHING_NEW,
     TransferReport,
+    all_but_the_encoder,
     learning_rate_shares,
     trainable_only,
     trainable_parameters,
@@ -22,6 +23,8 @@ from statecast.adaptation import (
 from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.costs import MemoryNeedError, require_memory
 from statecast.domain import Domain, Source, find_domain
+from statecast.models import ModelOptions
+from statecast.models.hugging_face import EncoderError
 from statecast.outputs import START, holds_checkpoint, is_finished, training_output
 from statecast.tasks import TaskError
 from statecast.trained import TrainedModel, build, identity, load
@@ -57,18 +60,20 @@ def pretrain(
     require_devices(devices, recipe.training)
     if resume and not overwrite and is_finished(out):
         return load(out)
-    if recipe.adaptation.change != "all":
+    if recipe.adaptation.change != "all" and recipe.model.has_own_encoder:
         raise RecipeError(
             f"adaptation.change is {recipe.adaptation.change}, but a new model has to learn all of its weights. Remove this key."
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        source = _open(recipe, begun.codecs if begun else {}, devices)
+        options = _as_in(begun, recipe.model)
+        source = _open(recipe, begun.codecs if begun else {}, devices, options)
         seen = _seen(recipe, source, begun, allow_changes=allow_changes)
-        trained = TrainedModel(build(recipe.model, source.codecs, recipe.seed), source.codecs, recipe, seen=seen)
-        training = Training(directory, title, progress, resume=resume, devices=devices)
-        _train(trained, source, training)
-    return trained
+        model = build(options, source.codecs, recipe.seed)
+        trained = TrainedModel(model, source.codecs, recipe, seen=seen)
+        transferred = NOTHING_NEW if model.pretrained is None else all_but_the_encoder(model)
+        training = Training(directory, title, progress, resume=resume, devices=devices, transferred=transferred)
+        return _train(trained, source, training)
 
 
 def finetune(
@@ -107,8 +112,9 @@ def finetune(
         )
     with training_output(out, overwrite=overwrite, resume=resume) as directory:
         begun = _begun(directory, recipe, allow_changes=allow_changes) if resume else None
-        source = _open(recipe, begun.codecs if begun else base.codecs, devices)
-        model = build(recipe.model, source.codecs, recipe.seed, base.model.axes)
+        options = _as_in(base, recipe.model)
+        source = _open(recipe, begun.codecs if begun else base.codecs, devices, options)
+        model = build(options, source.codecs, recipe.seed, base.model.axes)
         transferred = transfer(base.model, base.codecs, model, source.codecs)
         own = _seen(recipe, source, begun, allow_changes=allow_changes)
         seen = (*(known for known in base.seen if known not in own), *own)
@@ -117,7 +123,7 @@ def finetune(
         if is_first_process() and "forgetting" in trained.domain.verbs:
             measure_forgetting = trained.domain.verbs["forgetting"](base, trained, progress=progress)
         training = Training(directory, title, progress, resume=resume, devices=devices, transferred=transferred)
-        _train(trained, source, training)
+        trained = _train(trained, source, training)
         print_forgetting = measure_forgetting(directory) if measure_forgetting else None
     if print_forgetting:
         print_forgetting(Path(out))
@@ -141,15 +147,22 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
     return source
 
 
-def _open(recipe: Recipe, known: Mapping[str, Any], devices: Devices) -> Source:
+def _as_in(earlier: TrainedModel | None, options: ModelOptions) -> ModelOptions:
+    """The options with the Hugging Face encoder, if any, of the directory of an earlier model: its origin need not be there any more."""
+    if earlier is None or options.has_own_encoder:
+        return options
+    return options.model_copy(update={"encoder": earlier.model.options.encoder})
+
+
+def _open(recipe: Recipe, known: Mapping[str, Any], devices: Devices, options: ModelOptions) -> Source:
     """The training split, for which there is memory enough. Raises RecipeError if the attention heads are too small for the axes."""
     source = open_training(recipe, known)
     size = recipe.training.batch_size
     question = QuestionDataset(source, recipe.task, recipe.seed, size, size)[0]
     specs = {name: codec.spec for name, codec in source.codecs.items()}
     try:
-        require_memory(recipe.model, specs, question, recipe.training, devices.processes)
-    except MemoryNeedError:
+        require_memory(options, specs, question, recipe.training, devices.processes)
+    except (MemoryNeedError, EncoderError):
         raise
     except ValueError as error:
         raise RecipeError(f"model: {error}") from None
@@ -214,7 +227,8 @@ class Training:
     transferred: TransferReport = NOTHING_NEW
 
 
-def _train(trained: TrainedModel, source: Source, training: Training) -> None:
+def _train(trained: TrainedModel, source: Source, training: Training) -> TrainedModel:
+    """The trained model, with what its domain adds at the end (`after_training`), which the first process writes."""
     recipe, directory, is_first = trained.recipe, training.directory, is_first_process()
     options = recipe.training
     questions = QuestionDataset(
@@ -249,7 +263,10 @@ def _train(trained: TrainedModel, source: Source, training: Training) -> None:
     cpu_s = time.process_time() - began
     gc.collect()  # Lightning's objects refer to one another, and through them to the record in memory
     if is_first:
+        if "after_training" in trained.domain.verbs:
+            trained = trained.domain.verbs["after_training"](trained, source)
         _finish(trained, training, seconds, cpu_s, changing)
+    return trained
 
 
 def _finish(trained: TrainedModel, training: Training, seconds: float, cpu_s: float, changing: int) -> None:

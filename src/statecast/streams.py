@@ -9,6 +9,7 @@ Axes: B sample, N token, P value inside a token, C coordinate, G value of a firs
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -168,8 +169,14 @@ class Tokens:
         observed = observed.flatten(-3)
         return replace(self, values=self.values * observed, observed=observed)
 
-    def to(self, device: torch.device | str) -> "Tokens":
-        return self.each(lambda part: part.to(device), lambda part: part.to(device))
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Tokens":
+        """`non_blocking`: from pinned memory to a GPU, while it computes."""
+        move = partial(Tensor.to, device=device, non_blocking=non_blocking)
+        return self.each(move, move)
+
+    def pin_memory(self) -> "Tokens":
+        """The same tokens in pinned memory."""
+        return self.each(Tensor.pin_memory, Tensor.pin_memory)
 
     def each(self, change: Callable[[Tensor], Tensor], change_flat: Callable[[Tensor], Tensor]) -> "Tokens":
         """Change every part: `change` applies to parts with a further axis after N, `change_flat` to those without one."""
@@ -203,9 +210,15 @@ class Question:
     causal: bool = False
     seed: Int[Tensor, "*B"] | None = None
 
-    def to(self, device: torch.device | str) -> "Question":
-        moved = self.each(lambda tokens: tokens.to(device))
-        return moved if self.seed is None else replace(moved, seed=self.seed.to(device))
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Question":
+        """`non_blocking`: from pinned memory to a GPU, while it computes."""
+        moved = self.each(lambda tokens: tokens.to(device, non_blocking=non_blocking))
+        return moved if self.seed is None else replace(moved, seed=self.seed.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Question":
+        """The same question in pinned memory, as a DataLoader asks for it."""
+        pinned = self.each(Tokens.pin_memory)
+        return pinned if self.seed is None else replace(pinned, seed=self.seed.pin_memory())
 
     def each(self, change: Callable[[Tokens], Tokens]) -> "Question":
         """The same question with changed tokens."""
@@ -286,6 +299,15 @@ def _joined(parts: Sequence[Tokens], join: Join, join_flat: Join) -> Tokens:
             assert not known, f"{name} is missing in some of the parts"
     partial = tuple(dict.fromkeys(axis for part in parts for axis in part.partial))
     return Tokens(**joined, spec=parts[0].spec, partial=partial)
+
+
+def blank_tokens(spec: TokenSpec, count: int, samples: int = 1) -> Tokens:
+    """Tokens that hold nothing, of which only the sizes count."""
+    shape = (samples, count, spec.size)
+    coords = torch.ones((samples, count, len(column_names(spec.axes))))
+    codes = torch.zeros((samples, count), dtype=torch.int64) if spec.vocabulary else None
+    guess = torch.zeros((samples, count, spec.guess_size)) if spec.guess_size else None
+    return Tokens(torch.zeros(shape), coords, torch.ones(shape, dtype=torch.bool), spec, codes=codes, guess=guess)
 
 
 def token_counts(window: Mapping[str, Tokens]) -> dict[str, int]:

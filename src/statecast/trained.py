@@ -1,8 +1,9 @@
 """A trained model with everything it needs to answer questions about a store: weights, streams, their statistics and the recipe.
 
 A model directory contains `recipe.yaml` (resolved), `model.safetensors`, `streams/` (the codec of each stream), `model.json` (sizes,
-versions, data of earlier training) and `README.md` (the model card). It is self-contained, loads on any machine, and runs no code of its
-own.
+versions, data of earlier training) and `README.md` (the model card). With a Hugging Face encoder, `encoder/` holds its configuration, its
+tokenizer or image processor, and its weights, as plain transformers loads them. The directory is self-contained, loads on any machine, and
+runs no code of its own.
 """
 
 import hashlib
@@ -27,11 +28,15 @@ from statecast.documents import LARGEST_JSON, DocumentError, is_file, parse_json
 from statecast.domain import Domain, find_domain
 from statecast.messages import one_line, quoted
 from statecast.models import ModelOptions, StateModel
+from statecast.models.hugging_face import PREFIX
 
 FORMAT = 5
 """Of a model directory. 1: answers not in units of their spread; 2: a climatology that jumped between months; 3: norms not modulated;
 4: coordinates by number."""
 WEIGHTS = "model.safetensors"
+ENCODER = "encoder"
+OF_ENCODER = "pretrained.model."
+"""Weights that lie in `encoder/`, by the beginning of their names."""
 DIGEST = "sha256"
 """Key of model.json. A directory without one, which an earlier version wrote, loads too."""
 DAMAGE = (
@@ -87,6 +92,11 @@ class TrainedModel:
         return find_domain(self.recipe.data.domain)
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes; `trained.model.to("cuda")` moves it."""
+        return next(self.model.parameters()).device
+
+    @property
     def learned(self) -> tuple[Any, ...]:
         """The `data` section of every recipe that the weights were trained with, the model's own last."""
         own = self.recipe.data
@@ -117,7 +127,7 @@ class TrainedModel:
             "statecast": version("statecast"),
             "torch": torch.__version__,
             "parameters": self.parameters,
-            "model": self.model.options.model_dump(),
+            "model": self.model.options.model_dump() | _origin(self.recipe.model),
             "axes": [asdict(axis) for axis in self.model.axes],
             "streams": {name: codec.stream.model_dump(mode="json") for name, codec in self.codecs.items()},
             "earlier": [data.model_dump(mode="json", by_alias=True) for data in self.earlier],
@@ -126,10 +136,15 @@ class TrainedModel:
         for name, codec in self.codecs.items():
             codec.save(directory / "streams", name)
         (directory / "README.md").write_text(self._card(footprint), encoding="utf-8")
-        save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, directory / WEIGHTS)
+        state = self.model.state_dict()
+        own = {name: value.contiguous() for name, value in state.items() if not name.startswith(OF_ENCODER)}
+        save_file(own, directory / WEIGHTS)
+        if self.model.pretrained is not None:
+            self.model.pretrained.save(directory / ENCODER)
         facts = json.loads(json.dumps(facts))
         facts[DIGEST] = _whole_digest(directory, facts)
-        (directory / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in facts.items())
+        (directory / "model.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
     def _card(self, footprint: str) -> str:
         return CARD.format(
@@ -145,15 +160,21 @@ class TrainedModel:
 def build(
     options: ModelOptions, codecs: Mapping[str, Any], seed: int, axes: tuple[Axis, ...] | None = None
 ) -> StateModel:
-    """A model for these streams with weights drawn from `seed`; the global random state is left unchanged.
+    """A model for these streams with weights drawn from `seed`, those of a Hugging Face encoder read; the global random state is left
+    unchanged.
 
     axes  axes of the model that fine-tuning starts from, if any
+    Raises EncoderError if there are no such weights, or if a stream has other categories than the encoder's tokenizer.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = StateModel(options, {name: codec.spec for name, codec in codecs.items()}, axes)
     for name, codec in codecs.items():
         codec.calibrate(dict(model.anchors).get(name))
+    if model.pretrained is not None:
+        for name in model.pretrained.streams:
+            model.pretrained.files.require_categories(name, codecs[name].categories)
+        model.pretrained.load()
     return model
 
 
@@ -170,7 +191,8 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         codecs = find_domain(recipe.data.domain).load(directory / "streams", facts["streams"], recipe)
         _require_same_streams(recipe, codecs)
         axes = tuple(Axis(**axis | {"columns": tuple(axis["columns"])}) for axis in facts["axes"])
-        model = _with_weights(ModelOptions(**facts["model"]), codecs, axes, directory / WEIGHTS)
+        options = ModelOptions(**facts["model"] | _moved(directory))
+        model = _with_weights(options, codecs, axes, _weights(directory))
         earlier = tuple(map(_data_of, facts["earlier"]))
         seen = tuple(facts.get("seen", ()))  # older models have none
         if facts.get(DIGEST, digest := _whole_digest(directory, facts)) != digest:
@@ -205,26 +227,48 @@ def _require_same_streams(recipe: Recipe, codecs: Mapping[str, Any]) -> None:
         raise ValueError("recipe.yaml has other streams than model.json")
 
 
+def _origin(options: ModelOptions) -> dict[str, str]:
+    """Where a Hugging Face encoder came from."""
+    return {} if options.has_own_encoder else {"encoder": options.encoder}
+
+
+def _moved(directory: Path) -> dict[str, str]:
+    """The Hugging Face encoder of a model directory: there, wherever it came from."""
+    return {"encoder": f"{PREFIX}{directory / ENCODER}"} if (directory / ENCODER).is_dir() else {}
+
+
+def _weights(directory: Path) -> dict[Path, str]:
+    """The files of weights, with what the names in them lack."""
+    of_encoder = {directory / ENCODER / WEIGHTS: OF_ENCODER} if (directory / ENCODER).is_dir() else {}
+    return {directory / WEIGHTS: "", **of_encoder}
+
+
 def _with_weights(
-    options: ModelOptions, codecs: Mapping[str, Any], axes: tuple[Axis, ...], weights: Path
+    options: ModelOptions, codecs: Mapping[str, Any], axes: tuple[Axis, ...], weights: Mapping[Path, str]
 ) -> StateModel:
-    """The model with the weights of a file. Raises ValueError, before memory is allocated, for weights of another model."""
+    """The model with the weights of files. Raises ValueError, before memory is allocated, for weights of another model."""
     specs = {name: codec.spec for name, codec in codecs.items()}
-    with safe_open(weights, "pt") as file:
-        written = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  not a mapping
+    written = {}
+    for path, prefix in weights.items():
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118  not a mapping
+                written[prefix + name] = tuple(file.get_slice(name).get_shape())
     with torch.device("meta"):
         expected = {name: tuple(value.shape) for name, value in StateModel(options, specs, axes).state_dict().items()}
     if differing := [name for name in expected | written if expected.get(name) != written.get(name)]:
         name = differing[0]
         raise ValueError(f"size mismatch of {name}: {written.get(name, 'none')} for {expected.get(name, 'none')}")
     model = StateModel(options, specs, axes)
-    model.load_state_dict(load_file(weights))
+    state = {prefix + name: value for path, prefix in weights.items() for name, value in load_file(path).items()}
+    model.load_state_dict(state)
     return model
 
 
 def _whole_digest(directory: Path, facts: Mapping[str, Any]) -> str:
     """Of all that answers depend on: a file that was altered is noticed, however the documents are formatted."""
-    return _digest([directory / WEIGHTS, *sorted((directory / "streams").iterdir())], directory, facts)
+    folders = [directory / "streams", *([directory / ENCODER] if (directory / ENCODER).is_dir() else [])]
+    files = [path for folder in folders for path in sorted(folder.iterdir())]
+    return _digest([directory / WEIGHTS, *files], directory, facts)
 
 
 def _digest(files: Sequence[Path], directory: Path, facts: Mapping[str, Any]) -> str:

@@ -54,13 +54,14 @@ def anomalies(run: str | Path | TrainedModel, *arguments: Any, **options: Any) -
 def generate(run: str | Path | TrainedModel, **options: Any) -> Any:
     """Draw new samples.
 
-    Jets: `particles.inference.generate.generate_with`; showers: `particles.showers.inference.generate.generate`. Raises VerbError for a
-    model of a domain that generates nothing, and for an option that its domain does not have.
+    Jets: `particles.inference.generate.generate_with`; showers: `particles.showers.inference.generate.generate`; texts:
+    `text.inference.generate.generate`. Raises VerbError for a model of a domain that generates nothing, and for an option that its
+    domain does not have.
     """
     name = domain_name(run)
     verb = find_domain(name).verbs.get("generate")
     if verb is None:
-        raise VerbError(f"a model of {name} generates nothing. Give a model of jets or showers.")
+        raise VerbError(f"a model of {name} generates nothing. Give a model of jets, showers or texts.")
     _require_options(verb, options, f"generating by a model of {name}")
     return verb(run, **options)
 

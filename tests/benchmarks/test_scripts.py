@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-LIBRARIES = {"jet_peers", "rain", "shared", "unet"}
+LIBRARIES = {"atmorep", "jet_peers", "networks", "rain", "shared", "unet"}
 FILES = sorted(BENCHMARKS.glob("*.py"))
 
 
@@ -87,6 +87,40 @@ def test_scores_of_another_store_patch_or_scale_lie_apart(monkeypatch, tmp_path)
     assert len(set(folders)) == len(options) and all(folder.parent == tmp_path for folder in folders)
     monkeypatch.chdir(tmp_path)
     assert folder_of("a/era5.zarr", 4, 1.0, tmp_path) == folders[3]
+
+
+def test_a_step_is_refused_that_became_15_percent_slower_than_the_recorded_ratio(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from regression import KINDS, RECORDED, slower
+
+    recorded = json.loads(RECORDED.read_text())["ratios"]
+    assert set(recorded) == set(KINDS)
+    assert slower({kind: 1.14 * ratio for kind, ratio in recorded.items()}, recorded) == []
+    (line,) = slower(recorded | {"flow": 1.16 * recorded["flow"]}, recorded)
+    assert line.startswith("flow: a step takes") and "--record" in line
+
+
+def test_the_time_to_a_skill_is_linear_between_readings_and_counts_when_it_is_kept(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from cost_to_skill import seconds_to
+
+    readings = [{"seconds": float(n), "skill": skill} for n, skill in enumerate((1.0, 0.6, 0.7, 0.5))]
+    assert seconds_to(readings, 0.6) == pytest.approx(2.5)
+    assert seconds_to(readings, 0.8) == pytest.approx(0.5)
+    assert seconds_to(readings, 1.0) == 0 and seconds_to(readings, 0.4) == float("inf")
+
+
+def test_the_statistical_loss_of_atmorep_has_its_closed_form_and_falls_as_the_ensemble_nears_the_truth(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import torch
+
+    from atmorep import statistical_loss
+
+    members = torch.tensor([[-1.0], [1.0]])  # of mean 0 and deviation sqrt 2
+    density = np.exp(-(2.0**2) / 4)
+    expected = (1 - density) ** 2 + 2**0.25 + (9 + 1) / 2
+    assert statistical_loss(members, torch.tensor([2.0])).item() == pytest.approx(expected)
+    assert statistical_loss(members, torch.tensor([0.5])) < statistical_loss(members, torch.tensor([2.0]))
 
 
 def row(forecast: str, value: float, variable: str = "t2m", lead: float | None = 24.0) -> dict:

@@ -21,7 +21,9 @@ from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LEFT_OUT = {
-    "rain",  # what the scripts import
+    "atmorep",  # what the scripts import
+    "networks",
+    "rain",
     "shared",
     "unet",
     "jet_peers",
@@ -34,14 +36,17 @@ SMOKE_APART = {
     "analysis",
     "anomalies",
     "bulletins",
+    "cost_to_skill",
     "finer",
     "jet_generation",
     "jets",
     "lattices",
     "model_error",
+    "nuclei",
     "questions",
     "showers",
     "skill",
+    "text",
     "unfolding",
 }  # what lies at --out is used again by real runs
 OPTIONS = {name: ["--jobs", "1"] for name in ("labels", "scaling", "transfer")}
@@ -170,6 +175,20 @@ def check_jet_generation(printed: str, out: Path) -> None:
     assert found["classifier_auc"][2] < 0.75 < min(found["classifier_auc"][:2])
 
 
+def check_nuclei(printed: str, out: Path) -> None:
+    cost, header, *rows = lines_of(printed)
+    assert re.fullmatch(r"U-Net: \d+ s of CPU time", cost) and header.split() == ["score", "forecast", "value"]
+    found = table(rows, NUMBER)
+    masks, boxes = ("marginal", "model", "threshold", "U-Net"), ("bright components", "dark components", "model")
+    names = [f"{metric} {each}" for metric in ("dice", "iou") for each in masks]
+    assert_rows(found, [*names, *(f"average precision {each}" for each in boxes)], 0, 1)
+    assert found["dice threshold"][0] > 0.9  # discs are much brighter than the ground
+    for each in masks:  # IoU = Dice / (2 - Dice)
+        dice, iou = found[f"dice {each}"][0], found[f"iou {each}"][0]
+        assert iou == pytest.approx(dice / (2 - dice), abs=0.002)
+    assert found["average precision bright components"] > found["average precision dark components"]
+
+
 def check_showers(printed: str, out: Path) -> None:
     lines = lines_of(printed)
     assert re.fullmatch(r"[\d,]+ weights, \d+ s of CPU time, 100 showers; 60 compared", lines[0])
@@ -207,6 +226,24 @@ def columns_of(rows: list[str]) -> dict[str, dict[str, float]]:
                 assert spread == 0  # one seed
                 found[name][words] = mean
     return found
+
+
+def check_gpu(printed: str, out: Path) -> None:
+    found = read_json(out / "gpu.json")
+    tables = [line for line in (out / "gpu.md").read_text().splitlines() if line]
+    assert lines_of(printed) == [*map(json.dumps, found["cases"]), *tables]
+    assert tables[0] == f"{found['device']}, torch {torch.__version__}, {found['date']}"
+    assert [(row["size"], row["design"]) for row in found["cases"]] == [
+        ("nano", name) for name in ("ours", "atmorep", "ours")
+    ]
+    for row in found["cases"]:
+        assert (
+            0.01 < row["samples_per_s"] < 1e4 and 1e-3 < row["gflop_per_sample"] < 10 and 0 < row["share_of_peak"] < 1.5
+        )
+    ours, atmorep, recomputed = (row["gflop_per_sample"] for row in found["cases"])
+    assert ours < recomputed < atmorep
+    assert [0 <= row["share_waiting"] < 1 < 1e3 * row["samples_per_s"] for row in found["waiting"]] == [True]
+    assert found["parity"]["steps"] == 3 and found["parity"]["largest_difference"] < 1e-2
 
 
 def check_inverse(printed: str, out: Path) -> None:
@@ -307,6 +344,22 @@ def check_adapting(printed: str, out: Path) -> None:
         assert skill[f"{name} +24 h"] == (round(ratio, 3),)
 
 
+def check_cost_to_skill(printed: str, out: Path) -> None:
+    names = ["ours", "atmorep", "unet", *([] if "sfno: is left out" in printed else ["sfno"])]
+    for task in ("masked", "forecast"):
+        curves = {name: read_json(out / "smoke" / f"{task}-{name}-0.json") for name in names}
+        worst = max(readings[-1]["skill"] for readings in curves.values())
+        rows = section(printed, f"{task}: until RMSE / climatology is {worst:.3f}")
+        found = table(rows, rf"{NUMBER} s +{NUMBER} Wh +at the end {NUMBER} +{COUNT} steps")
+        assert sorted(found) == sorted(names)
+        for name, (took, energy, end, steps) in found.items():
+            first, last = curves[name][0], curves[name][-1]
+            assert first["seconds"] == 0 <= took <= last["seconds"] + 0.1
+            assert energy == pytest.approx(took * 5 / 3600, abs=2e-4)
+            assert end == round(last["skill"], 3) and 0.1 < end < 3 and steps == last["steps"] > 0
+        assert 0.5 < curves["atmorep"][0]["skill"] < 3  # of no training
+
+
 def check_finer(printed: str, out: Path) -> None:
     network, heading, *rows = lines_of(printed)
     took = re.fullmatch(r"  U-Net: ([\d,]+) parameters, (\d+) samples, \d+ s", network)
@@ -332,11 +385,11 @@ def check_lattices(printed: str, out: Path) -> None:
     heading, *rows = lines_of(printed)
     assert heading.startswith("RMSE and CRPS over ours on one lattice")
     found = table(rows, rf"{NUMBER} {NUMBER} {NUMBER} {NUMBER} {NUMBER} {NUMBER}")
-    ways = [f"{name} {lattices}" for name, lattices in product(("ours", "filter", "U-Net"), (1, 2, 4))]
+    ways = [f"{name} {lattices}" for name, lattices in product(("ours", "mended", "U-Net"), (1, 2, 4))]
     assert_rows(found, [f"forecast {lead} {way}" for lead, way in product(("+6 h", "+12 h", "+24 h"), ways)], 0, 20)
     for lead in ("+6 h", "+12 h", "+24 h"):
         assert found[f"forecast {lead} ours 1"][:2] == (1.0, 1.0)  # what all are held against
-        assert all(0.5 < found[f"forecast {lead} {way}"][0] < 2 for way in ways)  # a filter of nine windows may do harm
+        assert all(0.5 < found[f"forecast {lead} {way}"][0] < 2 for way in ways)
         assert found[f"forecast {lead} ours 4"] != found[f"forecast {lead} ours 2"]
     assert_runs(out / "smoke", ["pretrained", "forecast"])
 
@@ -547,6 +600,14 @@ def check_questions(printed: str, out: Path) -> None:
     assert_runs(folder, ["pretrained", "interpolate", "refine"])
 
 
+def check_regression(printed: str, out: Path) -> None:
+    (line,) = lines_of(printed)
+    match = re.fullmatch(rf"\w+: ensemble {NUMBER} of the loop, flow {NUMBER} of the loop", line)
+    assert match
+    ensemble, flow = map(float, match.groups())
+    assert 0.1 < ensemble < flow < 20
+
+
 def check_rollout(printed: str, out: Path) -> None:
     found = table(lines_of(printed), rf"{NUMBER}  \({NUMBER} to {NUMBER}\)")
     member, mean = "day 1 variance of a member / truth", "day 1 variance of their mean / truth"
@@ -658,6 +719,17 @@ def check_storm(printed: str, out: Path) -> None:
         assert abs(centre_lat - lat) < 25 and abs(apart) < 60
     assert_picture(out / "storm_attention.png")
     assert_picture(out / "storm_attention.gif", frames=2)
+
+
+def check_text(printed: str, out: Path) -> None:
+    classes = table(section(printed, "classes from 60 labels"), rf"{NUMBER} +{NUMBER}")
+    peers = ["text tuned", "frozen text tuned", "TF-IDF", "frequencies", "scratch", "LSTM encoder-decoder"]
+    assert_rows(classes, peers, 0, 1)
+    assert classes["TF-IDF"] > classes["frequencies"]
+    perplexity = table(section(printed, "perplexity of a token"), NUMBER)
+    assert_rows(perplexity, ["model", "bigrams", "unigrams", "LSTM encoder-decoder"], 1, 1e4)
+    assert perplexity["bigrams"] < perplexity["unigrams"] < perplexity["model"]  # after three steps
+    assert_runs(out / "smoke" / "seed-0", ["text", "text-generate", "labels-60/text tuned", "labels-60/scratch"])
 
 
 def check_transfer(printed: str, out: Path) -> None:

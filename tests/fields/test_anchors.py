@@ -357,3 +357,22 @@ def test_the_first_guess_is_read_and_all_that_reads_it_learns(guided):
     question_loss(model, model.answer(question), question).backward()
     for name in ("anchors.fine.guess_map", "anchors.fine.guess.weight", "anchors.fine.guess.bias"):
         assert model.get_parameter(name).grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("steps", [(True, False), (False, False)], ids=["one step", "none"])
+def test_a_channel_that_was_not_observed_counts_no_more_than_a_step_that_was_not(steps):
+    """Another channel was observed at both steps: what is missing is no anomaly of 0 that is certain."""
+    shown, asked = places((*HERE, 0, 500)), places((*HERE, 12, 500))
+    neighbours = Neighbours.of(asked, shown)
+    values = (
+        torch.tensor([[2.0, 1.5], [2.0, 1.5]])[None, None, ..., None] * torch.tensor([[True, True], steps])[..., None]
+    )
+    observed = torch.tensor([[True, True], steps])[None, None]
+    found, left = neighbours.krige(values, waves().expand(2, -1), STEP_H, observed)
+    alone = places((*HERE, 0, 500), steps=[steps])
+    wanted = expected(asked, alone, torch.tensor([[2.0, 1.5]]), waves())
+    torch.testing.assert_close(found[0, 0, 1, :, 0], wanted[0])
+    torch.testing.assert_close(left[0, 0, 1], spread(asked, alone, waves())[0])
+    whole = neighbours.krige(values[:, :, :1], waves(), STEP_H)
+    torch.testing.assert_close(found[:, :, :1], whole[0], rtol=0, atol=0)
+    torch.testing.assert_close(left[:, :, :1], whole[1], rtol=0, atol=0)

@@ -16,6 +16,14 @@ from statecast.runs import open_training
 SINCE = "2000-02-06"
 
 
+@pytest.fixture(scope="module")
+def updated(runs, tmp_path_factory):
+    """The run of an update with the usual options."""
+    out = tmp_path_factory.mktemp("updated") / "run"
+    update(runs.forecast, runs.store, SINCE, out, progress=False)
+    return out
+
+
 @pytest.mark.parametrize(
     ("model", "task", "steps", "gain"), [("pretrained", "masked 50%", 150, 0.7), ("forecast", "forecast", 60, 0.8)]
 )
@@ -40,9 +48,8 @@ def test_a_model_goes_on_and_tells_its_skill_before_and_after(runs, scores_of, t
         assert all(told["model"][key] < gain * told["before"][key] for key in errors), told
 
 
-def test_the_end_of_the_new_data_is_held_out(runs, tmp_path):
-    update(runs.forecast, runs.store, SINCE, tmp_path / "run", progress=False)
-    data = statecast.load(tmp_path / "run").recipe.as_dict()["data"]
+def test_the_end_of_the_new_data_is_held_out(updated):
+    data = statecast.load(updated).recipe.as_dict()["data"]
     assert data["train"][0] == "2000-02-06T00:00:00" and data["replay"] == ["2000-01-01", "2000-01-31"]
     days = np.diff(np.array([*data["train"], *data["validate"]], dtype="datetime64[h]")).astype(float) / 24
     assert days[2] / days.sum() == pytest.approx(0.2, abs=0.02)
@@ -100,11 +107,10 @@ def test_a_calendar_of_equal_months_has_its_own_days(runs, tmp_path):
     assert statecast.load(tmp_path / "run").recipe.data.validate_on[1] == "2000-02-25T18:00:00"
 
 
-def test_what_was_replayed_can_not_be_evaluated_on(runs, tmp_path):
-    update(runs.forecast, runs.store, SINCE, tmp_path / "run", progress=False)
+def test_what_was_replayed_can_not_be_evaluated_on(runs, updated, tmp_path):
     with pytest.raises(StoreError, match="overlaps the training period 2000-01-01 to 2000-01-31"):
         statecast.evaluate(
-            tmp_path / "run", runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False, report=False
+            updated, runs.store, ("2000-01-20", "2000-01-30"), tmp_path / "s", progress=False, report=False
         )
 
 

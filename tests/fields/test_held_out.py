@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -120,35 +121,67 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
-def test_a_record_that_changed_before_a_run_is_resumed_is_noticed(runs, tmp_path, change, verb):
-    store = tmp_path / "store.nc"
+class Begun(NamedTuple):
+    """A run as if killed at its very end, and the record that it began with, whose store is rewritten."""
+
+    verb: str
+    unfinished: Path
+    whole: xr.Dataset
+    store: Path
+    recipe: dict
+    base: Path
+
+    def train(self, out: Path, *, resume: bool):
+        options = {"progress": False, "resume": resume}
+        if self.verb == "pretrain":
+            return statecast.pretrain(self.recipe, out, **options)
+        return statecast.finetune(self.recipe, self.base, out, **options)
+
+    def write(self, dataset: xr.Dataset) -> None:
+        new = self.store.with_name("new.nc")
+        dataset.to_netcdf(new)
+        new.replace(self.store)
+
+    def resume_with(self, dataset: xr.Dataset, folder: Path):
+        """Goes on with a copy of the run in `folder`, with another record in its store; afterwards the record is as it was."""
+        if not (folder / "run.unfinished").exists():
+            shutil.copytree(self.unfinished, folder / "run.unfinished")
+        self.write(dataset)
+        try:
+            return self.train(folder / "run", resume=True)
+        finally:
+            self.write(self.whole)
+
+
+@pytest.fixture(scope="module", params=["pretrain", "finetune"])
+def begun(request, runs, tmp_path_factory) -> Begun:
+    folder = tmp_path_factory.mktemp("begun")
     whole = open_fields(runs.store).load()
-    whole.to_netcdf(store)
-    data = {"data": runs.recipe["data"] | {"store": str(store)}}
+    data = {"data": runs.recipe["data"] | {"store": str(folder / "store.nc")}}
     training = {"training": runs.recipe["training"] | {"checkpoint_every": 1, "steps": 2}}
+    recipe = (runs.recipe if request.param == "pretrain" else runs.tuning) | data | training
+    run = Begun(request.param, folder / "run.unfinished", whole, folder / "store.nc", recipe, runs.pretrained)
+    run.write(whole)
+    run.train(folder / "run", resume=False)
+    (folder / "run").rename(run.unfinished)
+    return run
 
-    def run(resume: bool, steps: int = 2):
-        options = {"progress": False, "resume": resume, "overrides": [f"training.steps={steps}"]}
-        if verb == "pretrain":
-            return statecast.pretrain(runs.recipe | data | training, tmp_path / "run", **options)
-        return statecast.finetune(runs.tuning | data | training, runs.pretrained, tmp_path / "run", **options)
 
-    run(resume=False)
-    (tmp_path / "run").rename(tmp_path / "run.unfinished")  # as if killed at the very end
-    before = sorted(path.name for path in (tmp_path / "run.unfinished").rglob("*"))
-    CHANGES[change](whole).to_netcdf(tmp_path / "changed.nc")
-    (tmp_path / "changed.nc").replace(store)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_record_that_changed_before_a_run_is_resumed_is_noticed(begun, tmp_path, change):
     if change == "units":
         with pytest.raises(ValueError, match="far from the"):  # the statistics already tell
-            run(resume=True)
+            begun.resume_with(CHANGES[change](begun.whole), tmp_path)
         return
     with pytest.raises(
         RecipeError, match=f"the record has changed since the run to resume began: .*{change}.* before, .* now"
     ):
-        run(resume=True)
-    assert sorted(path.name for path in (tmp_path / "run.unfinished").rglob("*")) == before
-    whole.to_netcdf(tmp_path / "again.nc")
-    (tmp_path / "again.nc").replace(store)
-    assert run(resume=True).seen
+        begun.resume_with(CHANGES[change](begun.whole), tmp_path)
+    files = (sorted(path.name for path in run.rglob("*")) for run in (begun.unfinished, tmp_path / "run.unfinished"))
+    assert next(files) == next(files)
+
+
+def test_a_run_goes_on_once_its_record_is_restored(begun, tmp_path):
+    with pytest.raises(RecipeError, match="the record has changed"):
+        begun.resume_with(CHANGES["values"](begun.whole), tmp_path)
+    assert begun.resume_with(begun.whole, tmp_path).seen

@@ -162,14 +162,15 @@ def test_a_forecast_is_shown_an_orography_from_a_store_of_its_own(runs, fine_sto
 
 
 @pytest.mark.parametrize("order", [("fields", "relief"), ("relief", "fields")])
-def test_an_orography_is_shown_and_not_scored(runs, fine_store, tmp_path, order):
-    recipe = recipe_of(runs, fine_store, task=runs.tuning["task"])
-    recipe["streams"] = {name: recipe["streams"][name] for name in order}
-    recipe["data"] = {"stores": {"relief": fine_store}}
-    statecast.finetune(recipe, runs.pretrained, tmp_path / "run", progress=False)
-    statecast.evaluate(
-        tmp_path / "run", runs.store, runs.held_out, tmp_path / "scores", every_h=96, progress=False, report=False
-    )
+def test_an_orography_is_shown_and_not_scored(runs, fine_store, forecasting, tmp_path, order):
+    run = forecasting
+    if order != ("fields", "relief"):
+        recipe = recipe_of(runs, fine_store, task=runs.tuning["task"])
+        recipe["streams"] = {name: recipe["streams"][name] for name in order}
+        recipe["data"] = {"stores": {"relief": fine_store}}
+        run = tmp_path / "run"
+        statecast.finetune(recipe, runs.pretrained, run, progress=False)
+    statecast.evaluate(run, runs.store, runs.held_out, tmp_path / "scores", every_h=96, progress=False, report=False)
     records = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert {r["variable"] for r in records} == {"t", "msl"} and {r["task"] for r in records} == {"forecast"}
 
@@ -236,21 +237,28 @@ def test_the_cost_of_a_recipe_knows_each_streams_own_grid(runs, fine_store):
     assert "a window is assumed to have as many tokens of gone.nc as of" in size.assumed[1]
 
 
-@pytest.mark.parametrize("guess", [{"t": "fields.t"}, {}])
-def test_a_region_that_does_not_overlap_is_refused(runs, fine_store, tmp_path, guess):
+@pytest.fixture(scope="module")
+def southern(runs, tmp_path_factory):
+    """A model of the southernmost rows, and their store."""
+    folder = tmp_path_factory.mktemp("southern")
     coarse = open_fields(runs.store).load().isel(lat=slice(0, 2))
-    coarse.drop_vars("nothing").to_netcdf(tmp_path / "south.nc")
-    data = {"store": str(tmp_path / "south.nc"), "stores": {"relief": fine_store, "fine": fine_store}}
-    base = runs.recipe | {"data": runs.recipe["data"] | {"store": str(tmp_path / "south.nc")}}
-    statecast.pretrain(base, tmp_path / "base", progress=False)
-    recipe = recipe_of(runs, fine_store, data=data, training=TRAINING | {"workers": 2})
+    coarse.drop_vars("nothing").to_netcdf(folder / "south.nc")
+    base = runs.recipe | {"data": runs.recipe["data"] | {"store": str(folder / "south.nc")}}
+    statecast.pretrain(base, folder / "base", progress=False)
+    return folder / "base", str(folder / "south.nc")
+
+
+@pytest.mark.parametrize("guess", [{"t": "fields.t"}, {}])
+def test_a_region_that_does_not_overlap_is_refused(runs, fine_store, southern, tmp_path, guess):
+    base, store = southern
+    recipe = recipe_of(runs, fine_store, training=TRAINING | {"workers": 2})
     recipe["streams"] = {**runs.recipe["streams"], "fine": FINE | {"first_guess": guess}}
-    recipe["data"] = data | {"stores": {"fine": fine_store}}
+    recipe["data"] = {"store": store, "stores": {"fine": fine_store}}
     message = (
         r"^streams\.fine: the grids don't overlap: one covers -30 to 30 N, 40 to 110 E, that of fields -78.*\. Give"
     )
     with pytest.raises(StoreError, match=message) as caught:
-        statecast.finetune(recipe, tmp_path / "base", tmp_path / "run", progress=False)
+        statecast.finetune(recipe, base, tmp_path / "run", progress=False)
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 

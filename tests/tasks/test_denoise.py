@@ -117,3 +117,46 @@ def test_a_corruption_that_can_not_be_is_refused(options, message):
 
 def test_shares_that_sum_to_one_but_for_rounding_are_allowed():
     assert Denoise(replaced=0.7, unknown=0.3).unknown == 0.3
+
+
+ORDERED = TokenSpec(vocabulary=1000, axes=(Axis("rank", "index"),), order="rank", ragged=True)
+
+
+def ordered(count: int) -> Tokens:
+    """Tokens in an order, whose codes are their ranks."""
+    empty = torch.zeros(count, 0)
+    return Tokens(empty, torch.arange(float(count))[:, None], empty.bool(), ORDERED, codes=torch.arange(count) % 1000)
+
+
+def test_spans_are_corrupted_alike():
+    task = Denoise(replaced=0.0, unknown=0.2, span=4)
+    shown = ask(task, {"s": ordered(20_000)}).context["s"].codes
+    is_unknown = (shown == UNKNOWN).numpy()
+    runs = np.flatnonzero(np.diff(is_unknown.astype(int)) == 1).size
+    assert is_unknown.mean() == pytest.approx(0.2, abs=0.02)
+    assert is_unknown.sum() / runs == pytest.approx(
+        4 / 0.8, rel=0.1
+    )  # spans of 4 in the mean, a fifth of which meet another
+
+
+def test_nothing_tells_where_a_token_was_deleted():
+    question = ask(Denoise(replaced=0.0, unknown=0.0, deleted=0.3), {"s": ordered(1000)})
+    shown, asked = question.context["s"], question.queries["s"]
+    assert 650 < len(shown) < 750 and len(asked) == 1000
+    assert torch.equal(shown.coords[:, 0], torch.arange(float(len(shown))))
+    assert (shown.codes.diff() > 0).all()  # in their order
+    assert torch.equal(asked.coords, ordered(1000).coords)
+
+
+def test_a_deleted_token_of_a_set_leaves_the_others_where_they_are():
+    question = ask(Denoise(noise=(0.0, 0.0), replaced=0.0, unknown=0.0, deleted=0.5), {"cloud": cloud(40)})
+    shown = question.context["cloud"]
+    assert 0 < len(shown) < 40 and torch.equal(shown.coords, cloud(40).coords[shown.index])
+
+
+def test_shuffled_tokens_change_places_within_their_span():
+    task = Denoise(replaced=0.0, unknown=0.0, shuffled=0.5, span=5)
+    shown = ask(task, {"s": ordered(1000)}).context["s"].codes
+    moved = (shown - torch.arange(1000)).abs()
+    assert torch.equal(shown.sort().values, torch.arange(1000)) and 0.2 < (moved > 0).float().mean() < 0.5
+    assert moved.max() < 60 and moved[moved > 0].float().mean() < 10

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from statecast.axes import Axis
 from statecast.streams import Tokens, TokenSpec, stack_questions
-from statecast.tasks import Detect
+from statecast.tasks import Detect, TaskError
 
 SPEC = TokenSpec(size=2, vocabulary=50, axes=(Axis("place", "plane"),), ragged=True)
 
@@ -117,3 +117,35 @@ def test_a_question_is_a_function_of_the_generator_of_the_sample_alone():
 def test_a_share_of_none_or_all_is_refused(share):
     with pytest.raises(ValidationError, match="replaced"):
         Detect(replaced=share)
+
+
+CODES = TokenSpec(vocabulary=50, axes=(Axis("rank", "index"),), order="rank", ragged=True)
+
+
+class Always:
+    """Proposes one code for every hidden token, which it must not see."""
+
+    def __call__(self, question, generator):
+        asked = question.queries["s"]
+        assert not set(asked.index.tolist()) & set(question.context["s"].index.tolist())
+        return {"s": torch.full((len(asked),), 7)}
+
+
+def test_a_proposal_that_is_the_truth_does_not_count_as_replaced(monkeypatch):
+    monkeypatch.setattr("statecast.tasks.detect.proposer", lambda directory: Always())
+    empty, codes = torch.zeros(40, 0), torch.arange(40) % 10
+    tokens = Tokens(empty, torch.arange(40.0)[:, None], empty.bool(), CODES, codes=codes)
+    question = ask(Detect(replaced=0.5, proposals="run"), {"s": tokens})
+    shown, asked = question.context["s"], question.queries["s"]
+    assert torch.equal(asked.codes, (shown.codes != codes).long()) and set(shown.codes[asked.codes == 1].tolist()) == {
+        7
+    }
+    assert 10 < asked.codes.sum() <= 20 and asked.codes[codes == 7].sum() == 0
+
+
+def test_proposals_are_of_codes_by_a_model_that_is_there():
+    task = Detect(proposals="gone")
+    with pytest.raises(TaskError, match=r"task.proposals: stream cloud has values, expected codes alone"):
+        task.require({"cloud": SPEC})
+    with pytest.raises(TaskError, match=r"task.proposals: "):
+        task.require({"s": CODES})

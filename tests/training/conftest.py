@@ -16,7 +16,7 @@ from statecast.trained import build
 from statecast.training import QuestionDataset
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def questions(make_store) -> QuestionDataset:
     """Eight samples, two a step, of masked windows over 12 x 24 points with some values missing."""
     stream = Stream(variables=("t", "msl"), levels=(500, 850), patch=(2, 6, 6))
@@ -27,7 +27,7 @@ def questions(make_store) -> QuestionDataset:
     return QuestionDataset(source, Masked(slabs=3), seed=0, batch_size=2, samples=8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model(questions):
     def make(seed: int = 0) -> StateModel:
         options = ModelOptions(width=32, heads=2, encoder_layers=1, decoder_layers=1, members=4)

@@ -122,7 +122,7 @@ def test_progress_is_told_without_changing_the_result(run, questions, make_model
     told = make_model()
     seconds = fit(told, questions, None, TrainingOptions(**OPTIONS), tmp_path / "told", title="fitting", progress=True)
     out = capsys.readouterr().out
-    assert seconds > 0 and all(part in out for part in ("fitting", "loss ", "samples/s", "% of peak"))
+    assert seconds > 0 and all(part in out for part in ("fitting", "loss ", "samples/s", "% of peak", "% waiting"))
     assert all(torch.equal(v, told.state_dict()[name]) for name, v in quiet.state_dict().items())
 
 

@@ -13,6 +13,7 @@ from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer, Windows
 from statecast.streams import stack_questions
 from statecast.tasks import Forecast, Masked
+from statecast.training.batches import reading_context
 from statecast.training.questions import QuestionDataset
 
 
@@ -71,7 +72,8 @@ def test_a_sample_does_not_depend_on_the_state_of_global_generators(source):
 @pytest.mark.timeout(400)  # the process imports all of it anew
 def test_a_sample_is_the_same_in_a_process_of_its_own(source):
     questions = dataset(source, samples=4)
-    loader = DataLoader(questions, batch_size=2, num_workers=1, collate_fn=list, multiprocessing_context="spawn")
+    context = reading_context(questions)
+    loader = DataLoader(questions, batch_size=2, num_workers=1, collate_fn=list, multiprocessing_context=context)
     read = [question for batch in loader for question in batch]
     assert len(read) == 4 and all(same(a, questions[i]) for i, a in enumerate(read))
 

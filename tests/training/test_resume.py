@@ -7,6 +7,7 @@ import shutil
 import signal
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -52,42 +53,61 @@ class Wrong(QuestionDataset):
         return dataclasses.replace(question, queries=queries)
 
 
-@pytest.fixture
-def train(questions, make_model, tmp_path):
-    """Fit a model of its own into a directory of its own; returns its weights."""
+@pytest.fixture(scope="module")
+def train_in(questions, make_model):
+    """Fit a model of its own into a directory; returns its weights."""
     long = dataclasses.replace(questions, samples=16)
 
-    def train(name: str, *, signal_at: int | None = None, number: int = signal.SIGTERM, resume=False, **options):
+    def train(out: Path, *, signal_at: int | None = None, number: int = signal.SIGTERM, resume=False, **options):
         model = make_model(7 if resume else 0)  # what is resumed must not come from the new weights
         values = {f.name: getattr(long, f.name) for f in dataclasses.fields(long)}
         dataset = long if signal_at is None else Signalled(**values, at=signal_at, number=number)
         settings = TrainingOptions(**(OPTIONS | options))
-        fit(model, dataset, questions, settings, tmp_path / name, resume=resume, progress=False)
+        fit(model, dataset, questions, settings, out, resume=resume, progress=False)
         return model.state_dict()
 
     return train
+
+
+@pytest.fixture
+def train(train_in, tmp_path):
+    return lambda name, **options: train_in(tmp_path / name, **options)
+
+
+class Whole(NamedTuple):
+    """A training that was not stopped."""
+
+    weights: dict[str, torch.Tensor]
+    directory: Path
+    signals: list[tuple]  # what each signal did before and after it
+
+
+@pytest.fixture(scope="module")
+def whole(train_in, tmp_path_factory) -> Whole:
+    out = tmp_path_factory.mktemp("whole") / "whole"
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    weights = train_in(out)
+    after = [signal.getsignal(number) for number in numbers]
+    return Whole(weights, out, list(zip(before, after, strict=True)))
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_after_a_training_signals_do_what_they_did_before_it(train):
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    before = [signal.getsignal(number) for number in numbers]
-    train("whole")
-    assert [signal.getsignal(number) for number in numbers] == before
+def test_after_a_training_signals_do_what_they_did_before_it(whole):
+    assert len(whole.signals) == 3 and all(before == after for before, after in whole.signals)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_signal_leaves_a_checkpoint_and_the_resumed_run_ends_with_the_same_weights(train, tmp_path, number):
-    whole = train("whole")
+def test_a_signal_leaves_a_checkpoint_and_the_resumed_run_ends_with_the_same_weights(train, whole, tmp_path, number):
     with pytest.raises(
         RunStopped, match=rf"{signal.Signals(number).name} stopped the training at step 3, after a checkp"
     ):
         train("stopped", signal_at=5, number=number)
     assert (tmp_path / "stopped" / "checkpoints" / "step-00000003.ckpt").is_file()
-    assert same(train("stopped", resume=True), whole)
+    assert same(train("stopped", resume=True), whole.weights)
 
 
 @pytest.mark.parametrize(
@@ -102,23 +122,21 @@ def test_a_resumed_run_ends_with_the_same_weights_whatever_the_options(train, op
     assert same(train("stopped", resume=True, **options), whole)
 
 
-def test_the_log_of_a_resumed_run_is_that_of_one_that_was_not_stopped(train, tmp_path):
-    train("whole")
+def test_the_log_of_a_resumed_run_is_that_of_one_that_was_not_stopped(train, whole, tmp_path):
     with pytest.raises(RunStopped):
         train("stopped", signal_at=9)
     train("stopped", resume=True)
-    assert read_metrics(tmp_path / "stopped") == read_metrics(tmp_path / "whole") != []
+    assert read_metrics(tmp_path / "stopped") == read_metrics(whole.directory) != []
 
 
-def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(train, tmp_path):
-    whole = train("whole")
+def test_a_truncated_checkpoint_is_named_and_the_one_before_is_used(train, whole, tmp_path):
     with pytest.raises(RunStopped):
         train("stopped", signal_at=12)
     last = tmp_path / "stopped" / "checkpoints" / "step-00000007.ckpt"
     last.write_bytes(last.read_bytes()[:5000])
     with pytest.warns(UserWarning, match=r"step-00000007\.ckpt can't be read"):
         resumed = train("stopped", resume=True)
-    assert same(resumed, whole)
+    assert same(resumed, whole.weights)
 
 
 def test_if_no_checkpoint_can_be_read_nothing_is_begun_anew(tmp_path):
@@ -129,7 +147,7 @@ def test_if_no_checkpoint_can_be_read_nothing_is_begun_anew(tmp_path):
     assert last_checkpoint(tmp_path / "nowhere") is None
 
 
-def test_a_full_disk_is_named_and_the_checkpoint_before_stays(train, tmp_path, monkeypatch):
+def test_a_full_disk_is_named_and_the_checkpoint_before_stays(train, whole, tmp_path, monkeypatch):
     calls = []
 
     def full(descriptor: int) -> None:
@@ -137,19 +155,17 @@ def test_a_full_disk_is_named_and_the_checkpoint_before_stays(train, tmp_path, m
         if len(calls) == 3:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    whole = train("whole")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         train("full")
     monkeypatch.undo()
     checkpoints = sorted(p.name for p in (tmp_path / "full" / "checkpoints").iterdir())
     assert checkpoints and not any(name.endswith(".part") for name in checkpoints)
-    assert same(train("full", resume=True), whole)
+    assert same(train("full", resume=True), whole.weights)
 
 
-def test_the_last_checkpoints_and_the_best_stay(train, tmp_path):
-    train("run")
-    kept = sorted(p.name for p in Path(tmp_path / "run" / "checkpoints").iterdir())
+def test_the_last_checkpoints_and_the_best_stay(whole):
+    kept = sorted(p.name for p in (whole.directory / "checkpoints").iterdir())
     assert kept == ["best.ckpt", "step-00000006.ckpt", "step-00000008.ckpt"]
 
 

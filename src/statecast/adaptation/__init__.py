@@ -6,13 +6,20 @@ from statecast.adaptation.changes import (
     trainable_only,
     trainable_parameters,
 )
-from statecast.adaptation.transfer import NOTHING_NEW, AdaptationError, TransferReport, transfer
+from statecast.adaptation.transfer import (
+    NOTHING_NEW,
+    AdaptationError,
+    TransferReport,
+    all_but_the_encoder,
+    transfer,
+)
 
 __all__ = [
     "NOTHING_NEW",
     "AdaptationError",
     "AdaptationOptions",
     "TransferReport",
+    "all_but_the_encoder",
     "learning_rate_shares",
     "trainable_only",
     "trainable_parameters",

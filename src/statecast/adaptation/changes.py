@@ -1,6 +1,8 @@
 """Which weights a fine-tuning may change: all, some blocks, the heads, low-rank updates, or those of new streams alone."""
 
-from collections.abc import Callable, Iterator
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -47,7 +49,7 @@ def trainable_only(
     if options.change == "all":
         yield
         return
-    blocks = [*model.encoder, *model.decoder]
+    blocks = model.blocks
     if options.change == "last_blocks" and options.blocks > len(blocks):
         raise AdaptationError(
             f"adaptation.blocks is {options.blocks}, the model has {len(blocks)}. Choose at most that many."
@@ -61,7 +63,7 @@ def trainable_only(
     merge: Callable[[], None] = lambda: None  # noqa: E731
     try:
         if options.change == "lora":
-            merge = _add_updates(model, options.rank, seed)
+            merge = _add_updates(model, _updated(model, report), options.rank, seed)
         if options.change != "new":
             _heads(model).requires_grad_(True)
         if options.change == "last_blocks":
@@ -81,8 +83,25 @@ def _heads(model: StateModel) -> nn.ModuleList:
     return nn.ModuleList([model.heads, model.code_heads, model.decoder_norm, *flow])
 
 
-def _add_updates(model: StateModel, rank: int, seed: int) -> Callable[[], None]:
-    """Puts low-rank updates into the maps of the blocks; returns what merges them and takes them out."""
+def _updated(model: StateModel, report: TransferReport) -> list[str]:
+    """The linear maps of the blocks, and of all of a pre-trained encoder, unless they are new."""
+    of_encoder = [] if model.pretrained is None else [name for name, _ in _linear_maps(model.pretrained.model)]
+    names = [f"pretrained.model.{name}" for name in of_encoder]
+    names += [name for name, _ in model.named_modules() if re.fullmatch(ATTENTION_AND_PERCEPTRON, name)]
+    return [name for name in names if f"{name}.weight" not in report.new]
+
+
+def _linear_maps(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Those that updates can be put into: also GPT-2's, which are called convolutions there."""
+    return [
+        (name, each)
+        for name, each in module.named_modules()
+        if isinstance(each, nn.Linear) or type(each).__name__ == "Conv1D"
+    ]
+
+
+def _add_updates(model: StateModel, names: Sequence[str], rank: int, seed: int) -> Callable[[], None]:
+    """Puts low-rank updates into maps; returns what merges them and takes them out. Raises AdaptationError if there are no maps."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora import LoraLayer
@@ -90,9 +109,16 @@ def _add_updates(model: StateModel, rank: int, seed: int) -> Callable[[], None]:
         raise AdaptationError(
             "adaptation.change: lora needs the package peft. Install it with `pip install 'statecast[lora]'`, or choose another change."
         ) from None
+    if not names:
+        raise AdaptationError(
+            "adaptation.change is lora, but the model has no linear map to update. Choose another change."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ATTENTION_AND_PERCEPTRON), model)
+        targets = "|".join(map(re.escape, names))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "fan_in_fan_out")  # of a Conv1D, for which peft sets it
+            inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), model)
 
     def merge() -> None:
         for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)]:
@@ -113,10 +139,9 @@ def learning_rate_shares(model: StateModel, layer_decay: float) -> dict[str, flo
 
     Heads have none above them, the last block one, and so on; embeddings lie below all blocks (Bao et al. 2022, BEiT).
     """
-    layers = [
-        _heads(model),
-        *reversed(model.decoder),
-        *reversed(model.encoder),
-    ]
+    layers = [_heads(model), *reversed(model.blocks)]
     shares = {id(p): layer_decay**above for above, layer in enumerate(layers) for p in layer.parameters()}
+    if model.pretrained is not None:  # its output enters the first block of the others
+        above = 1 + len(model.encoder) + len(model.decoder)
+        shares |= {id(p): layer_decay**above for p in model.pretrained.project.parameters()}
     return {name: shares.get(id(p), layer_decay ** len(layers)) for name, p in model.named_parameters()}

@@ -31,6 +31,13 @@ NOTHING_NEW = TransferReport((), ())
 Codecs = Mapping[str, Codec]
 
 
+def all_but_the_encoder(model: StateModel) -> TransferReport:
+    """Of a new model with a Hugging Face encoder, which alone has learned anything."""
+    return TransferReport(
+        tuple(name for name, _ in model.named_parameters() if not name.startswith("pretrained.model.")), ()
+    )
+
+
 def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: Codecs) -> TransferReport:
     """Copy what `base` has learned into `model`, whose streams have `codecs`.
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from statecast.cli.answers import anomalies, complete, embed, evaluate, explain, predict
+from statecast.cli.benchmark import benchmark
 from statecast.cli.data import Simulations, atmosphere, describe, events, jets, showers, stations
 from statecast.cli.guard import guarded, require_utf8
 from statecast.cli.jets import codebook, generate, search, tag, unfold
@@ -46,6 +47,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     generate,
     codebook,
     search,
+    benchmark,
 )
 DATA_COMMANDS: tuple[Callable[..., None], ...] = (describe, prepare, append)
 SIMULATE_COMMANDS: tuple[Callable[..., None], ...] = (atmosphere, stations, jets, events, showers)

@@ -11,8 +11,10 @@ from statecast.cli.options import STORE_HELP, Overwrite, Quiet, numbers
 from statecast.particles.sources.collisions import PROCESSES
 from statecast.particles.sources.pythia import KINDS
 
+IMAGES_HELP = "Images: a folder of PNG, JPEG or TIFF files, a NumPy stack, sample:digits or sample:photographs."
 SHOWERS_HELP = "Showers: an HDF5 file of the CaloChallenge, or the XML file of a geometry."
 STATIONS_HELP = "Stations: a table of reports (CSV, Parquet, NetCDF time series)."
+TEXT_HELP = "Texts: a CSV, JSONL, Parquet or CoNLL file, a folder of .txt files, or sample:docs."
 JETS_HELP = "Jets: a Parquet, ROOT or HDF5 file, a directory of such files, a pattern in quotes, or sample:jets."
 
 
@@ -26,9 +28,12 @@ class Simulations(TyperGroup):
 
 
 def describe(
-    data: Annotated[str, typer.Argument(help=f"{STORE_HELP} {STATIONS_HELP} {JETS_HELP} {SHOWERS_HELP}")],
+    data: Annotated[
+        str,
+        typer.Argument(help=f"{STORE_HELP} {STATIONS_HELP} {JETS_HELP} {SHOWERS_HELP} {IMAGES_HELP} {TEXT_HELP}"),
+    ],
 ) -> None:
-    """What is in DATA: variables, grid, times and gaps of fields; places and reports of stations; layout of jets and showers."""
+    """What is in DATA: variables, grid, gaps of fields; reports of stations; layout of jets and showers; labels of images and texts."""
     from statecast.describers import describe_data
 
     Console().print(describe_data(data))

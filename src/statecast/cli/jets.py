@@ -1,4 +1,4 @@
-"""Commands on jets and showers: tag or unfold jets, generate new ones, look at a codebook, or search for a signal among events."""
+"""Commands on jets, showers and texts: tag or unfold jets, generate new ones, look at a codebook, or search for a signal among events."""
 
 from pathlib import Path
 from typing import Annotated
@@ -52,14 +52,16 @@ def generate(
     run: Annotated[str, typer.Argument(metavar="MODEL", help="Run or model directory, or an id of the hub.")],
     *,
     jets: Annotated[int | None, typer.Option(help="Jets to draw, 1000 if not given.", min=1)] = None,
-    label: Annotated[str | None, typer.Option(help="Jets: their class; any if not given.")] = None,
+    label: Annotated[str | None, typer.Option(help="Jets and texts: their class; any if not given.")] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
-            help="Jets: of the codes of particles; 0 draws the most probable one, 1 as the model learned.", min=0.0
+            help="Jets and texts: of the codes; 0 draws the most probable one, 1 as the model learned.", min=0.0
         ),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Jets: draw among so many most probable codes only.", min=1)] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Jets and texts: draw among so many most probable codes only.", min=1)
+    ] = None,
     showers: Annotated[
         int | None, typer.Option(help="Showers to draw, 1000 if not given, or as many as LIKE holds.", min=1)
     ] = None,
@@ -69,15 +71,20 @@ def generate(
     ] = None,
     like: Annotated[str | None, typer.Option(help="Showers: HDF5 file whose incident energies are taken.")] = None,
     steps: Annotated[int | None, typer.Option(help="Showers: of the solver of the flow.", min=1, max=10_000)] = None,
+    texts: Annotated[int | None, typer.Option(help="Texts to draw, 100 if not given.", min=1)] = None,
+    prompt: Annotated[str | None, typer.Option(help="Texts: how each of them begins.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other samples.", min=0)] = 0,
-    out: Annotated[Path, typer.Option(help="Jets: Parquet file with the names of JetClass. Showers: HDF5 file.")],
+    out: Annotated[
+        Path, typer.Option(help="Jets: Parquet file with the names of JetClass. Showers: HDF5 file. Texts: JSONL file.")
+    ],
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw new jets, the count first, then particle by particle; or new showers, layers first, then voxels."""
+    """Draw new jets, the count first, then particle by particle; new showers, layers first, then voxels; or new texts."""
     from statecast import verbs
 
     options = given(jets=jets, label=label, temperature=temperature, top_k=top_k)
+    options |= given(texts=texts, prompt=prompt)
     options |= given(showers=showers, energy_gev=energy, like=like, steps=steps)
     drawn = verbs.generate(run, out=out, seed=seed, overwrite=overwrite, progress=not quiet, **options)
     print(f"{len(drawn)} written: {out}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from statecast.cli.options import Overrides, Overwrite, Quiet
+from statecast.messages import quoted
 
 Cluster = Annotated[
     str | None,
@@ -30,9 +31,13 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Make a store for training from NetCDF, GRIB, HDF5, Zarr or Icechunk data of any layout, as SPEC says; resumable."""
+    from statecast.fields.prepare import SpecError, read_spec
     from statecast.fields.prepare import prepare as run
-    from statecast.fields.prepare import read_spec
 
+    if stray := [text for text in overrides or () if "=" not in text]:
+        raise SpecError(
+            f"{quoted(stray[0])} is no key=value. Is it an input? Give --from for each, or a pattern in quotes: --from 'era5/*.nc'."
+        )
     run(read_spec(spec, overrides or (), paths or ()), out, cluster=cluster, overwrite=overwrite, progress=not quiet)
     print(f"store: {out}")
 

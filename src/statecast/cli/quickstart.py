@@ -16,24 +16,36 @@ class System(StrEnum):
     ATMOSPHERE = "atmosphere"
     JETS = "jets"
     SHOWERS = "showers"
+    IMAGES = "images"
+    TEXT = "text"
 
 
-OUT_HELP = "Directory to write; runs/quickstart for the atmosphere and runs/jets for jets, runs/showers for showers if not given."
+OUT_HELP = (
+    "Directory to write; runs/quickstart for the atmosphere, else runs/ with the name of the system, if not given."
+)
 
 
 def quickstart(
     system: Annotated[
-        System, typer.Argument(metavar="[SYSTEM]", help="atmosphere, or jets or showers (need the extra `hep`).")
+        System,
+        typer.Argument(
+            metavar="[SYSTEM]",
+            help="atmosphere, jets or showers (need the extra `hep`), images or text (need extras of their names).",
+        ),
     ] = System.ATMOSPHERE,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pre-train, fine-tune, evaluate and report on the embedded atmosphere, the embedded jets or simulated showers, in minutes."""
+    """Pre-train, fine-tune, evaluate and report on embedded data (atmosphere, jets, texts), simulated showers or images, in minutes."""
     if system is System.JETS:
         _jets(out or Path("runs/jets"), overwrite=overwrite, progress=not quiet)
     elif system is System.SHOWERS:
         _showers(out or Path("runs/showers"), overwrite=overwrite, progress=not quiet)
+    elif system is System.TEXT:
+        _text(out or Path("runs/text"), overwrite=overwrite, progress=not quiet)
+    elif system is System.IMAGES:
+        _images(out or Path("runs/images"), overwrite=overwrite, progress=not quiet)
     else:
         _atmosphere(out or Path("runs/quickstart"), overwrite=overwrite, progress=not quiet)
 
@@ -58,6 +70,21 @@ def _jets(out: Path, *, overwrite: bool, progress: bool) -> None:
 def _showers(out: Path, *, overwrite: bool, progress: bool) -> None:
     from statecast.particles.showers.evaluation.report import score_tables
     from statecast.particles.showers.quickstart import quickstart as run
+
+    print_tables(score_tables(run(out, overwrite=overwrite, progress=progress)))
+    print(f"report: {out / 'report.html'}")
+
+
+def _images(out: Path, *, overwrite: bool, progress: bool) -> None:
+    from statecast.images.quickstart import quickstart as run
+
+    print_tables(run(out, overwrite=overwrite, progress=progress))
+    print(f"report: {out / 'report.html'}")
+
+
+def _text(out: Path, *, overwrite: bool, progress: bool) -> None:
+    from statecast.text.evaluation.evaluate import score_tables
+    from statecast.text.quickstart import quickstart as run
 
     print_tables(score_tables(run(out, overwrite=overwrite, progress=progress)))
     print(f"report: {out / 'report.html'}")

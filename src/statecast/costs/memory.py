@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from statecast.axes import column_names
 from statecast.models import ModelOptions, StateModel
-from statecast.streams import Question, Tokens, TokenSpec
+from statecast.streams import Question, TokenSpec, blank_tokens
 from statecast.training import TrainingOptions
 
 GIB = 2**30
@@ -46,7 +45,7 @@ class Weights:
 
     @classmethod
     def of(cls, model: StateModel) -> "Weights":
-        blocks = [_count(block) for block in (*model.encoder, *model.decoder)]
+        blocks = [_count(block) for block in model.blocks]
         return cls(_count(model), max(blocks), _count(model) - sum(blocks))
 
     @classmethod
@@ -216,14 +215,6 @@ def _is_of_a_weight(tensor: Tensor) -> bool:
 
 def blank_question(specs: Mapping[str, TokenSpec], counts: Counts, samples: int = 1) -> Question:
     """A question of these sizes that holds nothing."""
-    context = {name: _blank(specs[name], count, samples) for name, count in counts.shown.items()}
-    queries = {name: _blank(specs[name], count, samples) for name, count in counts.asked.items()}
+    context = {name: blank_tokens(specs[name], count, samples) for name, count in counts.shown.items()}
+    queries = {name: blank_tokens(specs[name], count, samples) for name, count in counts.asked.items()}
     return Question(context, queries)
-
-
-def _blank(spec: TokenSpec, count: int, samples: int) -> Tokens:
-    shape = (samples, count, spec.size)
-    coords = torch.ones((samples, count, len(column_names(spec.axes))))
-    codes = torch.zeros((samples, count), dtype=torch.int64) if spec.vocabulary else None
-    guess = torch.zeros((samples, count, spec.guess_size)) if spec.guess_size else None
-    return Tokens(torch.zeros(shape), coords, torch.ones(shape, dtype=torch.bool), spec, codes=codes, guess=guess)

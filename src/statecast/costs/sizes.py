@@ -12,7 +12,7 @@ from statecast.costs.estimate import require_sane
 from statecast.costs.memory import GIB, Counts, Weights, activation_bytes
 from statecast.domain import find_domain
 from statecast.models import AS_LEARNED
-from statecast.models.operations import sample_flops, velocity_flops
+from statecast.models.operations import encoder_flops, sample_flops, velocity_flops
 from statecast.streams import TokenSpec, Window, token_counts
 from statecast.tasks import TaskError
 
@@ -81,7 +81,12 @@ def size_of(recipe: Recipe) -> ModelSize:
     drawn = draw_counts(recipe, sizes.window)
     recomputes = training.activation_checkpointing
     blocks = recipe.task.rollout_blocks
-    flops = [blocks * sample_flops(recipe.model, specs, c.shown, c.asked, recomputes=recomputes) for c in drawn]
+    learns = recipe.adaptation.change in ("all", "lora")
+    of_encoder = encoder_flops(recipe.model, specs, token_counts(sizes.window), learns=learns)
+    flops = [
+        blocks * (of_encoder + sample_flops(recipe.model, specs, c.shown, c.asked, recomputes=recomputes))
+        for c in drawn
+    ]
     largest = {id(c): c for c in (max(drawn, key=_shown), max(drawn, key=_asked))}.values()
     kept = [
         activation_bytes(recipe.model, specs, counts, low_precision=low_precision, recomputes=recomputes)

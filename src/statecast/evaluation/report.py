@@ -26,9 +26,9 @@ def write_page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[
 
 
 def section(
-    title: str, text: str, shown: Sequence[Figure], table: Any = None, tables: Sequence[Any] = ()
+    title: str, text: str, shown: Sequence[Figure | bytes], table: Any = None, tables: Sequence[Any] = ()
 ) -> dict[str, Any]:
-    """One section of a page: a heading, a sentence or two, tables and figures."""
+    """One section of a page: a heading, a sentence or two, tables and figures, which may be PNG images already."""
     return {
         "title": title,
         "text": text,
@@ -45,7 +45,12 @@ def score_table(scores: Sequence[Score]) -> list[list[str]]:
     return rows
 
 
-def _as_data_url(figure: Figure) -> str:
+def as_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def _as_data_url(shown: Figure | bytes) -> str:
+    image = shown if isinstance(shown, bytes) else as_png(shown)
+    return "data:image/png;base64," + base64.b64encode(image).decode()

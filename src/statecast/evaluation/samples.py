@@ -3,10 +3,11 @@
 Axes: S sample, N asked token, V category, E member of the head, P value in a token, R rank.
 """
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float
 
 from statecast.answer import predict_question
 from statecast.domain import Cases
+from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.loop import Scored, verify_cases
 from statecast.evaluation.progress import progress_bar
 from statecast.evaluation.scores import COVERAGES, Means, covered, ensemble_scores, rank_counts
@@ -23,10 +25,43 @@ from statecast.labels import LabelCodec
 from statecast.models import Prediction
 from statecast.models.heads import almost_fair_crps
 from statecast.outputs import new_output
-from statecast.streams import UNKNOWN, Asks, Tokens, Window
+from statecast.streams import UNKNOWN, Asks, Question, Tokens, Window
 from statecast.trained import ModelError, TrainedModel, load
 
 TRAINING_CASES = 500  # that the baseline is estimated from, spread evenly
+
+
+class Judge(Protocol):
+    """What a domain adds to the verification of samples: peers of the model, and statistics and scores of its own."""
+
+    def peers(self, number: int, question: Question, name: str) -> Mapping[str, Prediction]:
+        """What others say of the asked tokens of a stream, by their names, each with a batch axis of 1."""
+        ...
+
+    def statistics(
+        self, number: int, question: Question, name: str, forecast: str, said: Prediction
+    ) -> Mapping[str, float]:
+        """Further statistics of one forecast of one sample, the same ones for each sample of a stream."""
+        ...
+
+    def scores(self, means: Means, members: int) -> Mapping[str, Float[np.ndarray, "*A"]]:
+        """All scores of the means of statistics, see `sample_scores`."""
+        ...
+
+
+class NoJudge:
+    """Adds nothing."""
+
+    def peers(self, number: int, question: Question, name: str) -> Mapping[str, Prediction]:
+        return {}
+
+    def statistics(
+        self, number: int, question: Question, name: str, forecast: str, said: Prediction
+    ) -> Mapping[str, float]:
+        return {}
+
+    def scores(self, means: Means, members: int) -> Mapping[str, Float[np.ndarray, "*A"]]:
+        return sample_scores(means, members)
 
 
 @dataclass(frozen=True)
@@ -61,6 +96,7 @@ def evaluate_samples(
     *,
     against: str | Path | TrainedModel | None = None,
     decorrelation: float = 0.0,
+    judge: Judge | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> SampleEvaluation:
@@ -69,6 +105,7 @@ def evaluate_samples(
     data, period  the record and the part of it, in the words of the domain; None: the validation split of the model's recipe
     against       another model that is asked the same
     decorrelation  how far apart samples have to lie to be independent, in the units of `Cases.positions`; 0: all are independent
+    judge         what a domain adds
 
     log_score  mean of -log p(code), in nats: 0 is perfect, and what is not below that of the baseline has learned nothing
     accuracy   share of the codes that the most probable category has right
@@ -91,15 +128,16 @@ def evaluate_samples(
     source = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)
     if source is None or len(source.cases()) == 0:
         raise ModelError("there is no sample to verify on. Name a period that holds some.")
+    judge = judge or NoJudge()
     answers: dict[str, dict[int, np.ndarray]] = {}
     cases, marginals = source.cases(), _marginals(trained)
     with progress_bar("evaluation", progress) as show_progress:
         verifications = verify_cases(
             range(len(cases)),
-            lambda number: _scored(models, marginals, number, cases[number], answers),
+            lambda number: _scored(models, marginals, judge, number, cases[number], answers),
             positions=cases.positions if decorrelation else None,
             decorrelation=decorrelation,
-            scores=sample_scores,
+            scores=judge.scores,
             progress=show_progress,
         )
     labelled = _labelled(cases, answers, trained.codecs)
@@ -108,6 +146,18 @@ def evaluate_samples(
         write_scores(verifications, directory)
         labelled.to_netcdf(directory / "answers.nc")
     return SampleEvaluation(Path(out), verifications, labelled)
+
+
+def scores_of_samples(trained: TrainedModel) -> list[Score]:
+    """The scores of `evaluate_samples` on the validation split."""
+    with tempfile.TemporaryDirectory() as folder:
+        evaluation = evaluate_samples(trained, out=Path(folder) / "scores", progress=False)
+    scores = []
+    for verification in evaluation.verifications:
+        for record in verification.records():
+            numbers = {key: record[key] for key in ("value", "low", "high", "n")}
+            scores.append(Score(record["forecast"], record["task"], record["metric"], **numbers))
+    return scores
 
 
 def sample_scores(means: Means, members: int) -> dict[str, Float[np.ndarray, "*A"]]:
@@ -119,6 +169,7 @@ def sample_scores(means: Means, members: int) -> dict[str, Float[np.ndarray, "*A
 def _scored(
     models: Mapping[str, TrainedModel],
     marginals: Mapping[str, Prediction],
+    judge: Judge,
     number: int,
     window: Window,
     answers: dict[str, dict[int, np.ndarray]],
@@ -132,9 +183,11 @@ def _scored(
         forecasts = {key: predictions[name] for key, predictions in said.items()}
         if question.asks == "tokens":
             forecasts["marginal"] = marginals[name]
+        forecasts |= judge.peers(number, question, name)
         task = question_name(first, name)
         for key, prediction in forecasts.items():
             statistics = token_scores(prediction, asked, question.asks, codec)
+            statistics |= judge.statistics(number, question, name, key, prediction)
             arrays = {metric: np.array([value]) for metric, value in statistics.items()}
             members = 1 if prediction.members is None else prediction.members.shape[-2]
             ranks = _ranks(prediction, asked) if members > 1 and len(asked) else None

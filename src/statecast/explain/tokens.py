@@ -61,12 +61,14 @@ def explain_token(
     check_which(members, trained.model)
     label, window = _sample(trained, data, period, sample)
     question = as_batch(question_about(trained, window, *_parsed(token, window)), trained.model)
+    question = replace(question, context=trained.model.completed(question.context))
     traced, nearest = trace(trained.model, question), nearest_shown(trained.model, question)
     weights = {
         "decoder_attention": (("decoder_layer", "head"), decoder_rows(traced)),
-        "encoder_attention": (("encoder_layer", "head"), encoder_rows(traced, nearest)),
         "rollout": ((), rollout(traced, chunk)),
     }
+    if traced.encoder:  # not of a Hugging Face encoder
+        weights["encoder_attention"] = (("encoder_layer", "head"), encoder_rows(traced, nearest))
     parts = [_of_streams(question, name, dims, values) for name, (dims, values) in weights.items()]
     parts.append(_gradients(trained.model, question, members))
     explained = _merged(parts).assign_attrs(title=f"What the answer to {token} of {label} comes from")
@@ -142,7 +144,8 @@ def _gradients(model: StateModel, question: Question, members: Members) -> xr.Da
     """Saliency of each visible token and sensitivity to its values."""
     context = {name: tokens.replace(leaf(tokens.values)) for name, tokens in question.context.items()}
     entered: list[Tensor] = []
-    hook = model.encoder[0].register_forward_pre_hook(lambda block, inputs: entered.append(inputs[0]))
+    first = model.encoder[0] if len(model.encoder) else model.encoder_norm
+    hook = first.register_forward_pre_hook(lambda block, inputs: entered.append(inputs[0]))
     try:
         (said,) = model.answer(replace(question, context=context)).values()
     finally:

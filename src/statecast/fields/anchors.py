@@ -97,7 +97,11 @@ class Neighbours:
         return (self.weights()[..., None] * features).sum(dim=-2)
 
     def krige(
-        self, values: Float[Tensor, "B N V S R"], correlation: Float[Tensor, "V L"], step_h: float
+        self,
+        values: Float[Tensor, "B N V S R"],
+        correlation: Float[Tensor, "V L"],
+        step_h: float,
+        observed: Bool[Tensor, "B N V S"] | None = None,
     ) -> tuple[Float[Tensor, "B Q V S R"], Float[Tensor, "B Q V S"]]:
         """The best linear estimate of each asked value from all steps of both shown tokens at its point, and the deviation left about it.
 
@@ -109,26 +113,33 @@ class Neighbours:
 
         (simple kriging; Gandin 1963, "Objective analysis of meteorological fields"), for each channel and asked step. With steps of one
         time it is damped persistence, with two it goes on with the tendency, between two sides it interpolates. Steps at which nothing was
-        observed don't count. 0 and 1, the climatology, where the place is not shown.
+        observed don't count, nor, for a channel, those at which it was not `observed` (None: it was wherever another one was). 0 and 1, the
+        climatology, where the place is not shown.
         """
         shown = gather(values.flatten(-3), self.index).unflatten(-1, values.shape[-3:])  # B Q K V S R
         known = shown.transpose(2, 3).flatten(3, 4)  # B Q V M R
-        weights, with_asked = self._weights(correlation, step_h)
+        weights, with_asked = self._weights(correlation, step_h, observed)
         estimate = (weights[..., None] * known[:, :, :, None]).sum(dim=-2)
         return estimate, (1 - (weights * with_asked).sum(dim=-1)).clamp(min=0).sqrt()
 
     def _weights(
-        self, correlation: Float[Tensor, "V L"], step_h: float
+        self, correlation: Float[Tensor, "V L"], step_h: float, observed: Bool[Tensor, "B N V S"] | None
     ) -> tuple[Float[Tensor, "B Q V S M"], Float[Tensor, "B Q V S M"]]:
         """The weight of each known step for each asked one, and the correlation of the two; both 0 for what does not count."""
         step = torch.arange(self.known.shape[-1], device=self.gap_h.device, dtype=self.gap_h.dtype)
         at = (step - self.gap_h[..., None] / step_h).flatten(2)  # B Q M, in steps from the first asked one
-        counts = self.known.flatten(2)
+        counts = self.known.flatten(2)  # B Q M, or V B Q M
+        if observed is not None:
+            of_channels = gather(observed.flatten(-2), self.index).unflatten(-1, observed.shape[-2:])  # B Q K V S
+            counts = counts & of_channels.permute(3, 0, 1, 2, 4).flatten(3)
         among = _at_lag(correlation, at[..., None] - at[..., None, :])  # V B Q M M
         both = counts[..., None] & counts[..., None, :]
         alone = torch.eye(at.shape[-1], device=at.device, dtype=at.dtype)
         with_asked = _at_lag(correlation, at[..., None] - step) * counts[..., None]  # V B Q M S
-        weights = torch.linalg.solve(torch.where(both, among, alone) + RIDGE * alone, with_asked)
+        matrices = (
+            torch.where(both, among, alone) + RIDGE * alone
+        )  # never singular: `solve` would wait for a GPU to tell
+        weights, _ = torch.linalg.solve_ex(matrices, with_asked)
         return weights.permute(1, 2, 0, 4, 3), with_asked.permute(1, 2, 0, 4, 3)
 
 
@@ -278,7 +289,7 @@ class FieldAnchor(nn.Module):
     ) -> Anchored:
         neighbours = Neighbours.of(asked, shown, causal=causal)
         values, observed = (x.unflatten(-1, self.spec.dimensions) for x in (shown.values, shown.observed))
-        base, spread = neighbours.krige(persist(values, observed), self.of_lag, self.spec.step_h)
+        base, spread = neighbours.krige(persist(values, observed), self.of_lag, self.spec.step_h, observed.any(dim=-1))
         # a named bound of `clamp` is a number to torch.compile, which then traces all a second time
         spread = torch.where(spread > SMALLEST_SPREAD, spread, SMALLEST_SPREAD)
         seen = gather(observed.any(dim=-2).flatten(-2), neighbours.index).any(dim=-2)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from statecast.domain import Sizes, Source, Split
+from statecast.fields.edges import with_edges
 from statecast.fields.fingerprint import fingerprint
 from statecast.fields.forgetting import prepare_report
 from statecast.fields.labels import LabelStream
 from statecast.fields.recipe import FieldRecipe, Period
 from statecast.fields.sizes import sizes
 from statecast.fields.source import open_source
-from statecast.fields.sources import Climatology
 from statecast.fields.stations.codec import StationCodec
 from statecast.fields.stations.options import StationStream
 from statecast.fields.strange import anomalies
@@ -29,6 +29,7 @@ class Fields:
     recipes = "statecast.fields.recipes"
     verbs: Mapping[str, Callable[..., Any]] = {
         "anomalies": anomalies,
+        "after_training": with_edges,
         "evaluate": evaluate,
         "explain": explain,
         "fingerprint": fingerprint,
@@ -50,7 +51,7 @@ class Fields:
             if "labels" in options:
                 codecs[name] = LabelCodec.load(LabelStream(**options), directory, name)
             elif "table" not in options:
-                codecs[name] = FieldTokenizer(Stream(**options), Climatology.load(directory / f"{name}.nc"))
+                codecs[name] = FieldTokenizer.load(Stream(**options), directory, name)
         fields = {name: codec.climatology for name, codec in codecs.items() if isinstance(codec, FieldTokenizer)}
         for name, options in streams.items():
             if "table" in options:  # after the fields that stations are measured against

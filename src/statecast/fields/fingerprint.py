@@ -60,7 +60,7 @@ def _of_record(record: Record) -> dict[str, Any]:
         "grid": f"{record.grid.box}, {checksum(np.concatenate([record.grid.lat, record.grid.lon]))}",
         "times": f"{times.index[0]} to {times.index[-1]}, {len(times)} times, {checksum(times.ticks)}",
         "values": None if record.in_memory is None else checksum(record.in_memory),
-        "fields": {str(channel): _samples(record.dataset, channel, steps) for channel in _sampled(record)},
+        "fields": {str(channel): _samples(record, channel, steps) for channel in _sampled(record)},
     }
 
 
@@ -74,15 +74,17 @@ def _spread(size: int, most: int) -> list[int]:
     return np.unique(np.linspace(0, size - 1, min(most, size)).round().astype(int)).tolist() if size else []
 
 
-def _samples(dataset: xr.Dataset, channel: Channel, steps: Iterable[int]) -> dict[str, list[list[float]]]:
+def _samples(record: Record, channel: Channel, steps: Iterable[int]) -> dict[str, list[list[float]]]:
     """By time, of the fields that tell something, some points of the flattened field and their values."""
-    samples = {}
+    samples, number = {}, record.channels.index(channel)
     for step in steps:
-        distinct, at = np.unique(_field(dataset, channel, int(step)), return_index=True)
+        kept = record.in_memory
+        field = _field(record.dataset, channel, step) if kept is None else kept[step, number]
+        distinct, at = np.unique(field, return_index=True)
         distinct, at = distinct[np.isfinite(distinct)], at[np.isfinite(distinct)]
         chosen = _spread(len(distinct), POINTS)
         if len(chosen) >= DISTINCT:
-            samples[str(dataset.indexes["time"][step])] = [at[chosen].tolist(), distinct[chosen].astype(float).tolist()]
+            samples[str(record.times.index[step])] = [at[chosen].tolist(), distinct[chosen].astype(float).tolist()]
     return samples
 
 

@@ -96,7 +96,7 @@ AnyStream = Annotated[
 class WindowOptions(Strict):
     """The part of the domain that one sample sees."""
 
-    newer = frozenset({"lattices"})
+    newer = frozenset({"lattices", "mend_edges"})
     extent: tuple[Extent, Extent] | None = Field(
         None, description="rows × columns of grid points, at random places; none: the whole domain"
     )
@@ -106,6 +106,11 @@ class WindowOptions(Strict):
     lattices: Lattices = Field(
         1,
         description="token lattices that an answer is an average over, each shifted by half a patch; N cost N times, training doesn't",
+    )
+    mend_edges: bool = Field(
+        True,
+        description="correct answers by the points around each one, where that helps: by a linear filter that is fitted to the training "
+        "period when a training ends",
     )
 
 

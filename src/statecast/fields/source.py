@@ -32,10 +32,10 @@ from statecast.fields.tokenizers import (
     sources_of,
 )
 from statecast.fields.tokenizers.first_guess import guessed_channels, reference_of, require_covered, tokenizers_of
-from statecast.fields.tokenizers.patches import check_patch
 from statecast.fields.tokenizers.plausible import require_plausible
 from statecast.fields.tokenizers.windows import largest_domain, smallest_domain
 from statecast.labels import LabelCodec, LabelError
+from statecast.patches import check_patch
 from statecast.streams import Window
 from statecast.trained import ModelError
 
@@ -134,6 +134,7 @@ def open_source(recipe: FieldRecipe, split: Split, known: Mapping[str, Any]) -> 
         return None
     stores = recipe_stores(recipe)
     tokenizers = {name: codec for name, codec in known.items() if isinstance(codec, FieldTokenizer)}
+    tokenizers = {name: replace(codec, edges=None) for name, codec in tokenizers.items()}  # those of another model
     stores = in_known_units(stores, tokenizers)
     if split == "train":
         require_apart(recipe, stores)

@@ -33,6 +33,8 @@ from statecast.streams import PADDING
 
 MULTIPLE = 8  # the geometry is padded to a multiple of this, so that the sizes of heads remain multiples of 8
 SMALLEST_GEOMETRY = MULTIPLE
+BOUNDED = ("sphere", "circle", "time", "level")
+"""Kinds of axes whose metric vectors are short; ranks and positions in a plane grow with the window."""
 
 
 def geometry_size(axes: Sequence[Axis]) -> int:
@@ -171,6 +173,7 @@ class GeometricAttention(nn.Module):
         self.content_size = self.head_size - self.geometry_size
         measured = [axis for axis in axes if axis.of_kind.metric is not None]
         self.spots = nn.ModuleDict({axis.name: AxisSpots(axis, heads) for axis in measured})
+        self.is_bounded = all(axis.kind in BOUNDED for axis in measured)
         self.to_query = nn.Linear(width, heads * self.content_size, bias=False)
         self.to_key = nn.Linear(width, heads * self.content_size, bias=False)
         self.to_value = nn.Linear(width, width, bias=False)
@@ -196,12 +199,14 @@ class GeometricAttention(nn.Module):
         value: Float[Tensor, "B H M D"],
         visible: Bool[Tensor, "B #N M"] | None,
     ) -> Float[Tensor, "B N W"]:
+        if self.is_bounded and query.is_cuda and computes_in_bfloat16("cuda"):
+            query, key, value = in_bfloat16(query, key, value, self.geometry_size)
         with without_autocast(query.device):  # with a mantissa of 8 bits, inner products lose the positions of tokens
             if visible is None:
                 mixed = scaled_dot_product_attention(query, key, value, scale=1.0)
             else:
                 mixed = _masked_attention(query, key, value, visible)
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        return self.output(mixed[..., : self.head_size].transpose(1, 2).flatten(2))
 
     def project(
         self, queries: Float[Tensor, "B N W"], at: Geometry, context: Float[Tensor, "B M W"], where: Geometry
@@ -254,6 +259,30 @@ class GeometricAttention(nn.Module):
             return list(parts)
         zeros = parts[0].new_zeros((*parts[0].shape[:-1], spare))
         return [*parts, zeros]
+
+
+def in_bfloat16(
+    query: Float[Tensor, "B H N D"], key: Float[Tensor, "B H M D"], value: Float[Tensor, "B H M D"], geometry: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value in bfloat16, for the fast kernels of a GPU, with the last `geometry` values of query and key as sums of two:
+
+        q · k = (q' + q") · (k' + k")  ≈  q' · k' + q' · k" + q" · k'
+
+    A product of 16 bits of mantissa instead of 8, whose error in the logit of a token a few widths away stays below 0.02 for windows round
+    the globe. The values are padded to the same size.
+    """
+    content = query.shape[-1] - geometry
+    high_query, low_query = _in_two(query[..., content:])
+    high_key, low_key = _in_two(key[..., content:])
+    queries = [query[..., :content].bfloat16(), high_query, high_query, low_query]
+    keys = [key[..., :content].bfloat16(), high_key, low_key, high_key]
+    return torch.cat(queries, dim=-1), torch.cat(keys, dim=-1), pad(value.bfloat16(), (0, 2 * geometry))
+
+
+def _in_two(values: Float[Tensor, "*B"]) -> tuple[Tensor, Tensor]:
+    """Each value as the sum of two in bfloat16."""
+    high = values.bfloat16()
+    return high, (values - high).bfloat16()
 
 
 def _masked_attention(
@@ -312,6 +341,11 @@ def _aside(heads: int) -> tuple[Tensor, Tensor]:
 def _widths(heads: int, wide: int) -> Tensor:
     widest = torch.linspace(0.0, 3.0, wide + 1)[1:].exp2() if wide > 1 else torch.tensor([3.0])
     return torch.cat([widest, torch.full((heads - wide,), 0.75)]).log()
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether autocast to bfloat16 is on."""
+    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:

@@ -99,7 +99,7 @@ class CausalState:
         self.present = own_present if self.present is None else torch.cat([self.present, own_present], dim=1)
         visible = visible_keys(self.present, own_rank, self.rank, is_encoder=True)
         is_partial = any(model.lacking(tokens) for tokens in window.values())
-        embedded = torch.cat([model.embed(name, tokens) for name, tokens in window.items()], dim=1)
+        embedded = torch.cat([self._embedded(name, tokens) for name, tokens in window.items()], dim=1)
         features = (embedded + model.coordinates(coords, is_partial=is_partial)).to(coords.dtype)
         for block, kept in zip(model.encoder, self.of_encoder, strict=True):
             assert isinstance(block, EncoderBlock)
@@ -113,6 +113,16 @@ class CausalState:
         sizes = [len(tokens) for tokens in window.values()]
         for (name, tokens), own in zip(window.items(), encoded.split(sizes, dim=1), strict=True):
             self.parts.setdefault(name, []).append((tokens, own))
+
+    def _embedded(self, name: str, tokens: Tokens) -> Float[Tensor, "B N W"]:
+        """A Hugging Face encoder reads the stream again from its first token on: it has no part in our cache."""
+        model = self.model
+        if model.pretrained is None or name not in model.pretrained.streams:
+            return model.embed(name, tokens)
+        model.require_causal(is_asked=True)
+        parts = [*(earlier for earlier, _ in self.parts.get(name, [])), tokens]
+        whole = concatenate([replace(part, present=present_or_all({name: part}), index=None) for part in parts])
+        return model.embed(name, whole)[:, -len(tokens) :]
 
     @property
     def visible(self) -> Window:

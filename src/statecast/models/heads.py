@@ -97,7 +97,7 @@ class EnsembleHead:
     def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
         """The quantile u, with u uniform, interpolated linearly between members: member i is the quantile (i - 1/2) / E."""
         size = members.shape[-2]
-        uniform = torch.rand(members[..., :1, :].shape, generator=generator, device=members.device)
+        uniform = _uniform(members[..., :1, :], generator)
         at = (uniform * size - 0.5).clamp(0, size - 1)
         below = at.floor().long().clamp(max=size - 2)
         ordered = members.sort(dim=-2).values
@@ -117,7 +117,7 @@ class DrawnHead:
 
     def sample(self, members: Float[Tensor, "B N E P"], generator: torch.Generator) -> Float[Tensor, "B N P"]:
         """One of the members, the same for all values: they belong together."""
-        return members[..., int(torch.randint(members.shape[-2], (), generator=generator)), :]
+        return members[..., int(torch.randint(members.shape[-2], (), generator=generator, device=generator.device)), :]
 
 
 def almost_fair_crps(
@@ -179,6 +179,12 @@ def _lead(members: Float[Tensor, "N E P"]) -> Float[Tensor, "N E P"]:
     return wins.to(members.dtype).mul_(2).sub_(size - 1)
 
 
+def _uniform(like: Float[Tensor, "*B"], generator: torch.Generator) -> Float[Tensor, "*B"]:
+    """Drawn where the generator is, so that one of the CPU gives the same numbers for a model on any device."""
+    drawn = torch.rand(like.shape, generator=generator, dtype=like.dtype, device=generator.device)
+    return drawn.to(like.device)
+
+
 def masked_mean(
     loss: Float[Tensor, "B N P"], observed: Bool[Tensor, "B N P"], weight: Float[Tensor, "B N"] | None = None
 ) -> Float[Tensor, ""]:
@@ -226,7 +232,7 @@ class CategoricalHead:
             logits = torch.full_like(logits, -torch.inf).scatter(-1, best.indices, best.values)
         cumulative = logits.flatten(0, -2).softmax(dim=-1).double().cumsum(dim=-1)
         total = cumulative[:, -1:]
-        drawn = torch.rand(total.shape, generator=generator, dtype=total.dtype, device=total.device) * total
+        drawn = _uniform(total, generator) * total
         drawn = drawn.minimum(total.nextafter(torch.zeros_like(total)))  # rounding may lift it to the total
         return torch.searchsorted(cumulative, drawn, right=True).view(logits.shape[:-1])
 

@@ -3,14 +3,15 @@
 import copy
 from collections.abc import Mapping
 
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from statecast.axes import feature_size, united
 from statecast.models.attention import geometry_size
 from statecast.models.flow import TIME_SIZE, TIME_WAVES
 from statecast.models.options import ModelOptions
-from statecast.models.state_model import LEAD_SIZE, StateModel, question_loss
-from statecast.streams import Question, TokenSpec
+from statecast.models.state_model import LEAD_SIZE, StateModel, make_pretrained, question_loss
+from statecast.streams import Question, TokenSpec, blank_tokens
 
 
 def sample_flops(
@@ -29,7 +30,7 @@ def sample_flops(
     A linear map of n tokens from i to o values takes 2 n i o operations forward and twice as many backward, or the same number backward if
     its input needs no gradient. Attention of n tokens to m takes 4 n m W forward and 8 n m W backward. The decoder runs once for each asked
     stream, and maps all visible tokens to keys and values each time. Not counted: norms (except their modulation), activation functions,
-    geometry, the search for anchors, the loss, and the optimiser.
+    geometry, the search for anchors, the loss, the optimiser, and a Hugging Face encoder, see `encoder_flops`.
     """
     width, hidden = options.width, int(options.mlp_ratio * options.width)
     axes = united([spec.axes for spec in specs.values()])
@@ -57,6 +58,26 @@ def sample_flops(
         total += 6 * n * width * (in_heads * specs[name].size + specs[name].vocabulary)
         total += specs[name].anchor_flops(n, width, has_visible=bool(shown.get(name)))
     return total + (_flow_flops(options, specs, shown, asked) if options.head == "flow" else 0)
+
+
+def encoder_flops(
+    options: ModelOptions, specs: Mapping[str, TokenSpec], tokens: Mapping[str, int], *, learns: bool
+) -> int:
+    """Operations of a Hugging Face encoder for one sample beside those of `sample_flops`, as counted by torch; 0 for our own.
+
+    tokens  numbers of tokens of each stream, visible or hidden: the encoder reads all places
+    learns  it takes part in training, so that there is a backward pass
+    """
+    if options.has_own_encoder:
+        return 0
+    with torch.device("meta"):
+        encoder = make_pretrained(options, specs)
+        blank = {name: blank_tokens(specs[name], tokens[name]) for name in encoder.streams}
+    encoder.model.requires_grad_(learns)
+    with FlopCounterMode(display=False) as counter:
+        sum((encoder(each).sum() for each in blank.values()), torch.zeros((), device="meta")).backward()
+    embedded = sum(8 * tokens[name] * specs[name].size * options.width for name in encoder.streams)
+    return counter.get_total_flops() - embedded
 
 
 def _flow_flops(

@@ -1,7 +1,7 @@
 """Options of the model: its sizes and its head."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,15 +9,32 @@ from statecast.axes import Axis
 from statecast.models.attention import SMALLEST_GEOMETRY
 from statecast.models.flow import FlowHead, Path
 from statecast.models.heads import FAIRNESS, DrawnHead, EnsembleHead, Head, PointHead
+from statecast.models.hugging_face import PREFIX
 from statecast.options import Options
+
+OWN = "own"
+"""The encoder that statecast builds."""
 
 
 class ModelOptions(Options):
     """Sizes of the model and the family of its predictive distribution."""
 
-    newer = frozenset({"flow_layers", "flow_path", "flow_skip"})
+    newer = frozenset({"flow_layers", "flow_path", "flow_skip", "encoder", "encoder_streams"})
     width: int = Field(96, ge=16, le=2**16, description="size of a token inside the model")
-    encoder_layers: int = Field(2, ge=1, le=256, description="blocks in which visible tokens attend to one another")
+    encoder: str = Field(
+        OWN,
+        max_length=4096,
+        description="own; or hf:PATH_OR_ID, a Hugging Face model that reads a stream of codes or of images, with weights in safetensors",
+    )
+    encoder_streams: tuple[str, ...] = Field(
+        (), description="streams that a Hugging Face encoder reads; none: each that has its categories or channels"
+    )
+    encoder_layers: int = Field(
+        2,
+        ge=0,
+        le=256,
+        description="blocks in which visible tokens attend to one another; with a Hugging Face encoder 0 unless it is set",
+    )
     decoder_layers: int = Field(
         2, ge=1, le=256, description="blocks in which asked tokens attend to the visible tokens"
     )
@@ -57,6 +74,31 @@ class ModelOptions(Options):
         le=360,
         description="initial range of attention on the sphere, in degrees; none: the size of a token",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_blocks_after_another_encoder(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and str(values.get("encoder", OWN)) != OWN:
+            return {"encoder_layers": 0, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _the_encoder_is_known(self) -> Self:
+        if (self.encoder != OWN and not self.encoder.removeprefix(PREFIX).strip()) or not self.encoder.startswith(
+            (OWN, PREFIX)
+        ):
+            raise ValueError(
+                f"encoder {self.encoder}: expected {OWN} or {PREFIX}PATH_OR_ID, such as {PREFIX}models/minilm."
+            )
+        if self.encoder == OWN and not self.encoder_layers:
+            raise ValueError(f"encoder_layers is 0, expected at least 1, except with encoder: {PREFIX}PATH_OR_ID.")
+        if self.encoder == OWN and self.encoder_streams:
+            raise ValueError(f"encoder_streams: is of encoder: {PREFIX}PATH_OR_ID alone. Remove it.")
+        return self
+
+    @property
+    def has_own_encoder(self) -> bool:
+        return self.encoder == OWN
 
     @model_validator(mode="after")
     def _heads_hold_the_geometry(self) -> Self:

@@ -26,8 +26,10 @@ from statecast.models.heads import (
     masked_mean,
     replaced_loss,
 )
+from statecast.models.hugging_face import EncoderError, encoder_files
 from statecast.models.joint import Decoded, Joint
 from statecast.models.options import ModelOptions
+from statecast.models.pretrained import PretrainedEncoder
 from statecast.models.visibility import present_or_none, rank_of, ranks, visible_keys
 from statecast.streams import UNKNOWN, Asks, Question, Tokens, TokenSpec, Window, unobserved
 
@@ -70,7 +72,10 @@ class StateModel(nn.Module):
     def __init__(
         self, options: ModelOptions, specs: Mapping[str, TokenSpec], axes: tuple[Axis, ...] | None = None
     ) -> None:
-        """`axes`: those of the model that fine-tuning starts from, if any. Raises ValueError if heads are too small for the axes."""
+        """`axes`: those of the model that fine-tuning starts from, if any.
+
+        Raises ValueError if heads are too small for the axes, EncoderError for a Hugging Face encoder that can't be had.
+        """
         super().__init__()
         self.options, self.specs = options, dict(specs)
         self.axes = _with_reach(united([axes or (), *(spec.axes for spec in specs.values())]), options.reach_deg)
@@ -83,8 +88,10 @@ class StateModel(nn.Module):
         valued = {name: spec.size for name, spec in specs.items() if spec.size}
         coded = {name: spec.vocabulary for name, spec in specs.items() if spec.vocabulary}
         self.coordinates = CoordinateEmbedding(width, self.axes)
-        self.values = nn.ModuleDict({name: nn.Linear(2 * size, width) for name, size in valued.items()})
-        self.codes = nn.ModuleDict({name: nn.Embedding(size + 1, width) for name, size in coded.items()})
+        self.pretrained = None if options.has_own_encoder else make_pretrained(options, specs)
+        read = () if self.pretrained is None else self.pretrained.streams
+        self.values = nn.ModuleDict({n: nn.Linear(2 * size, width) for n, size in valued.items() if n not in read})
+        self.codes = nn.ModuleDict({n: nn.Embedding(size + 1, width) for n, size in coded.items() if n not in read})
         self.asked = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(width)) for name in specs})
         sizes = (width, options.heads, options.mlp_ratio, self.axes)
         self.encoder = nn.ModuleList(EncoderBlock(*sizes) for _ in range(options.encoder_layers))
@@ -150,6 +157,16 @@ class StateModel(nn.Module):
         """What `question_losses` scores: the answer or, of a flow head, the residual of its velocity."""
         return self(question.context, question.queries, question.asks, question.causal, question.seed, None)
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """All blocks, in the order in which they run."""
+        first = [] if self.pretrained is None else self.pretrained.blocks
+        return [*first, *self.encoder, *self.decoder]
+
+    def completed(self, context: Window) -> Window:
+        """The visible tokens and, where a pre-trained encoder reads them, those that it sees as hidden."""
+        return context if self.pretrained is None else self.pretrained.completed(context)
+
     def _require_streams(self, *windows: Window) -> None:
         unknown = sorted({name for window in windows for name in window} - set(self.specs))
         if unknown:
@@ -162,6 +179,8 @@ class StateModel(nn.Module):
         """
         if not context:
             raise ValueError("the question has no visible stream, expected at least one.")
+        self.require_causal(is_asked=causal)
+        context = self.completed(context)
         lacking = frozenset().union(*(self.lacking(tokens) for tokens in context.values()))
         partly = self.partly_present(context)
         coords = torch.cat([self.in_space(tokens) for tokens in context.values()], dim=1)
@@ -177,7 +196,9 @@ class StateModel(nn.Module):
         return Encoded(tokens, where, _spans(context), present, rank)
 
     def embed(self, name: str, tokens: Tokens) -> Float[Tensor, "B N W"]:
-        """Embedding of the content of the tokens of a stream, without their positions."""
+        """Embedding of the content of the tokens of a stream, without their positions unless a pre-trained encoder reads them."""
+        if self.pretrained is not None and name in self.pretrained.streams:
+            return self._run(self.pretrained, tokens)
         parts = []
         if name in self.values:
             seen = tokens.observed.to(tokens.values.dtype)
@@ -267,6 +288,14 @@ class StateModel(nn.Module):
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
+    def require_causal(self, *, is_asked: bool) -> None:
+        """Raises EncoderError if each token is asked given those before it, and a Hugging Face encoder sees those after it."""
+        if is_asked and self.pretrained is not None and not self.pretrained.is_causal:
+            raise EncoderError(
+                f"encoder {self.options.encoder}: sees what comes later, and the task asks each token by those before. Choose an encoder "
+                "that reads forward, such as a GPT-2, or another task."
+            )
+
     def lacking(self, tokens: Tokens) -> frozenset[str]:
         """The axes of the model along which at least some of the tokens lack a coordinate."""
         own = {axis.name for axis in tokens.spec.axes}
@@ -286,6 +315,11 @@ class StateModel(nn.Module):
                 continue
             groups.setdefault((axis.name,) if "some" in have else have, []).append(axis.name)
         return tuple(tuple(group) for group in groups.values())
+
+
+def make_pretrained(options: ModelOptions, specs: Mapping[str, TokenSpec]) -> PretrainedEncoder:
+    """The Hugging Face encoder that the options name, with random weights. Raises EncoderError, see `models.pretrained`."""
+    return PretrainedEncoder(encoder_files(options.encoder), specs, options.encoder_streams, options.width)
 
 
 def _with_reach(axes: tuple[Axis, ...], reach_deg: float | None) -> tuple[Axis, ...]:

@@ -1,7 +1,6 @@
 """The first run on jets: pre-train on unlabelled jets, learn to tag from few labels, generate, evaluate and report."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from statecast.config import Recipe, read_recipe
 from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.progress import Stopwatch
-from statecast.evaluation.samples import evaluate_samples
+from statecast.evaluation.samples import scores_of_samples
 from statecast.explain.tokens import explain_token
 from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import independent_constituents
@@ -111,19 +110,7 @@ def masked_scores(pretrained: TrainedModel, plan: Plan) -> list[Score]:
     first = plan.held_out[0]
     period = (str(first), str(first + plan.masked_jets - 1))
     recipe = pretrained.domain.with_data(pretrained.recipe, None, period)
-    return sample_scores(replace(pretrained, recipe=recipe))
-
-
-def sample_scores(trained: TrainedModel) -> list[Score]:
-    """The scores of `evaluate_samples` on the validation split."""
-    with tempfile.TemporaryDirectory() as folder:
-        evaluation = evaluate_samples(trained, out=Path(folder) / "scores", progress=False)
-    scores = []
-    for verification in evaluation.verifications:
-        for record in verification.records():
-            numbers = {key: record[key] for key in ("value", "low", "high", "n")}
-            scores.append(Score(record["forecast"], record["task"], record["metric"], **numbers))
-    return scores
+    return scores_of_samples(replace(pretrained, recipe=recipe))
 
 
 def _tag(models: Mapping[str, TrainedModel], training: Jets, held_out: Jets, plan: Plan) -> TaggingResult:

@@ -110,9 +110,8 @@ def _ask(
     answerable = [(n, q) for n, q in zip(numbers, questions, strict=True) if any(len(t) for t in q.context.values())]
     if not answerable:
         return
-    device = next(trained.model.parameters()).device
     seeded = [replace(question, seed=torch.tensor(number)) for number, question in answerable]
-    said = question_surprise(trained.model, stack_questions(seeded).to(device))
+    said = question_surprise(trained.model, stack_questions(seeded).to(trained.device))
     for row, (number, question) in enumerate(answerable):
         for name, asked in question.queries.items():
             assert asked.index is not None

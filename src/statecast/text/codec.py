@@ -11,6 +11,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from statecast.axes import Axis
+from statecast.models.hugging_face import encoder_files
+from statecast.models.options import OWN
 from statecast.streams import UNKNOWN, Tokens, TokenSpec
 from statecast.text.documents import TextError
 from statecast.text.streams import TagStream, TextStream
@@ -18,6 +20,10 @@ from statecast.text.streams import TagStream, TextStream
 RANK = Axis("rank", "index")
 END, SEPARATOR = "<end>", "<sep>"
 """Codes that end a document and that stand between the sentences of a pair."""
+ENDS = (END, "[SEP]", "</s>", "<|endoftext|>", "<|im_end|>")
+SEPARATORS = (SEPARATOR, *ENDS)
+BEGINNINGS = ("[CLS]", "<s>")
+"""What other tokenizers call them, and the code with which a document begins, if it has one."""
 
 
 def tokenizers() -> Any:
@@ -53,11 +59,16 @@ class TextCodec:
     channels = ()
 
     @classmethod
-    def fit(cls, stream: TextStream, texts: Iterable[str]) -> "TextCodec":
-        """The given tokenizer, or one that is trained on `texts`, of the training split. Raises TextError for a file that is none."""
+    def fit(cls, stream: TextStream, texts: Iterable[str], encoder: str = OWN) -> "TextCodec":
+        """The given tokenizer, that of a Hugging Face encoder, or one that is trained on `texts`, of the training split.
+
+        Raises TextError for a file that is none.
+        """
         library = tokenizers()
         if stream.tokenizer is not None:
             return cls(stream, _given(library, stream.tokenizer))
+        if encoder != OWN:
+            return cls(stream, _of_encoder(library, encoder))
         bytes_of_text = library.pre_tokenizers.ByteLevel(add_prefix_space=True)
         trained = library.Tokenizer(library.models.BPE())
         trained.pre_tokenizer, trained.decoder = bytes_of_text, library.decoders.ByteLevel()
@@ -84,12 +95,17 @@ class TextCodec:
         return tuple(sorted(known, key=lambda piece: known[piece]))
 
     @property
+    def begin(self) -> list[int]:
+        """The code with which a document begins; none for a tokenizer of ours."""
+        return _known(self.tokenizer, BEGINNINGS)[:1]
+
+    @property
     def end(self) -> int:
-        return int(self.tokenizer.token_to_id(END))
+        return _known(self.tokenizer, ENDS)[0]
 
     @property
     def separator(self) -> int:
-        return int(self.tokenizer.token_to_id(SEPARATOR))
+        return _known(self.tokenizer, SEPARATORS)[0]
 
     def encode(self, texts: Sequence[str], starts: Sequence[Sequence[int]] | None = None) -> list[Encoded]:
         """The codes of texts, without an end, and the first tokens of their words, which begin at the letters `starts`."""
@@ -97,7 +113,8 @@ class TextCodec:
         for number, encoding in enumerate(self.tokenizer.encode_batch(list(texts), add_special_tokens=False)):
             words = starts[number] if starts is not None else ()
             places = [encoding.char_to_token(start) for start in words]
-            found.append(Encoded(encoding.ids, [-1 if place is None else place for place in places]))
+            firsts = [-1 if place is None else len(self.begin) + place for place in places]
+            found.append(Encoded([*self.begin, *encoding.ids], firsts))
         return found
 
     def decode(self, codes: Sequence[int]) -> str:
@@ -127,10 +144,32 @@ def _given(library: Any, file: str) -> Any:
         found = library.Tokenizer.from_file(file)
     except Exception as error:  # noqa: BLE001 - the library raises nothing more special
         raise TextError(f"tokenizer {file}: is no tokenizer.json of the library tokenizers ({error}).") from None
-    found.no_padding()
-    found.no_truncation()
-    found.add_special_tokens([END, SEPARATOR])
-    return found
+    return _prepared(found)
+
+
+def _prepared(tokenizer: Any) -> Any:
+    """A tokenizer of others that leaves texts as long as they are, with codes of ours where it has none that end them."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if not _known(tokenizer, ENDS):
+        tokenizer.add_special_tokens([END, SEPARATOR])
+    return tokenizer
+
+
+def _of_encoder(library: Any, encoder: str) -> Any:
+    """The tokenizer that a Hugging Face encoder comes with. Raises TextError if it has none."""
+    text = encoder_files(encoder).companions.get("tokenizer.json")
+    if text is None:
+        raise TextError(
+            f"encoder {encoder}: has no tokenizer.json. Save its tokenizer by `AutoTokenizer` of transformers, or choose another."
+        )
+    return _prepared(library.Tokenizer.from_str(text.decode()))
+
+
+def _known(tokenizer: Any, names: Sequence[str]) -> list[int]:
+    """The codes of those names that the tokenizer has."""
+    codes = [tokenizer.token_to_id(name) for name in names]
+    return [int(code) for code in codes if code is not None]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from statecast.domain import Sizes
 from statecast.labels import LabelCodec
 from statecast.streams import TokenSpec
-from statecast.text.codec import RANK, sequence
+from statecast.text.codec import RANK, TextCodec, sequence
 from statecast.text.documents import TextError
 from statecast.text.recipe import TextRecipe
 from statecast.text.record import split_documents
@@ -32,10 +32,17 @@ def sizes(recipe: TextRecipe) -> Sizes:
         if isinstance(stream, LabelStream | PairStream):
             window[name] = _label(stream, documents).tokens(None)
         else:
-            size = stream.vocabulary if isinstance(stream, TextStream) else _tags(stream, documents)
+            size = _codes(recipe, stream) if isinstance(stream, TextStream) else _tags(stream, documents)
             spec = TokenSpec(vocabulary=size, axes=(RANK,), order=RANK.name, ragged=True)
             window[name] = sequence(torch.zeros(recipe.text[1].tokens, dtype=torch.int64), spec)
     return Sizes({name: tokens.spec for name, tokens in window.items()}, window, tuple(assumed))
+
+
+def _codes(recipe: TextRecipe, stream: TextStream) -> int:
+    """The codes of a text; known beforehand of the tokenizer of a Hugging Face encoder."""
+    if recipe.model.has_own_encoder or stream.tokenizer is not None:
+        return stream.vocabulary
+    return TextCodec.fit(stream, (), recipe.model.encoder).spec.vocabulary
 
 
 def _label(stream: Any, documents: Any) -> LabelCodec:
@@ -43,8 +50,8 @@ def _label(stream: Any, documents: Any) -> LabelCodec:
         return LabelCodec(stream, ANSWERS)
     if stream.target == "number":
         return LabelCodec(stream)
-    classes = [f"class {number}" for number in range(ASSUMED_CLASSES)]
-    if documents is not None:
+    classes = list(stream.classes) or [f"class {number}" for number in range(ASSUMED_CLASSES)]
+    if documents is not None and not stream.classes:
         classes = sorted({str(value) for value in documents.column(stream.label) if value is not None})
     return LabelCodec(stream, tuple(classes))
 

@@ -141,12 +141,14 @@ def open_source(recipe: TextRecipe, split: Split, known: Mapping[str, Any]) -> T
 def _fitted(recipe: TextRecipe, stream: Any, chosen: Chosen) -> Any:
     documents = chosen.documents
     if isinstance(stream, TextStream):
-        return TextCodec.fit(stream, documents.texts)
+        return TextCodec.fit(stream, documents.texts, recipe.model.encoder)
     if isinstance(stream, TagStream):
         return TagCodec.fit(stream, documents.tags_of(stream.tags))
     if isinstance(stream, PairStream):
         return LabelCodec(stream, ANSWERS)
     assert isinstance(stream, LabelStream)
+    if stream.classes:
+        return LabelCodec(stream, stream.classes)
     return LabelCodec.fit(stream, documents.column(stream.label), is_class=stream.target == "class")
 
 

@@ -13,10 +13,11 @@ class TextStream(StreamOptions):
 
     text: str = Field("text", description="column of the text")
     vocabulary: int = Field(
-        2000, ge=300, le=2**20, description="codes of the tokenizer that is trained on the training split"
+        1000, ge=260, le=2**20, description="codes of the tokenizer that is trained on the training split"
     )
     tokenizer: str | None = Field(
-        None, description="tokenizer.json of the library `tokenizers`; none: one is trained on the training split"
+        None,
+        description="tokenizer.json of the library `tokenizers`; none: the Hugging Face encoder's, or one is trained on the training split",
     )
     lowercase: bool = Field(False, description="capital letters become small ones; only of a tokenizer that is trained")
     tokens: int = Field(64, ge=8, le=2**16, description="tokens of a sample, at most")
@@ -50,6 +51,9 @@ class LabelStream(StreamOptions):
 
     label: str = Field(description="column of the label; of a folder of texts, `label` is the name of the subfolder")
     target: Literal["class", "number"] = Field("class", description="what the column holds")
+    classes: tuple[str, ...] = Field(
+        (), description="names of the classes, also of those that training may lack; none: those of the training split"
+    )
 
 
 KINDS: dict[str, type[StreamOptions]] = {"tags": TagStream, "pair": PairStream, "label": LabelStream}

@@ -1,8 +1,11 @@
 """Which samples each process takes in each step. All processes together take the same samples, however many there are."""
 
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 from statecast.streams import Question, stack_questions
@@ -52,14 +55,26 @@ class SharedBatches(Sampler[list[int]]):
 
 
 def make_loader(questions: QuestionDataset, batches: SharedBatches, options: TrainingOptions) -> DataLoader[Question]:
+    """With a GPU, batches lie in pinned memory, from which they are copied while the GPU computes."""
     return DataLoader(
         questions,
         batch_sampler=batches,
         num_workers=options.workers,
         collate_fn=stack_questions,
-        multiprocessing_context="forkserver" if options.workers else None,
+        multiprocessing_context=reading_context(questions) if options.workers else None,
         persistent_workers=options.workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )
+
+
+def reading_context(questions: QuestionDataset) -> BaseContext:
+    """How the processes that read data start: as forks of one process, which has imported once what all of them need.
+
+    That process has no threads of its own whose state a fork would copy. What it imports is fixed when it starts.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__, type(questions.source).__module__])
+    return context
 
 
 def said_by_worker(error: ValueError) -> ValueError | None:

@@ -31,7 +31,7 @@ from statecast.training.footprint import footprint_of
 from statecast.training.logs import make_loggers
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import ONE_DEVICE, DeviceError, Devices, TrainingOptions
-from statecast.training.progress import TrainingProgress
+from statecast.training.progress import DataWait, TrainingProgress
 from statecast.training.questions import QuestionDataset
 
 MESSAGES = (  # Lightning's advice about deliberate choices
@@ -42,6 +42,7 @@ MESSAGES = (  # Lightning's advice about deliberate choices
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # SharedBatches starts at that step
     ".*The dirpath has changed from.*",
+    ".*module\\(s\\) in eval mode at the start of training.*",  # of a Hugging Face encoder
 )
 
 
@@ -85,9 +86,9 @@ def fit(
     if start:
         require_own(start, fitting, make_optimiser(model, options, shares)[0], run)
     callbacks: list[Callback] = [RandomStates(run)]
-    callbacks += (
-        [TrainingProgress(title, model, options, first_step, questions.task.rollout_blocks)] if progress else []
-    )
+    waiting = DataWait()
+    if progress:
+        callbacks += [TrainingProgress(title, model, options, first_step, questions.task.rollout_blocks, waiting)]
     callbacks += [EMAWeightAveraging(decay=options.ema)] if options.ema else []
     callbacks += checkpoint_callbacks(directory, options, validated=validation is not None)
     callbacks += [StopOnSignal(directory)]
@@ -102,7 +103,7 @@ def fit(
             max_epochs=1,
             devices=devices.devices,
             num_nodes=devices.nodes,
-            strategy=make_strategy(devices, leaves_out=len(model.specs) > 1 or not questions.task.asks_content),
+            strategy=make_strategy(devices, leaves_out=_leaves_out(model, questions)),
             use_distributed_sampler=False,
             accumulate_grad_batches=options.accumulate,
             precision=options.precision,
@@ -112,6 +113,7 @@ def fit(
             log_every_n_steps=min(10, options.steps),
             logger=make_loggers(options, out, first_step),
             callbacks=callbacks,
+            profiler=waiting,
             plugins=[AtomicCheckpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -131,6 +133,11 @@ def fit(
         model.load_state_dict(weights)
     model.eval()
     return time.monotonic() - began
+
+
+def _leaves_out(model: StateModel, questions: QuestionDataset) -> bool:
+    """Whether a question may use only some of the weights; of a Hugging Face encoder, those of a summary are never used."""
+    return len(model.specs) > 1 or not questions.task.asks_content or model.pretrained is not None
 
 
 def require_devices(devices: Devices, options: TrainingOptions) -> None:

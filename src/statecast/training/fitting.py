@@ -123,7 +123,7 @@ class Fitting(LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Question, device: torch.device, dataloader_idx: int) -> Question:
-        return batch.to(device)
+        return batch.to(device, non_blocking=device.type == "cuda")
 
 
 class ShardedFitting(Fitting):

@@ -203,6 +203,12 @@ def test_metres_are_no_latitudes(make_store):
     refused(make_store(steps=2, lat=np.arange(12) * 1000.0), "lat runs from 0 to 11000, expected degrees")
 
 
+def test_a_rotated_pole_is_not_to_be_renamed(make_store):
+    store = make_store(steps=2).rename(lat="rlat", lon="rlon")
+    store["rlat"].attrs, store["rlon"].attrs = {"standard_name": "grid_latitude"}, {"standard_name": "grid_longitude"}
+    assert "Regrid" in refused(store, "lies on a map or around another pole")
+
+
 def test_levels_that_are_no_pressure_are_refused(make_store):
     store = make_store(steps=2)
     store["level"].attrs = {"units": "m"}
@@ -218,7 +224,10 @@ def test_coordinates_that_occur_twice_are_refused(make_store, axis):
 
 
 def test_a_column_that_is_both_0_and_360_degrees_is_refused(make_store):
-    refused(make_store(steps=2, lon=np.linspace(0, 360, 25)), "lon contains 0.0 twice")
+    refused(make_store(steps=2, lon=np.linspace(0, 360, 25)), "lon contains 0.0 twice.* a longitude of 360 is 0")
+    refused(
+        make_store(steps=2, lon=np.append(np.arange(0.0, 345.0, 15), np.nan)), "lon has no value at 1 of 24 positions"
+    )
 
 
 def test_a_store_without_any_time_is_refused(make_store):

@@ -36,6 +36,14 @@ def test_columns_have_other_names_and_without_a_station_each_place_is_one(tmp_pa
     assert "no column of heights" in capsys.readouterr().err
 
 
+def test_heights_are_in_metres_and_names_keep_their_zeros(tmp_path):
+    table = read_table(csv(tmp_path, {"station": "00123", "height": 1000.0}, height="elevation [ft]"))
+    assert table.stations.ids == ("00123",)
+    assert table.stations.height_m.tolist() == pytest.approx([304.8])
+    with pytest.raises(StationError, match="the heights are in 'hPa', expected metres"):
+        read_table(csv(tmp_path, height="height [hPa]"))
+
+
 def test_times_without_a_zone_are_read_in_the_zone_that_is_named(tmp_path):
     path = csv(tmp_path, {"time": "2001-07-01 08:00"})
     with pytest.raises(
@@ -143,6 +151,17 @@ def test_each_layout_of_cf_time_series_holds_the_same_reports(tmp_path, make):
     assert table.station.tolist() == [0, 1, 0]
     assert table.units[table.variables.index("t2m")] == "K"
     assert "2, 50 to 60 N" in str(describe_data(str(tmp_path / "s.nc")))
+
+
+@pytest.mark.parametrize("names", [("alt", "sensor"), ("sensor", "alt")])
+def test_the_height_of_the_ground_counts_in_its_units_whatever_the_order_of_variables(tmp_path, names):
+    heights = {
+        "alt": ("station", [0.005, 0.006], {"standard_name": "surface_altitude", "units": "km"}),
+        "sensor": ("station", [2.0, 2.0], {"standard_name": "height", "units": "m"}),
+    }
+    dataset = indexed().drop_vars("alt")
+    xr.Dataset({**{n: heights[n] for n in names}, **dataset}).to_netcdf(tmp_path / "s.nc")
+    assert read_table(tmp_path / "s.nc").stations.height_m.tolist() == pytest.approx([5.0, 6.0])
 
 
 def test_parquet_is_read_and_described(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from statecast.answer import answer
+from statecast.fields.inference.edges import mended, on_grid
 from statecast.fields.inference.lattices import on_lattices
 from statecast.fields.inference.tiles import Tile, blend
 from statecast.fields.tokenizers import Located, read_window
@@ -29,7 +30,7 @@ def answered(
     """
     tiles = on_lattices(trained, [{name: stream.place for name, stream in streams.items()}])
     if len(tiles) == 1:
-        return _anomalies(streams, window, question, answer(trained, question))
+        return _anomalies(trained, streams, window, question, answer(trained, question))
     parts: dict[str, list[tuple[Tile, np.ndarray]]] = {name: [] for name in question.queries}
     for placed in tiles:
         moved = {name: _moved(stream, placed[name]) for name, stream in streams.items()}
@@ -38,7 +39,7 @@ def answered(
         if not (about_the_same.context and about_the_same.queries):
             continue  # all that is shown, or asked, lies at the ends that the lattice doesn't reach
         heads = {name: values.sort(dim=0).values for name, values in answer(trained, about_the_same).items()}
-        for name, anomalies in _anomalies(moved, tokens, about_the_same, heads).items():
+        for name, anomalies in _anomalies(trained, moved, tokens, about_the_same, heads).items():
             parts[name].append((placed[name], anomalies))
     return {name: streams[name].cut(blend(of, streams[name].record.grid.shape)) for name, of in parts.items()}
 
@@ -49,22 +50,19 @@ def asked_points(stream: Located, window: Tokens, queries: Tokens) -> Bool[np.nd
     return on_grid(stream, window, queries, ones)[0] > 0
 
 
-def on_grid(
-    stream: Located, window: Tokens, some: Tokens, values: Float[torch.Tensor, "E N P"]
-) -> Float[np.ndarray, "E T V H W"]:
-    """Values of some of the tokens of `window` as anomalies on its grid, 0 elsewhere."""
-    assert some.index is not None
-    filled = torch.zeros(len(values), *window.values.shape)
-    filled[:, some.index] = values
-    return stream.tokenizer.to_anomalies(filled, stream.place)
-
-
 def _anomalies(
-    streams: Streams, window: Window, question: Question, heads: Mapping[str, Float[torch.Tensor, "E N P"]]
+    trained: TrainedModel,
+    streams: Streams,
+    window: Window,
+    question: Question,
+    heads: Mapping[str, Float[torch.Tensor, "E N P"]],
 ) -> dict[str, Float[np.ndarray, "E T V H W"]]:
-    return {
-        name: on_grid(streams[name], window[name], question.queries[name], values) for name, values in heads.items()
-    }
+    found = {}
+    for name, values in heads.items():
+        answered = on_grid(streams[name], window[name], question.queries[name], values, elsewhere=np.nan)
+        answered = mended(trained, name, streams[name], window, question, answered)
+        found[name] = np.nan_to_num(answered)
+    return found
 
 
 def _moved(stream: Located, tile: Tile) -> Located:

@@ -5,7 +5,7 @@ from pathlib import Path
 import xarray as xr
 from matplotlib.figure import Figure
 
-from statecast.evaluation.report import section, write_page
+from statecast.evaluation.report import as_png, section, write_page
 from statecast.fields.explain import figures
 
 SENSITIVITY = (
@@ -28,9 +28,10 @@ def write_explanation(explained: xr.Dataset, model: str, store: str, out: Path) 
     explained.to_netcdf(out / "explain.nc")
     sections = []
     for title, text, drawn in _parts(explained):
-        sections.append(section(title, text, list(drawn.values())))
-        for name, figure in drawn.items():
-            figure.savefig(out / f"{name}.png", dpi=110)
+        images = {name: as_png(figure) for name, figure in drawn.items()}
+        sections.append(section(title, text, list(images.values())))
+        for name, image in images.items():
+            (out / f"{name}.png").write_bytes(image)
     title = f"Explanation of the answer for {explained.attrs['query']}"
     write_page(title, _facts(explained, model, store), sections, out / "report.html")
 

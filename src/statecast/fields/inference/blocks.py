@@ -88,14 +88,16 @@ def _heads(
     samples = [question] if visible is None else _with_history(question, streams, visible)
     history = task.history * slab_depth(trained)
     heads = {}
-    batch = stack_questions(samples).to(device_of(trained))
-    seed = hashed(next(iter(streams.values())).place.start, torch.arange(len(samples), device=device_of(trained)))
+    batch = stack_questions(samples).to(trained.device)
+    seed = hashed(next(iter(streams.values())).place.start, torch.arange(len(samples), device=trained.device))
     for name, prediction in trained.model.answer(replace(batch, seed=seed)).items():
         assert prediction.members is not None
         members = ascending(prediction.members) if in_order else prediction.members
         asked = streams[name].from_step(history)
         anomalies = asked.tokenizer.to_anomalies(members.transpose(1, 2), asked.place)
         heads[name] = np.where(np.isfinite(asked.climatology), anomalies, np.nan)
+        if (edges := trained.codecs[name].edges) is not None:
+            heads[name] = edges.corrected(heads[name], periodic=asked.grid.is_periodic)
     return heads
 
 
@@ -110,7 +112,3 @@ def _with_history(question: Question, streams: Mapping[str, Located], visible: M
             context[name] = replace(tokens, values=values.nan_to_num(), observed=values.isfinite())
         questions.append(replace(question, context=context))
     return questions
-
-
-def device_of(trained: TrainedModel) -> torch.device:
-    return next(trained.model.parameters()).device

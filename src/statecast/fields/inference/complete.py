@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from statecast.answer import answer
 from statecast.evaluation.loop import Progress, unseen
+from statecast.fields.inference.edges import mended, on_grid
 from statecast.fields.inference.forecast import check_record, labelled, merged, with_attributes
 from statecast.fields.inference.lattices import on_lattices, told
 from statecast.fields.inference.members import check_members, draw_members, draws_states
@@ -257,9 +258,9 @@ def _heads(
     anomalies = {}
     question = replace(question, seed=torch.tensor(first))
     for name, values in (answer(trained, question, draws) if question.queries else {}).items():
-        whole = torch.full((len(values), *window[name].values.shape), torch.nan)
-        whole[:, question.queries[name].index] = values.sort(dim=0).values if in_order else values
-        of_window = streams[name].tokenizer.to_anomalies(whole, streams[name].place)
+        ordered = values.sort(dim=0).values if in_order else values
+        of_window = on_grid(streams[name], window[name], question.queries[name], ordered, elsewhere=np.nan)
+        of_window = mended(trained, name, streams[name], window, question, of_window)
         anomalies[name] = of_window[:, now.start - first : now.stop - first]
     return anomalies
 

@@ -19,7 +19,7 @@ from statecast.fields.inference.tiles import Tile, hann, normalised, ramped
 from statecast.fields.sources import Grid
 from statecast.fields.sources.units import tell
 from statecast.fields.tokenizers import Place
-from statecast.fields.tokenizers.patches import Patch
+from statecast.patches import Patch
 from statecast.trained import ModelError, TrainedModel
 
 Shift = tuple[bool, bool]

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from statecast.fields.inference.blocks import Records, block_heads, device_of
+from statecast.fields.inference.blocks import Records, block_heads
 from statecast.fields.inference.lattices import shifts_of
 from statecast.fields.inference.members import quantiles, smooth_normals
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth
@@ -53,7 +53,7 @@ def rolled_out(
     records  the history, and the steps of all blocks, of which only the times are used
     """
     sources, answer = sources_and_answer(trained, task, records)
-    question = stack_questions([forecast_question(trained, sources, task, blocks)]).to(device_of(trained))
+    question = stack_questions([forecast_question(trained, sources, task, blocks)]).to(trained.device)
     values_of_a_member = trained.model.head.members * sum(t.values.numel() for t in question.queries.values()) // blocks
     at_once = max(1, VALUES_AT_ONCE // values_of_a_member)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
@@ -148,7 +148,7 @@ def normal_tokens(
         hours = record.hours[step] + APART_H * leads * block
         fields = smooth_normals(members, record.grid, hours, len(record.channels)).astype(np.float32)
         of_members = [source.tokenizer.cut(field) for field in fields]
-        normal[name] = torch.stack(of_members).to(device_of(trained))
+        normal[name] = torch.stack(of_members).to(trained.device)
     return normal
 
 
@@ -158,11 +158,27 @@ def sources_and_answer(
     """The records with what cuts them into tokens, and how a block is answered: at once, or window by window."""
     sources = sources_of(trained.codecs, records)
     if model_windows(trained).is_whole and len(shifts_of(trained)) == 1:
-        return sources, trained.model.answer
+        has_edges = any(source.tokenizer.edges is not None for source in sources.values())
+        return sources, partial(_mended_answer, trained, sources) if has_edges else trained.model.answer
     on_grid = {}
     for name, source in sources.items():
         on_grid[name] = replace(source, tokenizer=_step_by_step(source.tokenizer))
     return on_grid, partial(_answer_by_windows, trained, on_grid, task)
+
+
+def _mended_answer(trained: TrainedModel, sources: Sources, question: Question) -> dict[str, Prediction]:
+    """The answer of the model to a question about all tokens of some steps, corrected by the filter of each stream."""
+    said = trained.model.answer(question)
+    for name, prediction in said.items():
+        tokenizer, asked = sources[name].tokenizer, question.queries[name]
+        if tokenizer.edges is None:
+            continue
+        assert prediction.members is not None
+        mean = _anomalies(tokenizer, torch.where(asked.observed, prediction.mean(), torch.nan))
+        found = tokenizer.edges.correction(mean, periodic=tokenizer.climatology.grid.is_periodic)
+        of_samples = torch.stack([tokenizer.from_anomalies(fields) for fields in found]).to(prediction.members)
+        said[name] = replace(prediction, members=prediction.members + of_samples.unsqueeze(-2))
+    return said
 
 
 def _step_by_step(tokenizer: FieldTokenizer) -> FieldTokenizer:
@@ -191,7 +207,7 @@ def _answer_by_windows(
         for heads in samples:
             of_heads = [tokenizer.from_anomalies(head) for head in heads]
             of_samples.append(torch.stack(of_heads, dim=1))
-        predictions[name] = Prediction(torch.stack(of_samples).to(device_of(trained)))
+        predictions[name] = Prediction(torch.stack(of_samples).to(trained.device))
     return predictions
 
 

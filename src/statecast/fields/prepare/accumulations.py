@@ -8,6 +8,7 @@ from statecast.fields.prepare.spec import VariableOptions
 from statecast.fields.prepare.times import seconds_of, step_of
 
 IS_RATE = "is_rate"  # attribute of an array whose accumulation has been undone along its forecast steps
+MONTH_S, DAY_H = 28 * 86400, 24.0
 RATE_NAMES = {
     "lwe_thickness_of_precipitation_amount": "lwe_precipitation_rate",
     "precipitation_amount": "precipitation_flux",
@@ -23,7 +24,7 @@ def as_rate(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
     start   (x(t) - x(t - Δ)) / Δ           x(t) is the amount since the last start before t, as in ERA5-Land and ERA-Interim;
             x(t) / Δ where t - Δ is a start
 
-    A step whose predecessor is not in the record is missing. Raises PrepareError for a single time, whose Δ is not known.
+    A step whose predecessor is not in the record is missing. Raises PrepareError for a single time, whose Δ is not known, and for months.
     """
     if options.accumulation == "none" or array.attrs.get(IS_RATE):
         return array
@@ -33,8 +34,18 @@ def as_rate(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:
         raise PrepareError(
             f"variable '{array.name}': has one time, so how long it accumulates is not known. Give accumulation_h."
         )
+    _require_length(str(array.name), step_of(seconds), options)
     amounts = _increments(array, seconds, step, options) if options.accumulation == "start" else array
     return _as_rate(amounts, array, 1.0 / step, options)
+
+
+def _require_length(name: str, step_s: int, options: VariableOptions) -> None:
+    """Raises PrepareError for months, which are not equally long, unless the amounts are said to be those of days."""
+    if step_s >= MONTH_S and (options.accumulation_h or 0.0) < DAY_H:
+        raise PrepareError(
+            f"variable '{name}': has monthly steps, so how long it accumulates is not known; in monthly means of ERA5 it is a day. "
+            f"Give known.{name}.accumulation_h=24, or whatever it is."
+        )
 
 
 def rate_of_steps(array: xr.DataArray, options: VariableOptions) -> xr.DataArray:

@@ -19,8 +19,11 @@ from statecast.fields.prepare.fields import fields_of
 from statecast.fields.prepare.inputs import open_inputs
 from statecast.fields.prepare.prepare import workers, write_part
 from statecast.fields.prepare.spec import Spec
-from statecast.fields.prepare.times import calendar_of, seconds_of, step_of
-from statecast.fields.sources import open_fields
+from statecast.fields.prepare.times import calendar_of, seconds_of
+from statecast.fields.sources import Times, open_fields
+from statecast.fields.sources.step import Step, step_of
+from statecast.fields.sources.times import TimeIndex
+from statecast.fields.sources.units import are_same, are_unknown, converted
 
 ROOT = "zarr.json"
 SAME_PLACE = 1e-6  # degrees or hPa
@@ -38,8 +41,10 @@ def append(store: str | Path, new: Sequence[str], *, cluster: str | None = None)
     _mend(path)
     old = open_fields(path)
     given = spec.source.model_copy(update={"paths": tuple(new)})
-    whole = spec.model_copy(update={"source": given, "period": None})
-    added = fields_of(open_inputs(given), whole)
+    changing = {name: options for name, options in spec.variables.items() if "time" in old.get(name, old["time"]).dims}
+    whole = spec.model_copy(update={"source": given, "period": None, "variables": changing})
+    units = {str(name): str(array.attrs.get("units", "")) for name, array in old.data_vars.items()}
+    added = converted(fields_of(open_inputs(given), whole), units, "as the store is")
     _require_fit(path, old, added)
     try:
         with workers(cluster):
@@ -69,14 +74,14 @@ def _require_fit(path: Path, old: xr.Dataset, added: xr.Dataset) -> None:
             raise _refused(
                 path, f"{name} has {_span(new)} in the new inputs, expected {_span(there)}. Prepare them apart."
             )
-    if missing := [name for name in map(str, old.data_vars) if name not in added]:
+    if missing := [str(name) for name, array in old.data_vars.items() if "time" in array.dims and name not in added]:
         raise _refused(
             path,
             f"the new inputs have no '{missing[0]}', expected all of {', '.join(map(str, old.data_vars))}. Add its input.",
         )
-    for variable, array in old.data_vars.items():
-        have, units = added[variable].attrs.get("units"), array.attrs.get("units")
-        if have != units:
+    for variable in old.data_vars:
+        have, units = (str(d[variable].attrs.get("units", "")) if variable in d else "" for d in (added, old))
+        if (variable in added and are_unknown(have) != are_unknown(units)) or not are_same(have, units):
             raise _refused(path, f"'{variable}' is in '{have}' in the new inputs, expected '{units}'. Convert it.")
     _require_later(path, old["time"], added["time"])
 
@@ -96,13 +101,20 @@ def _require_later(path: Path, old: xr.DataArray, new: xr.DataArray) -> None:
             path,
             f"the new times begin at {new.values[0]}, which is not after its end, {old.values[-1]}. Give inputs of later times only.",
         )
-    step = step_of(before)
-    odd = np.diff(np.concatenate([before[-1:], after])) % step if step else np.zeros(1)
-    if odd.any() or (len(after) > 1 and step and step_of(after) != step):
-        raise _refused(
-            path,
-            f"the step of the new times is {step_of(after) / 3600:g} h, expected {step / 3600:g} h on the same hours. Set every_h.",
+    if len(before) > 1:
+        _require_step(path, old.indexes["time"], new.indexes["time"])
+
+
+def _require_step(path: Path, old: TimeIndex, new: TimeIndex) -> None:
+    step = step_of(Times(old))
+    intervals, length = step.intervals(Times(old[-1:].append(new)))
+    values, counts = np.unique(intervals[1:], return_counts=True)
+    most = int(values[counts.argmax()]) if len(values) else length
+    if (intervals % length).any() or most != length:
+        there = (
+            Step(months=most) if step.months and most else Step(ticks=int(np.diff(Times(new).ticks).min(initial=most)))
         )
+        raise _refused(path, f"the step of the new times is {there}, expected {step} on the same hours. Set every_h.")
 
 
 def _refused(path: Path, reason: str) -> PrepareError:

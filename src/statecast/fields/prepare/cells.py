@@ -11,6 +11,7 @@ import xarray as xr
 
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import is_too_late_for_pyproj
+from statecast.fields.sources.places import degrees_per
 
 Corners = tuple[np.ndarray, np.ndarray]
 AXES = {"latitude": ("lat", "latitude", "nav_lat"), "longitude": ("lon", "longitude", "nav_lon")}
@@ -53,7 +54,7 @@ def cells_of(dataset: xr.Dataset, healpix: str | None = None) -> Cells:
 
     Raises PrepareError if it has no coordinates from which latitudes and longitudes follow.
     """
-    lat, lon = (_coordinate(dataset, axis) for axis in AXES)
+    lat, lon = (None if c is None else c.load() for c in (coordinate_of(dataset, axis) for axis in AXES))
     order = healpix or _healpix_order(dataset)
     if order is not None:
         return _healpix(dataset, order, lat)
@@ -67,23 +68,29 @@ def cells_of(dataset: xr.Dataset, healpix: str | None = None) -> Cells:
     return _projected(dataset)
 
 
-def _coordinate(dataset: xr.Dataset, axis: str) -> xr.DataArray | None:
+def coordinate_of(dataset: xr.Dataset, axis: str) -> xr.DataArray | None:
+    """Latitudes or longitudes, `axis` of `AXES`, as the dataset has them; None if it has none."""
     by_attributes = [str(n) for n in dataset.cf.coordinates.get(axis, [])]
     by_name = [n for n in (*AXES[axis], *(name.upper() for name in AXES[axis])) if n in dataset.variables]
     found = [dataset[n] for n in (*by_attributes, *by_name) if dataset[n].attrs.get("standard_name", axis) == axis]
-    return found[0].load() if found else None
+    return found[0] if found else None
 
 
 def _rectilinear(lat: xr.DataArray, lon: xr.DataArray) -> Cells:
-    rows, columns = lat.values.astype(float), lon.values.astype(float)
+    rows, columns = _in_degrees(lat), _in_degrees(lon)
     y, x = np.meshgrid(rows, columns, indexing="ij")
     return Cells((str(lat.dims[0]), str(lon.dims[0])), y.ravel(), x.ravel(), None, (rows, columns), is_straight=True)
+
+
+def _in_degrees(coordinate: xr.DataArray) -> np.ndarray:
+    """Of ICON and others they are radians."""
+    return degrees_per(coordinate, "lat") * coordinate.values.astype(float)
 
 
 def _curvilinear(dataset: xr.Dataset, lat: xr.DataArray, lon: xr.DataArray) -> Cells:
     dims = tuple(map(str, lat.dims))
     bounds = _bounds(dataset, lat, lon)
-    y, x = lat.values.astype(float), lon.values.astype(float)
+    y, x = _in_degrees(lat), _in_degrees(lon)
     return Cells(dims, y.ravel(), x.ravel(), (lambda: bounds) if bounds else (lambda: _corners_between(y, x)))
 
 
@@ -92,7 +99,8 @@ def _bounds(dataset: xr.Dataset, lat: xr.DataArray, lon: xr.DataArray) -> Corner
     names = [str(c.attrs.get("bounds") or c.encoding.get("bounds") or "") for c in (lon, lat)]
     if not all(name in dataset.variables for name in names):
         return None
-    found = [dataset[name].values.astype(float).reshape(lat.size, -1) for name in names]
+    per_unit = degrees_per(lon, "lon"), degrees_per(lat, "lat")  # bounds are in the units of what they bound
+    found = [f * dataset[n].values.astype(float).reshape(lat.size, -1) for f, n in zip(per_unit, names, strict=True)]
     return (found[0], found[1]) if found[0].shape[1] >= 3 else None
 
 
@@ -120,15 +128,19 @@ def _around(corners: np.ndarray) -> np.ndarray:
 
 def _projected(dataset: xr.Dataset) -> Cells:
     """Cells of rows and columns on a map, or on a sphere with another pole, as their CF grid mapping says."""
-    mappings = [v for v in dataset.variables.values() if "grid_mapping_name" in v.attrs]
     y, x = (_along(dataset, axis) for axis in ("Y", "X"))
+    mappings = _mappings(dataset)
     if not mappings or y is None or x is None:
         have = ", ".join(map(str, dataset.coords)) or "none"
         raise PrepareError(
             f"the inputs have no latitudes and longitudes, and no grid mapping with its axes (coordinates: {have}). "
             "Add them, or name them by source.rename."
         )
-    to_degrees = _projection(mappings[0].attrs)
+    if len(mappings) > 1:
+        raise PrepareError(
+            f"the inputs have several grid mappings ({', '.join(mappings)}), expected one. Leave all but one out, or prepare them apart."
+        )
+    to_degrees = _projection(next(iter(mappings.values())))
     rows, columns = _in_metres(y), _in_metres(x)
     lat, lon = to_degrees(*np.meshgrid(rows, columns, indexing="ij"))
 
@@ -139,8 +151,18 @@ def _projected(dataset: xr.Dataset) -> Cells:
     return Cells((str(y.dims[0]), str(x.dims[0])), lat.ravel(), lon.ravel(), corners)
 
 
+def _mappings(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Attributes of the grid mappings, by name; that of latitudes and longitudes, which maps may have too, only if there is no other."""
+    found = {str(n): v.attrs for n, v in dataset.variables.items() if "grid_mapping_name" in v.attrs}
+    maps = {name: attrs for name, attrs in found.items() if attrs["grid_mapping_name"] != "latitude_longitude"}
+    return maps or found
+
+
 def _along(dataset: xr.Dataset, axis: str) -> xr.DataArray | None:
-    names = [n for n, c in dataset.coords.items() if c.ndim == 1 and c.attrs.get("standard_name") in PROJECTED[axis]]
+    said = {
+        str(n) for n, c in dataset.coords.items() if c.ndim == 1 and c.attrs.get("standard_name") in PROJECTED[axis]
+    }
+    names = sorted(said)
     names += [n for n in dataset.cf.axes.get(axis, []) if dataset[n].ndim == 1]
     names += [
         n for n in (axis.lower(), f"r{'lat' if axis == 'Y' else 'lon'}") if n in dataset.coords and dataset[n].ndim == 1
@@ -188,7 +210,7 @@ def edges(centres: np.ndarray) -> np.ndarray:
 
 
 def _unstructured(dataset: xr.Dataset, lat: xr.DataArray, lon: xr.DataArray) -> Cells:
-    y, x = lat.values.astype(float), lon.values.astype(float)
+    y, x = _in_degrees(lat), _in_degrees(lon)
     dims = (str(lat.dims[0]),)
     if bounds := _bounds(dataset, lat, lon):
         return Cells(dims, y, x, lambda: bounds)

@@ -8,15 +8,18 @@ import numpy as np
 import xarray as xr
 
 from statecast.fields.prepare.accumulations import as_rate, at_every
+from statecast.fields.prepare.cells import AXES, coordinate_of
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
-from statecast.fields.prepare.layouts import merged, standard
+from statecast.fields.prepare.layouts import is_field, merged, standard
 from statecast.fields.prepare.regrid import from_model_levels, on_latitudes_and_longitudes, on_levels
-from statecast.fields.prepare.spec import RegionOptions, Spec, VariableOptions
+from statecast.fields.prepare.spec import RegionOptions, SourceOptions, Spec, VariableOptions
 from statecast.fields.prepare.times import seconds_of
-from statecast.fields.prepare.units import to_units
+from statecast.fields.prepare.units import conversion_if_any, to_units
 from statecast.fields.sources import open_fields
+from statecast.fields.sources.dimensions import listed
 from statecast.fields.sources.record import select_period
+from statecast.fields.sources.units import Conversion, tell
 
 KEPT_ATTRIBUTES = ("units", "standard_name", "long_name", "cell_methods", "comment")
 TEMPERATURES = (
@@ -35,6 +38,7 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
 
     Raises PrepareError for inputs that don't fit together or the spec, in one line.
     """
+    _require_selected(inputs, spec.source)
     dataset = combined([(given.name, standard(given, spec)) for given in inputs])
     dataset, options = _variables(dataset, spec)
     dataset = _each(dataset, lambda name, array: to_units(as_rate(array, options[name]), options[name].units))
@@ -48,6 +52,21 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
     return _each(dataset, lambda name, array: _described(array, options[name]))
 
 
+def _require_selected(inputs: Sequence[Input], source: SourceOptions) -> None:
+    """Say once what is taken of a dimension that has more. Raises PrepareError for one that no input has, but the first of one member."""
+    for dimension, value in source.select.items():
+        known = {str(n) for i in inputs for n in (*i.dataset.dims, *i.dataset.coords)} | set(source.rename.values())
+        if dimension not in known and value not in (0, "0") and source.layout == "cf":
+            raise PrepareError(
+                f"source.select: no input has the dimension '{dimension}', to take {value} of it. Correct its name, or leave it out."
+            )
+        given = next((i.dataset for i in inputs if i.dataset.sizes.get(dimension, 0) > 1), None)
+        if given is not None and dimension in given.coords:
+            tell(
+                f"{dimension} {value if isinstance(value, str) else f'{value:g}'} is taken, of {listed(given, dimension)}."
+            )
+
+
 def _each(dataset: xr.Dataset, function: Callable[[str, xr.DataArray], xr.DataArray]) -> xr.Dataset:
     return dataset.assign({str(name): function(str(name), array) for name, array in dataset.data_vars.items()})
 
@@ -57,12 +76,14 @@ def combined(parts: Sequence[tuple[str, xr.Dataset]]) -> xr.Dataset:
 
     Raises PrepareError for a time that two inputs have of the same variable, and for inputs on different grids or in other units.
     """
-    names = list(dict.fromkeys(str(n) for _, part in parts for n in part.data_vars if _is_field(part[n])))
+    parts = _on_the_same_points(parts)
+    names = sorted({str(n) for _, part in parts for n in part.data_vars if is_field(part[n])})
     if not names:
         raise PrepareError(
             "the inputs hold no fields: no variable has numbers at places. Check the layout and the group."
         )
     arrays = {name: _joined(name, [(source, part[name]) for source, part in parts if name in part]) for name in names}
+    _require_the_same_axes(arrays)
     first = parts[0][1]
     try:
         merged = xr.merge(list(arrays.values()), join="outer", compat="override", combine_attrs="override")
@@ -83,12 +104,61 @@ def _corner_dims(dataset: xr.Dataset) -> set[str]:
     return {str(d) for name in named if name in dataset.variables for d in dataset[name].dims}
 
 
-def _is_field(array: xr.DataArray) -> bool:
-    is_bounds = any(str(d).lower() in ("bnds", "bounds", "nv", "nvertex", "vertices", "nbnds") for d in array.dims)
-    return array.dtype.kind in "fiu" and any(d not in ("time", "level") for d in array.dims) and not is_bounds
+def _on_the_same_points(parts: Sequence[tuple[str, xr.Dataset]]) -> list[tuple[str, xr.Dataset]]:
+    """Parts with the latitudes and longitudes of the first on the same dimensions, from which they may differ by rounding only."""
+    known: dict[tuple[str, ...], tuple[str, xr.DataArray]] = {}
+    alike = []
+    for source, part in parts:
+        for axis in AXES:
+            coordinate = coordinate_of(part, axis)
+            if coordinate is None or coordinate.ndim == 0:
+                continue
+            key = axis, *map(str, coordinate.dims)
+            if key not in known:
+                known[key] = source, coordinate.load()
+                continue
+            where, first = known[key]
+            values = np.asarray(coordinate.variable[...])  # not kept: those of many files would fill the memory
+            if first.shape != values.shape or not _is_close(first.values, values, turn=axis == "longitude"):
+                raise PrepareError(
+                    f"input {source}: has other values of {coordinate.name} than {where}, expected the same. Prepare them apart."
+                )
+            part = part.assign_coords({str(coordinate.name): first.variable})
+        alike.append((source, part))
+    return alike
+
+
+def _require_the_same_axes(arrays: dict[str, xr.DataArray]) -> None:
+    """Variables share the rows and columns of their grid, whose axes may differ by rounding; replaces these in `arrays`."""
+    known: dict[str, tuple[str, xr.DataArray]] = {}
+    for name, array in arrays.items():
+        for dim in map(str, array.dims):
+            if dim in ("time", "level") or dim not in array.coords:
+                continue
+            other, first = known.setdefault(dim, (name, array[dim]))
+            if first.shape != array[dim].shape or not _is_close(first.values, array[dim].values):
+                raise PrepareError(
+                    f"'{name}' has other values of {dim} than '{other}', expected the same. Prepare them apart."
+                )
+            arrays[name] = arrays[name].assign_coords({dim: first})
 
 
 def _joined(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
+    on_levels: dict[tuple[float, ...], list[tuple[str, xr.DataArray]]] = {}
+    for source, array in parts:
+        on_levels.setdefault(tuple(array["level"].values) if "level" in array.dims else (), []).append((source, array))
+    levels = [level for each in on_levels for level in each]
+    if len(on_levels) == 1 or () in on_levels or len(set(levels)) < len(levels):
+        return _joined_in_time(name, parts)
+    joined = [(part[0][0], _joined_in_time(name, part)) for part in on_levels.values()]
+    source, first = joined[0]
+    alike = [_plain(_like(name, first, source, other, where, apart="level")) for where, other in joined]
+    return xr.concat(
+        alike, dim="level", coords="minimal", compat="override", join="outer", combine_attrs="override"
+    ).sortby("level")
+
+
+def _joined_in_time(name: str, parts: list[tuple[str, xr.DataArray]]) -> xr.DataArray:
     source, first = parts[0]
     if len(parts) == 1 or "time" not in first.dims:
         return _plain(first)
@@ -116,20 +186,18 @@ def _plain(array: xr.DataArray) -> xr.DataArray:
     return array.drop_vars([n for n in array.coords if array[n].ndim == 0])
 
 
-def _like(name: str, first: xr.DataArray, source: str, other: xr.DataArray, where: str) -> xr.DataArray:
-    """An array with the coordinates of the first, which may differ by rounding only."""
+def _like(
+    name: str, first: xr.DataArray, source: str, other: xr.DataArray, where: str, apart: str = "time"
+) -> xr.DataArray:
+    """An array with the units and coordinates of the first, which may differ by rounding only, but along `time` and `apart`."""
     if set(other.dims) != set(first.dims):
         raise PrepareError(
             f"input {where}: '{name}' has the dimensions {', '.join(map(str, other.dims))}, in {source} it has "
             f"{', '.join(map(str, first.dims))}. Prepare them apart."
         )
-    if (units := other.attrs.get("units")) != (have := first.attrs.get("units")):
-        raise PrepareError(
-            f"input {where}: '{name}' is in '{units}', in {source} in '{have}'. Convert one, or prepare them apart."
-        )
-    other = other.transpose(*first.dims)
+    other = _in_units_of(first, source, other, where).transpose(*first.dims)
     for dim in map(str, first.dims):
-        if dim == "time" or (dim not in first.coords and first.sizes[dim] == other.sizes[dim]):
+        if dim in ("time", apart) or (dim not in first.coords and first.sizes[dim] == other.sizes[dim]):
             continue
         if first.sizes[dim] != other.sizes[dim] or not _is_close(first[dim].values, other[dim].values):
             raise PrepareError(
@@ -142,9 +210,27 @@ def _like(name: str, first: xr.DataArray, source: str, other: xr.DataArray, wher
     ).assign_coords({n: first[n] for n in at})
 
 
-def _is_close(one: np.ndarray, two: np.ndarray) -> bool:
+def _in_units_of(first: xr.DataArray, source: str, other: xr.DataArray, where: str) -> xr.DataArray:
+    """An array in the units of the first. A conversion is told; raises PrepareError for units of something else, or of one alone."""
+    have, units = (str(array.attrs.get("units", "")).strip() for array in (other, first))
+    if have == units:
+        return other
+    rule = conversion_if_any(have, units)
+    if rule is None:
+        raise PrepareError(
+            f"input {where}: '{other.name}' is in '{have}', in {source} in '{units}'. Convert one, or prepare them apart."
+        )
+    if rule != Conversion(1.0, 0.0):
+        tell(f"'{other.name}' is converted from '{have}' in {where} to '{units}', as in {source}.")
+    return to_units(other, units)
+
+
+def _is_close(one: np.ndarray, two: np.ndarray, *, turn: bool = False) -> bool:
+    """Whether coordinates are the same but for rounding. turn: 360 more is the same"""
     if one.dtype.kind in "fiu" and two.dtype.kind in "fiu":
-        return bool(np.allclose(one.astype(float), two.astype(float), atol=SAME_PLACE, rtol=1e-6))
+        apart = two.astype(float) - one.astype(float)
+        apart = (apart + 180.0) % 360.0 - 180.0 if turn else apart
+        return bool((np.abs(apart) <= SAME_PLACE + 1e-6 * np.abs(one.astype(float))).all())
     return bool((one == two).all())
 
 

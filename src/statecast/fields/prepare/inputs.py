@@ -17,6 +17,7 @@ import xarray as xr
 
 from statecast.fields.prepare.errors import PrepareError, first_line
 from statecast.fields.prepare.spec import SourceOptions
+from statecast.fields.sources.opening import open_netcdf, open_zarr
 
 NETCDF_MAGIC, GRIB_MAGIC = (b"CDF", b"\x89HDF"), b"GRIB"
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
@@ -137,30 +138,21 @@ def open_input(path: str, source: SourceOptions, period: tuple[str, str] | None 
 
 
 def _raw(path: str, source: SourceOptions) -> list[xr.Dataset]:
-    options: dict[str, Any] = {"chunks": None, "decode_coords": "all"}
+    options: dict[str, Any] = {"decode_coords": "all"}
     options |= {"decode_timedelta": False} if source.layout != "cf" else {"decode_timedelta": True}
     if "://" in path:
         if path.lower().endswith(DATA_ENDINGS):
             return _of_file(_fetched(path, source.storage_options), path, source, options)
-        return [_of_zarr(path, source, storage_options=dict(source.storage_options) or None, **options)]
+        return [_of_zarr(path, source, options)]
     if _is_icechunk(Path(path)):
-        return [_of_zarr(_icechunk_store(path), source, consolidated=False, **options)]
+        return [xr.open_zarr(_icechunk_store(path), group=source.group, consolidated=False, **options)]
     if Path(path).is_dir() or path.endswith(".zip"):
-        return [_of_zarr(path, source, **options)]
+        return [_of_zarr(path, source, options)]
     return _of_file(path, path, source, options)
 
 
-def _of_zarr(store: Any, source: SourceOptions, **options: Any) -> xr.Dataset:
-    with catch_warnings():  # metadata that are not consolidated are read one by one
-        filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
-        dataset = xr.open_zarr(store, group=source.group, **options)
-        # of format 2, xarray takes a fill_value of 0, the default of zarr-python, for CF's _FillValue: every true 0 would be missing
-        zeros = {str(n): False for n, a in dataset.variables.items() if _is_zero(a.encoding)}
-        return xr.open_zarr(store, group=source.group, mask_and_scale=zeros, **options) if zeros else dataset
-
-
-def _is_zero(encoding: Mapping[Any, Any]) -> bool:
-    return bool(np.all(encoding.get("_FillValue", 1) == 0)) and not {"scale_factor", "add_offset"} & set(encoding)
+def _of_zarr(path: str, source: SourceOptions, options: Mapping[str, Any]) -> xr.Dataset:
+    return open_zarr(path, source.absent_chunks, source.storage_options, group=source.group, **options)
 
 
 def _of_file(local: str, name: str, source: SourceOptions, options: Mapping[str, Any]) -> list[xr.Dataset]:
@@ -172,7 +164,7 @@ def _of_file(local: str, name: str, source: SourceOptions, options: Mapping[str,
         raise PrepareError(
             f"input {name}: begins with {start!r}, expected NetCDF, HDF5 or GRIB. Unpack it if it is compressed, or leave it out."
         )
-    dataset = xr.open_dataset(local, engine="netcdf4", group=source.group, **options)
+    dataset = open_netcdf(local, source.group, "netcdf4", **options)
     if not dataset.data_vars and source.group is None and (groups := _groups(local)):
         raise PrepareError(
             f"input {name}: has no variables at its root, but groups: {', '.join(groups)}. Name one by source.group."

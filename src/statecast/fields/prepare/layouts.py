@@ -7,11 +7,15 @@ import numpy as np
 import xarray as xr
 
 from statecast.fields.prepare.accumulations import rate_of_steps
+from statecast.fields.prepare.cells import AXES, coordinate_of
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
 from statecast.fields.prepare.spec import SourceOptions, Spec, VariableOptions
+from statecast.fields.sources.dimensions import LEAD_TIMES, at_valid_times, at_values
 from statecast.fields.sources.errors import StoreError
-from statecast.fields.sources.levels import is_pressure, with_pressure_in_hpa
+from statecast.fields.sources.levels import is_pressure, single_level_as_dimension, with_pressure_in_hpa
+from statecast.fields.sources.places import require_degrees, with_degrees
+from statecast.fields.sources.times import with_exact_times
 
 TIME_NAMES = ("valid_time", "time", "t", "date", "dates", "TIME")
 LEVEL_NAMES = ("level", "plev", "lev", "isobaricInhPa", "isobaricInPa", "pressure_level", "pressure", "isobaric")
@@ -24,10 +28,22 @@ def standard(given: Input, spec: Spec) -> xr.Dataset:
     dataset = _unpacked(given, spec.source) if spec.source.layout == "anemoi" else given.dataset
     dataset = _renamed(dataset, spec.source.rename)
     dataset = _one_version(dataset)
-    dataset = _selected(dataset, spec.source.select, given.name)
-    dataset = _with_valid_times(dataset, options_of(dataset, spec), given.name)
-    dataset = _with_levels(dataset, given.name)
+    try:
+        dataset = _at_one_lead_time(dataset, spec.source.select, given.name)
+        dataset = _with_valid_times(dataset, options_of(dataset, spec), given.name)
+        dataset = _with_levels(dataset, given.name)
+        dataset = _with_rows_and_columns(dataset, given.name, spec.source.healpix)
+    except StoreError as error:
+        raise PrepareError(str(error).replace("store ", "input ", 1)) from error
     return _levels_stacked(dataset) if spec.source.levels_in_names else dataset
+
+
+def _at_one_lead_time(dataset: xr.Dataset, select: Mapping[str, float | str], name: str) -> xr.Dataset:
+    """At the selected values; where that leaves one lead time, at valid times. Those of GRIB, `step`, are put one after another."""
+    dataset = at_values(dataset, select, name)
+    single = {lead: 0 for lead in LEAD_TIMES if lead != "step" and dataset.sizes.get(lead) == 1}
+    leads = [lead for lead in LEAD_TIMES if lead in single or lead in select]
+    return at_valid_times(dataset.isel(single), leads, name)
 
 
 def options_of(dataset: xr.Dataset, spec: Spec) -> dict[str, VariableOptions]:
@@ -60,20 +76,6 @@ def _one_version(dataset: xr.Dataset) -> xr.Dataset:
     return merged.assign({n: a.assign_attrs(dataset[n].attrs) for n, a in merged.data_vars.items()})
 
 
-def _selected(dataset: xr.Dataset, select: Mapping[str, float | str], name: str) -> xr.Dataset:
-    for dimension, value in select.items():
-        if dimension not in dataset.dims:
-            continue
-        try:
-            dataset = dataset.sel({dimension: value}, drop=True)
-        except (KeyError, TypeError, ValueError):
-            have = ", ".join(map(str, dataset[dimension].values[:20]))
-            raise PrepareError(
-                f"input {name}: {dimension} has no value {value}. Values: {have}. Select one of these."
-            ) from None
-    return dataset
-
-
 def _with_valid_times(dataset: xr.Dataset, options: Mapping[str, VariableOptions], name: str) -> xr.Dataset:
     if "step" in dataset.dims and "time" in dataset.coords:
         return _steps_flattened(dataset, options, name)
@@ -92,7 +94,8 @@ def _with_valid_times(dataset: xr.Dataset, options: Mapping[str, VariableOptions
     if "time" not in dataset.dims:
         dataset = dataset.expand_dims("time")
     _require_times(dataset["time"], name)
-    return dataset.drop_vars(["valid_time", "step"], errors="ignore").sortby("time")
+    dataset = dataset.drop_vars(["valid_time", "step"], errors="ignore").sortby("time")
+    return with_exact_times(dataset)
 
 
 def _cf_times(dataset: xr.Dataset) -> list[str]:
@@ -128,16 +131,53 @@ def _steps_flattened(dataset: xr.Dataset, options: Mapping[str, VariableOptions]
 
 
 def _with_levels(dataset: xr.Dataset, name: str) -> xr.Dataset:
-    """Pressures as the dimension `level`, in hPa. Raises PrepareError for numbers that may count levels of a model."""
-    levels = [str(n) for n in dataset.coords if dataset[n].dims == (n,) and _is_pressure(dataset[n])]
-    if not levels:
+    """Pressures as the dimension `level`, in hPa, also a single one. Raises StoreError for numbers that may count levels of a model."""
+    levels = sorted(str(n) for n in dataset.coords if dataset[n].dims == (n,) and _is_pressure(dataset[n]))
+    single = sorted(str(n) for n in dataset.coords if dataset[n].ndim == 0 and is_pressure(dataset[n]))
+    if not levels and not single:
         return dataset
-    level = levels[0]
+    level = (levels or single)[0]
     renamed = dataset if level == "level" else dataset.drop_vars("level", errors="ignore").rename({level: "level"})
-    try:
-        return with_pressure_in_hpa(renamed, name, level)
-    except StoreError as error:
-        raise PrepareError(str(error).replace("store ", "input ", 1)) from error
+    in_hpa = with_pressure_in_hpa(renamed, name, level)
+    return in_hpa if levels else single_level_as_dimension(in_hpa, name, _fields(in_hpa))
+
+
+def _fields(dataset: xr.Dataset) -> list[str]:
+    return [str(n) for n, a in dataset.data_vars.items() if is_field(a)]
+
+
+def is_field(array: xr.DataArray) -> bool:
+    """Whether an array has numbers at places."""
+    is_bounds = any(str(d).lower() in ("bnds", "bounds", "nv", "nvertex", "vertices", "nbnds") for d in array.dims)
+    return array.dtype.kind in "fiu" and any(d not in ("time", "level") for d in array.dims) and not is_bounds
+
+
+def _with_rows_and_columns(dataset: xr.Dataset, name: str, healpix: str | None) -> xr.Dataset:
+    """Rows and columns along latitudes and longitudes as `open_fields` has them, so that inputs fit together; other grids as they are."""
+    found = {short: coordinate_of(dataset, axis) for short, axis in zip(("lat", "lon"), AXES, strict=True)}
+    if healpix or any(c is None or c.ndim != 1 for c in found.values()):
+        return dataset
+    lat, lon = (c for c in found.values() if c is not None)
+    if lat.dims == lon.dims:
+        return dataset
+    for short, coordinate in (("lat", lat), ("lon", lon)):
+        require_degrees(dataset, short, str(coordinate.name), name)
+        dataset = _as_dimension(dataset, coordinate, short)
+    dataset = with_degrees(dataset, name)
+    for short in ("lat", "lon"):
+        index = dataset.indexes[short]
+        if index.is_monotonic_decreasing and len(index) > 1:
+            dataset = dataset.isel({short: slice(None, None, -1)})
+        elif not index.is_monotonic_increasing:
+            dataset = dataset.isel({short: np.argsort(index.values)})
+    return dataset
+
+
+def _as_dimension(dataset: xr.Dataset, coordinate: xr.DataArray, name: str) -> xr.Dataset:
+    found, dim = str(coordinate.name), str(coordinate.dims[0])
+    dataset = dataset.set_coords(found)
+    dataset = dataset if found == dim else dataset.swap_dims({dim: found})
+    return dataset if found == name else dataset.drop_vars(name, errors="ignore").rename({found: name})
 
 
 def _is_pressure(coordinate: xr.DataArray) -> bool:

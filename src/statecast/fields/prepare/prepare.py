@@ -25,6 +25,7 @@ from statecast.fields.prepare import store as stores
 from statecast.fields.prepare.errors import PrepareError, first_line
 from statecast.fields.prepare.fields import fields_of
 from statecast.fields.prepare.inputs import Input, open_inputs
+from statecast.fields.prepare.layouts import standard
 from statecast.fields.prepare.spec import Spec
 from statecast.fields.prepare.statistics import (
     MonthlySums,
@@ -35,7 +36,8 @@ from statecast.fields.prepare.statistics import (
     write_climatology,
 )
 from statecast.fields.prepare.times import seconds_of
-from statecast.outputs import OutputError
+from statecast.fields.sources.fill_values import METADATA
+from statecast.outputs import require_place
 
 STORE, JOURNAL, SUMS = "store", "journal.json", "sums"
 
@@ -51,15 +53,14 @@ def prepare(
     Called again after an interruption with the same spec and inputs, it goes on after the last complete block. `out` appears only
     when it is complete. Raises PrepareError and SpecError in one line; what was complete by then stays.
     """
-    out = Path(out)
-    if (out.exists() or out.is_symlink()) and not overwrite:
-        raise OutputError(f"{out} already exists. Choose another path, or pass --overwrite to replace it.")
+    out = require_place(out, overwrite)
     inputs = open_inputs(spec.source, spec.period)
     dataset = fields_of(inputs, spec)
+    Times.of(dataset, spec.statistics)  # a period without data is refused before anything is written
     unfinished = out.with_name(f"{out.name}.unfinished")
     try:
         with workers(cluster):
-            work = _Work.begin(unfinished, dataset, spec, fingerprint(spec, inputs, dataset), fresh=overwrite)
+            work = _Work.begin(unfinished, dataset, spec, inputs, fresh=overwrite)
             work.run(progress=progress)
             work.finish()
         _put_in_place(unfinished, out)
@@ -69,10 +70,25 @@ def prepare(
 
 
 def fingerprint(spec: Spec, inputs: list[Input], dataset: xr.Dataset) -> str:
-    """Of the spec, the sizes of the inputs and the times of the result: another one can't go on with the same store."""
-    sizes = [(i.name, Path(i.name).stat().st_size if Path(i.name).is_file() else 0) for i in inputs]
-    about = [spec.model_dump(mode="json", by_alias=True), sizes, seconds_of(dataset["time"]).tolist()]
+    """Of the spec, the names of the inputs, and variables and coordinates of the result: another one can't go on with the same store."""
+    coordinates = [dataset[name].values.tolist() for name in ("lat", "lon", "level") if name in dataset.coords]
+    variables = {str(name): array.dims for name, array in dataset.data_vars.items()}
+    about = [spec.model_dump(mode="json", by_alias=True), [given.name for given in inputs], variables, coordinates]
+    about.append(seconds_of(dataset["time"]).tolist())
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def stamps(inputs: list[Input]) -> dict[str, list[Any]]:
+    """Of each input, the sizes and times of the files that are written anew with it."""
+    files = {given.name: [file.stat() for file in _telling(Path(given.name))] for given in inputs}
+    return {name: [[about.st_size, about.st_mtime_ns] for about in of] for name, of in files.items()}
+
+
+def _telling(path: Path) -> list[Path]:
+    """Files that are written anew with an input: itself, or the metadata of a Zarr store and of its arrays. None behind a URL."""
+    if path.is_file():
+        return [path]
+    return sorted(file for name in METADATA for file in (*path.glob(name), *path.glob(f"*/{name}")))
 
 
 @contextlib.contextmanager
@@ -112,16 +128,18 @@ class _Work:
     monthly: dict[str, list[MonthlySums]]
 
     @classmethod
-    def begin(cls, folder: Path, dataset: xr.Dataset, spec: Spec, identity: str, *, fresh: bool) -> "_Work":
+    def begin(cls, folder: Path, dataset: xr.Dataset, spec: Spec, inputs: list[Input], *, fresh: bool) -> "_Work":
         """A new work, or one that goes on. Raises PrepareError if `folder` holds that of another spec or other inputs."""
+        identity, written = fingerprint(spec, inputs, dataset), stamps(inputs)
         journal = None if fresh else _read_journal(folder / JOURNAL)
-        if journal is not None and journal["fingerprint"] != identity:
+        if journal is None:
+            journal = {"fingerprint": identity, "inputs": written, "done": 0, "sums": {}}
+            _start(folder, dataset, spec, journal)
+        if journal["fingerprint"] != identity or _was_changed(journal, written, inputs, dataset, spec):
             raise PrepareError(
                 f"{folder}: was begun with another spec or other inputs. Pass --overwrite to start again, or another --out."
             )
-        if journal is None:
-            journal = {"fingerprint": identity, "done": 0, "sums": {}}
-            _start(folder, dataset, spec, journal)
+        journal["inputs"] = written
         kept = journal["sums"]
         levels = {name: array.sizes.get("level", 1) for name, array in _in_time(dataset).items()}
         sums = {name: Sums(n, kept.get(name)) for name, n in levels.items()}
@@ -212,6 +230,17 @@ def _monthly(folder: Path, dataset: xr.Dataset, spec: Spec) -> dict[str, list[Mo
         name: [MonthlySums(folder, f"{name}.{s.start}", (hours, s.stop - s.start, *grid)) for s in _parts(array, spec)]
         for name, array in _in_time(dataset).items()
     }
+
+
+def _was_changed(
+    journal: dict[str, Any], written: dict[str, list[Any]], inputs: list[Input], dataset: xr.Dataset, spec: Spec
+) -> bool:
+    """Whether an input was written again whose times are already in the store; one that was broken may be mended."""
+    steps = min(journal["done"] * stores.steps_of_shard(spec.store), dataset.sizes["time"])
+    last = seconds_of(dataset["time"][:steps])[-1] if steps else -np.inf
+    changed = [given for given in inputs if journal["inputs"].get(given.name) != written[given.name]]
+    times = [standard(given, spec).get("time") for given in changed if steps]
+    return any(of is None or seconds_of(of).min() <= last for of in times)
 
 
 def _read_journal(path: Path) -> dict[str, Any] | None:

@@ -197,8 +197,12 @@ def on_levels(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
 
     Raises PrepareError for a level that the inputs don't have.
     """
-    if not spec.levels or "level" not in dataset.dims:
+    if not spec.levels:
         return dataset
+    if "level" not in dataset.dims:
+        raise PrepareError(
+            "levels: the inputs have no pressure levels. Leave levels out, or add the inputs that have them."
+        )
     wanted = np.sort(np.array(spec.levels, float))
     have = dataset["level"].values.astype(float)
     if spec.vertical == "select":

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from statecast.config import RecipeError, Strict, read_document, read_options
+from statecast.fields.sources.fill_values import AbsentChunks
 from statecast.messages import quoted
 
 SMALLEST_SPACING = 1e-3  # degrees, a hundred metres: a finer grid of a region is a typing error
@@ -47,6 +48,10 @@ class SourceOptions(Strict):
         (), description="pairs of wind components along the axes of the grid, which are turned to east and north"
     )
     storage_options: dict[str, Any] = Field({}, description="options of the file system of URLs, such as anon: true")
+    absent_chunks: AbsentChunks | None = Field(
+        None,
+        description="what chunks stand for that a Zarr input lacks: missing, or fill_value; none: what it says, or an error",
+    )
 
     @field_validator("paths", mode="before")
     @classmethod

@@ -26,12 +26,19 @@ def to_units(array: xr.DataArray, units: str | None) -> xr.DataArray:
 
 def conversion(have: str, want: str, variable: str) -> Conversion:
     """How numbers in one unit become numbers in another. Raises PrepareError for units that can't be converted."""
-    rule = meaning.conversion(have, want) or _of_water(have, want)
+    rule = conversion_if_any(have, want)
     if rule is None:
         raise PrepareError(
             f"variable '{variable}': is in '{have}', which can't be converted to '{want}'. Name units of the same kind."
         )
     return rule
+
+
+def conversion_if_any(have: str, want: str) -> Conversion | None:
+    """The same; None for units that can't be converted, or that are unknown."""
+    if meaning.are_unknown(have) or meaning.are_unknown(want):
+        return None
+    return meaning.conversion(have, want) or _of_water(have, want)
 
 
 def _of_water(have: str, want: str) -> Conversion | None:

@@ -22,14 +22,23 @@ def selected(dataset: xr.Dataset, select: Selection, store: str) -> xr.Dataset:
     Lead times that are selected move the times from the start of the forecast to the time for which it is valid. Raises StoreError for a
     value that the dimension does not have.
     """
-    for dimension, value in select.items():
-        if dimension in dataset.dims:
-            dataset = dataset.isel({dimension: _position(dataset, dimension, value, store)})
+    dataset = at_values(dataset, select, store)
     if dataset.sizes.get(VERSIONS, 0) > 1:
         dataset = _with_versions_merged(dataset)
     single = {dimension: 0 for dimension in EXTRA if dataset.sizes.get(dimension) == 1}
     leads = [name for name in LEAD_TIMES if name in single or name in select]
-    return _at_valid_times(dataset.isel(single), leads, store)
+    return at_valid_times(dataset.isel(single), leads, store)
+
+
+def at_values(dataset: xr.Dataset, select: Selection, store: str) -> xr.Dataset:
+    """The dataset at one value of each of the dimensions that it has. Raises StoreError for a value that it does not have."""
+    for dimension, value in select.items():
+        if dimension in dataset.dims:
+            dataset = dataset.isel({dimension: _position(dataset, dimension, value, store)})
+        elif dimension in dataset.coords and dataset[dimension].ndim == 0 and dimension not in LEAD_TIMES:
+            one = xr.Dataset(coords={dimension: dataset[dimension].values.reshape(1)})
+            _position(one, dimension, value, store)  # raises StoreError if its one value is another
+    return dataset
 
 
 def with_axis(dataset: xr.Dataset, name: str) -> xr.Dataset:
@@ -79,7 +88,7 @@ def _with_versions_merged(dataset: xr.Dataset) -> xr.Dataset:
     return merged
 
 
-def _at_valid_times(dataset: xr.Dataset, leads: Sequence[str], store: str) -> xr.Dataset:
+def at_valid_times(dataset: xr.Dataset, leads: Sequence[str], store: str) -> xr.Dataset:
     """The start of a forecast plus its one lead time, unless the dataset has the valid time itself.
 
     leads  lead times of which the dataset had a dimension: then its time is that of the start, whatever it says

@@ -20,7 +20,13 @@ from statecast.fields.sources.errors import MissingStoreError, StoreError
 from statecast.fields.sources.fill_values import AbsentChunks
 from statecast.fields.sources.levels import is_pressure, single_level_as_dimension, with_pressure_in_hpa
 from statecast.fields.sources.opening import open_raw
-from statecast.fields.sources.places import require_degrees, require_two_dimensions, with_degrees
+from statecast.fields.sources.places import (
+    REGRID,
+    is_on_a_map,
+    require_degrees,
+    require_two_dimensions,
+    with_degrees,
+)
 from statecast.fields.sources.times import with_exact_times
 
 __all__ = ["MissingStoreError", "StoreError", "open_fields"]
@@ -92,7 +98,7 @@ def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) 
     if axis == "time":
         by_attributes += map(str, dataset.cf.axes.get("T", []))
     if axis == "level":
-        by_attributes = [str(n) for n in (*by_attributes, *dataset.indexes) if is_pressure(dataset[n])]
+        by_attributes = sorted({str(n) for n in (*by_attributes, *dataset.indexes) if is_pressure(dataset[n])})
     candidates = by_attributes or [n for n in USUAL_NAMES[axis] if n in dataset.coords]
     on_dimension = [n for n in candidates if n in dataset.dims] or candidates
     if on_dimension:
@@ -100,6 +106,10 @@ def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) 
     if not required:
         return None
     have = ", ".join(map(str, dataset.coords)) or "none"
+    if axis in ("lat", "lon") and is_on_a_map(dataset):
+        raise StoreError(
+            f"store {store}: lies on a map or around another pole (coordinates {have}), expected latitudes and longitudes. {REGRID}"
+        )
     raise StoreError(
         f"store {store}: found no {axis} among its coordinates ({have}), expected one with standard_name "
         f"'{STANDARD_NAMES[axis]}' or named {', '.join(USUAL_NAMES[axis])}. Rename yours or give it that attribute."
@@ -159,7 +169,8 @@ def _in_standard_order(dataset: xr.Dataset, store: str) -> xr.Dataset:
         if not index.is_unique or (axis in ("lat", "lon") and _nearly_twice(index)):
             twice = index[index.duplicated()][0] if not index.is_unique else _nearly_twice(index)[0]
             raise StoreError(
-                f"store {store}: {axis} contains {twice} twice, expected each value once. Remove the duplicates."
+                f"store {store}: {axis} contains {twice} twice, expected each value once. Remove the duplicates"
+                f"{'; a longitude of 360 is 0' if axis == 'lon' else ''}."
             )
         if index.is_monotonic_decreasing and len(index) > 1:
             dataset = dataset.isel({axis: slice(None, None, -1)})  # a slice is one contiguous read, an index array many

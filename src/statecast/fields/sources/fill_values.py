@@ -182,5 +182,5 @@ class KnownFills(WrapperStore[Store]):
                 raise StoreError(
                     f"variable '{path}': chunk {key[len(path) + 1 :]} is not in the store and would read as its fill_value "
                     f"{fill.value or 0}: values that were left out, or a download that stopped. Complete the store, or say what such "
-                    "a chunk means in the recipe: data.absent_chunks: missing, or fill_value."
+                    "a chunk means by data.absent_chunks (of a spec: source.absent_chunks): missing, or fill_value."
                 )

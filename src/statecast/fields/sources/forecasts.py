@@ -121,9 +121,9 @@ def open_forecasts(store: str, absent: AbsentChunks | None = None) -> Forecasts:
 
 def _find(dataset: xr.Dataset, axis: str) -> str | None:
     """By standard name, else by usual names, dimensions first."""
-    by_attributes = [
+    by_attributes = sorted(
         str(n) for n, v in dataset.variables.items() if v.attrs.get("standard_name") == STANDARD_NAMES[axis]
-    ]
+    )
     by_name = [n for n in USUAL_NAMES[axis] if n in dataset.coords or n in dataset.dims]
     candidates = by_attributes or by_name
     return next((name for name in candidates if name in dataset.dims), candidates[0] if candidates else None)
@@ -169,7 +169,7 @@ def _with_given_valid_times(dataset: xr.Dataset, init: str, lead: str) -> xr.Dat
         is_valid = name in ("valid_time", "time") or coordinate.attrs.get("standard_name") == "time"
         if is_valid and name not in (init, lead):
             found.append(str(name))
-    given = next((dataset[name] for name in found if dataset[name].dtype.kind in "MO"), None)
+    given = next((dataset[name] for name in sorted(found) if dataset[name].dtype.kind in "MO"), None)
     if given is not None:
         flat = given.values.ravel()
         known = ~np.asarray(pd.isnull(flat))

@@ -1,6 +1,7 @@
 """GRIB files, by cfgrib: one dataset of all variables, at the times for which they are valid."""
 
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 import xarray as xr
 
@@ -23,7 +24,9 @@ def open_grib(path: str, *, keep_steps: bool = False) -> xr.Dataset:
         import cfgrib
     except ImportError:
         raise StoreError("is a GRIB file, which needs the extra `grib`: pip install 'statecast[grib]'.") from None
-    opened = cfgrib.open_datasets(path, backend_kwargs={"indexpath": ""}, chunks=None)
+    with catch_warnings():  # cfgrib merges with defaults that xarray is about to change
+        filterwarnings("ignore", category=FutureWarning)
+        opened = cfgrib.open_datasets(path, backend_kwargs={"indexpath": ""}, chunks=None)
     parts = [_part(_with_steps(part) if keep_steps else part) for part in opened]
     names = [str(name) for part in parts for name in part.data_vars]
     if twice := sorted({name for name in names if names.count(name) > 1}):

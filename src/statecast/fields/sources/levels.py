@@ -1,5 +1,7 @@
 """Pressure levels: what is a pressure and in which units, and which variables lie on a single level."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -88,12 +90,15 @@ def _no_pressure(store: str, name: str, what: str) -> StoreError:
     )
 
 
-def single_level_as_dimension(dataset: xr.Dataset, store: str) -> xr.Dataset:
+def single_level_as_dimension(dataset: xr.Dataset, store: str, fields: Sequence[str] | None = None) -> xr.Dataset:
     """A single pressure level `level` as a dimension of the variables on it: of those above the surface.
+
+    fields  variables that may be on it; none: those on latitudes and longitudes
 
     Raises StoreError if it may or may not be that of a variable.
     """
-    fields = [str(name) for name, array in dataset.data_vars.items() if {"lat", "lon"} <= set(map(str, array.dims))]
+    if fields is None:
+        fields = [str(name) for name, array in dataset.data_vars.items() if {"lat", "lon"} <= set(map(str, array.dims))]
     above = [name for name in fields if not _is_of_surface(dataset[name])]
     unclear = [name for name in above if name.lower() not in UPPER_AIR]
     if unclear and len(fields) > 1:

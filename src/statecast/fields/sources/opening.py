@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 import fsspec
 import xarray as xr
@@ -134,18 +135,31 @@ def _read(path: str, kind: str, absent: AbsentChunks | None, group: str | None, 
     if kind == "zip":
         return _zarr(zarr.storage.ZipStore(path, mode="r", read_only=True), absent)
     if kind != "Zarr store":
-        return _netcdf(path, group)
+        return open_netcdf(path, group)
     is_consolidated = _has_consolidated_metadata(Path(path))
     return _zarr(zarr.storage.LocalStore(path, read_only=True), absent, consolidated=is_consolidated)
 
 
-def _netcdf(path: str, group: str | None) -> xr.Dataset:
-    """What was never written into a NetCDF file reads as a number that the format keeps for it, said by an attribute or not."""
-    dataset = xr.open_dataset(path, chunks=None, group=group, decode_cf=False)
+def open_zarr(path: str, absent: AbsentChunks | None, storage_options: Mapping[str, Any], **options: Any) -> xr.Dataset:
+    """A Zarr store in a directory, a zip or behind a URL as it is, with `options` of xarray; for what it lacks see `KnownFills`."""
+    if "://" in path:
+        return _remote(path, storage_options, absent, **options)
+    if not Path(path).is_dir():
+        return _zarr(zarr.storage.ZipStore(path, mode="r", read_only=True), absent, **options)
+    is_consolidated = _has_consolidated_metadata(Path(path))
+    return _zarr(zarr.storage.LocalStore(path, read_only=True), absent, is_consolidated, **options)
+
+
+def open_netcdf(path: str, group: str | None, engine: str | None = None, **options: Any) -> xr.Dataset:
+    """A NetCDF or HDF5 file as it is, with `options` of xarray's decoding.
+
+    What was never written into it reads as a number that the format keeps for it, said by an attribute or not.
+    """
+    dataset = xr.open_dataset(path, chunks=None, group=group, decode_cf=False, engine=engine)
     for variable in dataset.variables.values():
         if variable.dtype.kind == "f" and not set(MISSING_VALUE) & set(variable.attrs):
             variable.attrs["_FillValue"] = variable.dtype.type(NEVER_WRITTEN)
-    return xr.decode_cf(dataset)
+    return xr.decode_cf(dataset, **options)
 
 
 def _of_url(url: str, absent: AbsentChunks | None, cache: ChunkCache | None) -> xr.Dataset:
@@ -158,20 +172,28 @@ def _of_url(url: str, absent: AbsentChunks | None, cache: ChunkCache | None) -> 
 
 
 def _remote(
-    url: str, options: Mapping[str, Any], absent: AbsentChunks | None, cache: ChunkCache | None = None
+    url: str,
+    storage_options: Mapping[str, Any],
+    absent: AbsentChunks | None,
+    cache: ChunkCache | None = None,
+    **options: Any,
 ) -> xr.Dataset:
-    files = zarr.storage.FsspecStore.from_url(url, storage_options=dict(options), read_only=True)
+    files = zarr.storage.FsspecStore.from_url(url, storage_options=dict(storage_options), read_only=True)
     store = PatientStore(files, url)
-    return _zarr(CachedStore(store, cache) if cache else store, absent)
+    return _zarr(CachedStore(store, cache) if cache else store, absent, **options)
 
 
-def _zarr(store: Any, absent: AbsentChunks | None, consolidated: bool | None = None) -> xr.Dataset:
+def _zarr(store: Any, absent: AbsentChunks | None, consolidated: bool | None = None, **options: Any) -> xr.Dataset:
     """Consolidated metadata are looked for if nothing is said; that there are none is no fault of the reader's."""
     known = KnownFills(store, absent)
+    if options.get("group"):
+        with catch_warnings():  # of a group, xarray has to try
+            filterwarnings("ignore", message="Failed to open Zarr store with consolidated metadata")
+            return xr.open_zarr(known, chunks=None, **options)
     if consolidated is None:
         group = zarr.open_group(known, mode="r")
         consolidated = group.metadata.consolidated_metadata is not None
-    return xr.open_zarr(known, chunks=None, consolidated=consolidated)
+    return xr.open_zarr(known, chunks=None, consolidated=consolidated, **options)
 
 
 def _has_consolidated_metadata(store: Path) -> bool:
@@ -184,6 +206,8 @@ def _has_consolidated_metadata(store: Path) -> bool:
 
 def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
+    if kind == "file":
+        reason = "it begins as no NetCDF, HDF5 or GRIB file does"
     if isinstance(error, zarr.errors.GroupNotFoundError):
         reason = "no Zarr group is there"
     if isinstance(error, ImportError) and "://" in path:
@@ -206,7 +230,9 @@ def _unreadable(store: str, path: str, kind: str, error: Exception) -> StoreErro
 
 
 def _several(store: str) -> StoreError:
-    return StoreError(f"store {store}: is several files, expected one. Make one by `statecast data prepare`.")
+    return StoreError(
+        f"store {store}: is several files, expected one. Make one by `statecast data prepare`, or by xarray's open_mfdataset and to_zarr."
+    )
 
 
 def _refuse_directory(store: str) -> None:

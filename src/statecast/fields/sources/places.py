@@ -13,6 +13,7 @@ WHERE = {
     "lon": ("degree_e", "degrees_e", "degreee", "degreese"),
 }
 ROUNDING_DEG = 1e-3  # degrees beyond a pole or the seam of 360 that are rounding: 100 m
+OF_MAPS = ("grid_latitude", "grid_longitude", "projection_x_coordinate", "projection_y_coordinate")
 REGRID = "Regrid to a latitude-longitude grid."
 
 
@@ -72,6 +73,12 @@ def _counts(coordinate: xr.DataArray) -> bool:
     return values.ndim == 1 and values.size > 2 and any(np.array_equal(values, numbers + k) for k in (0, 1))
 
 
+def is_on_a_map(dataset: xr.Dataset) -> bool:
+    """Whether rows and columns are those of a map or of a sphere with another pole."""
+    said = {str(coordinate.attrs.get("standard_name", "")) for coordinate in dataset.coords.values()}
+    return bool(said & set(OF_MAPS)) or _projection(dataset) is not None
+
+
 def _projection(dataset: xr.Dataset) -> str | None:
     """The mapping of a grid that is not one of latitude and longitude."""
     for variable in dataset.variables.values():
@@ -87,6 +94,12 @@ def with_degrees(dataset: xr.Dataset, store: str) -> xr.Dataset:
     Raises StoreError for values that are no degrees.
     """
     lat, lon = (_in_degrees(dataset[axis], axis) for axis in ("lat", "lon"))
+    for axis, values in (("lat", lat), ("lon", lon)):
+        if unknown := np.flatnonzero(~np.isfinite(values)).tolist():
+            raise StoreError(
+                f"store {store}: {axis} has no value at {len(unknown)} of {values.size} positions, the first of them {unknown[0]}. "
+                "Write these, or leave them out."
+            )
     if lat.size and not np.abs(lat).max() <= 90.0 + ROUNDING_DEG:
         raise StoreError(
             f"store {store}: lat runs from {lat.min():g} to {lat.max():g}, expected degrees within -90 and 90. {REGRID}"
@@ -113,9 +126,14 @@ def _finest(lon: np.ndarray) -> float:
 
 
 def _in_degrees(coordinate: xr.DataArray, axis: str) -> np.ndarray:
-    units, values = str(coordinate.attrs.get("units", "")), coordinate.values.astype(float)
+    return degrees_per(coordinate, axis) * coordinate.values.astype(float)
+
+
+def degrees_per(coordinate: xr.DataArray, axis: str) -> float:
+    """Degrees per unit of a latitude or longitude, `axis` lat or lon."""
+    units = str(coordinate.attrs.get("units", ""))
     rule = None if _are_degrees(units, axis) else conversion(units, "degrees")
-    return values if rule is None else rule.factor * values
+    return 1.0 if rule is None else rule.factor
 
 
 def unbroken(lon: np.ndarray) -> np.ndarray:

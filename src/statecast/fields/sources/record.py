@@ -95,14 +95,19 @@ class Record:
     @cached_property
     def hour_utc(self) -> Float[np.ndarray, " T"]:
         """Hour of the day of each step, 0 to 24, with minutes as a fraction. What belongs to a month has none: it is 0 there."""
-        time = self.dataset["time"].dt
-        hours = time.hour + time.minute / 60 + (time.second + time.microsecond / 1e6) / 3600
-        return np.zeros(len(self)) if self.is_monthly else hours.values.astype(float)
+        if self.is_monthly:
+            return np.zeros(len(self))
+        seconds = self._of_time("second") + self._of_time("microsecond") / 1e6
+        return self._of_time("hour") + self._of_time("minute") / 60 + seconds / 3600
 
     @cached_property
     def month(self) -> np.ndarray:
         """Month of each step, 1 to 12."""
-        return self.dataset["time"].dt.month.values
+        return self._of_time("month")
+
+    def _of_time(self, field: str) -> np.ndarray:
+        """A field of the date of each step, as xarray names it."""
+        return getattr(self.dataset["time"].dt, field).values
 
     @cached_property
     def months_passed(self) -> Float[np.ndarray, " T"]:
@@ -112,16 +117,14 @@ class Record:
         """
         if self.is_monthly:
             return self.month - 0.5
-        time = self.dataset["time"].dt
-        return (time.month - 1 + (time.day - 1 + self.hour_utc / 24) / time.days_in_month).values
+        return self.month - 1 + (self._of_time("day") - 1 + self.hour_utc / 24) / self._of_time("days_in_month")
 
     @cached_property
     def year_fraction(self) -> Float[np.ndarray, " T"]:
         """Elapsed fraction of the year, 0 to 1, in the calendar of the record (including 360-day years)."""
         if self.is_monthly:
             return self.months_passed / 12
-        time = self.dataset["time"].dt
-        return ((time.dayofyear - 1 + self.hour_utc / 24) / time.days_in_year).values
+        return (self._of_time("dayofyear") - 1 + self.hour_utc / 24) / self._of_time("days_in_year")
 
     @cached_property
     def step(self) -> Step:

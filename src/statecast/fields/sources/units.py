@@ -29,6 +29,7 @@ SPELLINGS = {
     "degk": "K",
     "c": "degC",
     "celsius": "degC",
+    "℃": "degC",
     "deg c": "degC",
     "deg_c": "degC",
     "degree c": "degC",

@@ -15,7 +15,8 @@ import xarray as xr
 from statecast.fields.stations.table import StationError, Stations
 
 COORDINATES = {"time": "time", "lat": "latitude", "lon": "longitude"}
-HEIGHTS = ("height", "altitude", "surface_altitude", "station_altitude")
+HEIGHTS = ("surface_altitude", "station_altitude", "altitude", "height")
+"""Standard names, that of the ground first: `height` may be that of an instrument above it."""
 
 
 def read_time_series(path: Path) -> pd.DataFrame:
@@ -41,7 +42,9 @@ def read_time_series(path: Path) -> pd.DataFrame:
     frame = pd.DataFrame(flat)
     measured = [name for name in columns if name.endswith("]")]
     is_report = frame[measured].notna().any(axis=1) if measured else True
-    return frame[frame["time"].notna() & is_report].reset_index(drop=True)
+    frame = frame[frame["time"].notna() & is_report].reset_index(drop=True)
+    units = dataset[found["height"]].attrs.get("units", "") if "height" in found else ""
+    return frame.rename(columns={"height": f"height [{units}]"})
 
 
 def _texts(array: xr.DataArray) -> xr.DataArray:
@@ -62,9 +65,10 @@ def _coordinates(dataset: xr.Dataset, path: Path) -> dict[str, str]:
                 f"table {path}: found no {axis}, expected a variable with standard_name '{standard}', as CF time series have. Add it."
             )
         found[axis] = names[0]
-    for name, variable in dataset.variables.items():
-        if variable.attrs.get("standard_name") in HEIGHTS and variable.dims == dataset[found["lat"]].dims:
-            found["height"] = str(name)
+    of_places = {n: v for n, v in dataset.variables.items() if v.dims == dataset[found["lat"]].dims}
+    heights = {v.attrs.get("standard_name"): str(n) for n, v in of_places.items()}
+    if known := [heights[standard] for standard in HEIGHTS if standard in heights]:
+        found["height"] = known[0]
     return found
 
 

@@ -24,10 +24,7 @@ NAMES = {
 """Columns by the names that they usually have."""
 ENDINGS = (".csv", ".parquet", ".nc", ".nc4", ".cdf")
 WITH_UNITS = re.compile(r"(?P<name>.*?)\s*\[(?P<units>[^\]]*)\]\s*")
-MOVED_DEG, MOVED_M = (
-    0.01,
-    50.0,
-)  # a kilometre, and the rounding of heights: what is written of one place differs by less
+MOVED_DEG, MOVED_M = 0.01, 50.0  # a kilometre, and rounding of heights: of one place they differ by less
 
 
 class StationError(StoreError):
@@ -134,7 +131,7 @@ def read_table(
     numbers = {n: _numbers(column, n, name) for n, column in measured.items() if column.dtype.kind in "fiub"}
     in_units = {n: (units or {}).get(n, of_columns[n]) for n in numbers}
     lat, lon = (_degrees(frame[known[axis]], axis, name) for axis in ("lat", "lon"))
-    height = _numbers(frame[known["height"]], "height", name) if "height" in known else np.zeros(len(frame))
+    height = _metres(frame[known["height"]], name) if "height" in known else np.zeros(len(frame))
     if "height" not in known:
         tell(
             f"table {name}: has no column of heights ({', '.join(NAMES['height'])}); all stations count as at sea level."
@@ -162,7 +159,8 @@ def _read(path: Path) -> pd.DataFrame:
 
     try:
         if path.suffix == ".csv":
-            return pd.read_csv(path)
+            names = [c for c in pd.read_csv(path, nrows=0) if _name_and_units(c)[0].lower() in NAMES["station"]]
+            return pd.read_csv(path, dtype=dict.fromkeys(names, str))  # 00123 is a name
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return read_time_series(path)
@@ -200,6 +198,15 @@ def _numbers(column: pd.Series, what: str, name: str) -> Float[np.ndarray, " R"]
         return pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:
         raise StationError(f"table {name}: column '{what}' holds texts ({error}), expected numbers.") from None
+
+
+def _metres(column: pd.Series, name: str) -> Float[np.ndarray, " R"]:
+    """Heights, whose units stand behind the name of their column; without units they are metres."""
+    units = _name_and_units(column.name)[1]
+    rule = conversion("m" if are_unknown(units) else units, "m")
+    if rule is None:
+        raise StationError(f"table {name}: the heights are in '{units}', expected metres. Correct it.")
+    return _numbers(column, "height", name) * rule.factor
 
 
 def _degrees(column: pd.Series, axis: str, name: str) -> Float[np.ndarray, " R"]:

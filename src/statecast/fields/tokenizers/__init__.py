@@ -3,8 +3,8 @@
 from statecast.fields.tokenizers.fields import FieldTokenizer
 from statecast.fields.tokenizers.first_guess import read_window
 from statecast.fields.tokenizers.located import Located, StreamSource, located, sources_of, whole_window
-from statecast.fields.tokenizers.patches import join_patches, split_patches
 from statecast.fields.tokenizers.windows import Place, Windows, WindowSampler, window_around
+from statecast.patches import join_patches, split_patches
 
 __all__ = [
     "FieldTokenizer",

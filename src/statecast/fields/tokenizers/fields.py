@@ -18,8 +18,10 @@ from statecast.fields.anchors import FieldAnchor, FieldSpec, field_spec
 from statecast.fields.sources import Climatology, Grid, Record, StoreError, fit_anomalies, fit_climatology
 from statecast.fields.sources.climatology import Reference
 from statecast.fields.streams import Stream
-from statecast.fields.tokenizers.patches import check_patch, join_patches, split_patches, split_with_margin
+from statecast.fields.tokenizers.edges import EdgeFilter
+from statecast.fields.tokenizers.patches import split_with_margin
 from statecast.fields.tokenizers.windows import Place, whole_domain
+from statecast.patches import check_patch, join_patches, split_patches
 from statecast.streams import Tokens
 
 LARGEST_LOG = 20.0  # e^20 scales: keeps the answers of an untrained model finite
@@ -32,10 +34,13 @@ class FieldTokenizer:
     value = (f(field) - f(climatology(time of the year, hour, place))) / std of such anomalies in the training period
 
     where f(x) = x, or log(1 + x / scale) for variables with a `log_scale`, whose anomalies are dimensionless differences of logarithms.
+
+    edges  what corrects the answers of the model that the stream belongs to; None: nothing
     """
 
     stream: Stream
     climatology: Climatology
+    edges: EdgeFilter | None = None
 
     @classmethod
     def fit(cls, stream: Stream, record: Record, reference: Reference | None = None) -> "FieldTokenizer":
@@ -105,6 +110,14 @@ class FieldTokenizer:
 
     def save(self, directory: Path, name: str) -> None:
         self.climatology.save(directory / f"{name}.nc")
+        if self.edges is not None:
+            self.edges.save(directory / f"{name}.edges.npy")
+
+    @classmethod
+    def load(cls, stream: Stream, directory: Path, name: str) -> "FieldTokenizer":
+        """What `save` wrote."""
+        climatology = Climatology.load(directory / f"{name}.nc")
+        return cls(stream, climatology, EdgeFilter.load(directory / f"{name}.edges.npy", len(climatology.channels)))
 
     def calibrate(self, anchor: nn.Module | None) -> None:
         """How long anomalies last is data, not learned."""

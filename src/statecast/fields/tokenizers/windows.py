@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from statecast.fields.sources import Grid
-from statecast.fields.tokenizers.patches import Patch
+from statecast.patches import Patch
 
 SEED = 0  # of the places where neighbourhoods are verified: the same in every run
 

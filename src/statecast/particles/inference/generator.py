@@ -91,6 +91,16 @@ class Generator:
         is_aligned = self.trained.recipe.data.align
         return assembled(particles, jet_of, self.particles[1], numbers, labels, random, is_aligned=is_aligned)
 
+    def _show(self, state: CausalState, name: str, tokens: Tokens) -> None:
+        """Make tokens visible. Jets are drawn on the CPU, with the same numbers wherever the model is."""
+        state.append(name, tokens.to(self.trained.device))
+
+    def _ask(self, state: CausalState, name: str, asked: Tokens) -> Float[Tensor, "B V"]:
+        """Logits of the one asked token of each jet."""
+        logits = state.ask(name, asked.to(self.trained.device)).logits
+        assert logits is not None
+        return logits[:, 0].cpu()
+
     def _started(self, labels: Sequence[str | None]) -> CausalState:
         """Only the labels are visible."""
         nothing = {
@@ -100,8 +110,9 @@ class Generator:
         if self.label is not None:
             name, codec = self.label
             condition[name] = stack([{name: codec.tokens(label)} for label in labels])[name]
-        state = CausalState(self.trained.model, {**nothing, **condition})
-        state.extend(condition)
+        there = {name: tokens.to(self.trained.device) for name, tokens in {**nothing, **condition}.items()}
+        state = CausalState(self.trained.model, there)
+        state.extend({name: there[name] for name in condition})
         return state
 
     def _draw_numbers(
@@ -112,16 +123,14 @@ class Generator:
         asked = _repeated(bins.tokens(_no_jet(self)), jets)
         drawn = {}
         for place, quantity in enumerate(codec.stream.ordered):
-            logits = state.ask(bins_name, asked[place : place + 1]).logits
-            assert logits is not None
-            codes = self.trained.model.categorical.sample(logits[:, 0], random)
+            logits = self._ask(state, bins_name, asked[place : place + 1])
+            codes = self.trained.model.categorical.sample(logits, random)
             scaled = bins.decode(codes, place, random)
             value = (scaled - codec.mean[place]) / codec.std[place]
             coords = places_of(codec.stream)[place].expand(jets, 1, 1)
             observed = torch.ones(jets, 1, 1, dtype=torch.bool)
-            state.append(
-                name, Tokens(value[:, None, None], coords, observed, codec.spec, index=torch.full((jets, 1), place))
-            )
+            index = torch.full((jets, 1), place)
+            self._show(state, name, Tokens(value[:, None, None], coords, observed, codec.spec, index=index))
             drawn[quantity] = quantity_values(scaled.double().numpy(), quantity)
         return drawn
 
@@ -144,14 +153,14 @@ class Generator:
         for rank in range(longest):
             running = running if counts is None else rank < counts[jets]
             if running.sum() <= STILL_RUNNING * len(jets):
-                state.keep(running.nonzero()[:, 0])
+                state.keep(running.nonzero()[:, 0].to(self.trained.device))
                 jets, running = jets[running], running[running]
             chosen = self._draw_codes(state, len(jets), rank, random, sampling, may_stop=counts is None and rank > 0)
             running = running & (chosen != self.codes[1].stop)
             if not running.any():
                 break
             token = self._particle(state, chosen, log_pt[jets], rank, random, sampling)
-            state.append(self.particles[0], replace(token, present=running[:, None]))
+            self._show(state, self.particles[0], replace(token, present=running[:, None]))
             drawn.append(chosen_samples(token, running).each(_only, _only))
             jet_of.append(jets[running])
         return concatenate(drawn), torch.cat(jet_of)
@@ -168,10 +177,9 @@ class Generator:
     ) -> Int[Tensor, " B"]:
         """Codes that some particle of training has; the code that ends the jet only if it may end."""
         name, codec = self.codes
-        logits = state.ask(name, _place(codec, jets, rank)).logits
-        assert logits is not None
+        logits = self._ask(state, name, _place(codec, jets, rank))
         allowed = torch.cat([codec.codebook.is_used, torch.tensor([may_stop])])
-        return self._sampled(logits[:, 0], allowed, random, sampling)
+        return self._sampled(logits, allowed, random, sampling)
 
     def _sampled(
         self, logits: Float[Tensor, "B V"], allowed: Bool[Tensor, " V"], random: torch.Generator, sampling: Sampling
@@ -188,9 +196,7 @@ class Generator:
         assert self.fine is not None
         name, codec = self.fine
         asked = replace(_place(codec, len(chosen), rank), guess=chosen[:, None, None].float())
-        logits = state.ask(name, asked).logits
-        assert logits is not None
-        second = self._sampled(logits[:, 0], codec.residuals.is_used, random, sampling)
+        second = self._sampled(self._ask(state, name, asked), codec.residuals.is_used, random, sampling)
         return codec.residuals.decode(chosen, second, random)
 
     def _particle(

@@ -65,12 +65,11 @@ def process_probabilities(trained: TrainedModel, events: Events, batch: int = BA
     name, _ = process_label(trained)
     columns = replace(columns_of(trained.recipe, "validate", (0, None)), labels=())
     source = EventSource(event_record(events, trained.recipe, columns), trained.codecs)
-    device = next(trained.model.parameters()).device
     parts = []
     for first in range(0, len(events), batch):
         numbers = range(first, min(first + batch, len(events)))
         questions = [trained.recipe.task.complete(source.window(number)) for number in numbers]
-        logits = trained.model.answer(stack_questions(questions).to(device))[name].logits
+        logits = trained.model.answer(stack_questions(questions).to(trained.device))[name].logits
         assert logits is not None
         parts.append(logits[:, 0].double().softmax(dim=-1).cpu().numpy())
     return np.concatenate(parts)

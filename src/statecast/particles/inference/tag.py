@@ -76,8 +76,7 @@ def tag_jets(trained: TrainedModel, jets: Jets, draws: Draws = AS_LEARNED) -> di
     for number, place in enumerate(source.record.places):
         question = task.complete(source.window(number))
         questions.append(replace(question, seed=torch.tensor(int(place))))
-    device = next(trained.model.parameters()).device
-    return trained.model.answer(stack_questions(questions).to(device), draws)
+    return trained.model.answer(stack_questions(questions).to(trained.device), draws)
 
 
 def class_probabilities(trained: TrainedModel, jets: Jets, batch: int = BATCH) -> Float[np.ndarray, "J V"]:

@@ -43,7 +43,7 @@ class Labelled:
 
 def evaluate_classes(models: Mapping[str, TrainedModel], recipe: TextRecipe, *, progress: bool = False) -> Result:
     """Scores of the models that answer the label, and of the baselines."""
-    trained = models["model"]
+    trained = next(iter(models.values()))
     (name,) = trained.recipe.task.asked_streams(trained.codecs)
     codec: LabelCodec = trained.codecs[name]
     column, classes = trained.recipe.labels[name].label, codec.classes
@@ -52,7 +52,7 @@ def evaluate_classes(models: Mapping[str, TrainedModel], recipe: TextRecipe, *, 
     numbers = chosen_numbers(recipe.data, "validate")
     assert numbers is not None
     held_out = Labelled(split_documents(recipe, recipe.data.held_out_files, numbers), column)
-    found = {}
+    found: dict[str, Float[np.ndarray, "D C"]] = {}
     for key, model in models.items():
         found |= _said(key, model, recipe, name, training, held_out, classes, progress)
     found["TF-IDF"] = tf_idf(training.texts, training.labels, held_out.texts, classes)

@@ -22,11 +22,14 @@ TEXT = (
 
 def evaluate_continuation(models: Mapping[str, TrainedModel], recipe: TextRecipe, *, progress: bool = False) -> Result:
     """Perplexity of the models and of counts, and some texts that the model draws."""
-    trained = models["model"]
+    trained = next(iter(models.values()))
     name, _ = trained.recipe.text
     samples = training_samples(trained)
     vocabulary = trained.codecs[name].spec.vocabulary
-    counts = {"bigrams": Bigrams.fit(samples, vocabulary), "unigrams": Unigrams.fit(samples, vocabulary)}
+    counts: dict[str, Bigrams | Unigrams] = {
+        "bigrams": Bigrams.fit(samples, vocabulary),
+        "unigrams": Unigrams.fit(samples, vocabulary),
+    }
     sums: dict[str, Sums] = {}
     for key, model in models.items():
         source = held_out_source(model, recipe)

@@ -10,7 +10,7 @@ from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.report import score_table, write_page
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
 from statecast.labels import LabelCodec
-from statecast.numbered import require_unseen
+from statecast.numbered import real_places, require_unseen
 from statecast.outputs import new_output
 from statecast.text.codec import TagCodec
 from statecast.text.evaluation.classes import evaluate_classes
@@ -19,7 +19,7 @@ from statecast.text.evaluation.replaced import evaluate_replaced
 from statecast.text.evaluation.result import Result
 from statecast.text.evaluation.tags import evaluate_tags
 from statecast.text.recipe import TextRecipe
-from statecast.text.samples import real_files
+from statecast.text.samples import SAMPLES, sample_path
 from statecast.text.streams import LabelStream
 from statecast.trained import ModelError, TrainedModel, load
 
@@ -113,3 +113,8 @@ def evaluator(trained: TrainedModel) -> Callable[..., Result] | None:
         return evaluate_tags
     is_class = isinstance(codecs[0], LabelCodec) and bool(codecs[0].classes)
     return evaluate_classes if is_class and isinstance(codecs[0].stream, LabelStream) else None
+
+
+def real_files(names: Sequence[str]) -> set[Path]:
+    """The files that names stand for."""
+    return real_places([sample_path(name) if name in SAMPLES else name for name in names])

@@ -16,14 +16,14 @@ from statecast.trained import TrainedModel
 
 QUESTIONS = 500  # of training, on which the threshold of the rule is chosen
 TEXT = (
-    "Which tokens of documents that training did not see were replaced: those to which the model gives a probability above 0.5. Rare tokens: "
-    "a rule that calls a token replaced if training has it less often than a threshold, which is chosen on training for the largest F1."
+    "Which tokens of documents that training did not see were replaced: those to which the model gives a probability above 0.5. Rare "
+    "tokens: a rule for tokens that training has less often than a threshold, which is chosen on training for the largest F1."
 )
 
 
 def evaluate_replaced(models: Mapping[str, TrainedModel], recipe: TextRecipe, *, progress: bool = False) -> Result:
     """F1, precision and recall of the models and of a rule."""
-    trained = models["model"]
+    trained = next(iter(models.values()))
     name, _ = trained.recipe.text
     frequency = Unigrams.fit(training_samples(trained), trained.codecs[name].spec.vocabulary).probability
     threshold = _threshold(trained, name, frequency)

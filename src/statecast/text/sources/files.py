@@ -44,12 +44,17 @@ def read_documents(files: Sequence[str], text: str = TEXT_COLUMN, form: str | No
     """
     rows: Rows = []
     for name in files:
-        path = sample_path(name) if name in SAMPLES else Path(name)
-        rows += _rows(path, form or _format(path), name)
+        rows += read_rows(name, form)
     said = ", ".join(files)
     if not rows:
         raise TextError(f"{said}: holds no document. Name another file.")
     return documents_of(rows, text, said)
+
+
+def read_rows(name: str, form: str | None = None) -> Rows:
+    """The rows of a table, or of another file of documents; `form` is its format, by its ending if None. Raises TextError in one line."""
+    path = sample_path(name) if name in SAMPLES else Path(name)
+    return _rows(path, form or _format(path), name)
 
 
 def _format(path: Path) -> str:
@@ -121,6 +126,16 @@ def _of_parquet(path: Path) -> Rows:
     except ModuleNotFoundError:
         raise ModuleNotFoundError("Parquet files of texts need pyarrow. pip install 'statecast[text]'") from None
     return list(read_table(path).to_pylist())
+
+
+def table_columns(path: Path) -> list[str]:
+    """The names of the columns of a CSV or Parquet file, without reading it."""
+    if path.suffix.lower() == ".parquet":
+        from pyarrow.parquet import read_schema
+
+        return list(read_schema(path).names)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
 
 
 def _of_folder(path: Path) -> Rows:
@@ -208,7 +223,7 @@ def _tags(values: Sequence[Any], starts: Sequence[Sequence[int]] | None, name: s
     return found
 
 
-def summary(values: Sequence[Any]) -> Mapping[str, int]:
+def frequencies_of(values: Sequence[Any]) -> Mapping[str, int]:
     """How often each value occurs, the most frequent first."""
     counts: dict[str, int] = {}
     for value in values:

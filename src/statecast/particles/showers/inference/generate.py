@@ -150,7 +150,6 @@ def _draw_streams(
     trained: TrainedModel, incident_mev: Float[np.ndarray, " B"], numbers: Int[torch.Tensor, " B"], draws: Draws
 ) -> dict[str, Float[np.ndarray, "B N P"]]:
     """The values of each stream, drawn in the order of the task."""
-    device = next(trained.model.parameters()).device
     name = trained.recipe.stream_of(IncidentStream)
     known = trained.codecs[name].tokens(_only_energy(incident_mev))
     index = torch.zeros(len(numbers), 1, dtype=torch.int64)
@@ -158,7 +157,7 @@ def _draw_streams(
     values: dict[str, Any] = {}
     for together in trained.recipe.task.order:
         asked = {name: _codec(trained, name).asked(len(numbers)) for name in together}
-        question = Question(context, asked, seed=numbers).to(device)
+        question = Question(context, asked, seed=numbers).to(trained.device)
         for name, said in trained.model.answer(question, draws).items():
             assert said.members is not None
             drawn = said.members[:, :, 0].cpu()

@@ -1,0 +1,1 @@
+"""Images: pictures, their masks and boxes, and films, as patches on a plane."""

@@ -1,0 +1,1 @@
+"""Recipes of images that ship with statecast."""

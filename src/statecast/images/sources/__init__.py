@@ -1,0 +1,1 @@
+"""Pictures from folders and stacks, tables of labels and boxes."""

@@ -1,0 +1,1 @@
+"""Benchmarks of language models: questions with choices, texts beside references, perplexity."""
