@@ -1,7 +1,7 @@
 """Does pre-training pay for jets? Tagging against the number of labels, beside classical taggers and taggers of other libraries.
 
     python benchmarks/jets.py --out runs/jets [--seeds 0 1 2 3 4] [--labels 100 1000 10000] [--rates 1e-3 3e-3] [--arms ...]
-                              [--pretraining jets-substructure] [--pretraining-steps 1200] [--peers part lgatr pet]
+                              [--pretraining jets-substructure] [--pretraining-steps 4800] [--peers part lgatr pet]
                               [--peer-sizes small large] [--results FILE] [--figure FILE] [--threads 1] [--smoke]
 
 Top quarks against QCD in `sample:jets`. Models are pre-trained on jets 0 to 14 999 without labels, on hidden particles and on numbers
@@ -68,7 +68,7 @@ CLASSICAL: tuple[Kind, ...] = ("boosting", "logistic")
 TUNED = {"fine-tuned": "fine-tuned", "frozen": "frozen", "scratch": "scratch"}
 TUNED |= {"substructure": "fine-tuned", "longer": "scratch"}  # whose learning rate an arm takes
 STEPS = {100: 100, 1000: 200, 10_000: 400}  # by labels: more labels bear more steps before they are overfitted
-PRETRAINING_STEPS = 1200
+PRETRAINING_STEPS = 4800
 PRETRAINING = "jets-substructure"
 EARLY_STOPPING_JETS = 256
 QUANTITIES = ["multiplicity", "pt_gev", "eta", "mass_gev", "soft_drop_mass_gev", "tau21", "tau32"]

@@ -72,6 +72,8 @@ class Recipe(Strict):
 
 INHERITED = ("seed", "data", "streams", "window", "model")
 """Sections that a fine-tuning recipe inherits, where it does not set them, from the model that fine-tuning starts from."""
+OF_ANY_DOMAIN = ("seed", "model")
+"""Those that a recipe inherits from a model of another domain."""
 
 
 def read_recipe(
@@ -88,7 +90,9 @@ def read_recipe(
     values = _overridden(values, overrides)
     if inherit is not None:
         known = inherit.as_dict()
-        for key in INHERITED:
+        named = isinstance(values.get("data"), Mapping) and "domain" in values["data"]
+        is_other = named and domain_of(values) != inherit.data.domain
+        for key in OF_ANY_DOMAIN if is_other else INHERITED:
             if key in known:
                 values[key] = _merged(known[key], values.get(key), whole=key == "streams")
     kind = recipe_type(values)

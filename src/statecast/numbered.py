@@ -143,18 +143,26 @@ class Numbered(Protocol):
 
 @dataclass(frozen=True)
 class NumberedCases:
-    """All samples of a split, in their order."""
+    """All samples of a split, in their order.
+
+    names  what each is called; None: by its number
+    """
 
     source: Numbered
+    names: Sequence[Any] | None = None
 
     @property
-    def labels(self) -> list[int]:
-        """Their numbers in the files."""
+    def labels(self) -> list[Any]:
+        """Their names, or their numbers in the files."""
+        return self._numbers if self.names is None else list(self.names)
+
+    @property
+    def _numbers(self) -> list[int]:
         return [int(place) for place in self.source.record.places]
 
     @property
     def positions(self) -> Float[np.ndarray, " S"]:
-        return np.array(self.labels, float)
+        return np.array(self._numbers, float)
 
     def __len__(self) -> int:
         return len(self.source.record)

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from statecast.axes import Axis
-from statecast.config import Recipe, domain_of, read_recipe
+from statecast.config import Recipe, domain_of, read_recipe, recipe_type
 from statecast.documents import LARGEST_JSON, DocumentError, is_file, parse_json, parse_yaml, read_text
 from statecast.domain import Domain, find_domain
 from statecast.messages import one_line, quoted
@@ -193,7 +193,7 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
         axes = tuple(Axis(**axis | {"columns": tuple(axis["columns"])}) for axis in facts["axes"])
         options = ModelOptions(**facts["model"] | _moved(directory))
         model = _with_weights(options, codecs, axes, _weights(directory))
-        earlier = tuple(type(recipe.data).model_validate(data) for data in facts["earlier"])
+        earlier = tuple(map(_data_of, facts["earlier"]))
         seen = tuple(facts.get("seen", ()))  # older models have none
         if facts.get(DIGEST, digest := _whole_digest(directory, facts)) != digest:
             raise ValueError("its files have changed since it was written")
@@ -205,6 +205,13 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
             f"model {path_or_hub_id}: is damaged or of another version ({one_line(message)}). Copy it again or train a new model."
         ) from error
     return TrainedModel(model.eval(), codecs, recipe, earlier, seen)
+
+
+def _data_of(written: Mapping[str, Any]) -> Any:
+    """The `data` section of an earlier recipe, in the type of its domain."""
+    annotation = recipe_type({"data": written}).model_fields["data"].annotation
+    assert annotation is not None
+    return annotation.model_validate(written)
 
 
 def _require_files(directory: Path) -> None:

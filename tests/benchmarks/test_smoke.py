@@ -35,6 +35,7 @@ SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not 
 SMOKE_APART = {
     "analysis",
     "anomalies",
+    "bulletins",
     "cost_to_skill",
     "finer",
     "jet_generation",
@@ -145,6 +146,21 @@ def check_flow_steps(printed: str, out: Path) -> None:
     )
     assert max(found["truth 0"]) < 0.01 < found["heun 64"][0]  # three steps learn no moons
     assert found["euler 64"][2] > found["euler 2"][2] > 0
+
+
+def check_bulletins(printed: str, out: Path) -> None:
+    lines = lines_of(printed)
+    assert lines[0].startswith("2 bulletins of 2001-01-01 to 2001-02-27")
+    said = {}
+    for line in lines[1:5]:
+        name, *numbers = re.split(r" {2,}| (?=[01]\.)", line)
+        said[name.strip()] = [float(number) for number in numbers]
+    assert list(said) == ["fields", "no fields", "logistic", "frequent"]
+    for share, *kinds in said.values():
+        assert len(kinds) == 6 and 0 <= share <= 1 and share == pytest.approx(sum(kinds) / 6, abs=0.006)
+    scores = re.findall(NUMBER, lines[5])
+    assert len(scores) == 2 and all(0 < float(score) < 64 * 6 for score in scores)  # 64 tokens of e^6 codes at most
+    assert "North: " in lines[6] and (out / "smoke" / "bulletins.csv").read_text().startswith("time,text\n")
 
 
 def check_jet_generation(printed: str, out: Path) -> None:

@@ -201,3 +201,28 @@ def test_what_was_trained_on_is_not_verified(run, statecast):
 def test_a_condition_that_has_no_order_can_not_be_asked_next(recipe, folder):
     with pytest.raises(RecipeError, match="stream points has no order axis"):
         sc.pretrain(recipe | {"task": {"kind": "next", "ask": ["points"]}}, folder / "refused", progress=False)
+
+
+def test_texts_are_joined_to_fields_by_their_time(make_store, tmp_path):
+    make_store(steps=12, start="2001-01-30").to_zarr(tmp_path / "store.zarr", consolidated=False)
+    rows = ["time,text", "2001-01-30T12:00,second", "2001-01-31 00:00:00,third", "2001-02-09,never"]
+    (tmp_path / "log.csv").write_text("\n".join(rows), encoding="utf-8")
+    weather = {"store": str(tmp_path / "store.zarr"), "train": ["2001-01-30", "2001-02-01"]}
+    log = {"domain": "text", "files": str(tmp_path / "log.csv"), "key": "time", "shuffle": False, "train": [0, 2]}
+    parts = {
+        "weather": {"data": weather, "streams": {"surface": {"variables": ["t2m"], "patch": [1, 2, 2]}}},
+        "log": {"data": log, "streams": {"words": {"vocabulary": 300, "tokens": 16}}},
+    }
+    read = read_recipe({"data": {"domain": "mixed", "parts": parts}, "task": {"kind": "next", "ask": ["words"]}})
+    cases = read_source(read).cases()
+    assert [str(label) for label in cases.labels] == ["2001-01-30 12:00:00", "2001-01-31 00:00:00"]
+    codec = read_source(read).codecs["words"]
+    assert [codec.decode(cases[n]["words"].codes.tolist()) for n in range(2)] == ["second", "third"]
+
+
+def test_a_recipe_inherits_the_model_alone_from_another_domain(recipe):
+    base = read_recipe(
+        part("points", Path(), {"points": {"points": True}}) | {"task": {"kind": "masked"}, "model": MODEL}
+    )
+    read = read_recipe({key: recipe[key] for key in ("data", "task")}, inherit=base)
+    assert read.model == base.model and list(read.streams) == ["points", "clusters", "states"]

@@ -14,6 +14,8 @@ Format = Literal["csv", "jsonl", "parquet", "folder", "conll"]
 class TextData(SampleFiles):
     """Where the documents lie and which of them may be learned from."""
 
+    newer = frozenset({"key"})
+
     files: tuple[str, ...] = Field(
         description="a CSV, JSONL, Parquet or CoNLL file, a folder of .txt files, several of them, or the sample that ships with "
         "statecast (sample:docs)"
@@ -26,6 +28,11 @@ class TextData(SampleFiles):
         None,
         alias="validate",
         description="first and last document of validation, inclusive, or all; none: no validation",
+    )
+    key: str | None = Field(
+        None,
+        description="column with the name of each document, such as a time, by which a mixed recipe joins it to samples of other domains; "
+        "none: its number",
     )
     shuffle: bool = Field(
         True,

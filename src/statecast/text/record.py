@@ -31,6 +31,7 @@ class TextRecord:
     places  number of the document of each sample
     tags    codes of the tags of each token, by stream
     labels  a value of each sample, by stream
+    names   what the document of each sample is called; None: by its number
     """
 
     offsets: Int[np.ndarray, " S_plus_1"]
@@ -38,6 +39,7 @@ class TextRecord:
     places: Int[np.ndarray, " S"]
     tags: Mapping[str, Int[Tensor, " N"]]
     labels: Mapping[str, Sequence[Any]]
+    names: Sequence[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -96,12 +98,14 @@ def record_of(recipe: TextRecipe, chosen: Chosen, codecs: Mapping[str, Any]) -> 
     codes = [torch.tensor([*each.codes, codec.end], dtype=torch.int32) for each in encoded]
     lengths = [span.stop - span.start for _, span in parts]
     columns = {key: documents.column(label.label) for key, label in recipe.labels.items()}
+    names = documents.column(recipe.data.key) if recipe.data.key else None
     record = TextRecord(
         np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         torch.cat([codes[number][span] for number, span in parts]),
         chosen.places[[number for number, _ in parts]],
         {key: torch.cat([of[number][span] for number, span in parts]) for key, of in tags.items()},
         {key: [values[number] for number, _ in parts] for key, values in columns.items()},
+        None if names is None else [names[number] for number, _ in parts],
     )
     long = sum(len(each.codes) + 1 > stream.tokens for each in encoded)
     return record, _told(chosen, long, len(parts), recipe)

@@ -38,7 +38,7 @@ class TextSource:
         return f"document {self.record.places[int(sample.integers(len(self.record)))]}"
 
     def cases(self) -> NumberedCases:
-        return NumberedCases(self)
+        return NumberedCases(self, self.record.names)
 
     def window(self, number: int) -> Window:
         """The tokens of one sample, by stream."""

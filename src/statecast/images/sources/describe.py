@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.text import Text
 
-from statecast.images.recipe import ImageData
 from statecast.images.sources.decode import ENDINGS
-from statecast.images.sources.files import FOLDER, Picture, open_pictures
 from statecast.images.sources.packages import SAMPLES
+
+if TYPE_CHECKING:  # what looks at other data does not wait for torch
+    from statecast.images.sources.files import Picture
 
 LOOKED_AT = 100  # pictures whose values are read, spread evenly
 MOST_LISTED = 12  # sizes or classes that are named
@@ -42,6 +44,9 @@ def recognises(data: str) -> bool:
 
 def describe(data: str) -> Description:
     """Numbers, sizes, channels, values, labels and masks of pictures. Raises ImageError for what can't be read."""
+    from statecast.images.recipe import ImageData
+    from statecast.images.sources.files import open_pictures
+
     options = ImageData(domain="images", files=(data,), train=(0, 0), validate=None)
     pictures = open_pictures(options, (data,), needs_same_channels=False)
     sizes = Counter(f"{picture.shape[2]} × {picture.shape[3]}" for picture in pictures)
@@ -65,7 +70,7 @@ def _counted(counts: Counter[str]) -> str:
     return listed + (f", and {len(counts) - MOST_LISTED} more" if len(counts) > MOST_LISTED else "")
 
 
-def _values(pictures: Sequence[Picture]) -> str:
+def _values(pictures: "Sequence[Picture]") -> str:
     chosen = np.unique(np.linspace(0, len(pictures) - 1, min(len(pictures), LOOKED_AT)).astype(int))
     read = [pictures[number].read() for number in chosen]
     lowest, highest = min(np.nanmin(each) for each in read), max(np.nanmax(each) for each in read)
@@ -73,7 +78,9 @@ def _values(pictures: Sequence[Picture]) -> str:
     return f"{lowest:.4g} to {highest:.4g} in {len(read)} pictures" + (f", {missing} missing" if missing else "")
 
 
-def _labels(pictures: Sequence[Picture]) -> str:
+def _labels(pictures: "Sequence[Picture]") -> str:
+    from statecast.images.sources.files import FOLDER
+
     parts = []
     for name in pictures[0].labels:
         counts = Counter(str(picture.labels[name]) for picture in pictures if picture.labels[name] is not None)
@@ -83,6 +90,6 @@ def _labels(pictures: Sequence[Picture]) -> str:
     return "; ".join(parts) or "none by folder; a table may be given as data.labels"
 
 
-def _masks(pictures: Sequence[Picture]) -> str:
+def _masks(pictures: "Sequence[Picture]") -> str:
     count = sum(picture.mask is not None for picture in pictures)
     return f"of {count} pictures" if count else "none in a folder masks"
