@@ -86,7 +86,7 @@ def _together(
 
 
 def arranged(codec: PixelCodec, examples: Sequence["Example"], name: str) -> Figure:
-    """The pieces as they were shown, as the model arranged them, and as they belong; each frame of a film beside the other."""
+    """The pieces as they were shown, as the model arranged them, and as they belong; the frames of a film beside or below one another."""
     figure, axes = table_of(len(examples), ["shown", "model", "truth"])
     for row, example in zip(axes, examples, strict=True):
         question, said = example.question, example.answers[name]["model"]
@@ -101,7 +101,8 @@ def arranged(codec: PixelCodec, examples: Sequence["Example"], name: str) -> Fig
         for axis, which in zip(row, chosen.values(), strict=True):
             frames = codec.pixels(shown[which])
             strip = [as_shown(frame, codec.channels) for frame in frames]
-            axis.imshow(np.concatenate(strip, axis=1), interpolation="nearest")
+            is_wide = strip[0].shape[1] > strip[0].shape[0]
+            axis.imshow(np.concatenate(strip, axis=0 if is_wide else 1), interpolation="nearest")
     return figure
 
 
