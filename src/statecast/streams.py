@@ -28,6 +28,14 @@ class StreamOptions(Options):
     """Options of a stream in a recipe. A domain adds its own."""
 
 
+def key_of_kind(options: Any, kinds: Mapping[str, type[StreamOptions]], otherwise: str) -> str:
+    """The first of `kinds` whose key is among the options of a stream, or whose type they have; else `otherwise`."""
+    for key, kind in kinds.items():
+        if key in options if isinstance(options, Mapping) else isinstance(options, kind):
+            return key
+    return otherwise
+
+
 @dataclass(frozen=True)
 class TokenSpec:
     """What a model knows about a stream: the shape of its tokens and its axes, but never the names of its variables.

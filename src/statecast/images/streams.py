@@ -1,11 +1,10 @@
 """Streams of images: channels of pixels, masks, boxes around objects, labels."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from statecast.streams import StreamOptions
+from statecast.streams import StreamOptions, key_of_kind
 
 Side = Annotated[int, Field(ge=1, le=10_000)]
 Sides = tuple[Side, Side]
@@ -60,10 +59,7 @@ KINDS: dict[str, type[StreamOptions]] = {
 
 
 def kind_of_stream(options: Any) -> str:
-    for key, kind in KINDS.items():
-        if key in options if isinstance(options, Mapping) else isinstance(options, kind):
-            return key
-    return "channels"
+    return key_of_kind(options, KINDS, "channels")
 
 
 AnyStream = Annotated[

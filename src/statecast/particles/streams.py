@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from statecast.particles.events import EVENT_NUMBERS
 from statecast.particles.features import FEATURES, MOMENTA, POSITION, QUANTITIES
-from statecast.streams import StreamOptions
+from statecast.streams import StreamOptions, key_of_kind
 
 Feature = Annotated[str, AfterValidator(lambda name: one_of(name, FEATURES))]
 EventNumber = Annotated[str, AfterValidator(lambda name: one_of(name, EVENT_NUMBERS))]
@@ -119,10 +119,7 @@ KINDS: dict[str, type[StreamOptions]] = {
 
 
 def kind_of_stream(options: Any) -> str:
-    for key, kind in KINDS.items():
-        if key in options if isinstance(options, Mapping) else isinstance(options, kind):
-            return key
-    return "particles"
+    return key_of_kind(options, KINDS, "particles")
 
 
 AnyStream = Annotated[

@@ -1,11 +1,10 @@
 """Streams of texts: the codes of a text, a tag of each word, whether two parts belong together, labels of a document."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from statecast.streams import StreamOptions
+from statecast.streams import StreamOptions, key_of_kind
 
 
 class TextStream(StreamOptions):
@@ -61,10 +60,7 @@ KINDS: dict[str, type[StreamOptions]] = {"tags": TagStream, "pair": PairStream, 
 
 
 def kind_of_stream(options: Any) -> str:
-    for key, kind in KINDS.items():
-        if key in options if isinstance(options, Mapping) else isinstance(options, kind):
-            return key
-    return "text"
+    return key_of_kind(options, KINDS, "text")
 
 
 AnyStream = Annotated[

@@ -1,12 +1,11 @@
 """Streams of showers: the incident energy, what of it is deposited, how it divides among the layers, and the voxels."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from statecast.options import MOST
-from statecast.streams import StreamOptions
+from statecast.streams import StreamOptions, key_of_kind
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 
@@ -47,10 +46,7 @@ KINDS: dict[str, type[StreamOptions]] = {
 
 
 def kind_of_stream(options: Any) -> str:
-    for key, kind in KINDS.items():
-        if key in options if isinstance(options, Mapping) else isinstance(options, kind):
-            return key
-    return "patch"
+    return key_of_kind(options, KINDS, "patch")
 
 
 AnyStream = Annotated[
