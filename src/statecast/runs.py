@@ -32,7 +32,7 @@ from statecast.training import ONE_DEVICE, Devices, QuestionDataset, is_first_pr
 from statecast.training.fit import fit, require_devices
 from statecast.training.footprint import load_footprint
 
-OF_HEADS = ("head", "members", "fairness", "flow_layers", "flow_path", "flow_skip")
+OF_HEADS = ("head", "members", "fairness", "flow_layers", "flow_path", "flow_skip", "noise_members", "noise_local")
 """Options of the model that a fine-tuning may change: the head is then new, encoder and decoder are those of the base."""
 
 
@@ -139,9 +139,9 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
         recipe.task.require_conditions(tuple(source.codecs))
     except TaskError as error:
         raise RecipeError(str(error)) from None
-    if recipe.model.head == "flow" and recipe.task.rollout_blocks > 1:
+    if recipe.model.head in ("flow", "noise") and recipe.task.rollout_blocks > 1:
         raise RecipeError(
-            f"task.rollout is {recipe.task.rollout_blocks}, but a flow head learns from one answer at a time, expected 1. Remove this key; "
+            f"task.rollout is {recipe.task.rollout_blocks}, but a {recipe.model.head} head learns from one answer at a time, expected 1. Remove this key; "
             "its members are rolled out when they are drawn."
         )
     return source

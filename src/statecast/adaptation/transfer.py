@@ -48,6 +48,10 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
     Raises AdaptationError for a stream that the base knows with other tokens.
     """
     old, state = base.state_dict(), model.state_dict()
+    if _maps_means(base, model):
+        maps = base.options.maps
+        means = {n: v.unflatten(0, (maps, -1)).mean(dim=0) for n, v in old.items() if n.startswith("heads.")}
+        old = {**old, **means}
     merged, new, mixed = dict(state), [], []
     for name, value in state.items():
         stream = _stream_of(name, codecs)
@@ -71,19 +75,32 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
 def _is_of_another_head(name: str, base: StateModel, model: StateModel) -> bool:
     """Whether these weights make values in a way that the base's do not: quantiles, one value, or the velocity of another path."""
     if name.startswith("heads."):
-        return (base.options.head, base.head.members) != (model.options.head, model.head.members)
+        return not _maps_means(base, model) and (base.options.head, base.head.members) != (
+            model.options.head,
+            model.head.members,
+        )
     flows = [(options.flow_path, options.flow_skip) for options in (base.options, model.options)]
     return name.startswith("flow.") and flows[0] != flows[1]
 
 
+def _maps_means(base: StateModel, model: StateModel) -> bool:
+    """Whether the one linear map of a noise head takes over the mean of the maps of the base's head members."""
+    return model.noise is not None and base.options.maps > 0
+
+
+def _plain(name: str) -> str:
+    """The name of weights without that of the flow or noise head that they belong to, in which they lie as the model's own do."""
+    return name.removeprefix("flow.").removeprefix("noise.")
+
+
 def _module_of(name: str) -> str:
-    """What the weights are for; those of a flow head lie as the model's own `values` and `heads` do."""
-    return name.removeprefix("flow.").partition(".")[0]
+    """What the weights are for."""
+    return _plain(name).partition(".")[0]
 
 
 def _stream_of(name: str, codecs: Codecs) -> str | None:
     """The stream of weights whose shape depends on its channels or categories."""
-    module, _, rest = name.removeprefix("flow.").partition(".")
+    module, _, rest = _plain(name).partition(".")
     stream = rest.split(".")[0]
     if module not in ("values", "heads", "anchors", "codes", "code_heads") or stream not in codecs:
         return None
@@ -100,7 +117,7 @@ def _by_channel(
     axis = _channel_axis(name, stream, model)
     if axis is None or before.channels == now.channels:
         return _same_shape(name, old, fresh), False
-    members = 1 if name.startswith("flow.") else model.head.members
+    members = 1 if name.startswith(("flow.", "noise.")) else model.options.maps
     source = _split(module, axis, old, len(before.channels), members)
     result = _split(module, axis, fresh.clone(), len(now.channels), members)
     position = 2 if module == "values" else 1 if module == "heads" else axis

@@ -46,7 +46,7 @@ def with_edges(trained: TrainedModel, source: FieldSource) -> TrainedModel:
 
 def _is_mendable(trained: TrainedModel) -> bool:
     task = trained.recipe.task
-    return trained.model.flow is None and task.asks_content and task.asks_hidden
+    return not trained.model.draws_states and task.asks_content and task.asks_hidden
 
 
 def chosen_starts(trained: TrainedModel, source: FieldSource) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from statecast.axes import feature_size, united
 from statecast.models.attention import geometry_size
 from statecast.models.flow import TIME_SIZE, TIME_WAVES
+from statecast.models.noise_head import FIELDS, RATIO, SCALES, WAVES
 from statecast.models.options import ModelOptions
 from statecast.models.state_model import LEAD_SIZE, StateModel, make_pretrained, question_loss
 from statecast.streams import Question, TokenSpec, blank_tokens
@@ -54,10 +55,27 @@ def sample_flops(
     for name, n in asked.items():
         total += place(n) + options.decoder_layers * block(n, seen, modulations=2)
         total += 4 * n * lead_features * LEAD_SIZE + 3 * modulation(n)
-        in_heads = 0 if options.head == "flow" else options.make_head().members
-        total += 6 * n * width * (in_heads * specs[name].size + specs[name].vocabulary)
+        total += 6 * n * width * (options.maps * specs[name].size + specs[name].vocabulary)
         total += specs[name].anchor_flops(n, width, has_visible=bool(shown.get(name)))
-    return total + (_flow_flops(options, specs, shown, asked) if options.head == "flow" else 0)
+    if options.head == "flow":
+        return total + _flow_flops(options, specs, shown, asked)
+    return total + (_noise_flops(options, specs, asked) if options.head == "noise" else 0)
+
+
+def _noise_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: Mapping[str, int]) -> int:
+    """Forward and backward of all members of a training step; the waves of the noise and the truth need no gradient."""
+    width, members = options.width, options.noise_members
+    valued = {name: n for name, n in asked.items() if specs[name].size}
+    places = max((specs[name].places for name in valued), default=1)
+    features = places * len(SCALES) * FIELDS
+    total = 0
+    for name, n in valued.items():
+        size, (channels, steps, _) = specs[name].size, specs[name].dimensions
+        of_member = 8 * features * width + int(4 * RATIO * width**2) + 2 * width * size
+        total += 3 * n * members * of_member + 8 * n * specs[name].places * WAVES * FIELDS * len(SCALES) * members
+        if options.noise_local:
+            total += 4 * n * n * channels * steps * (members + 1)
+    return total
 
 
 def encoder_flops(

@@ -19,6 +19,7 @@ from statecast.models.attention import Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock, ModulatedNorm
 from statecast.models.drawing import AS_LEARNED, Draws, DrawsError
 from statecast.models.embedding import CoordinateEmbedding
+from statecast.models.flow import IN_TRAINING
 from statecast.models.heads import (
     CategoricalHead,
     Prediction,
@@ -28,6 +29,8 @@ from statecast.models.heads import (
 )
 from statecast.models.hugging_face import EncoderError, encoder_files
 from statecast.models.joint import Decoded, Joint
+from statecast.models.noise import hashed
+from statecast.models.noise_head import NoisyHead, local_loss
 from statecast.models.options import ModelOptions
 from statecast.models.pretrained import PretrainedEncoder
 from statecast.models.visibility import present_or_none, rank_of, ranks, visible_keys
@@ -102,11 +105,17 @@ class StateModel(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(*sizes, lead_size) for _ in range(options.decoder_layers))
         self.decoder_norm = ModulatedNorm(width, lead_size)
         is_flow = options.head == "flow"
-        self.heads = make_heads(width, {} if is_flow else valued, self.head.members)
+        self.heads = make_heads(width, {} if is_flow else valued, options.maps)
         self.code_heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in coded.items()})
         anchors = {name: spec.make_anchor(width) for name, spec in specs.items()}
         self.anchors = nn.ModuleDict({name: anchor for name, anchor in anchors.items() if anchor is not None})
         self.flow = options.make_flow(valued, self.axes) if is_flow else None
+        self.noise = options.make_noise(specs, self.axes) if options.head == "noise" else None
+
+    @property
+    def draws_states(self) -> bool:
+        """Whether members are drawn, each for all that is asked together; otherwise they stand for quantiles of each value."""
+        return self.flow is not None or self.noise is not None
 
     def forward(
         self,
@@ -119,10 +128,14 @@ class StateModel(nn.Module):
     ) -> dict[str, Prediction]:
         """The prediction for the asked tokens of each stream. Raises KeyError if the model has no such stream.
 
-        seed, draws  of the members of a flow head, which are drawn; None for `draws`: the residual of its velocity in their place
+        seed, draws  of the members of a head that draws them; None for `draws`, in training: the residual of the velocity of a flow head in
+                     their place, `noise_members` members of a noise head
         """
         self._require_streams(context, queries)
         encoded = self.encode(context, causal=causal)
+        if self.noise is not None and asks == "tokens":
+            decoded = {name: self.decode(name, queries[name], context, encoded, asks) for name in queries}
+            return {name: self._with_noise(name, *decoded[name], queries[name], seed, draws) for name in queries}
         if self.flow is None or asks != "tokens":
             return {name: self._answer(name, queries[name], context, encoded, asks) for name in queries}
         decoded = {name: self.decode(name, queries[name], context, encoded, asks) for name in queries}
@@ -263,9 +276,35 @@ class StateModel(nn.Module):
         logits = self.code_heads[name](decoded).to(dtype) if name in self.code_heads else None
         if name not in self.heads:
             return Prediction(logits=logits)
-        departures = self.heads[name](decoded).unflatten(-1, (self.head.members, -1))
+        departures = self.heads[name](decoded).unflatten(-1, (self.options.maps, -1))
         members = torch.addcmul(anchored.base.unsqueeze(-2), anchored.spread.unsqueeze(-2), departures.to(dtype))
         return Prediction(members, anchored.spread, logits)
+
+    def _with_noise(
+        self,
+        name: str,
+        decoded: Float[Tensor, "B Q W"],
+        anchored: Anchored,
+        asked: Tokens,
+        seed: Int[Tensor, " B"] | None,
+        draws: Draws | None,
+    ) -> Prediction:
+        """The prediction of a noise head: members that are told apart by noise."""
+        said = self.of_tokens(name, decoded, anchored, asked.coords.dtype)
+        if said.members is None:
+            return said
+        assert self.noise is not None
+        samples, device = len(decoded), decoded.device
+        seed = torch.arange(samples, device=device) if seed is None else seed.expand(samples)
+        first, count, key = (0, self.options.noise_members, IN_TRAINING)
+        if draws is not None:
+            first, count, key = draws.first, draws.members or self.head.members, draws.seed
+        members = torch.arange(first, first + count, device=device)
+        places = in_space(asked.spec.inside(asked.coords), asked.spec.axes, self.axes)
+        noise = self.noise.noise(name, asked, places, members, hashed(key, seed))
+        departures = self.noise(name, decoded, noise).to(said.members.dtype)
+        values = torch.addcmul(said.members, anchored.spread.unsqueeze(-2), departures)
+        return replace(said, members=values, is_drawn=True)
 
     def _of_match(
         self, name: str, decoded: Float[Tensor, "B Q W"], asked: Tokens, encoded: Encoded, asks: Asks
@@ -362,6 +401,9 @@ def _stream_loss(model: StateModel, said: Prediction, asked: Tokens, asks: Asks)
     elif said.members is not None and said.spread is not None:
         loss = model.head.loss(said.members, asked.values) / said.spread**model.head.degree
         parts.append(masked_mean(loss, asked.observed, asked.weight))
+        if isinstance(model.head, NoisyHead) and model.options.noise_local:
+            local = local_loss(said.members, asked, said.spread, asked.spec.axes, model.head.fairness)
+            parts[0] = parts[0] + model.options.noise_local * local
     if said.logits is not None:
         assert asked.codes is not None
         of_codes = replaced_loss if asks == "replaced" else model.categorical.loss

@@ -30,16 +30,16 @@ def check_members(trained: TrainedModel, members: int) -> None:
     if members > 1 and trained.model.head.members == 1:
         raise ModelError(
             f"members is {members}, but the model is deterministic (head {trained.model.options.head}): it has 1. "
-            "Ask for one, or train a model with the head 'ensemble' or 'flow'."
+            "Ask for one, or train a model with the head 'ensemble', 'noise' or 'flow'."
         )
 
 
 def draws_states(trained: TrainedModel, neighbourhoods: Sized) -> bool:
-    """Whether head members are states: those of a flow head, if one neighbourhood holds the whole domain.
+    """Whether head members are states: those of a flow or noise head, if one neighbourhood holds the whole domain.
 
     Members of several neighbourhoods are drawn apart from one another. They stand for quantiles, like those of an ensemble head.
     """
-    return trained.model.flow is not None and len(neighbourhoods) == 1
+    return trained.model.draws_states and len(neighbourhoods) == 1
 
 
 def quantiles(heads: Float[Tensor, "*#A K P"], normal: Float[Tensor, "*A P"]) -> Float[Tensor, "*A P"]:

@@ -59,7 +59,7 @@ def rolled_out(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
     for first in range(0, members, at_once):
         batch = range(first, min(first + at_once, members))
-        if trained.model.flow is not None and model_windows(trained).is_whole:
+        if trained.model.draws_states and model_windows(trained).is_whole:
             fields_of = _drawn(sources, drawing_states(trained.model, batch), question, task, blocks)
         else:
             normal = normal_tokens(trained, sources, task, blocks, batch)
@@ -96,7 +96,7 @@ def _drawn(
 
 
 def drawing_states(model: StateModel, members: range) -> Answer:
-    """How a flow head answers block after block: at first one sample with these members, then each member with one of its own."""
+    """How a flow or noise head answers block after block: at first one sample with these members, then each member with one of its own."""
     blocks = count()
 
     def answer(question: Question) -> dict[str, Prediction]:

@@ -1,0 +1,165 @@
+"""The noise head: each member is one light pass over the decoded tokens, told apart by smooth random fields in conditional norms.
+
+    y_m = M d + N(d, z_m),        h = d + perceptron(norm(d, z_m)),        N = heads(norm(h, z_m))
+
+where d are the decoded tokens, M a linear map, and the noise z_m scales and shifts the norms (`blocks.ModulatedNorm`), as in Lang et al. 2024
+(AIFS-CRPS), Alet et al. 2025 (FGN) and Schreck et al. 2025 (SDL). Context is encoded and decoded once, however many members there are. z_m
+is a set of smooth random fields over the axes of the queries, at several scales with learned amplitudes:
+
+    z(x) = a_s sum_f [ p_f cos(ω_f · e(x) / l_s) + q_f sin(ω_f · e(x) / l_s) ] / sqrt(F)        Rahimi & Recht 2007
+
+with ω, p and q standard normal and e(x) the metric vectors of the axes in units of their reach, so that z is correlated as
+exp(-|e(x) - e(x')|² / 2 l²). Neighbouring tokens therefore err together, and so do channels and streams. Tokens with no place on a sphere or a
+plane get independent noise.
+
+Axes: B sample, Q asked token, M member, P value in a token, R place in a token, D metric component, S scale, N field of a scale, F wave,
+Z feature of the noise, W width, K value of a local mean, C coordinate.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+from zlib import crc32
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from statecast.axes import Axis, metric_vectors
+from statecast.models.blocks import ModulatedNorm, perceptron
+from statecast.models.heads import DrawnHead, almost_fair_crps, masked_mean
+from statecast.models.noise import hashed, normal
+from statecast.streams import Tokens
+
+SCALES = (0.25, 0.5, 1.0, 2.0)  # of the smooth fields, in units of the reach of each axis: a token, a day
+FIELDS = 8  # of each scale
+WAVES = 64  # in the sum of a field
+RATIO = 2.0  # hidden size of the perceptron over the width
+FIRST_NOISE = 0.3  # of the norms at the start, so that members differ from the first step on
+FIRST_ANSWER = 0.1  # of the maps at the start over their usual size: a finished model starts as it is, nearly
+NEAR = 0.7  # reach of a local mean, in units of the reach of each axis
+ON_SURFACES = ("sphere", "plane")
+OF_WAVES = -4  # in the place of a seed: the waves are the same in every model
+
+
+@dataclass(frozen=True)
+class NoisyHead(DrawnHead):
+    """Members told apart by noise, trained with the almost fair CRPS: with the fair one all but one may lie anywhere (Lang et al. 2024)."""
+
+    fairness: float = 0.95
+    degree: ClassVar[int] = 1
+
+    def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
+        return almost_fair_crps(members, truth, self.fairness)
+
+
+class NoiseHead(nn.Module):
+    """N(d, z), see the module; `places` in a token at which noise is taken."""
+
+    def __init__(self, sizes: Mapping[str, int], axes: Sequence[Axis], *, width: int, places: int) -> None:
+        super().__init__()
+        self.axes = tuple(axes)
+        self.streams = {name: crc32(name.encode()) for name in sizes}
+        self.places = places
+        features = places * len(SCALES) * FIELDS
+        self.amplitude = nn.Parameter(torch.zeros(len(SCALES), FIELDS))  # logarithm
+        self.norm, self.last_norm = (ModulatedNorm(width, features) for _ in range(2))
+        self.mlp = perceptron(width, RATIO)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
+        for norm in (self.norm, self.last_norm):
+            nn.init.normal_(norm.modulation.weight, std=FIRST_NOISE / math.sqrt(features))
+        for head in self.heads.values():
+            head.weight.data *= FIRST_ANSWER
+            head.bias.data.zero_()
+        self.waves: Tensor
+        self.register_buffer("waves", waves_of(self.axes), persistent=False)
+
+    @property
+    def is_smooth(self) -> bool:
+        return any(axis.kind in ON_SURFACES for axis in self.axes)
+
+    def forward(
+        self, name: str, decoded: Float[Tensor, "B Q W"], noise: Float[Tensor, "B Q M Z"]
+    ) -> Float[Tensor, "B Q M P"]:
+        """What the members of a stream add to the linear map of the decoded tokens."""
+        tokens = decoded.unsqueeze(-2)
+        tokens = tokens + self.mlp(self.norm(tokens, noise))
+        return self.heads[name](self.last_norm(tokens, noise))
+
+    def noise(
+        self,
+        name: str,
+        asked: Tokens,
+        places: Float[Tensor, "B Q R C"],
+        members: Int[Tensor, " M"],
+        seed: Int[Tensor, " B"],
+    ) -> Float[Tensor, "B Q M Z"]:
+        """The noise of each member at the asked tokens, whose `places` are along the axes of the model: a function of member, place and seed."""
+        field = torch.arange(len(SCALES) * FIELDS, device=seed.device)
+        if self.is_smooth:
+            wave = torch.arange(2 * WAVES, device=seed.device)
+            amounts = normal(seed[:, None, None, None], members[:, None, None], field[:, None], wave)  # B M SN 2F
+            amounts = amounts.unflatten(2, (len(SCALES), FIELDS)) * self.amplitude.exp()[..., None]
+            angles = metric_vectors(places, self.axes) @ self.waves.mT  # B Q R F
+            parts = []
+            for number, scale in enumerate(SCALES):
+                waves = torch.cat([(angles / scale).cos(), (angles / scale).sin()], dim=-1) / math.sqrt(WAVES)
+                parts.append(torch.einsum("bqrf,bmnf->bqmrn", waves, amounts[:, :, number].to(waves)))
+            found = torch.cat(parts, dim=-1)
+        else:
+            number = asked.index
+            if number is None:
+                number = torch.arange(len(asked), device=seed.device).expand(asked.values.shape[:-1])
+            token = hashed(self.streams[name], number)[..., None, None]
+            found = normal(seed[:, None, None, None], members[:, None], token, field) * self.amplitude.exp().flatten()
+            found = found.unsqueeze(-2).to(asked.values)
+        return found.expand(*found.shape[:3], self.places, -1).flatten(-2)
+
+
+def waves_of(axes: Sequence[Axis]) -> Float[Tensor, "F D"]:
+    """ω: standard normal numbers for each component of the metric of each axis, which depend on the name of the axis alone."""
+    wave = torch.arange(WAVES)[:, None]
+    parts = []
+    for axis in axes:
+        if axis.of_kind.metric is not None:
+            component = torch.arange(axis.of_kind.dimensions)
+            parts.append(normal(OF_WAVES, crc32(axis.name.encode()), component, wave))
+    return torch.cat(parts, dim=-1)
+
+
+def local_loss(
+    members: Float[Tensor, "B Q M P"],
+    asked: Tokens,
+    spread: Float[Tensor, "B Q #P"],
+    axes: Sequence[Axis],
+    fairness: float,
+) -> Float[Tensor, ""]:
+    """The almost fair CRPS of means over the tokens around each one, at the same position along the order axis, in units of `spread`.
+
+    A mean weighs each observed value as exp(-|e(x) - e(x')|² / 2 l²), for each channel and step of a token; what was not observed enters
+    neither the mean of the members nor that of the truth. Members that are right at each point but err independently, or all together, have
+    too small, or too large, a spread of such means: a proper score for them, unlike that of points, sees it.
+    """
+    observed = asked.observed if asked.present is None else asked.observed & asked.present[..., None]
+    seen = observed.to(members.dtype)
+    near = _nearness(asked, axes)
+    of_channels = lambda values: values.unflatten(-1, asked.spec.dimensions).sum(dim=-1).flatten(-2)  # noqa: E731
+    count = near @ of_channels(seen)  # B Q K
+    total = torch.einsum("bqj,bjmk->bqmk", near, of_channels(members / spread.unsqueeze(-2) * seen.unsqueeze(-2)))
+    truth = near @ of_channels(asked.values / spread * seen)
+    known = count > 0 if asked.present is None else (count > 0) & asked.present[..., None]
+    share = torch.where(known, count, 1.0)
+    score = almost_fair_crps(total / share.unsqueeze(-2), truth / share, fairness)
+    return masked_mean(score, known, asked.weight)
+
+
+def _nearness(asked: Tokens, axes: Sequence[Axis]) -> Float[Tensor, "B Q Q"]:
+    where = metric_vectors(asked.coords, axes)
+    near = (-torch.cdist(where, where).square() / (2 * NEAR**2)).exp()
+    order = asked.order()
+    return near if order is None else near * _same(order)
+
+
+def _same(order: Float[Tensor, "B Q"]) -> Bool[Tensor, "B Q Q"]:
+    return order[:, :, None] == order[:, None, :]
