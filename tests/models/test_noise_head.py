@@ -43,7 +43,7 @@ def question(axes=PLANE, samples: int = 3, seed: int = 0) -> Question:
 
 def noise_of(model: StateModel, asked: Tokens, members: int, seeds: torch.Tensor) -> torch.Tensor:
     assert model.noise is not None
-    return model.noise.noise("air", asked, asked.coords[..., None, :], torch.arange(members), seeds)
+    return model.noise.noise(asked.coords[..., None, :], torch.arange(members), seeds)
 
 
 def test_noise_is_correlated_as_a_gaussian_of_the_distance_in_units_of_each_scale():
@@ -53,11 +53,6 @@ def test_noise_is_correlated_as_a_gaussian_of_the_distance_in_units_of_each_scal
     for number, scale in enumerate(SCALES):
         found = (noise[0, :, number] * noise[1, :, number]).mean(dim=0).mean()
         assert found == pytest.approx(float(torch.exp(torch.tensor(-1 / (2 * scale**2)))), abs=0.15)
-
-
-def test_tokens_without_a_place_get_independent_noise():
-    noise = noise_of(model_of(RANK), tokens(RANK, torch.zeros(1, 2, 2)), 1000, torch.tensor([7]))[0].detach()
-    assert abs(float((noise[0] * noise[1]).mean())) < 0.02 and noise.std() == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("axes", [PLANE, RANK], ids=["plane", "rank"])

@@ -2,15 +2,14 @@
 
     y_m = M d + N(d, z_m),        h = d + perceptron(norm(d, z_m)),        N = heads(norm(h, z_m))
 
-where d are the decoded tokens, M a linear map, and the noise z_m scales and shifts the norms (`blocks.ModulatedNorm`), as in Lang et al. 2024
-(AIFS-CRPS), Alet et al. 2025 (FGN) and Schreck et al. 2025 (SDL). Context is encoded and decoded once, however many members there are. z_m
-is a set of smooth random fields over the axes of the queries, at several scales with learned amplitudes:
+where d are the decoded tokens, M a linear map, and the noise z_m scales and shifts the norms (`blocks.ModulatedNorm`), as in Lang et al.
+2024 (AIFS-CRPS), Alet et al. 2025 (FGN) and Schreck et al. 2025 (SDL). Context is encoded and decoded once, however many members there
+are. z_m is a set of smooth random fields over the axes of the queries, at several scales with learned amplitudes:
 
     z(x) = a_s sum_f [ p_f cos(ω_f · e(x) / l_s) + q_f sin(ω_f · e(x) / l_s) ] / sqrt(F)        Rahimi & Recht 2007
 
 with ω, p and q standard normal and e(x) the metric vectors of the axes in units of their reach, so that z is correlated as
-exp(-|e(x) - e(x')|² / 2 l²). Neighbouring tokens therefore err together, and so do channels and streams. Tokens with no place on a sphere or a
-plane get independent noise.
+exp(-|e(x) - e(x')|² / 2 l²). Neighbouring tokens therefore err together, and so do channels and streams.
 
 Axes: B sample, Q asked token, M member, P value in a token, R place in a token, D metric component, S scale, N field of a scale, F wave,
 Z feature of the noise, W width, K value of a local mean, C coordinate.
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 from statecast.axes import Axis, metric_vectors
 from statecast.models.blocks import ModulatedNorm, perceptron
 from statecast.models.heads import DrawnHead, almost_fair_crps, masked_mean
-from statecast.models.noise import hashed, normal
+from statecast.models.noise import normal
 from statecast.streams import Tokens
 
 SCALES = (0.25, 0.5, 1.0, 2.0)  # of the smooth fields, in units of the reach of each axis: a token, a day
@@ -39,7 +38,6 @@ RATIO = 2.0  # hidden size of the perceptron over the width
 FIRST_NOISE = 0.3  # of the norms at the start, so that members differ from the first step on
 FIRST_ANSWER = 0.1  # of the maps at the start over their usual size: a finished model starts as it is, nearly
 NEAR = 0.7  # reach of a local mean, in units of the reach of each axis
-ON_SURFACES = ("sphere", "plane")
 OF_WAVES = -4  # in the place of a seed: the waves are the same in every model
 
 
@@ -60,7 +58,6 @@ class NoiseHead(nn.Module):
     def __init__(self, sizes: Mapping[str, int], axes: Sequence[Axis], *, width: int, places: int) -> None:
         super().__init__()
         self.axes = tuple(axes)
-        self.streams = {name: crc32(name.encode()) for name in sizes}
         self.places = places
         features = places * len(SCALES) * FIELDS
         self.amplitude = nn.Parameter(torch.zeros(len(SCALES), FIELDS))  # logarithm
@@ -75,45 +72,37 @@ class NoiseHead(nn.Module):
         self.waves: Tensor
         self.register_buffer("waves", waves_of(self.axes), persistent=False)
 
-    @property
-    def is_smooth(self) -> bool:
-        return any(axis.kind in ON_SURFACES for axis in self.axes)
-
     def forward(
-        self, name: str, decoded: Float[Tensor, "B Q W"], noise: Float[Tensor, "B Q M Z"]
+        self,
+        name: str,
+        decoded: Float[Tensor, "B Q W"],
+        places: Float[Tensor, "B Q R C"],
+        members: Int[Tensor, " M"],
+        seed: Int[Tensor, " B"],
     ) -> Float[Tensor, "B Q M P"]:
-        """What the members of a stream add to the linear map of the decoded tokens."""
+        """N(d, z) of the members of a stream, at `places` along the axes of the model."""
+        noise = self.noise(places, members, seed)
         tokens = decoded.unsqueeze(-2)
         tokens = tokens + self.mlp(self.norm(tokens, noise))
         return self.heads[name](self.last_norm(tokens, noise))
 
     def noise(
         self,
-        name: str,
-        asked: Tokens,
         places: Float[Tensor, "B Q R C"],
         members: Int[Tensor, " M"],
         seed: Int[Tensor, " B"],
     ) -> Float[Tensor, "B Q M Z"]:
-        """The noise of each member at the asked tokens, whose `places` are along the axes of the model: a function of member, place and seed."""
+        """z of each member at the asked tokens: a function of member, place and seed, and of nothing else."""
         field = torch.arange(len(SCALES) * FIELDS, device=seed.device)
-        if self.is_smooth:
-            wave = torch.arange(2 * WAVES, device=seed.device)
-            amounts = normal(seed[:, None, None, None], members[:, None, None], field[:, None], wave)  # B M SN 2F
-            amounts = amounts.unflatten(2, (len(SCALES), FIELDS)) * self.amplitude.exp()[..., None]
-            angles = metric_vectors(places, self.axes) @ self.waves.mT  # B Q R F
-            parts = []
-            for number, scale in enumerate(SCALES):
-                waves = torch.cat([(angles / scale).cos(), (angles / scale).sin()], dim=-1) / math.sqrt(WAVES)
-                parts.append(torch.einsum("bqrf,bmnf->bqmrn", waves, amounts[:, :, number].to(waves)))
-            found = torch.cat(parts, dim=-1)
-        else:
-            number = asked.index
-            if number is None:
-                number = torch.arange(len(asked), device=seed.device).expand(asked.values.shape[:-1])
-            token = hashed(self.streams[name], number)[..., None, None]
-            found = normal(seed[:, None, None, None], members[:, None], token, field) * self.amplitude.exp().flatten()
-            found = found.unsqueeze(-2).to(asked.values)
+        wave = torch.arange(2 * WAVES, device=seed.device)
+        amounts = normal(seed[:, None, None, None], members[:, None, None], field[:, None], wave)  # B M SN 2F
+        amounts = amounts.unflatten(2, (len(SCALES), FIELDS)) * self.amplitude.exp()[..., None]
+        angles = metric_vectors(places, self.axes) @ self.waves.mT  # B Q R F
+        parts = []
+        for number, scale in enumerate(SCALES):
+            waves = torch.cat([(angles / scale).cos(), (angles / scale).sin()], dim=-1) / math.sqrt(WAVES)
+            parts.append(torch.einsum("bqrf,bmnf->bqmrn", waves, amounts[:, :, number].to(waves)))
+        found = torch.cat(parts, dim=-1)
         return found.expand(*found.shape[:3], self.places, -1).flatten(-2)
 
 

@@ -126,6 +126,11 @@ class ModelOptions(Options):
         """Linear maps from the decoded tokens to each value: one for each head member, one of the noise head, none of the flow head."""
         return {"flow": 0, "noise": 1}.get(self.head, self.make_head().members)
 
+    @property
+    def members_in_training(self) -> int:
+        """Members that are scored together in a step of training."""
+        return {"flow": 1, "noise": self.noise_members}.get(self.head, self.make_head().members)
+
     def make_head(self) -> Head:
         if self.head == "flow":
             return DrawnHead(self.members)

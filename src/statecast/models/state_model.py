@@ -133,12 +133,11 @@ class StateModel(nn.Module):
         """
         self._require_streams(context, queries)
         encoded = self.encode(context, causal=causal)
-        if self.noise is not None and asks == "tokens":
-            decoded = {name: self.decode(name, queries[name], context, encoded, asks) for name in queries}
-            return {name: self._with_noise(name, *decoded[name], queries[name], seed, draws) for name in queries}
-        if self.flow is None or asks != "tokens":
+        if asks != "tokens" or not self.draws_states:
             return {name: self._answer(name, queries[name], context, encoded, asks) for name in queries}
         decoded = {name: self.decode(name, queries[name], context, encoded, asks) for name in queries}
+        if self.noise is not None:
+            return {name: self.with_noise(name, *decoded[name], queries[name], seed, draws) for name in queries}
         said = {name: self.of_tokens(name, *decoded[name], queries[name].coords.dtype) for name in queries}
         joint = Joint.of(self, queries, decoded, seed, causal=causal, in_training=draws is None)
         if joint is None:  # only codes are asked
@@ -280,7 +279,7 @@ class StateModel(nn.Module):
         members = torch.addcmul(anchored.base.unsqueeze(-2), anchored.spread.unsqueeze(-2), departures.to(dtype))
         return Prediction(members, anchored.spread, logits)
 
-    def _with_noise(
+    def with_noise(
         self,
         name: str,
         decoded: Float[Tensor, "B Q W"],
@@ -289,22 +288,18 @@ class StateModel(nn.Module):
         seed: Int[Tensor, " B"] | None,
         draws: Draws | None,
     ) -> Prediction:
-        """The prediction of a noise head: members that are told apart by noise."""
+        """The prediction of a noise head, whose members are told apart by noise."""
         said = self.of_tokens(name, decoded, anchored, asked.coords.dtype)
         if said.members is None:
             return said
         assert self.noise is not None
-        samples, device = len(decoded), decoded.device
-        seed = torch.arange(samples, device=device) if seed is None else seed.expand(samples)
-        first, count, key = (0, self.options.noise_members, IN_TRAINING)
-        if draws is not None:
-            first, count, key = draws.first, draws.members or self.head.members, draws.seed
-        members = torch.arange(first, first + count, device=device)
+        draws = Draws(self.options.noise_members, seed=IN_TRAINING) if draws is None else draws
+        number = torch.arange(draws.members or self.head.members, device=decoded.device) + draws.first
+        seed = torch.arange(len(decoded), device=decoded.device) if seed is None else seed
         places = in_space(asked.spec.inside(asked.coords), asked.spec.axes, self.axes)
-        noise = self.noise.noise(name, asked, places, members, hashed(key, seed))
-        departures = self.noise(name, decoded, noise).to(said.members.dtype)
-        values = torch.addcmul(said.members, anchored.spread.unsqueeze(-2), departures)
-        return replace(said, members=values, is_drawn=True)
+        departures = self.noise(name, decoded, places, number, hashed(draws.seed, seed)).to(said.members.dtype)
+        members = torch.addcmul(said.members, anchored.spread.unsqueeze(-2), departures)
+        return replace(said, members=members, is_drawn=True)
 
     def _of_match(
         self, name: str, decoded: Float[Tensor, "B Q W"], asked: Tokens, encoded: Encoded, asks: Asks

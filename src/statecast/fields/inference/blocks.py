@@ -97,7 +97,7 @@ def _heads(
         anomalies = asked.tokenizer.to_anomalies(members.transpose(1, 2), asked.place)
         heads[name] = np.where(np.isfinite(asked.climatology), anomalies, np.nan)
         if (edges := trained.codecs[name].edges) is not None:
-            heads[name] = edges.corrected(heads[name], periodic=asked.grid.is_periodic)
+            heads[name] = edges.corrected(heads[name], periodic=asked.grid.is_periodic, each=trained.model.draws_states)
     return heads
 
 
