@@ -49,6 +49,7 @@ def noise_of(model: StateModel, asked: Tokens, members: int, seeds: torch.Tensor
 def test_noise_is_correlated_as_a_gaussian_of_the_distance_in_units_of_each_scale():
     asked = tokens(PLANE, torch.zeros(1, COLUMNS, 2))
     noise = noise_of(model_of(), asked, 1000, torch.tensor([7]))[0].detach().unflatten(-1, (len(SCALES), FIELDS))
+    torch.testing.assert_close(noise[:, 1::2], -noise[:, ::2])
     assert noise.std(dim=1).mean() == pytest.approx(1, abs=0.05)
     for number, scale in enumerate(SCALES):
         found = (noise[0, :, number] * noise[1, :, number]).mean(dim=0).mean()

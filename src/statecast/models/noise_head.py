@@ -18,7 +18,6 @@ Z feature of the noise, W width, K value of a local mean, C coordinate.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 from zlib import crc32
 
 import torch
@@ -46,7 +45,6 @@ class NoisyHead(DrawnHead):
     """Members told apart by noise, trained with the almost fair CRPS: with the fair one all but one may lie anywhere (Lang et al. 2024)."""
 
     fairness: float = 0.95
-    degree: ClassVar[int] = 1
 
     def loss(self, members: Float[Tensor, "B N E P"], truth: Float[Tensor, "B N P"]) -> Float[Tensor, "B N P"]:
         return almost_fair_crps(members, truth, self.fairness)
@@ -65,10 +63,13 @@ class NoiseHead(nn.Module):
         self.mlp = perceptron(width, RATIO)
         self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
         for norm in (self.norm, self.last_norm):
+            assert norm.modulation is not None
             nn.init.normal_(norm.modulation.weight, std=FIRST_NOISE / math.sqrt(features))
-        for head in self.heads.values():
+        for name in sizes:
+            head = self.heads[name]
+            assert isinstance(head, nn.Linear)
             head.weight.data *= FIRST_ANSWER
-            head.bias.data.zero_()
+            nn.init.zeros_(head.bias)
         self.waves: Tensor
         self.register_buffer("waves", waves_of(self.axes), persistent=False)
 
@@ -92,10 +93,14 @@ class NoiseHead(nn.Module):
         members: Int[Tensor, " M"],
         seed: Int[Tensor, " B"],
     ) -> Float[Tensor, "B Q M Z"]:
-        """z of each member at the asked tokens: a function of member, place and seed, and of nothing else."""
+        """z of each member at the asked tokens: a function of member, place and seed, and of nothing else.
+
+        Members 2i and 2i + 1 have noise of opposite sign: the mean of few members is then nearly that of many.
+        """
         field = torch.arange(len(SCALES) * FIELDS, device=seed.device)
         wave = torch.arange(2 * WAVES, device=seed.device)
-        amounts = normal(seed[:, None, None, None], members[:, None, None], field[:, None], wave)  # B M SN 2F
+        pair, sign = members[:, None, None] // 2, 1 - 2 * (members[:, None, None] % 2)
+        amounts = sign * normal(seed[:, None, None, None], pair, field[:, None], wave)  # B M SN 2F
         amounts = amounts.unflatten(2, (len(SCALES), FIELDS)) * self.amplitude.exp()[..., None]
         angles = metric_vectors(places, self.axes) @ self.waves.mT  # B Q R F
         parts = []

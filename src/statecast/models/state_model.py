@@ -293,11 +293,18 @@ class StateModel(nn.Module):
         if said.members is None:
             return said
         assert self.noise is not None
-        draws = Draws(self.options.noise_members, seed=IN_TRAINING) if draws is None else draws
-        number = torch.arange(draws.members or self.head.members, device=decoded.device) + draws.first
+        if draws is None:
+            key, number = (
+                IN_TRAINING,
+                2 * torch.arange(self.options.noise_members),
+            )  # one of each pair: independent, as the score wants
+        else:
+            key, number = draws.seed, torch.arange(draws.members or self.head.members) + draws.first
         seed = torch.arange(len(decoded), device=decoded.device) if seed is None else seed
         places = in_space(asked.spec.inside(asked.coords), asked.spec.axes, self.axes)
-        departures = self.noise(name, decoded, places, number, hashed(draws.seed, seed)).to(said.members.dtype)
+        departures = self.noise(name, decoded, places, number.to(decoded.device), hashed(key, seed)).to(
+            said.members.dtype
+        )
         members = torch.addcmul(said.members, anchored.spread.unsqueeze(-2), departures)
         return replace(said, members=members, is_drawn=True)
 
