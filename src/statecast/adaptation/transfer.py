@@ -48,10 +48,6 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
     Raises AdaptationError for a stream that the base knows with other tokens.
     """
     old, state = base.state_dict(), model.state_dict()
-    if _maps_means(base, model):
-        maps = base.options.maps
-        means = {n: v.unflatten(0, (maps, -1)).mean(dim=0) for n, v in old.items() if n.startswith("heads.")}
-        old = {**old, **means}
     merged, new, mixed = dict(state), [], []
     for name, value in state.items():
         stream = _stream_of(name, codecs)
@@ -75,17 +71,14 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
 def _is_of_another_head(name: str, base: StateModel, model: StateModel) -> bool:
     """Whether these weights make values in a way that the base's do not: quantiles, one value, or the velocity of another path."""
     if name.startswith("heads."):
-        return not _maps_means(base, model) and (base.options.head, base.head.members) != (
-            model.options.head,
-            model.head.members,
-        )
+        return _quantiles(base) != _quantiles(model)
     flows = [(options.flow_path, options.flow_skip) for options in (base.options, model.options)]
     return name.startswith("flow.") and flows[0] != flows[1]
 
 
-def _maps_means(base: StateModel, model: StateModel) -> bool:
-    """Whether the one linear map of a noise head takes over the mean of the maps of the base's head members."""
-    return model.noise is not None and base.options.maps > 0
+def _quantiles(model: StateModel) -> tuple[str, int]:
+    """The kind and number of the maps to values: a noise head has those of an ensemble head, and mixes them."""
+    return "ensemble" if model.noise is not None else model.options.head, model.head.members
 
 
 def _plain(name: str) -> str:
@@ -102,7 +95,7 @@ def _stream_of(name: str, codecs: Codecs) -> str | None:
     """The stream of weights whose shape depends on its channels or categories."""
     module, _, rest = _plain(name).partition(".")
     stream = rest.split(".")[0]
-    if module not in ("values", "heads", "anchors", "codes", "code_heads") or stream not in codecs:
+    if module not in ("values", "heads", "mixing", "anchors", "codes", "code_heads") or stream not in codecs:
         return None
     return None if (module, rest) == ("values", f"{stream}.bias") else stream
 
@@ -117,7 +110,7 @@ def _by_channel(
     axis = _channel_axis(name, stream, model)
     if axis is None or before.channels == now.channels:
         return _same_shape(name, old, fresh), False
-    members = 1 if name.startswith(("flow.", "noise.")) else model.options.maps
+    members = 1 if name.startswith(("flow.", "noise.")) else model.head.members
     source = _split(module, axis, old, len(before.channels), members)
     result = _split(module, axis, fresh.clone(), len(now.channels), members)
     position = 2 if module == "values" else 1 if module == "heads" else axis
@@ -135,7 +128,7 @@ def _channel_axis(name: str, stream: str, model: StateModel) -> int | None:
     if module == "anchors":
         axes: Mapping[str, int] = getattr(model.anchors[stream], "channel_axes")  # noqa: B009
         return axes.get(name.removeprefix(f"anchors.{stream}."))
-    return {"values": 1, "heads": 0}[module]
+    return {"values": 1, "heads": 0, "mixing": 0}[module]
 
 
 def _split(module: str, axis: int, weights: Tensor, channels: int, members: int) -> Tensor:

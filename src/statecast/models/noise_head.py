@@ -1,8 +1,9 @@
-"""The noise head: each member is one light pass over the decoded tokens, told apart by smooth random fields in conditional norms.
+"""The noise head: members are told apart by smooth random fields, which choose quantiles and scale the norms of a light pass.
 
-    y_m = M d + N(d, z_m),        h = d + perceptron(norm(d, z_m)),        N = heads(norm(h, z_m))
+    y_m = Q(Φ(B z_m) | d)  +  σ N(d, z_m),        h = d + perceptron(norm(d, z_m)),        N = heads(norm(h, z_m))
 
-where d are the decoded tokens, M a linear map, and the noise z_m scales and shifts the norms (`blocks.ModulatedNorm`), as in Lang et al.
+where d are the decoded tokens, Q(· | d) the quantiles of the head members, which lie as those of an ensemble head do, σ the spread of the
+anchor, and z_m the noise, which mixes to a quantile level by B and scales and shifts the norms (`blocks.ModulatedNorm`), as in Lang et al.
 2024 (AIFS-CRPS), Alet et al. 2025 (FGN) and Schreck et al. 2025 (SDL). Context is encoded and decoded once, however many members there
 are. z_m is a set of smooth random fields over the axes of the queries, at several scales with learned amplitudes:
 
@@ -28,7 +29,7 @@ from statecast.axes import Axis, metric_vectors
 from statecast.models.blocks import ModulatedNorm, perceptron
 from statecast.models.heads import DrawnHead, almost_fair_crps, masked_mean
 from statecast.models.noise import normal
-from statecast.streams import Tokens
+from statecast.streams import Tokens, TokenSpec
 
 SCALES = (0.25, 0.5, 1.0, 2.0)  # of the smooth fields, in units of the reach of each axis: a token, a day
 FIELDS = 8  # of each scale
@@ -51,22 +52,22 @@ class NoisyHead(DrawnHead):
 
 
 class NoiseHead(nn.Module):
-    """N(d, z), see the module; `places` in a token at which noise is taken."""
+    """z, B and N of streams with values, see the module."""
 
-    def __init__(self, sizes: Mapping[str, int], axes: Sequence[Axis], *, width: int, places: int) -> None:
+    def __init__(self, specs: Mapping[str, TokenSpec], axes: Sequence[Axis], *, width: int) -> None:
         super().__init__()
         self.axes = tuple(axes)
-        self.places = places
-        features = places * len(SCALES) * FIELDS
+        self.places = max((spec.places for spec in specs.values()), default=1)
+        features = self.places * len(SCALES) * FIELDS
         self.amplitude = nn.Parameter(torch.zeros(len(SCALES), FIELDS))  # logarithm
         self.norm, self.last_norm = (ModulatedNorm(width, features) for _ in range(2))
         self.mlp = perceptron(width, RATIO)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(width, spec.size) for name, spec in specs.items()})
+        self.mixing = nn.ModuleDict({name: mixing(spec, self.places) for name, spec in specs.items()})
         for norm in (self.norm, self.last_norm):
             assert norm.modulation is not None
             nn.init.normal_(norm.modulation.weight, std=FIRST_NOISE / math.sqrt(features))
-        for name in sizes:
-            head = self.heads[name]
+        for head in self.heads.values():
             assert isinstance(head, nn.Linear)
             head.weight.data *= FIRST_ANSWER
             nn.init.zeros_(head.bias)
@@ -74,15 +75,9 @@ class NoiseHead(nn.Module):
         self.register_buffer("waves", waves_of(self.axes), persistent=False)
 
     def forward(
-        self,
-        name: str,
-        decoded: Float[Tensor, "B Q W"],
-        places: Float[Tensor, "B Q R C"],
-        members: Int[Tensor, " M"],
-        seed: Int[Tensor, " B"],
+        self, name: str, decoded: Float[Tensor, "B Q W"], noise: Float[Tensor, "B Q M Z"]
     ) -> Float[Tensor, "B Q M P"]:
-        """N(d, z) of the members of a stream, at `places` along the axes of the model."""
-        noise = self.noise(places, members, seed)
+        """N(d, z) of the members of a stream."""
         tokens = decoded.unsqueeze(-2)
         tokens = tokens + self.mlp(self.norm(tokens, noise))
         return self.heads[name](self.last_norm(tokens, noise))
@@ -93,7 +88,7 @@ class NoiseHead(nn.Module):
         members: Int[Tensor, " M"],
         seed: Int[Tensor, " B"],
     ) -> Float[Tensor, "B Q M Z"]:
-        """z of each member at the asked tokens: a function of member, place and seed, and of nothing else.
+        """z of each member at `places` along the axes of the model: a function of member, place and seed, and of nothing else.
 
         Members 2i and 2i + 1 have noise of opposite sign: the mean of few members is then nearly that of many.
         """
@@ -109,6 +104,16 @@ class NoiseHead(nn.Module):
             parts.append(torch.einsum("bqrf,bmnf->bqmrn", waves, amounts[:, :, number].to(waves)))
         found = torch.cat(parts, dim=-1)
         return found.expand(*found.shape[:3], self.places, -1).flatten(-2)
+
+
+def mixing(spec: TokenSpec, places: int) -> nn.Linear:
+    """B: at first the quantile level of each channel is a mixture of the fields, averaged over the places of a token."""
+    fields = len(SCALES) * FIELDS
+    linear = nn.Linear(places * fields, spec.size, bias=False)
+    of_channels = torch.randn(spec.dimensions[0], 1, 1, fields) / (places * math.sqrt(fields))
+    whole = of_channels.expand(-1, spec.dimensions[1] * spec.dimensions[2], places, -1)
+    linear.weight = nn.Parameter(whole.reshape(spec.size, -1).clone())
+    return linear
 
 
 def waves_of(axes: Sequence[Axis]) -> Float[Tensor, "F D"]:

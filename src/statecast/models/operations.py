@@ -55,7 +55,8 @@ def sample_flops(
     for name, n in asked.items():
         total += place(n) + options.decoder_layers * block(n, seen, modulations=2)
         total += 4 * n * lead_features * LEAD_SIZE + 3 * modulation(n)
-        total += 6 * n * width * (options.maps * specs[name].size + specs[name].vocabulary)
+        in_heads = 0 if options.head == "flow" else options.make_head().members
+        total += 6 * n * width * (in_heads * specs[name].size + specs[name].vocabulary)
         total += specs[name].anchor_flops(n, width, has_visible=bool(shown.get(name)))
     if options.head == "flow":
         return total + _flow_flops(options, specs, shown, asked)
@@ -68,11 +69,13 @@ def _noise_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: M
     valued = {name: n for name, n in asked.items() if specs[name].size}
     places = max((specs[name].places for name in valued), default=1)
     features = places * len(SCALES) * FIELDS
+    dimensions = sum(axis.of_kind.dimensions for axis in united([spec.axes for spec in specs.values()]))
     total = 0
     for name, n in valued.items():
         size, (channels, steps, _) = specs[name].size, specs[name].dimensions
-        of_member = 8 * features * width + int(4 * RATIO * width**2) + 2 * width * size
-        total += 3 * n * members * of_member + 8 * n * specs[name].places * WAVES * FIELDS * len(SCALES) * members
+        of_member = features * (8 * width + 2 * size) + int(4 * RATIO * width**2) + 2 * width * size
+        of_waves = 2 * dimensions + 4 * FIELDS * len(SCALES) * members
+        total += 3 * n * members * of_member + n * specs[name].places * WAVES * of_waves
         if options.noise_local:
             total += 4 * n * n * channels * steps * (members + 1)
     return total

@@ -122,11 +122,6 @@ class ModelOptions(Options):
         return self
 
     @property
-    def maps(self) -> int:
-        """Linear maps from the decoded tokens to each value: one for each head member, one of the noise head, none of the flow head."""
-        return {"flow": 0, "noise": 1}.get(self.head, self.make_head().members)
-
-    @property
     def members_in_training(self) -> int:
         """Members that are scored together in a step of training."""
         return {"flow": 1, "noise": self.noise_members}.get(self.head, self.make_head().members)
@@ -153,6 +148,4 @@ class ModelOptions(Options):
 
     def make_noise(self, specs: Mapping[str, TokenSpec], axes: Sequence[Axis]) -> NoiseHead:
         """The head `noise`, for streams with values."""
-        sizes = {name: spec.size for name, spec in specs.items() if spec.size}
-        places = max((spec.places for name, spec in specs.items() if name in sizes), default=1)
-        return NoiseHead(sizes, axes, width=self.width, places=places)
+        return NoiseHead({name: spec for name, spec in specs.items() if spec.size}, axes, width=self.width)

@@ -25,6 +25,7 @@ from statecast.models.heads import (
     Prediction,
     make_heads,
     masked_mean,
+    quantiles,
     replaced_loss,
 )
 from statecast.models.hugging_face import EncoderError, encoder_files
@@ -105,7 +106,7 @@ class StateModel(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(*sizes, lead_size) for _ in range(options.decoder_layers))
         self.decoder_norm = ModulatedNorm(width, lead_size)
         is_flow = options.head == "flow"
-        self.heads = make_heads(width, {} if is_flow else valued, options.maps)
+        self.heads = make_heads(width, {} if is_flow else valued, self.head.members)
         self.code_heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in coded.items()})
         anchors = {name: spec.make_anchor(width) for name, spec in specs.items()}
         self.anchors = nn.ModuleDict({name: anchor for name, anchor in anchors.items() if anchor is not None})
@@ -275,7 +276,7 @@ class StateModel(nn.Module):
         logits = self.code_heads[name](decoded).to(dtype) if name in self.code_heads else None
         if name not in self.heads:
             return Prediction(logits=logits)
-        departures = self.heads[name](decoded).unflatten(-1, (self.options.maps, -1))
+        departures = self.heads[name](decoded).unflatten(-1, (self.head.members, -1))
         members = torch.addcmul(anchored.base.unsqueeze(-2), anchored.spread.unsqueeze(-2), departures.to(dtype))
         return Prediction(members, anchored.spread, logits)
 
@@ -302,10 +303,10 @@ class StateModel(nn.Module):
             key, number = draws.seed, torch.arange(draws.members or self.head.members) + draws.first
         seed = torch.arange(len(decoded), device=decoded.device) if seed is None else seed
         places = in_space(asked.spec.inside(asked.coords), asked.spec.axes, self.axes)
-        departures = self.noise(name, decoded, places, number.to(decoded.device), hashed(key, seed)).to(
-            said.members.dtype
-        )
-        members = torch.addcmul(said.members, anchored.spread.unsqueeze(-2), departures)
+        noise = self.noise.noise(places, number.to(decoded.device), hashed(key, seed))
+        mixed = quantiles(said.members.unsqueeze(-3), self.noise.mixing[name](noise))
+        departures = self.noise(name, decoded, noise).to(mixed.dtype)
+        members = torch.addcmul(mixed, anchored.spread.unsqueeze(-2), departures)
         return replace(said, members=members, is_drawn=True)
 
     def _of_match(

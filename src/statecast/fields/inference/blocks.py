@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 
 from statecast.fields.inference.lattices import on_lattices
-from statecast.fields.inference.members import ascending
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
 from statecast.fields.inference.tiles import blend
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import Located, read_window, sources_of
+from statecast.models.heads import ascending
 from statecast.models.noise import hashed
 from statecast.streams import Question, stack_questions
 from statecast.tasks import Forecast

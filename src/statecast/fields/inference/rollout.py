@@ -19,7 +19,7 @@ from torch import Tensor
 
 from statecast.fields.inference.blocks import Records, block_heads
 from statecast.fields.inference.lattices import shifts_of
-from statecast.fields.inference.members import quantiles, smooth_normals
+from statecast.fields.inference.members import smooth_normals
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth
 from statecast.fields.tokenizers import (
     FieldTokenizer,
@@ -32,6 +32,7 @@ from statecast.fields.tokenizers import (
 from statecast.fields.tokenizers.edges import EdgeFilter
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models import Draws, Prediction, StateModel
+from statecast.models.heads import quantiles
 from statecast.rollout import Answer, as_many, roll_out
 from statecast.streams import Question, Tokens, stack_questions
 from statecast.tasks import Forecast
