@@ -64,7 +64,7 @@ def sample_flops(
 
 
 def _noise_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: Mapping[str, int]) -> int:
-    """Forward and backward of all members of a training step; the waves of the noise and the truth need no gradient."""
+    """Forward and backward of all members of a training step; the waves of the noise need none for their angles, nor does the truth."""
     width, members = options.width, options.noise_members
     valued = {name: n for name, n in asked.items() if specs[name].size}
     places = max((specs[name].places for name in valued), default=1)
@@ -74,7 +74,7 @@ def _noise_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: M
     for name, n in valued.items():
         size, (channels, steps, _) = specs[name].size, specs[name].dimensions
         of_member = features * (8 * width + 2 * size) + int(4 * RATIO * width**2) + 2 * width * size
-        of_waves = 2 * dimensions + 4 * FIELDS * len(SCALES) * members
+        of_waves = 2 * dimensions + 8 * FIELDS * len(SCALES) * members
         total += 3 * n * members * of_member + n * specs[name].places * WAVES * of_waves
         if options.noise_local:
             total += 4 * n * n * channels * steps * (members + 1)
