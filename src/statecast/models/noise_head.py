@@ -1,11 +1,10 @@
-"""The noise head: members are told apart by smooth random fields, which choose quantiles and scale the norms of a light pass.
+"""The noise head: members are quantiles of the model along smooth random fields, which the head learns to mix.
 
-    y_m = Q(Φ(B z_m) | d)  +  σ N(d, z_m),        h = d + perceptron(norm(d, z_m)),        N = heads(norm(h, z_m))
+    y_m = Q(Φ(B z_m) | d)
 
-where d are the decoded tokens, Q(· | d) the quantiles of the head members, which lie as those of an ensemble head do, σ the spread of the
-anchor, and z_m the noise, which mixes to a quantile level by B and scales and shifts the norms (`blocks.ModulatedNorm`), as in Lang et al.
-2024 (AIFS-CRPS), Alet et al. 2025 (FGN) and Schreck et al. 2025 (SDL). Context is encoded and decoded once, however many members there
-are. z_m is a set of smooth random fields over the axes of the queries, at several scales with learned amplitudes:
+where d are the decoded tokens, Q(· | d) the quantiles of the head members, as of an ensemble head, and z_m the noise, which the linear map
+B mixes to a quantile level of each value. Context is encoded and decoded once, however many members there are. z_m is a set of smooth
+random fields over the axes of the queries, at several scales with learned amplitudes:
 
     z(x) = a_s sum_f [ p_f cos(ω_f · e(x) / l_s) + q_f sin(ω_f · e(x) / l_s) ] / sqrt(F)        Rahimi & Recht 2007
 
@@ -13,7 +12,7 @@ with ω, p and q standard normal and e(x) the metric vectors of the axes in unit
 exp(-|e(x) - e(x')|² / 2 l²). Neighbouring tokens therefore err together, and so do channels and streams.
 
 Axes: B sample, Q asked token, M member, P value in a token, R place in a token, D metric component, S scale, N field of a scale, F wave,
-Z feature of the noise, W width, K value of a local mean, C coordinate.
+Z feature of the noise, K value of a local mean, C coordinate.
 """
 
 import math
@@ -26,7 +25,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from statecast.axes import Axis, metric_vectors
-from statecast.models.blocks import ModulatedNorm, perceptron
 from statecast.models.heads import DrawnHead, almost_fair_crps, masked_mean
 from statecast.models.noise import normal
 from statecast.streams import Tokens, TokenSpec
@@ -34,9 +32,6 @@ from statecast.streams import Tokens, TokenSpec
 SCALES = (0.25, 0.5, 1.0, 2.0)  # of the smooth fields, in units of the reach of each axis: a token, a day
 FIELDS = 8  # of each scale
 WAVES = 64  # in the sum of a field
-RATIO = 2.0  # hidden size of the perceptron over the width
-FIRST_NOISE = 0.3  # of the norms at the start, so that members differ from the first step on
-FIRST_ANSWER = 0.1  # of the maps at the start over their usual size: a finished model starts as it is, nearly
 NEAR = 0.7  # reach of a local mean, in units of the reach of each axis
 OF_WAVES = -4  # in the place of a seed: the waves are the same in every model
 
@@ -52,35 +47,22 @@ class NoisyHead(DrawnHead):
 
 
 class NoiseHead(nn.Module):
-    """z, B and N of streams with values, see the module."""
+    """z and, for each stream with values, B; see the module."""
 
-    def __init__(self, specs: Mapping[str, TokenSpec], axes: Sequence[Axis], *, width: int) -> None:
+    def __init__(self, specs: Mapping[str, TokenSpec], axes: Sequence[Axis]) -> None:
         super().__init__()
         self.axes = tuple(axes)
         self.places = max((spec.places for spec in specs.values()), default=1)
-        features = self.places * len(SCALES) * FIELDS
         self.amplitude = nn.Parameter(torch.zeros(len(SCALES), FIELDS))  # logarithm
-        self.norm, self.last_norm = (ModulatedNorm(width, features) for _ in range(2))
-        self.mlp = perceptron(width, RATIO)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, spec.size) for name, spec in specs.items()})
         self.mixing = nn.ModuleDict({name: mixing(spec, self.places) for name, spec in specs.items()})
-        for norm in (self.norm, self.last_norm):
-            assert norm.modulation is not None
-            nn.init.normal_(norm.modulation.weight, std=FIRST_NOISE / math.sqrt(features))
-        for head in self.heads.values():
-            assert isinstance(head, nn.Linear)
-            head.weight.data *= FIRST_ANSWER
-            nn.init.zeros_(head.bias)
         self.waves: Tensor
         self.register_buffer("waves", waves_of(self.axes), persistent=False)
 
     def forward(
-        self, name: str, decoded: Float[Tensor, "B Q W"], noise: Float[Tensor, "B Q M Z"]
+        self, name: str, places: Float[Tensor, "B Q R C"], members: Int[Tensor, " M"], seed: Int[Tensor, " B"]
     ) -> Float[Tensor, "B Q M P"]:
-        """N(d, z) of the members of a stream."""
-        tokens = decoded.unsqueeze(-2)
-        tokens = tokens + self.mlp(self.norm(tokens, noise))
-        return self.heads[name](self.last_norm(tokens, noise))
+        """B z: nearly a standard normal number for each value of the asked tokens of a stream, at `places` along the axes of the model."""
+        return self.mixing[name](self.noise(places, members, seed))
 
     def noise(
         self,
@@ -88,7 +70,7 @@ class NoiseHead(nn.Module):
         members: Int[Tensor, " M"],
         seed: Int[Tensor, " B"],
     ) -> Float[Tensor, "B Q M Z"]:
-        """z of each member at `places` along the axes of the model: a function of member, place and seed, and of nothing else.
+        """z of each member: a function of member, place and seed, and of nothing else.
 
         Members 2i and 2i + 1 have noise of opposite sign: the mean of few members is then nearly that of many.
         """

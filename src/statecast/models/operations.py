@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from statecast.axes import feature_size, united
 from statecast.models.attention import geometry_size
 from statecast.models.flow import TIME_SIZE, TIME_WAVES
-from statecast.models.noise_head import FIELDS, RATIO, SCALES, WAVES
+from statecast.models.noise_head import FIELDS, SCALES, WAVES
 from statecast.models.options import ModelOptions
 from statecast.models.state_model import LEAD_SIZE, StateModel, make_pretrained, question_loss
 from statecast.streams import Question, TokenSpec, blank_tokens
@@ -65,7 +65,7 @@ def sample_flops(
 
 def _noise_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: Mapping[str, int]) -> int:
     """Forward and backward of all members of a training step; the waves of the noise need none for their angles, nor does the truth."""
-    width, members = options.width, options.noise_members
+    members = options.noise_members
     valued = {name: n for name, n in asked.items() if specs[name].size}
     places = max((specs[name].places for name in valued), default=1)
     features = places * len(SCALES) * FIELDS
@@ -73,9 +73,8 @@ def _noise_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: M
     total = 0
     for name, n in valued.items():
         size, (channels, steps, _) = specs[name].size, specs[name].dimensions
-        of_member = features * (8 * width + 2 * size) + int(4 * RATIO * width**2) + 2 * width * size
         of_waves = 2 * dimensions + 8 * FIELDS * len(SCALES) * members
-        total += 3 * n * members * of_member + n * specs[name].places * WAVES * of_waves
+        total += 6 * n * members * features * size + n * specs[name].places * WAVES * of_waves
         if options.noise_local:
             total += 4 * n * n * channels * steps * (members + 1)
     return total

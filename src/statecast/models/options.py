@@ -47,7 +47,7 @@ class ModelOptions(Options):
     head: Literal["ensemble", "point", "flow", "noise"] = Field(
         "ensemble",
         description="family of the predictive distribution of continuous values; flow: joint samples of all that is asked; noise: members "
-        "told apart by smooth random fields in the norms",
+        "along learned smooth random fields",
     )
     members: int = Field(
         16,
@@ -148,4 +148,4 @@ class ModelOptions(Options):
 
     def make_noise(self, specs: Mapping[str, TokenSpec], axes: Sequence[Axis]) -> NoiseHead:
         """The head `noise`, for streams with values."""
-        return NoiseHead({name: spec for name, spec in specs.items() if spec.size}, axes, width=self.width)
+        return NoiseHead({name: spec for name, spec in specs.items() if spec.size}, axes)

@@ -303,11 +303,8 @@ class StateModel(nn.Module):
             key, number = draws.seed, torch.arange(draws.members or self.head.members) + draws.first
         seed = torch.arange(len(decoded), device=decoded.device) if seed is None else seed
         places = in_space(asked.spec.inside(asked.coords), asked.spec.axes, self.axes)
-        noise = self.noise.noise(places, number.to(decoded.device), hashed(key, seed))
-        mixed = quantiles(said.members.unsqueeze(-3), self.noise.mixing[name](noise))
-        departures = self.noise(name, decoded, noise).to(mixed.dtype)
-        members = torch.addcmul(mixed, anchored.spread.unsqueeze(-2), departures)
-        return replace(said, members=members, is_drawn=True)
+        levels = self.noise(name, places, number.to(decoded.device), hashed(key, seed))
+        return replace(said, members=quantiles(said.members.unsqueeze(-3), levels), is_drawn=True)
 
     def _of_match(
         self, name: str, decoded: Float[Tensor, "B Q W"], asked: Tokens, encoded: Encoded, asks: Asks
