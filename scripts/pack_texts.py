@@ -100,7 +100,7 @@ def tagged(sentence: str) -> dict[str, list[str]]:
     for match in WORD.finditer(sentence):
         parts = match[1].split() if match[1] else [match[0]]
         words += parts
-        tags += ["O"] if not match[1] else ["B-NAME", *["I-NAME"] * (len(parts) - 1)]
+        tags += ["B-NAME", *["I-NAME"] * (len(parts) - 1)][: len(parts)] if match[1] else ["O"]  # a name of spaces alone has no word
     return {"words": words, "tags": tags}
 
 
