@@ -36,6 +36,7 @@ from statecast.trained import TrainedModel, build, load
 SEVERAL = 1  # the place, among the numbers of labels, of that with several seeds
 PLAIN = ["data.validate=null", "training.footprint=false", "training.loggers=[]"]
 TINY = ["model.width=32", "model.heads=2", "model.encoder_layers=1", "training.batch_size=4", "data.train=[0,199]"]
+TEXTS = ("streams.text.vocabulary=4000", "streams.text.tokens=48", "training.batch_size=16")
 SCRATCH, LONGER = "scratch", "scratch, longer"
 
 
@@ -75,8 +76,8 @@ FIELDS = {
         "label",
         (55, 550, 5500),
         ("5500", "5972"),
-        ("model.width=48", "model.encoder_layers=2", "streams.text.tokens=48", "training.batch_size=16"),
-        (SUBJECTS, "streams.text.tokens=48", "training.batch_size=16"),
+        (*TEXTS, "model.width=48", "model.encoder_layers=2"),
+        (*TEXTS, SUBJECTS),
     ),
     "images": Field(
         {
