@@ -13,7 +13,7 @@ from statecast.config import RecipeError
 from statecast.fields.fingerprint import fingerprint, holds
 from statecast.fields.held_out import are_of_training, model_stores
 from statecast.fields.sources import StoreError, open_fields
-from statecast.runs import open_training
+from statecast.splits import open_training
 
 LEARNED = ("2000-01-10", "2000-01-20")
 
