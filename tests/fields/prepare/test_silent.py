@@ -294,6 +294,7 @@ def test_monthly_amounts_are_no_hourly_ones(tmp_path):
     ("source", "more", "text"),
     [
         ({"select": {"member": 3}}, {}, "no input has the dimension 'member', to take 3"),
+        ({"select": {"member": 0}}, {}, "no input has the dimension 'member', to take 0"),
         ({"select": {"number": 3}}, {}, "number has no value 3"),
         ({}, {"levels": [850]}, "levels: the inputs have no pressure levels"),
         ({}, {"statistics": {"period": ["1990", "1991"]}}, "contains no data"),

@@ -1,7 +1,7 @@
 """From the layouts of archives to one: dimensions time and level (hPa), and those of the horizontal grid, whatever they are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -11,16 +11,32 @@ from statecast.fields.prepare.cells import AXES, coordinate_of
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
 from statecast.fields.prepare.spec import SourceOptions, Spec, VariableOptions
-from statecast.fields.sources.dimensions import LEAD_TIMES, at_valid_times, at_values
+from statecast.fields.sources.dimensions import LEAD_TIMES, at_valid_times, at_values, listed
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.levels import is_pressure, single_level_as_dimension, with_pressure_in_hpa
 from statecast.fields.sources.places import require_degrees, with_degrees
 from statecast.fields.sources.times import with_exact_times
+from statecast.fields.sources.units import tell
 
 TIME_NAMES = ("valid_time", "time", "t", "date", "dates", "TIME")
 LEVEL_NAMES = ("level", "plev", "lev", "isobaricInhPa", "isobaricInPa", "pressure_level", "pressure", "isobaric")
 IN_NAME = re.compile(r"^(?P<name>.+?)(_(?P<level>\d{1,4})|(?P<bare>\d{3,4}))$")  # t_50 and t850, but not u10
 EXPVER = "expver"
+
+
+def require_selected(inputs: Sequence[Input], source: SourceOptions) -> None:
+    """Say once what is taken of a dimension that has more. Raises PrepareError for one that is selected and no input has."""
+    for dimension, value in source.selection.items():
+        known = {str(n) for i in inputs for n in (*i.dataset.dims, *i.dataset.coords)} | set(source.rename.values())
+        if dimension in source.select and dimension not in known and source.layout == "cf":
+            raise PrepareError(
+                f"source.select: no input has the dimension '{dimension}', to take {value} of it. Correct its name, or leave it out."
+            )
+        given = next((i.dataset for i in inputs if i.dataset.sizes.get(dimension, 0) > 1), None)
+        if given is not None and dimension in given.coords:
+            tell(
+                f"{dimension} {value if isinstance(value, str) else f'{value:g}'} is taken, of {listed(given, dimension)}."
+            )
 
 
 def standard(given: Input, spec: Spec) -> xr.Dataset:
@@ -29,7 +45,7 @@ def standard(given: Input, spec: Spec) -> xr.Dataset:
     dataset = _renamed(dataset, spec.source.rename)
     dataset = _one_version(dataset)
     try:
-        dataset = _at_one_lead_time(dataset, spec.source.select, given.name)
+        dataset = _at_one_lead_time(dataset, spec.source.selection, given.name)
         dataset = _with_valid_times(dataset, options_of(dataset, spec), given.name)
         dataset = _with_levels(dataset, given.name)
         dataset = _with_rows_and_columns(dataset, given.name, spec.source.healpix)
@@ -218,7 +234,7 @@ def _unpacked(given: Input, source: SourceOptions) -> xr.Dataset:
     data = dataset["data"]
     time, variable, member, cell = map(str, data.dims)
     about = dataset.attrs.get("variables_metadata") or {}
-    wanted = source.select.get("number", source.select.get(member))
+    wanted = source.selection.get("number", source.selection.get(member))
     if data.sizes[member] > 1 and wanted is None:
         raise PrepareError(
             f"input {given.name}: has {data.sizes[member]} members of an ensemble. Select one, for example source.select={{number: 0}}."
