@@ -11,13 +11,13 @@ from statecast.fields.prepare.accumulations import as_rate, at_every
 from statecast.fields.prepare.cells import AXES, coordinate_of
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
-from statecast.fields.prepare.layouts import is_field, merged, require_selected, standard
+from statecast.fields.prepare.layouts import SAME_PLACE, is_field, merged, require_selected, standard
 from statecast.fields.prepare.own_times import as_ones, at_own_times, own_times, require_shared_times
 from statecast.fields.prepare.regrid import from_model_levels, on_latitudes_and_longitudes, on_levels
 from statecast.fields.prepare.spec import RegionOptions, Spec, VariableOptions
 from statecast.fields.prepare.times import seconds_of
 from statecast.fields.prepare.units import conversion_if_any, to_units
-from statecast.fields.sources import open_fields
+from statecast.fields.sources import StoreError, open_fields
 from statecast.fields.sources.record import select_period
 from statecast.fields.sources.units import Conversion, tell
 
@@ -30,7 +30,6 @@ TEMPERATURES = (
     "degree_Celsius",
     "degF",
 )  # CF wants to know that these are no differences
-SAME_PLACE = 1e-4  # degrees or hPa: coordinates of several inputs differ by rounding
 
 
 def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
@@ -48,7 +47,7 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
     dataset = _each(dataset, lambda name, array: to_units(array, options[name].units))
     dataset = from_model_levels(dataset, spec)
     dataset = on_latitudes_and_longitudes(dataset, spec)
-    dataset = _require_known_dimensions(open_fields(dataset))
+    dataset = _require_known_dimensions(_opened(dataset))
     dataset = in_region(dataset, spec.region) if spec.grid is None else dataset
     dataset = on_levels(dataset, spec)
     over = {name: given.over for name, given in options.items()}
@@ -58,6 +57,13 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
     dataset = at_every(dataset, spec.every_h, over, own)
     require_shared_times(at_every(as_ones(own), spec.every_h, over, own).notnull())
     return _each(dataset, lambda name, array: _described(array, options[name]))
+
+
+def _opened(dataset: xr.Dataset) -> xr.Dataset:
+    try:
+        return open_fields(dataset)
+    except StoreError as error:
+        raise PrepareError(str(error).replace("store dataset:", "the inputs:", 1)) from error
 
 
 def _each(dataset: xr.Dataset, function: Callable[[str, xr.DataArray], xr.DataArray]) -> xr.Dataset:
@@ -235,7 +241,11 @@ def _variables(dataset: xr.Dataset, spec: Spec) -> tuple[xr.Dataset, dict[str, V
     pressures = {n: dataset[n] for n in keep if n in dataset and n not in found.values()}
     options = {name: merged(wanted[name], spec.known.get(source, VariableOptions())) for name, source in found.items()}
     arrays = {name: dataset[source].rename(name) for name, source in found.items()} | pressures
-    rest = dataset.drop_vars(list(dataset.data_vars))
+    used = {dim for array in arrays.values() for dim in array.dims}
+    unused = [
+        n for n, c in dataset.coords.items() if c.ndim == 1 and c.dims[0] not in used
+    ]  # such as levels of what is left out
+    rest = dataset.drop_vars([*dataset.data_vars, *unused])
     return rest.assign(arrays), options | {n: VariableOptions() for n in pressures}, found
 
 

@@ -17,12 +17,14 @@ import xarray as xr
 
 from statecast.fields.prepare.errors import PrepareError, first_line
 from statecast.fields.prepare.spec import SourceOptions
+from statecast.fields.sources.extremes import no_measurement
 from statecast.fields.sources.opening import open_netcdf, open_zarr
 
 NETCDF_MAGIC, GRIB_MAGIC = (b"CDF", b"\x89HDF"), b"GRIB"
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 ICECHUNK_FOLDERS = ("snapshots", "manifests")
 DATA_ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ".grib", ".grib1", ".grib2", ".grb", ".grb1", ".grb2")
+TABLE_ENDINGS = (".csv", ".parquet", ".txt", ".tsv")
 MARGIN = 240  # steps: forecasts of ten days that start before the period reach into it
 CHUNK_BYTES = 64 * 2**20  # of a piece that is read at once, unless the input has larger ones
 READ_ERRORS = (
@@ -160,6 +162,10 @@ def _of_file(local: str, name: str, source: SourceOptions, options: Mapping[str,
         start = file.read(4)
     if start == GRIB_MAGIC:
         return _of_grib(local)
+    if name.lower().endswith(TABLE_ENDINGS):
+        raise PrepareError(
+            f"input {name}: is a table, expected fields. Stations are a stream of their own, see docs/stations.md."
+        )
     if not start.startswith(NETCDF_MAGIC):
         raise PrepareError(
             f"input {name}: begins with {start!r}, expected NetCDF, HDF5 or GRIB. Unpack it if it is compressed, or leave it out."
@@ -247,7 +253,7 @@ class _Guarded:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         try:
-            return np.asarray(self.array[key].values)
+            values = np.asarray(self.array[key].values)
         except READ_ERRORS as error:
             at = ", ".join(
                 _as_text(k, d, self.first if i == 0 else 0)
@@ -258,6 +264,21 @@ class _Guarded:
                 f"input {self.input}: variable '{self.variable}' cannot be read at {at or 'all of it'} ({first_line(error)}). "
                 "Replace the input, or leave it out."
             ) from error
+
+        self._require_measurements(values)
+        return values
+
+    def _require_measurements(self, values: np.ndarray) -> None:
+        """Raises PrepareError for a number that stands for a missing value: regridding would mix it with others."""
+        if values.size == 0 or values.dtype.kind != "f":
+            return
+        seen = np.isfinite(values)
+        extremes = float(values.min(where=seen, initial=np.inf)), float(values.max(where=seen, initial=-np.inf))
+        if found := no_measurement(extremes, str(self.array.attrs.get("units", ""))):
+            raise PrepareError(
+                f"input {self.input}: variable '{self.variable}' has the value {found[0]:g}, which {found[1]}, expected NaN or a _FillValue. "
+                f"Give it the attribute missing_value={found[0]:g} there."
+            )
 
     def _first_broken(self, key: Any) -> tuple[Any, ...]:
         """The first index along the first dimension at which reading fails; all of `key` if none does alone."""

@@ -51,8 +51,8 @@ def require_shared_times(own: xr.Dataset) -> None:
         shares = ", ".join(f"'{name}' at {share:.1%}" for name, share in list(gaps.items())[:LISTED])
         more = f" and {len(gaps) - LISTED} others" if len(gaps) > LISTED else ""
         tell(
-            f"of the {own.sizes['time']} times of the store some are missing, as the inputs have other times of other variables: "
-            f"{shares}{more}. Give every_h to keep the times that all have."
+            f"of the {own.sizes['time']} times of the store some have no value of a variable: {shares}{more}. The inputs have others then, "
+            "or not all of a step of every_h hours."
         )
 
 

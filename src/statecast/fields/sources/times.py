@@ -133,6 +133,18 @@ def _most_frequent(values: np.ndarray) -> tuple[int, int]:
     return Counter(values.tolist()).most_common(1)[0]
 
 
+def only_times(dataset: xr.Dataset) -> list[str]:
+    """The coordinate that holds times, whatever its name, such as the `XTIME` of WRF; nothing if several do."""
+    lines = [(str(name), c) for name, c in dataset.coords.items() if c.ndim == 1 and c.size]
+    found = [name for name, c in lines if c.dtype.kind == "M" or isinstance(c.values[0], cftime.datetime)]
+    return found if len(found) == 1 else []
+
+
+def relative_times(times: xr.DataArray) -> str:
+    """The way to times that can be read, from numbers that are none: CDO writes dates such as 20200131.25 if it is asked to."""
+    return "Convert it by `cdo -r copy`" if "%Y" in str(times.attrs.get("units", "")) else "Give it that attribute"
+
+
 def with_exact_times(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with times that are free of rounding: 00:59:59.999997, or 01:00:01.76 of a float32, becomes 01:00:00.
 
