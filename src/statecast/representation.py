@@ -46,7 +46,7 @@ def embed(
     to a window, such as its first time. Coordinates of tokens are included if they are the same in all windows. Raises ModelError if the
     model has no such layer or stream, or if the period contains no window.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     chosen = _streams(trained, streams)
     blocks = len(trained.model.encoder)
     if not -blocks - 1 <= layer <= blocks:

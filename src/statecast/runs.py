@@ -98,7 +98,7 @@ def finetune(
 
     `resume` and the exceptions are those of `pretrain`; also raises ModelError if `start_from` contains no model.
     """
-    base = start_from if isinstance(start_from, TrainedModel) else load(start_from)
+    base = load(start_from)
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
     require_devices(devices, recipe.training)
     if resume and not overwrite and is_finished(out):

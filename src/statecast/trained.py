@@ -178,11 +178,14 @@ def build(
     return model
 
 
-def load(path_or_hub_id: str | Path) -> TrainedModel:
-    """Load a model directory, the `model` of a run directory, or `organisation/name` from the Hugging Face Hub.
+def load(path_or_hub_id: str | Path | TrainedModel) -> TrainedModel:
+    """Load a model directory, the `model` of a run directory, or `organisation/name` from the Hugging Face Hub; a model that is loaded
+    already is returned as it is.
 
     Raises ModelError if there is no model or if it is damaged.
     """
+    if isinstance(path_or_hub_id, TrainedModel):
+        return path_or_hub_id
     directory = locate(path_or_hub_id)
     facts = _facts(directory, path_or_hub_id)
     try:
@@ -205,6 +208,14 @@ def load(path_or_hub_id: str | Path) -> TrainedModel:
             f"model {path_or_hub_id}: is damaged or of another version ({one_line(message)}). Copy it again or train a new model."
         ) from error
     return TrainedModel(model.eval(), codecs, recipe, earlier, seen)
+
+
+def load_compared(run: str | Path | TrainedModel, against: str | Path | TrainedModel | None) -> dict[str, TrainedModel]:
+    """The models of an evaluation by their names in it, `model` and, if there is one, `against`."""
+    models = {"model": load(run)}
+    if against is not None:
+        models["against"] = load(against)
+    return models
 
 
 def _data_of(written: Mapping[str, Any]) -> Any:

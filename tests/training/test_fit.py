@@ -9,6 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._dynamo.backends.debugging import aot_eager
 from torch._utils import ExceptionWrapper
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from statecast.models.state_model import question_loss
 from statecast.streams import stack_questions
@@ -16,7 +17,7 @@ from statecast.tasks import Masked
 from statecast.training import ONE_DEVICE, Devices, TrainingOptions
 from statecast.training.batches import BatchError, said_by_worker
 from statecast.training.fit import fit
-from statecast.training.fitting import LossError
+from statecast.training.fitting import LossError, compiled
 from statecast.training.logs import LoggerError
 from statecast.training.options import DeviceError
 from statecast.training.saved import checkpoint_weights
@@ -178,7 +179,7 @@ def test_a_compiled_model_is_trained_to_the_same_weights(run, questions, monkeyp
     counts = [len(single_tokens[2 * step].queries["air"]) for step in range(OPTIONS["steps"])]
     assert len(set(counts)) > 1
 
-    def compile_without_cpp(graph, inputs):
+    def compile_without_cpp(graph, inputs, options):
         traced.append(graph)
         return aot_eager(graph, inputs)
 
@@ -190,6 +191,27 @@ def test_a_compiled_model_is_trained_to_the_same_weights(run, questions, monkeyp
     assert len(traced) == 1
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(compiled.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # of torch itself
+def test_a_compiled_function_may_join_what_its_gradient_needs():
+    """With C++: coordinates enter the embedding, joined to others, and the distances of attention. Two lengths, compiled once."""
+
+    def answer(coords, weight, log_sharpness):
+        height = torch.log(1000 / coords[..., 5:6])
+        content = gelu(torch.cat([height, height.sin(), height.cos()], dim=-1) @ weight)
+        spot = torch.log(1000 / coords[..., 5:6])[:, None]
+        query = torch.cat([content[:, None], log_sharpness.exp() * spot], dim=-1)
+        return scaled_dot_product_attention(query, query, query).square().sum()
+
+    weights = torch.randn(3, 7, requires_grad=True), torch.randn(1, 1, 1, 1, requires_grad=True)
+    compiled_answer = compiled(answer)
+    for length in (5, 7):
+        coords = torch.rand(2, length, 8) + 0.1
+        gradients = torch.autograd.grad(compiled_answer(coords, *weights), weights)
+        torch.testing.assert_close(
+            gradients, torch.autograd.grad(answer(coords, *weights), weights), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_what_a_worker_raises_is_told_in_its_own_line():

@@ -83,8 +83,8 @@ def _images(out: Path, *, overwrite: bool, progress: bool) -> None:
 
 
 def _text(out: Path, *, overwrite: bool, progress: bool) -> None:
-    from statecast.text.evaluation.evaluate import score_tables
+    from statecast.evaluation.scored import by_task
     from statecast.text.quickstart import quickstart as run
 
-    print_tables(score_tables(run(out, overwrite=overwrite, progress=progress)))
+    print_tables(by_task(run(out, overwrite=overwrite, progress=progress)))
     print(f"report: {out / 'report.html'}")

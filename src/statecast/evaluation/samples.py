@@ -26,7 +26,7 @@ from statecast.models import Prediction
 from statecast.models.heads import almost_fair_crps
 from statecast.outputs import new_output
 from statecast.streams import UNKNOWN, Asks, Question, Tokens, Window
-from statecast.trained import ModelError, TrainedModel, load
+from statecast.trained import ModelError, TrainedModel, load_compared
 
 TRAINING_CASES = 500  # that the baseline is estimated from, spread evenly
 
@@ -121,10 +121,8 @@ def evaluate_samples(
     same answer: the frequency of each code, or the distribution of the values, in the training split. `answers.nc` holds for each label
     stream what the model says of each sample. Raises ModelError where there is no split to verify on.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
-    models = {"model": trained}
-    if against is not None:
-        models["against"] = against if isinstance(against, TrainedModel) else load(against)
+    models = load_compared(run, against)
+    trained = models["model"]
     source = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)
     if source is None or len(source.cases()) == 0:
         raise ModelError("there is no sample to verify on. Name a period that holds some.")

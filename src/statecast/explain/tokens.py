@@ -57,7 +57,7 @@ def explain_token(
     where y is the mean of the token's values or, of a stream of codes, the log probability of the most probable one. Raises TokenError for
     a sample or token that is not there or is not asked, ModelError if there is no split to take it from.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     check_which(members, trained.model)
     label, window = _sample(trained, data, period, sample)
     question = as_batch(question_about(trained, window, *_parsed(token, window)), trained.model)

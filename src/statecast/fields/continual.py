@@ -62,7 +62,7 @@ def update(
     """
     if not 0 <= replay < 1:
         raise RecipeError(f"--replay {replay:g}: expected a share of the windows, 0 (no replay) or more and below 1.")
-    base = run if isinstance(run, TrainedModel) else load(run)
+    base = load(run)
     if beside := [name for name in base.recipe.streams if name not in base.recipe.fields]:
         raise RecipeError(
             f"the model has the stream {beside[0]}, which is none of fields and can't be compared before and after. Fine-tune it by a "

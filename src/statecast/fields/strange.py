@@ -112,7 +112,7 @@ def anomalies(
     A model that also has labels or stations is searched window by window by `surprise.strange.anomalies`, whose tables it leaves.
     Raises StoreError for a period without a window, ModelError for a task that asks no content.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     search = search or Search()
     if set(trained.codecs) != set(trained.recipe.fields):
         if stores or isinstance(data, xr.Dataset):

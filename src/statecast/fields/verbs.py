@@ -62,12 +62,12 @@ def evaluate(
     forecasts. Raises StoreError if the period holds no data, or overlaps the training period, in the same store, of this model or of a
     model that it was fine-tuned from.
     """
-    trained = asked_on(run if isinstance(run, TrainedModel) else load(run), lattices)
+    trained = asked_on(load(run), lattices)
     if set(trained.recipe.labels) & set(trained.recipe.task.asked_streams(trained.recipe.streams)):
         return _evaluate_labels(trained, data, period, out, against=against, overwrite=overwrite, progress=progress)
     models = {"model": trained}
     if against is not None:
-        before = asked_on(against if isinstance(against, TrainedModel) else load(against), lattices)
+        before = asked_on(load(against), lattices)
         models = {"model": asked_like(trained, before), "before": before}
     tables = {name: store for name, store in (stores or {}).items() if name in trained.recipe.stations}
     stores = {name: store for name, store in (stores or {}).items() if name not in tables}
@@ -226,7 +226,7 @@ def explain(
 
 def _load_without_labels(run: str | Path | TrainedModel) -> TrainedModel:
     """Raises ModelError for a model of label streams, which have no place on a grid."""
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     if trained.recipe.labels:
         raise ModelError(
             f"the model has the label stream {next(iter(trained.recipe.labels))}, which has no place on the grid. Use `statecast "

@@ -25,7 +25,7 @@ def evaluate(
 
     Raises RecipeError for a sample with the time or number of one that was trained on.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     asked = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)
     if asked is not None:
         known = learned_keys(trained)

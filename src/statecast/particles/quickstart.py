@@ -1,6 +1,5 @@
 """The first run on jets: pre-train on unlabelled jets, learn to tag from few labels, generate, evaluate and report."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from statecast.config import Recipe, read_recipe
 from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.progress import Stopwatch
 from statecast.evaluation.samples import scores_of_samples
+from statecast.evaluation.scored import write_records
 from statecast.explain.tokens import explain_token
 from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import independent_constituents
@@ -73,9 +73,7 @@ def quickstart(
             generation = generation_result(models["generator"], training, held_out, plan.generated, progress=progress)
             explained = [_explain(models["tagger"], plan, number) for number in _examples(held_out)]
         scores = [*masked, *tagging.scores, *generation.scores]
-        (directory / "scores.json").write_text(
-            json.dumps([score.record() for score in scores], indent=1), encoding="utf-8"
-        )
+        write_records(scores, directory)
         runs = {name: directory / name for name in models}
         write_jet_report(
             _facts(models, held_out, watch), masked, tagging, generation, explained, runs, directory / "report.html"

@@ -43,7 +43,7 @@ def anomalies(
     The columns are those of `surprise.tables.Tables`; a token has the rank, pT, direction and kind of its particle, or the name and the
     value of a number of the jet. Raises ModelError where there is no jet, or the task asks no content.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     search = search or Search(batch=BATCH)
     require_place(out, overwrite)
     source = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)

@@ -81,7 +81,7 @@ def anomalies(
 
     See `surprise.tables.Tables` for what comes back. Raises ModelError where there is no sample, or the task asks no content.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     search = search or Search()
     require_place(out, overwrite)
     source = trained.domain.open(trained.domain.with_data(trained.recipe, data, period), "validate", trained.codecs)

@@ -10,11 +10,11 @@ from statecast.evaluation.figures import learning_curves, training_curves
 from statecast.evaluation.progress import Stopwatch
 from statecast.evaluation.report import score_table, section, write_page
 from statecast.evaluation.samples import scores_of_samples
+from statecast.evaluation.scored import write_records
 from statecast.outputs import new_output
 from statecast.runs import finetune, pretrain
 from statecast.text.evaluation.classes import evaluate_classes
 from statecast.text.evaluation.continuation import evaluate_continuation
-from statecast.text.evaluation.evaluate import write_scores
 from statecast.text.evaluation.result import Result
 from statecast.trained import TrainedModel
 
@@ -71,7 +71,7 @@ def quickstart(
             masked = scores_of_samples(pretrained)
             drawn = evaluate_continuation({"model": generator}, generator.recipe)
         scores = [*masked, *_labelled(results), *drawn.scores]
-        write_scores(scores, directory)
+        write_records(scores, directory)
         sections = [
             section("Masked words", MASKED_TEXT, [], score_table(masked)),
             *results[plan.labels[-1]].sections,

@@ -1,7 +1,7 @@
 """The LightningModule of a training: its steps, batches and optimiser."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -17,6 +17,18 @@ from statecast.training.batches import SharedBatches, make_loader
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import TrainingOptions
 from statecast.training.questions import QuestionDataset
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """The function, traced and compiled once for all numbers of tokens.
+
+    Inductor lays a tensor that is joined to others straight into the joined one; if the backward pass needs it too, torch before pull
+    request 191885 (2.13 has not got it) takes its strides in the first batch for those in all. Joining point by point avoids that.
+    """
+    joins_point_by_point: dict[str, str | int | bool | Callable[..., Any]] = {"force_pointwise_cat": True}
+    return cast(Function, torch.compile(function, dynamic=True, options=joins_point_by_point))
 
 
 class LossError(FloatingPointError):
@@ -39,7 +51,7 @@ class Fitting(LightningModule):
         self.shares = shares
         self.model, self.questions, self.validation = model, questions, validation
         self.options, self.first_step = options, first_step
-        self.answer = torch.compile(self._answer, dynamic=True) if options.compile else self._answer
+        self.answer = compiled(self._answer) if options.compile else self._answer
         self.weights: dict[str, Tensor] = {}  # filled at the end, with all weights on the first process
         self.parts: list[Tensor] = []  # losses of the parts of the current step
         model.recomputes = options.activation_checkpointing

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pytest
 
 import statecast
+from statecast.evaluation.scored import ScoredEvaluation
 from statecast.numbered import SeenError
-from statecast.particles.evaluation.evaluate import JetEvaluation
 
 TINY = ["training.steps=3", "training.batch_size=8", "training.validation_samples=8", "training.footprint=false"]
 DATA = ["data.train=[0,299]", "data.validate=[300,349]", "streams.codes.size=32", "model.width=32", "model.heads=2"]
@@ -29,7 +29,7 @@ def runs(tmp_path_factory) -> Runs:
 
 def test_a_tagger_is_evaluated_beside_classifiers_on_substructure(runs, tmp_path):
     found = statecast.evaluate(runs.tagger, period=("400", "599"), out=tmp_path / "scores")
-    assert isinstance(found, JetEvaluation) and found.written.name == "report.html"
+    assert isinstance(found, ScoredEvaluation) and found.written.name == "report.html"
     records = json.loads((tmp_path / "scores" / "scores.json").read_text())
     of_auc = {record["forecast"]: record for record in records if record["metric"] == "auc"}
     assert set(of_auc) == {"model", "boosting on substructure", "logistic on substructure"}

@@ -59,7 +59,7 @@ def evaluate(
 
     Raises ImageError for pictures that don't fit, ModelError if there is none to verify on.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     with new_output(out, overwrite=overwrite) as directory:
         evaluation, judge = verify(trained, directory, data, period, against=against, progress=progress)
         if report:

@@ -117,7 +117,7 @@ def _fitted(
         source = open_source(recipe, "train", {})
         assert source is not None
         return recipe, source.codecs
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     codebooks_of(trained.codecs)  # before jets of another domain are looked for
     recipe = trained.domain.with_data(trained.recipe, data, period)
     require_unseen(trained, recipe.data)

@@ -1,16 +1,14 @@
 """Evaluation of a model of jets on jets that it has not learned from."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.report import write_page
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
+from statecast.evaluation.scored import ScoredEvaluation, write_records
 from statecast.labels import LabelCodec
 from statecast.outputs import new_output
 from statecast.particles.evaluation.baselines import Kind, fit_classifier, probabilities
@@ -20,28 +18,10 @@ from statecast.particles.evaluation.tagging import tagging_scores
 from statecast.particles.held_out import held_out_jets, require_unseen, whole_jets
 from statecast.particles.inference.tag import asked_labels, class_probabilities
 from statecast.particles.jets import NO_LABEL, JetError, Jets
-from statecast.trained import TrainedModel, load
+from statecast.trained import TrainedModel, load_compared
 
 BASELINE_JETS = 20_000  # labelled jets that the baselines learn from, at most
 BASELINES: dict[str, Kind] = {"boosting on substructure": "boosting", "logistic on substructure": "logistic"}
-
-
-@dataclass(frozen=True)
-class JetEvaluation:
-    """What an evaluation leaves: its directory and the scores."""
-
-    out: Path
-    scores: Sequence[Score]
-
-    @property
-    def written(self) -> Path:
-        """The file to look at."""
-        report = self.out / "report.html"
-        return report if report.exists() else self.out / "scores.json"
-
-    def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """A titled table of each task."""
-        return score_tables(self.scores)
 
 
 def evaluate(
@@ -54,7 +34,7 @@ def evaluate(
     report: bool = True,
     overwrite: bool = False,
     progress: bool = True,
-) -> JetEvaluation | SampleEvaluation:
+) -> ScoredEvaluation | SampleEvaluation:
     """Verify a model on jets that it did not learn from, and write `scores.json` into `out`.
 
     data, period  files, and the first and the last jet; None: the validation split of the model's recipe
@@ -67,11 +47,9 @@ def evaluate(
 
     Raises SeenError for jets that a model has learned from, ModelError if there is none to verify on.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    models = load_compared(run, against)
+    trained = models["model"]
     recipe = trained.domain.with_data(trained.recipe, data, period)
-    models = {"model": trained}
-    if against is not None:
-        models["against"] = against if isinstance(against, TrainedModel) else load(against)
     for model in models.values():
         require_unseen(model, recipe.data)
     if trained.recipe.event or not _is_tagger(trained):
@@ -80,12 +58,11 @@ def evaluate(
     result = tagging_result(models, labelled_jets(trained), held_out)
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
-        records = [score.record() for score in result.scores]
-        (directory / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")
+        write_records(result.scores, directory)
         if report:
             facts = [("jets", ", ".join(recipe.data.held_out_files)), ("parameters", f"{trained.parameters:,}")]
             write_page("Evaluation", facts, [tagging_section(result)], directory / "report.html")
-    return JetEvaluation(Path(out), result.scores)
+    return ScoredEvaluation(Path(out), result.scores, score_tables)
 
 
 def _is_tagger(trained: TrainedModel) -> bool:

@@ -44,7 +44,7 @@ def generate(
 
     Raises ModelError for a model that can't generate jets, LabelError for an unknown class.
     """
-    generator = Generator.of(run if isinstance(run, TrainedModel) else load(run))
+    generator = Generator.of(load(run))
     if label is not None and generator.label is None:
         raise ModelError(
             f"label {label}: the model was not shown a label. Leave it out, or train with a label stream in task.show."

@@ -130,7 +130,7 @@ def search(
     Raises ModelError for a model that does not answer the process; JetError for events that are not there or in both ranges, SeenError
     for events that the model has learned from.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     names = (files,) if isinstance(files, str) else tuple(files)
     _, codec = process_label(trained)
     data = trained.recipe.data

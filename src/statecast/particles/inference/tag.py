@@ -44,7 +44,7 @@ def tag(
 
     Raises ModelError for a model that was not trained to answer labels, OutputError if `out` exists.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     names = tuple(files if not isinstance(files, str) else [files])
     labels = asked_labels(trained)
     tables = _tables(trained, names, labels, batch)

@@ -38,7 +38,7 @@ def unfold(
 
     Raises ModelError for a model that answers no numbers, or answers them one by one; OutputError if `out` exists.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     names = tuple(files if not isinstance(files, str) else [files])
     codecs = unfolded_numbers(trained)
     units = {name: codec.units for name, codec in codecs.items()}

@@ -10,12 +10,12 @@ from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.figures import training_curves
 from statecast.evaluation.progress import Stopwatch
 from statecast.evaluation.report import section, write_page
+from statecast.evaluation.scored import write_records
 from statecast.outputs import new_output
 from statecast.particles.showers.evaluation.evaluate import (
     generation_result,
     held_out_showers,
     known_showers,
-    write_scores,
 )
 from statecast.particles.showers.evaluation.generation import ShowerResult
 from statecast.particles.showers.evaluation.report import generation_section
@@ -62,7 +62,7 @@ def quickstart(
             generator = models["generator"]
             held_out = held_out_showers(generator.recipe)
             result = generation_result({"model": generator}, known_showers(generator), held_out, progress=progress)
-        write_scores(result.scores, directory)
+        write_records(result.scores, directory)
         _report(models, result, watch, directory)
     return list(result.scores)
 

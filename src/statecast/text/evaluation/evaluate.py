@@ -1,14 +1,12 @@
 """Evaluation of a model of texts on documents that it has not learned from."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from statecast.evaluation.bootstrap import Score
-from statecast.evaluation.report import score_table, write_page
+from statecast.evaluation.report import write_page
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
+from statecast.evaluation.scored import ScoredEvaluation, write_records
 from statecast.labels import LabelCodec
 from statecast.numbered import real_places, require_unseen
 from statecast.outputs import new_output
@@ -21,30 +19,7 @@ from statecast.text.evaluation.tags import evaluate_tags
 from statecast.text.recipe import TextRecipe
 from statecast.text.samples import SAMPLES, sample_path
 from statecast.text.streams import LabelStream
-from statecast.trained import ModelError, TrainedModel, load
-
-
-@dataclass(frozen=True)
-class TextEvaluation:
-    """What an evaluation leaves: its directory and the scores."""
-
-    out: Path
-    scores: Sequence[Score]
-
-    @property
-    def written(self) -> Path:
-        """The file to look at."""
-        return self.out / "report.html"
-
-    def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """A titled table of each task."""
-        return score_tables(self.scores)
-
-
-def score_tables(scores: Sequence[Score]) -> list[tuple[str, list[list[str]]]]:
-    """A titled table of each task."""
-    tasks = dict.fromkeys(score.task for score in scores)
-    return [(task, score_table([score for score in scores if score.task == task])) for task in tasks]
+from statecast.trained import ModelError, TrainedModel, load_compared
 
 
 def evaluate(
@@ -56,7 +31,7 @@ def evaluate(
     against: str | Path | TrainedModel | None = None,
     overwrite: bool = False,
     progress: bool = True,
-) -> TextEvaluation | SampleEvaluation:
+) -> ScoredEvaluation | SampleEvaluation:
     """Verify a model on documents that it did not learn from; write `scores.json` and `report.html` into `out`.
 
     data, period  files, and the first and the last document; None: the validation split of the model's recipe
@@ -73,8 +48,8 @@ def evaluate(
 
     Raises SeenError for documents that a model has learned from, ModelError if there is none to verify on.
     """
-    trained = _loaded(run)
-    models = {"model": trained} | ({} if against is None else {"against": _loaded(against)})
+    models = load_compared(run, against)
+    trained = models["model"]
     recipe: TextRecipe = trained.domain.with_data(trained.recipe, data, period)
     if recipe.data.validate_on is None:
         raise ModelError("the recipe has no validation split, and no period is given. Give --period FIRST LAST.")
@@ -86,19 +61,10 @@ def evaluate(
     result = score(models, recipe, progress=progress)
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
-        write_scores(result.scores, directory)
+        write_records(result.scores, directory)
         facts = [("documents", ", ".join(recipe.data.held_out_files)), ("parameters", f"{trained.parameters:,}")]
         write_page("Evaluation", [*facts, *result.facts], result.sections, directory / "report.html")
-    return TextEvaluation(Path(out), result.scores)
-
-
-def _loaded(run: str | Path | TrainedModel) -> TrainedModel:
-    return run if isinstance(run, TrainedModel) else load(run)
-
-
-def write_scores(scores: Sequence[Score], directory: Path) -> None:
-    records = [score.record() for score in scores]
-    (directory / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")
+    return ScoredEvaluation(Path(out), result.scores)
 
 
 def evaluator(trained: TrainedModel) -> Callable[..., Result] | None:

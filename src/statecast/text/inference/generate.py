@@ -44,7 +44,7 @@ def generate(
     A text ends with the code that ends a document, or with as many tokens as a sample of the model has. Raises ModelError for a model that
     can't generate texts, LabelError for an unknown class.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     name = _generated(trained)
     codec: TextCodec = trained.codecs[name]
     begun = codec.encode([prompt])[0].codes if prompt else []

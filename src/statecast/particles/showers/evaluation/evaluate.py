@@ -1,9 +1,7 @@
 """Evaluation of a model of showers on showers that it has not learned from."""
 
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 from statecast.evaluation.bootstrap import Score
 from statecast.evaluation.report import write_page
 from statecast.evaluation.samples import SampleEvaluation, evaluate_samples
+from statecast.evaluation.scored import ScoredEvaluation, write_records
 from statecast.outputs import new_output
 from statecast.particles.held_out import require_unseen
 from statecast.particles.showers.evaluation.baselines import independent_voxels, nearest_showers
@@ -22,27 +21,10 @@ from statecast.particles.showers.inference.generate import draw
 from statecast.particles.showers.record import ShowerRecord, read_record
 from statecast.particles.showers.sources.files import Showers
 from statecast.tasks import Cascade
-from statecast.trained import ModelError, TrainedModel, load
+from statecast.trained import ModelError, TrainedModel, load_compared
 
 MOST_SHOWERS = 10_000  # that are compared
 KNOWN_SHOWERS = 20_000  # of training, from which baselines draw
-
-
-@dataclass(frozen=True)
-class ShowerEvaluation:
-    """What an evaluation leaves: its directory and the scores."""
-
-    out: Path
-    scores: Sequence[Score]
-
-    @property
-    def written(self) -> Path:
-        """The file to look at."""
-        report = self.out / "report.html"
-        return report if report.exists() else self.out / "scores.json"
-
-    def tables(self) -> list[tuple[str, list[list[str]]]]:
-        return score_tables(self.scores)
 
 
 def evaluate(
@@ -55,7 +37,7 @@ def evaluate(
     report: bool = True,
     overwrite: bool = False,
     progress: bool = True,
-) -> ShowerEvaluation | SampleEvaluation:
+) -> ScoredEvaluation | SampleEvaluation:
     """Draw a shower for each of the held-out incident energies (at most 10 000) and compare them, as the CaloChallenge does.
 
     data, period  a file, and the first and the last shower; None: the validation split of the model's recipe
@@ -66,11 +48,9 @@ def evaluate(
 
     Raises SeenError for showers that a model has learned from, ShowerError for fewer than 50.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    models = load_compared(run, against)
+    trained = models["model"]
     recipe = trained.domain.with_data(trained.recipe, data, period)
-    models = {"model": trained}
-    if against is not None:
-        models["against"] = against if isinstance(against, TrainedModel) else load(against)
     for model in models.values():
         require_unseen(model, recipe.data)
     if not isinstance(recipe.task, Cascade):
@@ -79,16 +59,11 @@ def evaluate(
     result = generation_result(models, known_showers(trained), held_out, progress=progress)
     with new_output(out, overwrite=overwrite) as directory:
         directory.mkdir()
-        write_scores(result.scores, directory)
+        write_records(result.scores, directory)
         if report:
             facts = [("showers", ", ".join(recipe.data.held_out_files)), ("parameters", f"{trained.parameters:,}")]
             write_page("Evaluation", facts, [generation_section(result)], directory / "report.html")
-    return ShowerEvaluation(Path(out), result.scores)
-
-
-def write_scores(scores: Sequence[Score], directory: Path) -> None:
-    records = [score.record() for score in scores]
-    (directory / "scores.json").write_text(json.dumps(records, indent=1, allow_nan=False), encoding="utf-8")
+    return ScoredEvaluation(Path(out), result.scores, score_tables)
 
 
 def held_out_showers(recipe: Any) -> ShowerRecord:

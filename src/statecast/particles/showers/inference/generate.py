@@ -54,7 +54,7 @@ def generate(
 
     Raises ShowerError for no showers, and for energies outside those of training; ModelError for a model that can't generate showers.
     """
-    trained = run if isinstance(run, TrainedModel) else load(run)
+    trained = load(run)
     require_generator(trained)
     incident = incident_energies(trained, showers, energy_gev, like, seed)
     drawn = draw(trained, incident, steps=steps, seed=seed, batch=batch, progress=progress)
