@@ -224,7 +224,7 @@ def test_model_levels_of_what_is_left_out_do_not_matter(tmp_path):
     upper = record.t2m.expand_dims(lev=[1.0, 2.0, 3.0]).assign_coords(lev=("lev", [1.0, 2, 3], {"units": "level"}))
     record.assign(t=upper).to_netcdf(tmp_path / "in.nc")
     np.testing.assert_array_equal(_fields(tmp_path / "in.nc", variables=["t2m"]).t2m.values, _field())
-    with pytest.raises(PrepareError, match="'lev' are model levels"):
+    with pytest.raises(PrepareError, match="the inputs: levels 'lev' are in 'level', expected a pressure"):
         _fields(tmp_path / "in.nc")
 
 
