@@ -100,7 +100,8 @@ def tagged(sentence: str) -> dict[str, list[str]]:
     for match in WORD.finditer(sentence):
         parts = match[1].split() if match[1] else [match[0]]
         words += parts
-        tags += ["O"] if not match[1] else ["B-NAME", *["I-NAME"] * (len(parts) - 1)]
+        of_name = ["B-NAME", *["I-NAME"] * len(parts)][: len(parts)]  # spaces alone are no name
+        tags += of_name if match[1] else ["O"]
     return {"words": words, "tags": tags}
 
 

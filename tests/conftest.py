@@ -4,6 +4,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from elsewhere import emulated
+from elsewhere import NAME, emulated
 from forked import pretrain_until_killed, start
 
 import statecast
-from statecast import cli
+from statecast import cli, trained
 from statecast.axes import SURFACE_PRESSURE_HPA, Axis, column_names
 from statecast.fields.anchors import field_spec
 from statecast.fields.prepare.inputs import load_projections
@@ -40,6 +41,32 @@ SPECS = {
     "air": field_spec(2, (DEPTH, 1, 2), STEP_H, token_deg=30.0),
     "surface": field_spec(1, (DEPTH, 1, 1), STEP_H, token_deg=30.0),
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--answers-on",
+        default="cpu",
+        choices=["cpu", "cuda", NAME],
+        help="device of the models that a test loads or trains",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_models_are_here() -> Iterator[None]:
+    """Models that tests share are on the CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained, "best_device", lambda: "cpu")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def answers_on(request, monkeypatch, shared_models_are_here) -> Iterator[None]:
+    """Models that a test loads or trains answer where the command line says: every answer of every domain can be tried on a device."""
+    name = request.config.getoption("--answers-on")
+    monkeypatch.setattr(trained, "best_device", lambda: name)
+    with emulated() if name == NAME else nullcontext():
+        yield
 
 
 def pytest_collection_finish() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from statecast.adaptation import transfer
 from statecast.answer import answer
 from statecast.config import read_recipe
 from statecast.fields.sources import Record, fit_climatology, open_fields
@@ -160,3 +161,24 @@ def test_a_model_that_was_being_written_when_its_process_was_killed_is_written_a
     assert [p.name for p in tmp_path.iterdir()] == ["model"] and load(tmp_path / "model").parameters
     with pytest.raises(FileExistsError):
         trained.save(tmp_path / "model")
+
+
+def test_a_model_answers_on_the_best_device_unless_told_otherwise(make_trained, tmp_path, device, monkeypatch):
+    made = make_trained()
+    made.save(tmp_path / "model")
+    monkeypatch.setattr("statecast.trained.best_device", lambda: device)
+    there = load(tmp_path / "model")
+    assert there.device.type == device and load(tmp_path / "model", "cpu").device.type == "cpu"
+    assert load(there) is there
+    there.save(tmp_path / "copy")
+    again = load(tmp_path / "copy", "cpu")
+    for name, value in made.model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_fine_tuning_goes_on_from_a_model_on_another_device(make_trained, device):
+    base, here, there = make_trained(0), make_trained(1), make_trained(1)
+    transfer(base.model, base.codecs, here.model, here.codecs)
+    transfer(base.to(device).model, base.codecs, there.model, there.codecs)
+    for name, value in here.model.state_dict().items():
+        torch.testing.assert_close(there.model.state_dict()[name], value, rtol=0, atol=0)

@@ -45,7 +45,7 @@ def look_at_samples(run: str | Path, step: int) -> list[SampleFacts]:
     step.
     """
     run = Path(run)
-    trained = load(run / START if (run / START).exists() else run)
+    trained = load(run / START if (run / START).exists() else run, device="cpu")
     recipe = trained.recipe
     if not 0 <= step < recipe.training.steps:
         raise RecipeError(f"step {step}: the run has steps 0 to {recipe.training.steps - 1}. Name one of them.")

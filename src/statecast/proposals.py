@@ -50,6 +50,6 @@ class Proposals:
 def proposer(directory: str) -> Proposals:
     """The model of a directory. Raises TaskError if there is none."""
     try:
-        return Proposals(load(directory), directory)
+        return Proposals(load(directory, device="cpu"), directory)  # asked by processes that read data, forked ones too
     except ModelError as error:
         raise TaskError(f"task.proposals: {error}") from None

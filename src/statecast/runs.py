@@ -98,7 +98,7 @@ def finetune(
 
     `resume` and the exceptions are those of `pretrain`; also raises ModelError if `start_from` contains no model.
     """
-    base = load(start_from)
+    base = load(start_from, device="cpu")
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides, inherit=base.recipe)
     require_devices(devices, recipe.training)
     if resume and not overwrite and is_finished(out):
@@ -156,7 +156,9 @@ def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedMo
     """The model that the run at `directory` started from; None if there is no run. Raises RecipeError if its recipe differs."""
     if not holds_checkpoint(directory):
         return None
-    begun = load(directory / START if (directory / START).exists() else directory / "model")  # killed at the very end
+    begun = load(
+        directory / START if (directory / START).exists() else directory / "model", device="cpu"
+    )  # killed at the very end
     before, now = flat(begun.recipe.as_dict()), flat(recipe.as_dict())
     differing = [key for key in now | before if now.get(key) != before.get(key)]
     if differing and not allow_changes:
@@ -245,6 +247,7 @@ def _train(trained: TrainedModel, source: Source, training: Training) -> Trained
         if "after_training" in trained.domain.verbs:
             trained = trained.domain.verbs["after_training"](trained, source)
         _finish(trained, training, seconds, cpu_s, changing)
+        trained.to()
     return trained
 
 

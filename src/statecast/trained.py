@@ -93,8 +93,13 @@ class TrainedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes; `trained.model.to("cuda")` moves it."""
+        """Where the model answers; `to` moves it."""
         return next(self.model.parameters()).device
+
+    def to(self, device: str | torch.device | None = None) -> "TrainedModel":
+        """Moves the model to a device and returns it; None: `best_device()`."""
+        self.model.to(device or best_device())
+        return self
 
     @property
     def learned(self) -> tuple[Any, ...]:
@@ -137,7 +142,7 @@ class TrainedModel:
             codec.save(directory / "streams", name)
         (directory / "README.md").write_text(self._card(footprint), encoding="utf-8")
         state = self.model.state_dict()
-        own = {name: value.contiguous() for name, value in state.items() if not name.startswith(OF_ENCODER)}
+        own = {name: value.cpu().contiguous() for name, value in state.items() if not name.startswith(OF_ENCODER)}
         save_file(own, directory / WEIGHTS)
         if self.model.pretrained is not None:
             self.model.pretrained.save(directory / ENCODER)
@@ -178,10 +183,16 @@ def build(
     return model
 
 
-def load(path_or_hub_id: str | Path | TrainedModel) -> TrainedModel:
-    """Load a model directory, the `model` of a run directory, or `organisation/name` from the Hugging Face Hub; a model that is loaded
-    already is returned as it is.
+def best_device() -> str:
+    """Where a model answers unless said otherwise: on a GPU if there is one. `CUDA_VISIBLE_DEVICES=` hides GPUs, as from all of torch."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
+
+def load(path_or_hub_id: str | Path | TrainedModel, device: str | torch.device | None = None) -> TrainedModel:
+    """Load a model directory, the `model` of a run directory, or `organisation/name` from the Hugging Face Hub; a model that is loaded
+    already is returned as it is, where it is.
+
+    device  where the model answers; None: `best_device()`
     Raises ModelError if there is no model or if it is damaged.
     """
     if isinstance(path_or_hub_id, TrainedModel):
@@ -207,7 +218,7 @@ def load(path_or_hub_id: str | Path | TrainedModel) -> TrainedModel:
         raise ModelError(
             f"model {path_or_hub_id}: is damaged or of another version ({one_line(message)}). Copy it again or train a new model."
         ) from error
-    return TrainedModel(model.eval(), codecs, recipe, earlier, seen)
+    return TrainedModel(model.eval(), codecs, recipe, earlier, seen).to(device)
 
 
 def load_compared(run: str | Path | TrainedModel, against: str | Path | TrainedModel | None) -> dict[str, TrainedModel]:

@@ -43,6 +43,7 @@ SMOKE_APART = {
     "lattices",
     "model_error",
     "nuclei",
+    "objectives",
     "questions",
     "showers",
     "skill",
@@ -187,6 +188,23 @@ def check_nuclei(printed: str, out: Path) -> None:
         dice, iou = found[f"dice {each}"][0], found[f"iou {each}"][0]
         assert iou == pytest.approx(dice / (2 - dice), abs=0.002)
     assert found["average precision bright components"] > found["average precision dark components"]
+
+
+def check_objectives(printed: str, out: Path) -> None:
+    heads = {"text": ("masked tokens", 55, 6), "images": ("masked patches", 10, 4)}
+    for name, (first, fewest, objectives) in heads.items():
+        rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in section(printed, f"| {name} |")[1:]]
+        seconds = {arm: float(row[-1]) for arm, *row in rows}
+        trained = list(seconds)[:objectives]
+        assert trained[0] == first and list(seconds)[objectives:] == ["scratch", "scratch, longer"]
+        assert seconds["scratch"] == 0 < min(seconds[arm] for arm in trained) and max(seconds.values()) < 600
+        assert seconds["scratch, longer"] == pytest.approx(np.mean([seconds[arm] for arm in trained]), abs=0.1)
+        for arm, *cells, _ in rows:
+            for labels, cell in zip((fewest, 100), cells, strict=True):
+                run = read_json(out / "smoke" / name / "seed-0" / f"{arm}-{labels}.json")
+                assert f"{run['accuracy']:.3f}" == cell and 0 <= run["accuracy"] <= 1
+                assert (run["steps"] > 1) == (arm == "scratch, longer")
+        assert_runs(out / "smoke" / name / "seed-0", trained)
 
 
 def check_showers(printed: str, out: Path) -> None:

@@ -10,12 +10,6 @@ import statecast as sc
 from statecast.verbs import explain
 
 
-def on(device: str, run) -> sc.TrainedModel:
-    trained = sc.load(run)
-    trained.model.to(device)
-    return trained
-
-
 def assert_same(found: xr.Dataset, expected: xr.Dataset) -> None:
     assert set(found) == set(expected)
     for name in expected.data_vars:
@@ -31,14 +25,14 @@ def scores(trained, runs, out) -> list[dict]:
 
 def test_an_evaluation_has_the_scores_of_the_cpu(runs, device, tmp_path):
     expected = scores(sc.load(runs.forecast), runs, tmp_path / "cpu")
-    found = scores(on(device, runs.forecast), runs, tmp_path / "device")
+    found = scores(sc.load(runs.forecast, device), runs, tmp_path / "device")
     assert [row["value"] for row in found] == pytest.approx([row["value"] for row in expected], rel=1e-2, nan_ok=True)
 
 
 @pytest.mark.parametrize("lattices", [1, 2])
 def test_a_forecast_is_that_of_the_cpu(runs, device, lattices):
     ask = {"data": runs.store, "init": "2000-02-12T00", "steps": 2, "members": 2, "lattices": lattices}
-    assert_same(sc.predict(on(device, runs.forecast), **ask), sc.predict(runs.forecast, **ask))
+    assert_same(sc.predict(sc.load(runs.forecast, device), **ask), sc.predict(runs.forecast, **ask))
 
 
 def test_gaps_are_filled_as_on_the_cpu(runs, device):
@@ -47,12 +41,13 @@ def test_gaps_are_filled_as_on_the_cpu(runs, device):
     period = ("2000-02-12", "2000-02-13")
     ask = {"members": 2, "progress": False}
     assert_same(
-        sc.complete(on(device, runs.pretrained), gaps, period, **ask), sc.complete(runs.pretrained, gaps, period, **ask)
+        sc.complete(sc.load(runs.pretrained, device), gaps, period, **ask),
+        sc.complete(runs.pretrained, gaps, period, **ask),
     )
 
 
 def test_embeddings_and_explanations_are_those_of_the_cpu(runs, device):
-    there, here = on(device, runs.forecast), sc.load(runs.forecast)
+    there, here = sc.load(runs.forecast, device), sc.load(runs.forecast)
     period = ("2000-02-12", "2000-02-13")
     assert_same(sc.embed(there, runs.store, period), sc.embed(here, runs.store, period))
     asked = ("2000-02-13T00", (40.0, 90.0, "msl"))
@@ -62,7 +57,7 @@ def test_embeddings_and_explanations_are_those_of_the_cpu(runs, device):
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)  # long elsewhere
 def test_strange_states_are_as_strange_as_on_the_cpu(runs, device, tmp_path):
     period, found = ("2000-02-12", "2000-02-13"), []
-    for trained, name in ((sc.load(runs.pretrained), "cpu"), (on(device, runs.pretrained), "device")):
+    for trained, name in ((sc.load(runs.pretrained), "cpu"), (sc.load(runs.pretrained, device), "device")):
         sc.anomalies(trained, runs.store, period, tmp_path / name, report=False, progress=False)
         with xr.open_dataset(tmp_path / name / "anomalies.nc") as stored:
             found.append(stored.load())

@@ -112,3 +112,20 @@ def test_boxes_round_trip_and_the_largest_of_a_cell_stays():
     assert (codec.tokens(None).codes == UNKNOWN).all() and (
         codec.tokens(replace(boxes, edges=edges[:0], classes=())).codes == 0
     ).all()
+
+
+def test_the_anchor_of_noisy_pixels_learns_to_average_over_its_neighbours():
+    codec = PixelCodec.fit(PixelStream(channels=("grey",), patch=(4, 4)), (1, 12, 12), [np.zeros((1, 1, 12, 12))])
+    anchor = codec.spec.make_anchor(4)
+    optimiser = torch.optim.Adam([anchor.filter], 3e-3)
+    chance = torch.Generator().manual_seed(0)
+    blank = codec.tokens(np.zeros((1, 1, 12, 12))).each(lambda part: part[None], lambda part: part[None])
+    errors = []
+    for _ in range(150):
+        noisy = blank.replace(torch.randn(blank.values.shape, generator=chance))
+        error = anchor(blank, noisy, None, causal=False).base.square().mean()
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+        errors.append(error.item())
+    assert errors[0] == pytest.approx(1, abs=0.3) and np.mean(errors[-20:]) < 0.1  # the mean of 25 has an error of 0.04

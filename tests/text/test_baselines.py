@@ -6,7 +6,8 @@ from seqeval.metrics import f1_score, precision_score
 from sklearn.metrics import f1_score as sklearn_f1
 
 from statecast.evaluation.classes import class_scores, confusion, macro_f1
-from statecast.text.evaluation.baselines import Bigrams, Unigrams, in_order, rare_rule, tf_idf
+from statecast.text.evaluation.baselines import Bigrams, Unigrams, best_threshold, in_order, tf_idf
+from statecast.text.evaluation.replaced import counts_across
 from statecast.text.evaluation.result import f1
 from statecast.text.evaluation.tags import entity_counts, most_frequent, tag_scores
 
@@ -31,10 +32,17 @@ def test_unigrams_count_each_code_once_more():
     assert nats == pytest.approx(-np.log([5 / 14, 1 / 14]))
 
 
-def test_the_rule_of_rare_tokens_has_the_best_threshold():
-    frequency, truth = np.array([0.1, 0.2, 0.2, 0.5]), np.array([True, True, False, False])
-    assert rare_rule(frequency, truth) == 0.2  # F1 4/5; 2/3 at 0.1
-    assert rare_rule(frequency, np.array([True, False, False, False])) == 0.1
+def test_the_best_threshold_has_the_largest_f1():
+    score, truth = -np.array([0.1, 0.2, 0.2, 0.5]), np.array([True, True, False, False])
+    assert best_threshold(score, truth) == -0.2  # F1 4/5; 2/3 at -0.1
+    assert best_threshold(score, np.array([True, False, False, False])) == -0.1
+
+
+def test_a_sample_is_judged_by_the_threshold_of_the_other_samples():
+    """The first and third are perfect at their own threshold of 0.9; by that of the second, 0.1, all of their tokens are positive."""
+    truth = np.array([True, False])
+    counts = counts_across([np.array([0.9, 0.5]), np.array([0.1, 0.0]), np.array([0.9, 0.5])], [truth] * 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 0, 1], [1, 1, 0]]
 
 
 def test_tf_idf_knows_a_class_by_its_words():

@@ -8,6 +8,7 @@ import pytest
 
 from statecast.describers import describe_data
 from statecast.text.documents import TextError
+from statecast.text.samples import SAMPLES
 from statecast.text.sources.files import read_documents
 
 ROWS = [{"text": "The wave, the tide.", "kind": "sea"}, {"text": "A cloud\nabove.", "kind": None}]
@@ -73,6 +74,12 @@ def test_what_is_wrong_in_a_file_is_said_in_one_line(tmp_path, name, content, me
     with pytest.raises(TextError, match=message) as error:
         read_documents([str(tmp_path / name)])
     assert "\n" not in str(error.value)
+
+
+def test_the_samples_have_a_subject_a_paragraph_and_a_tag_a_word():
+    documents, names = (read_documents([name]) for name in SAMPLES)
+    assert len(documents) == 5973 == len(documents.column("subject"))
+    assert len(names) == 5780 and {tag for of in names.tags_of("tags") for tag in of} == {"O", "B-NAME", "I-NAME"}
 
 
 def test_a_file_that_is_not_there_is_refused():

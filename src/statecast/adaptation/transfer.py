@@ -47,7 +47,8 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
     distance is the same for all of them.
     Raises AdaptationError for a stream that the base knows with other tokens.
     """
-    old, state = base.state_dict(), model.state_dict()
+    old = {name: value.cpu() for name, value in base.state_dict().items()}  # the base may answer on a GPU
+    state = model.state_dict()
     merged, new, mixed = dict(state), [], []
     for name, value in state.items():
         stream = _stream_of(name, codecs)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from statecast.answer import answer
 from statecast.fields.inference.edges import on_grid, visible
@@ -32,12 +31,12 @@ def with_edges(trained: TrainedModel, source: FieldSource) -> TrainedModel:
         return trained
     learned: dict[str, Moments] = {}
     held_out: dict[str, Moments] = {}
-    trained.model.to("cuda" if torch.cuda.is_available() else "cpu")  # training leaves the model on the CPU
+    trained.to()  # training leaves the model on the CPU
     for number, start in enumerate(starts):
         sums = held_out if number % HELD_OUT_EVERY == 0 else learned
         for name, moments in window_moments(trained, source, int(start)):
             sums[name] = sums[name] + moments if name in sums else moments
-    trained.model.to("cpu")
+    trained.to("cpu")
     codecs = dict(trained.codecs)
     for name in learned.keys() & held_out.keys():
         codecs[name] = replace(codecs[name], edges=fitted(learned[name], held_out[name]))

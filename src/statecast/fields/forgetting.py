@@ -76,7 +76,7 @@ def as_before(trained: TrainedModel, base: TrainedModel) -> TrainedModel:
     model = build(base.model.options, base.codecs, 0, base.model.axes)
     report = transfer(trained.model, trained.codecs, model, base.codecs)
     assert not report.new and not report.mixed, report
-    return TrainedModel(model.eval(), base.codecs, base.recipe)
+    return TrainedModel(model.eval(), base.codecs, base.recipe).to(base.device)
 
 
 def report_forgetting(

@@ -117,7 +117,7 @@ class PixelCodec:
             tokens = self.tokens(sample)
             hidden = torch.from_numpy(chance.permutation(len(tokens)) < len(tokens) / 2)
             shown = tokens[~hidden].each(lambda part: part[None], lambda part: part[None])
-            filled = anchor.surface(shown)[0]
+            filled = anchor.surface(shown)[0].detach()
             wrong = ((filled - tokens.values) ** 2)[hidden].unflatten(-1, (len(self.mean), -1))
             known = tokens.observed[hidden].unflatten(-1, (len(self.mean), -1))
             squares += (wrong * known).sum((0, 2)).numpy()

@@ -13,6 +13,8 @@ from statecast.streams import StreamOptions
 class ImageData(SampleFiles):
     """Where the pictures lie and which of them may be learned from."""
 
+    newer = frozenset({"shift"})
+
     files: tuple[str, ...] = Field(
         description="a folder of PNG, JPEG or TIFF files, a NumPy or NetCDF stack, several of them, or a sample (sample:digits, "
         "sample:photographs)"
@@ -49,6 +51,12 @@ class ImageData(SampleFiles):
         "pictures have the same size",
     )
     flip: bool = Field(False, description="training sees each picture mirrored left to right at random")
+    shift: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="training sees each picture moved by up to so many rows and columns at random; pixels at an edge are repeated",
+    )
     labels: str | None = Field(None, description="CSV table with a column image and columns of labels")
     masks: str = Field(
         "masks", description="folder of the masks in that of the pictures, each with the name of its picture"

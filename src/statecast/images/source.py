@@ -48,18 +48,28 @@ class Sample:
             boxes = Boxes(np.stack([width - right, top, width - left, bottom], axis=1), boxes.classes)
         return replace(self, pixels=self.pixels[..., ::-1], mask=mask, boxes=boxes)
 
+    def moved(self, rows: int, columns: int) -> "Sample":
+        """What lies so many rows further down and columns further right; beyond an edge its pixels are repeated."""
+        height, width = self.pixels.shape[-2:]
+        row = np.clip(np.arange(height) + rows, 0, height - 1)[:, None]
+        column = np.clip(np.arange(width) + columns, 0, width - 1)
+        mask = None if self.mask is None else self.mask[row, column]
+        boxes = None if self.boxes is None else within(self.boxes, Tile(0, rows, columns), (height, width))
+        return replace(self, pixels=self.pixels[..., row, column], mask=mask, boxes=boxes)
+
 
 @dataclass(frozen=True)
 class ImageSource:
     """One split, from which samples are drawn: in training from random places of the pictures, else from their tiles.
 
-    is_training  places are random, and pictures are mirrored at random if `is_flipped`
+    is_training  places are random, and pictures are mirrored if `is_flipped`, and moved by up to `shift` pixels, at random
     """
 
     record: ImageRecord
     codecs: Codecs
     is_training: bool = False
     is_flipped: bool = False
+    shift: int = 0
 
     def draw(self, sample: np.random.Generator) -> Window:
         """The tokens of a tile, of each picture with the same probability in training."""
@@ -68,6 +78,8 @@ class ImageSource:
         found = self.sample(tile)
         if self.is_training and self.is_flipped and sample.uniform() < 0.5:
             found = found.mirrored()
+        if self.is_training and self.shift:
+            found = found.moved(*sample.integers(-self.shift, self.shift, size=2, endpoint=True).tolist())
         return self.tokens(found)
 
     def describe(self, sample: np.random.Generator) -> str:
@@ -127,7 +139,7 @@ def open_source(recipe: ImageRecipe, split: Split, known: Codecs) -> ImageSource
     files = data.files if split == "train" else data.held_out_files
     record = read_record(data, files, (0, None) if chosen == "all" else chosen)
     _require_labels(recipe, record)
-    source = ImageSource(record, {}, split == "train", data.flip)
+    source = ImageSource(record, {}, split == "train", data.flip, data.shift)
     codecs = {name: _codec(name, stream, source, known) for name, stream in recipe.streams.items()}
     return replace(source, codecs=codecs)
 

@@ -127,12 +127,15 @@ class Masked(TaskOptions):
         self, tokens: Tokens, hidden: np.ndarray, generator: np.random.Generator, asked: float
     ) -> tuple[Tokens, Tokens]:
         """The visible and the asked tokens of a stream; `hidden` holds indices in random order."""
-        shown = np.setdiff1d(np.arange(len(tokens)), hidden)
+        is_shown = np.ones(len(tokens), dtype=bool)
+        is_shown[hidden] = False
+        context = [tokens[torch.from_numpy(np.flatnonzero(is_shown))]]
         n_noise, n_unknown = round(self.noise * len(hidden)), round(self.climatology * len(hidden))
-        noised = tokens[torch.from_numpy(hidden[:n_noise])]
-        unknown = tokens[torch.from_numpy(hidden[n_noise : n_noise + n_unknown])]
-        context = concatenate([tokens[torch.from_numpy(shown)], as_noise(noised, generator), as_unknown(unknown)])
-        return context, random_share(tokens[torch.from_numpy(hidden)], asked, generator)
+        if n_noise:
+            context.append(as_noise(tokens[torch.from_numpy(hidden[:n_noise])], generator))
+        if n_unknown:
+            context.append(as_unknown(tokens[torch.from_numpy(hidden[n_noise : n_noise + n_unknown])]))
+        return concatenate(context), random_share(tokens[torch.from_numpy(hidden)], asked, generator)
 
 
 def hidden_count(share: float, tokens: int) -> int:

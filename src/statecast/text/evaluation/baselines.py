@@ -119,12 +119,10 @@ class Bigrams:
         return -np.log([self.probability(v, w) for v, w in zip(before, codes.tolist(), strict=True)])
 
 
-def rare_rule(frequency: Float[np.ndarray, " N"], is_replaced: Bool[np.ndarray, " N"]) -> float:
-    """The frequency below which tokens are best called replaced: that of the largest F1 on these tokens."""
-    order = np.argsort(frequency, kind="stable")
-    right = np.cumsum(is_replaced[order])
-    f1 = 2 * right / (np.arange(1, len(order) + 1) + is_replaced.sum())
-    is_last = np.append(
-        frequency[order][1:] != frequency[order][:-1], True
-    )  # of tokens with the same frequency all or none
-    return float(frequency[order][np.argmax(np.where(is_last, f1, -1))])
+def best_threshold(score: Float[np.ndarray, " N"], is_positive: Bool[np.ndarray, " N"]) -> float:
+    """The score from which on tokens are best called positive: that of the largest F1 on these tokens."""
+    order = np.argsort(-score, kind="stable")
+    right = np.cumsum(is_positive[order])
+    f1 = 2 * right / (np.arange(1, len(order) + 1) + is_positive.sum())
+    is_last = np.append(score[order][1:] != score[order][:-1], True)  # of tokens with the same score all or none
+    return float(score[order][np.argmax(np.where(is_last, f1, -1))])
