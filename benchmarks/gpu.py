@@ -38,6 +38,7 @@ from statecast.outputs import new_output
 from statecast.streams import Question, stack_questions
 from statecast.trained import build
 from statecast.training.batches import SharedBatches, make_loader
+from statecast.training.fitting import compiled
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import TrainingOptions
 from statecast.training.throughput import peak_flops
@@ -48,7 +49,7 @@ WARM, TIMED = 2, 5  # steps
 COMPILING_S = 100  # that must be left before a model is compiled
 PARITY_STEPS = 50
 OF_TORCH = ("torch", "triton", "setuptools", "nvidia-")  # what the machine has
-TESTS = ("pytest", "pytest-timeout", "hypothesis")
+TESTS = ("pytest", "pytest-timeout", "hypothesis", "scikit-learn", "pyarrow")  # the last two for jets
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,12 @@ def loss_of(model: nn.Module, question: Question) -> Tensor:
     return question_loss(model, model.attempt(question), question)
 
 
-def stepper(model: nn.Module, options: TrainingOptions, device: str, *, compiled: bool) -> Callable[[Question], float]:
+def stepper(
+    model: nn.Module, options: TrainingOptions, device: str, *, is_compiled: bool
+) -> Callable[[Question], float]:
     """One step on a question; returns its loss."""
     optimiser, _ = make_optimiser(model, options)
-    loss_fn = torch.compile(loss_of, dynamic=True) if compiled else loss_of
+    loss_fn = compiled(loss_of) if is_compiled else loss_of
     is_low = options.precision == "bf16-mixed"
 
     def step(question: Question) -> float:
@@ -143,7 +146,7 @@ def _measured(case: Case, layout: Layout, device: str) -> dict[str, Any]:
     model, question = model.to(device), question.to(device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    step = stepper(model, TrainingOptions(precision=case.precision), device, compiled=case.compiled)  # type: ignore[arg-type]
+    step = stepper(model, TrainingOptions(precision=case.precision), device, is_compiled=case.compiled)  # type: ignore[arg-type]
     times = []
     for _ in range(WARM + TIMED):
         began = time.perf_counter()
@@ -171,7 +174,7 @@ def waiting(device: str, smoke: bool) -> list[dict[str, float]]:
         recipe = read_recipe("quickstart", [*(SMALL.overrides if smoke else ()), f"training.workers={workers}"])
         questions = training_questions(recipe, (steps + WARM) * recipe.training.batch_size)
         model = build(recipe.model, questions.source.codecs, 0).to(device)
-        step = stepper(model, recipe.training, device, compiled=False)
+        step = stepper(model, recipe.training, device, is_compiled=False)
         batches = SharedBatches(len(questions), recipe.training.batch_size)
         waited, began = 0.0, 0.0
         for number, (question, seconds) in enumerate(timed(iter(make_loader(questions, batches, recipe.training)))):
@@ -209,7 +212,7 @@ def parity(device: str, smoke: bool) -> dict[str, Any]:
     losses = {}
     for where in ("cpu", device):
         model = build(recipe.model, questions.source.codecs, 0).to(where)
-        step = stepper(model, recipe.training, where, compiled=False)
+        step = stepper(model, recipe.training, where, is_compiled=False)
         size = recipe.training.batch_size
         batches = (stack_questions([questions[n * size + k] for k in range(size)]) for n in range(steps))
         losses[where] = [step(batch.to(where)) for batch in batches]

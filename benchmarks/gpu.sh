@@ -4,7 +4,7 @@
 #   benchmarks/gpu.sh [--wheels DIR] [--out DIR] [--minutes 5] [--smoke]
 #
 # It uses this machine's Python (PYTHON, by default python3) and its torch, 2.6 or newer. What else statecast needs is taken from the wheels in
-# DIR, into an environment of its own beside --out. Fill DIR on a machine with internet and the same Python and platform, in an environment where
+# DIR, into a folder of its own beside --out. Fill DIR on a machine with internet and the same Python and platform, in an environment where
 # statecast is installed:
 #
 #   python benchmarks/gpu.py --requirements > needs.txt
@@ -16,7 +16,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
-wheels='' out=gpu minutes=5 smoke=''
+wheels='' packages='' out=gpu minutes=5 smoke=''
 while [ $# -gt 0 ]; do
     case $1 in
     --wheels) wheels=$2; shift 2 ;;
@@ -38,9 +38,8 @@ if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
 EOF
 
 if [ -n "$wheels" ]; then
-    "$python" -m venv --system-site-packages "$out.venv"
-    "$out.venv/bin/python" -m pip install --quiet --no-index --no-deps "$wheels"/*.whl
-    python=$out.venv/bin/python
+    "$python" -m pip install --quiet --no-index --no-deps --target "$out.packages" --upgrade "$wheels"/*.whl
+    packages=$(cd "$out.packages" && pwd): # a virtual environment in one would not see its torch
 fi
 # what tells the version of statecast, which is not installed
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")
@@ -49,11 +48,11 @@ mkdir -p "$about"
 printf 'Metadata-Version: 2.1\nName: statecast\nVersion: %s\n' "$version" >"$about/METADATA"
 about=$(cd "$out.about" && pwd)
 
-export PYTHONPATH="$root/src:$about:$root/tests/domains${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$packages$root/src:$about:$root/tests/domains${PYTHONPATH:+:$PYTHONPATH}"
 export CUBLAS_WORKSPACE_CONFIG=:4096:8 # resuming bit for bit needs it
 
 status=0
-"$python" -m pytest -q -m gpu --rootdir "$root" -c "$root/pyproject.toml" "$root"/tests/*/test_device.py || status=$?
+"$python" -m pytest -q -m gpu --rootdir "$root" -c "$root/pyproject.toml" "$root"/tests/*/test_device.py "$root/tests/test_trained.py" || status=$?
 [ "$status" -le 1 ] || exit "$status"
 "$python" "$root/benchmarks/gpu.py" --out "$out" --minutes "$minutes" $smoke
 exit "$status"

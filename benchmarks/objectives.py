@@ -189,13 +189,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     effort = Effort(*options.steps)
+    kind = "steps-{}-{}".format(*options.steps)
     if options.smoke:
-        options.seeds, effort = options.seeds[:1], Effort(2, 1, TINY)
+        kind, options.seeds, effort = "smoke", options.seeds[:1], Effort(2, 1, TINY)
     for name in options.fields:
         field, runs = FIELDS[name], []
         labels = (*field.labels[:SEVERAL], 100) if options.smoke else field.labels
         for number, seed in enumerate(options.seeds):
-            folder = options.out / ("smoke" if options.smoke else "full") / name / f"seed-{seed}"
+            folder = options.out / kind / name / f"seed-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             of_seed = labels if number == 0 else labels[SEVERAL : SEVERAL + 1]
             runs.append(seed_scores(field, folder, effort, seed, of_seed))

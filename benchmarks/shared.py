@@ -28,7 +28,7 @@ from statecast.config import Recipe
 from statecast.fields.sources import Record
 from statecast.fields.sources.stores import open_stores
 from statecast.outputs import new_output
-from statecast.runs import open_training
+from statecast.splits import open_training
 from statecast.streams import Tokens, TokenSpec
 from statecast.trained import TrainedModel, load
 from statecast.training import QuestionDataset

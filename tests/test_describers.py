@@ -47,6 +47,15 @@ def test_a_file_that_does_not_exist_is_refused_by_the_domain_of_its_ending(state
     assert code == 2 and message in written and len(written.strip().splitlines()) == 1
 
 
+def test_several_files_are_told_the_way_to_one_store(statecast, tmp_path):
+    files = [tmp_path / name for name in ("a.nc", "b.nc", "c.nc")]
+    for file in files:
+        file.touch()
+    code, message = statecast("data", "describe", *map(str, files))
+    assert code == 2 and len(message.strip().splitlines()) == 1
+    assert "b.nc: is one file too many" in message and "statecast data prepare cf --from 'PATTERN'" in message
+
+
 def test_another_package_joins_by_an_entry_point(monkeypatch):
     class Sentences:
         @staticmethod

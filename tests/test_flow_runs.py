@@ -15,9 +15,10 @@ from statecast.answer import answer
 from statecast.config import RecipeError
 from statecast.costs import assume, cost_tables, estimate, size_of
 from statecast.models import Draws
+from statecast.splits import open_training
 from statecast.streams import UNKNOWN
 from statecast.training import QuestionDataset
-from statecast.training.checkpoints import CheckpointError
+from statecast.training.saved import CheckpointError
 
 MODEL = {"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "members": 4}
 TRAINING = {
@@ -129,7 +130,7 @@ def test_a_model_of_quantiles_becomes_one_that_draws(quantiles, folder, tmp_path
 def test_conditions_are_hidden_from_a_share_of_the_samples_only_in_training(folder):
     task = {"kind": "translate", "to": ["points"], "conditions": ["label"], "unconditional": 0.5}
     values = sc.read_recipe(recipe(folder, streams=LABELLED, task=task))
-    source = sc.runs.open_training(values, {})
+    source = open_training(values, {})
     questions = QuestionDataset(source, values.task, 0, 4, 200)
     hidden = [int(questions[number].context["label"].codes[0]) == UNKNOWN for number in range(200)]
     assert 70 < sum(hidden) < 130

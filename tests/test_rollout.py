@@ -9,7 +9,7 @@ from pydantic import ValidationError
 import statecast
 from statecast.models.state_model import question_losses
 from statecast.rollout import training_losses
-from statecast.runs import open_training
+from statecast.splits import open_training
 from statecast.streams import Question, stack_questions
 from statecast.tasks import Forecast
 from statecast.trained import build

@@ -11,11 +11,11 @@ from statecast.config import RecipeError
 from statecast.messages import one_line
 from statecast.outputs import START
 from statecast.rollout import training_losses
-from statecast.runs import open_training
+from statecast.splits import open_training
 from statecast.streams import stack_questions
 from statecast.trained import load
 from statecast.training import QuestionDataset
-from statecast.training.checkpoints import CheckpointError, checkpoint_weights, last_checkpoint
+from statecast.training.saved import CheckpointError, checkpoint_weights, last_checkpoint
 
 
 @dataclass(frozen=True)

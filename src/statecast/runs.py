@@ -22,11 +22,11 @@ from statecast.adaptation import (
 )
 from statecast.config import Recipe, RecipeError, read_recipe
 from statecast.costs import MemoryNeedError, require_memory
-from statecast.domain import Domain, Source, find_domain
+from statecast.domain import Source, find_domain
 from statecast.models import ModelOptions
 from statecast.models.hugging_face import EncoderError
 from statecast.outputs import START, holds_checkpoint, is_finished, training_output
-from statecast.tasks import TaskError
+from statecast.splits import open_training
 from statecast.trained import TrainedModel, build, identity, load
 from statecast.training import ONE_DEVICE, Devices, QuestionDataset, is_first_process
 from statecast.training.fit import fit, require_devices
@@ -130,23 +130,6 @@ def finetune(
     return trained
 
 
-def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
-    """The training split of a recipe. Raises RecipeError if the task can't be applied to its streams."""
-    source = domain_of(recipe).open(recipe, "train", known)
-    assert source is not None
-    try:
-        recipe.task.require({name: codec.spec for name, codec in source.codecs.items()})
-        recipe.task.require_conditions(tuple(source.codecs))
-    except TaskError as error:
-        raise RecipeError(str(error)) from None
-    if recipe.model.head in ("flow", "noise") and recipe.task.rollout_blocks > 1:
-        raise RecipeError(
-            f"task.rollout is {recipe.task.rollout_blocks}, but a {recipe.model.head} head learns from one answer at a time, expected 1. "
-            "Remove this key; its members are rolled out when they are drawn."
-        )
-    return source
-
-
 def _as_in(earlier: TrainedModel | None, options: ModelOptions) -> ModelOptions:
     """The options with the Hugging Face encoder, if any, of the directory of an earlier model: its origin need not be there any more."""
     if earlier is None or options.has_own_encoder:
@@ -167,10 +150,6 @@ def _open(recipe: Recipe, known: Mapping[str, Any], devices: Devices, options: M
     except ValueError as error:
         raise RecipeError(f"model: {error}") from None
     return source
-
-
-def domain_of(recipe: Recipe) -> Domain:
-    return find_domain(recipe.data.domain)
 
 
 def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedModel | None:
@@ -194,7 +173,7 @@ def _seen(
     recipe: Recipe, source: Source, begun: TrainedModel | None, *, allow_changes: bool
 ) -> tuple[Mapping[str, Any], ...]:
     """What identifies the record, if the domain tells it. Raises RecipeError if it has changed since the run to resume began."""
-    tell = domain_of(recipe).verbs.get("fingerprint")
+    tell = find_domain(recipe.data.domain).verbs.get("fingerprint")
     if tell is None:
         return ()
     found = tell(recipe, source)

@@ -7,7 +7,7 @@ from statecast.costs import CostError, size_of, sizes
 from statecast.costs.memory import Weights
 from statecast.costs.sizes import draw_counts
 from statecast.domain import find_domain
-from statecast.runs import open_training
+from statecast.splits import open_training
 from statecast.trained import build
 from statecast.training import QuestionDataset
 

@@ -11,7 +11,7 @@ from statecast.config import RecipeError, read_recipe
 from statecast.fields.continual import update
 from statecast.fields.source import learned_from
 from statecast.fields.sources import StoreError, open_fields
-from statecast.runs import open_training
+from statecast.splits import open_training
 
 SINCE = "2000-02-06"
 

@@ -10,7 +10,7 @@ import statecast
 from statecast.adaptation import transfer
 from statecast.config import read_recipe
 from statecast.fields.forgetting import as_before
-from statecast.runs import open_training
+from statecast.splits import open_training
 from statecast.trained import TrainedModel, build
 
 TRAINING = {"steps": 2, "batch_size": 2, "validation_samples": 2, "footprint": False}

@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import statecast
 from statecast.config import RecipeError
 from statecast.fields.fingerprint import fingerprint, holds
 from statecast.fields.held_out import are_of_training, model_stores
 from statecast.fields.sources import StoreError, open_fields
-from statecast.runs import open_training
+from statecast.splits import open_training
 
 LEARNED = ("2000-01-10", "2000-01-20")
 
@@ -110,6 +112,40 @@ def test_a_field_without_weather_identifies_nothing(runs):
     assert len(known["fields"]["t@500"]) == 64 and holds(known, open_fields(runs.store), wholly=True)
     dry = open_fields(runs.store).load().map(lambda v: v * 0)
     assert not holds(known, dry)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    kind=st.sampled_from(["nc", "zarr2", "zarr3"]),
+    dtype=st.sampled_from(["f4", "f8", "i2"]),
+    order=st.permutations(["time", "level", "lat", "lon"]),
+    since=st.sampled_from(["hours since 1900-01-01", "days since 1850-01-01"]),
+    north_first=st.booleans(),
+    is_renamed=st.booleans(),
+)
+def test_a_copy_in_any_form_is_recognised_and_another_record_is_not(
+    runs, tmp_path_factory, kind, dtype, order, since, north_first, is_renamed
+):
+    known = statecast.load(runs.pretrained).seen[-1]["streams"]["fields"]
+    copy = open_fields(runs.store)[["t", "msl"]].load().drop_encoding()
+    copy = copy.sortby("lat", ascending=not north_first).transpose(*order)
+    copy = copy.assign_coords(lon=("lon", (copy.lon.values + 180) % 360 - 180, copy.lon.attrs)).sortby("lon")
+    copy["time"].encoding = {"units": since, "dtype": "f8"}
+    packing = {"scale_factor": 0.002, "add_offset": 250.0, "_FillValue": -(2**15)} if dtype == "i2" else {}
+    encoding = {"t": {"dtype": dtype, **packing}}
+    names = {"lat": "latitude", "lon": "longitude"} if is_renamed else {}
+    folder = tmp_path_factory.mktemp("copy")
+    for name, dataset in (
+        ("copy", copy),
+        ("other", copy.assign(t=copy.t + 0.1 * copy.t.std(), msl=copy.msl[::-1].values + 0 * copy.msl)),
+    ):
+        written = dataset.rename(names)
+        if kind == "nc":
+            written.to_netcdf(folder / name, encoding=encoding)
+        else:
+            written.to_zarr(folder / name, zarr_format=int(kind[-1]), consolidated=False, encoding=encoding)
+    assert holds(known, open_fields(folder / "copy"), wholly=True)
+    assert not holds(known, open_fields(folder / "other"))
 
 
 CHANGES = {

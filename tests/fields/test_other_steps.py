@@ -15,7 +15,7 @@ from statecast.fields.sources import Record, StoreError, Times, fit_climatology,
 from statecast.fields.streams import Stream
 from statecast.fields.tokenizers import FieldTokenizer
 from statecast.models import ModelOptions
-from statecast.runs import open_training
+from statecast.splits import open_training
 from statecast.trained import ModelError, TrainedModel, build
 
 PERIOD = ("2000-02-10", "2000-02-13")

@@ -14,7 +14,7 @@ from statecast.fields.continual import update
 from statecast.fields.source import recipe_stores, stream_sources
 from statecast.fields.sources import StoreError, open_fields
 from statecast.fields.tokenizers.first_guess import bilinear
-from statecast.runs import open_training
+from statecast.splits import open_training
 from statecast.trained import ModelError
 from statecast.training import QuestionDataset
 

@@ -7,7 +7,7 @@ import pytest
 from statecast.config import RecipeError, read_recipe
 from statecast.fields.sizes import sizes
 from statecast.fields.sources import StoreError, monthly
-from statecast.runs import open_training
+from statecast.splits import open_training
 
 
 @pytest.mark.parametrize("apart", [False, True])

@@ -5,8 +5,8 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 
 from statecast.training import TrainingOptions
-from statecast.training.checkpoints import checkpoint_weights, last_checkpoint
 from statecast.training.fit import fit
+from statecast.training.saved import checkpoint_weights, last_checkpoint
 from statecast.training.throughput import peak_flops
 
 pytestmark = [

@@ -16,11 +16,11 @@ from statecast.streams import stack_questions
 from statecast.tasks import Masked
 from statecast.training import ONE_DEVICE, Devices, TrainingOptions
 from statecast.training.batches import BatchError, said_by_worker
-from statecast.training.checkpoints import checkpoint_weights
 from statecast.training.fit import fit
 from statecast.training.fitting import LossError, compiled
 from statecast.training.logs import LoggerError
 from statecast.training.options import DeviceError
+from statecast.training.saved import checkpoint_weights
 
 OPTIONS = {"steps": 3, "batch_size": 2, "learning_rate": 1e-3, "loggers": (), "footprint": False}
 

@@ -15,9 +15,10 @@ import torch
 from statecast import load, pretrain
 from statecast.streams import Question
 from statecast.training import QuestionDataset, TrainingOptions
-from statecast.training.checkpoints import CheckpointError, RunStopped, last_checkpoint
+from statecast.training.checkpoints import RunStopped
 from statecast.training.fit import fit
 from statecast.training.logs import read_metrics
+from statecast.training.saved import CheckpointError, last_checkpoint
 
 OPTIONS = {
     "steps": 8,

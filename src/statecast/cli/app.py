@@ -1,6 +1,8 @@
 """The application: its commands in the order of the help, and one line for a user's mistake."""
 
 import io
+import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -66,7 +68,7 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
             error.show()
         else:
-            print(f"statecast: {one_line(error.format_message(), LONGEST_LINE)}", file=sys.stderr)
+            print(f"statecast: {one_line(_usage(error.format_message()), LONGEST_LINE)}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except Exception as error:
         if not is_users_mistake(error):
@@ -89,6 +91,17 @@ def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a file'}: {error.strerror}."
     return str(error)
+
+
+def _usage(message: str) -> str:
+    """The message of a wrong call; where a pattern without quotes gave several files, with the way to join them."""
+    found = re.match(r"Got unexpected extra arguments?\S* \((\S+?)[\s)]", message)
+    if found is None or not os.path.exists(found[1]):  # noqa: PTH110  a name may be too long for a path
+        return message
+    return (
+        f"{found[1]}: is one file too many, expected one store. Make one of several files by "
+        "`statecast data prepare cf --from 'PATTERN' --out STORE`, the pattern in quotes."
+    )
 
 
 def _app() -> typer.Typer:

@@ -1,11 +1,8 @@
-"""Checkpoints: atomic writing, the last readable checkpoint, and a checkpoint when a signal stops the run."""
+"""Checkpoints of a training: atomic writing, and a checkpoint when a signal stops the run."""
 
-import math
 import os
 import random
-import re
 import signal
-import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,10 +12,10 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from torch import Tensor
 from torch.optim import Optimizer
 
 from statecast.training.options import TrainingOptions
+from statecast.training.saved import CheckpointError, checkpoint_step, read_checkpoint
 
 STOPPING_SIGNALS = (
     signal.SIGTERM,
@@ -27,12 +24,6 @@ STOPPING_SIGNALS = (
 )  # USR1: SLURM users often request it shortly before the time limit
 BEST_NAME = "best.ckpt"
 RUN = "run"
-KEYS = {"state_dict": dict, "optimizer_states": list, "global_step": int, "random_states": dict, "loops": dict}
-"""Of a checkpoint of a training, with their types."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint can't be written or read."""
 
 
 class RunStopped(InterruptedError):
@@ -93,15 +84,9 @@ def checkpoint_callbacks(directory: Path, options: TrainingOptions, *, validated
     return [regular, best] if validated else [regular]
 
 
-def checkpoint_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of the model in a checkpoint. Raises CheckpointError if it can't be read."""
-    weights = _read(path)["state_dict"]
-    return {name.removeprefix("model."): value for name, value in weights.items()}
-
-
 def require_own(path: Path, module: LightningModule, optimiser: Optimizer, run: str | None) -> None:
     """Raises CheckpointError for a checkpoint that this training did not write: of another program, run, model or optimiser."""
-    checkpoint = _read(path)
+    checkpoint = read_checkpoint(path)
     written, expected = (
         {n: tuple(v.shape) for n, v in s.items()} for s in (checkpoint["state_dict"], module.state_dict())
     )
@@ -121,44 +106,6 @@ def require_own(path: Path, module: LightningModule, optimiser: Optimizer, run: 
 
 def _groups(groups: Any) -> list[tuple[int, set[str]]]:
     return [(len(group["params"]), set(group) - {"initial_lr"}) for group in groups]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A checkpoint, its tensors memory-mapped. Raises CheckpointError if it can't be read, or if a training did not write it."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:  # noqa: BLE001  errors of damaged pickles and archives have no common base class
-        raise CheckpointError(f"checkpoint {path} can't be read ({type(error).__name__}).") from None
-    if not isinstance(checkpoint, dict) or any(not isinstance(checkpoint.get(key), kind) for key, kind in KEYS.items()):
-        raise CheckpointError(f"checkpoint {path} was not written by a training of statecast.")
-    return checkpoint
-
-
-def checkpoint_step(path: Path) -> int:
-    match = re.fullmatch(r"step-(\d+)(?:-v\d+)?", path.stem)
-    return int(match[1]) if match else -1
-
-
-def last_checkpoint(directory: Path, up_to: float = math.inf) -> Path | None:
-    """The latest readable checkpoint up to step `up_to`; None if there is no checkpoint. Warns of each unreadable one.
-
-    Raises CheckpointError if there are checkpoints but none can be read.
-    """
-    paths = [path for path in directory.glob("step-*.ckpt") if checkpoint_step(path) <= up_to]
-    paths.sort(key=checkpoint_step, reverse=True)
-    unread = []
-    for path in paths:
-        try:
-            _read(path)
-        except CheckpointError as error:
-            unread.append(str(error))
-            continue
-        for message in unread:
-            warnings.warn(f"{message} The previous one is used.", stacklevel=2)
-        return path
-    if paths:
-        raise CheckpointError(f"none of the checkpoints in {directory} can be read. Start again with --overwrite.")
-    return None
 
 
 class RandomStates(Callback):

@@ -21,9 +21,6 @@ from statecast.training.checkpoints import (
     RandomStates,
     StopOnSignal,
     checkpoint_callbacks,
-    checkpoint_step,
-    checkpoint_weights,
-    last_checkpoint,
     require_own,
 )
 from statecast.training.fitting import Fitting, ShardedFitting
@@ -33,6 +30,7 @@ from statecast.training.optimiser import make_optimiser
 from statecast.training.options import ONE_DEVICE, DeviceError, Devices, TrainingOptions
 from statecast.training.progress import DataWait, TrainingProgress
 from statecast.training.questions import QuestionDataset
+from statecast.training.saved import checkpoint_step, checkpoint_weights, last_checkpoint
 
 MESSAGES = (  # Lightning's advice about deliberate choices
     ".*does not have many workers.*",

@@ -85,7 +85,7 @@ def test_a_file_inherits_from_a_spec_that_ships(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text("like: era5-cds\nvariables: {rain: {from: tp, over: sum}}\nsource: {paths: a.nc}\n")
     spec = read_spec(path, ["every_h=6"])
-    assert spec.source.select == {"number": 0}
+    assert spec.source.selection == {"number": 0} and not spec.source.select
     assert spec.known["tp"].accumulation == "step"
     assert (spec.source.paths, spec.every_h) == (("a.nc",), 6)
 

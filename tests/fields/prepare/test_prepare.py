@@ -339,14 +339,14 @@ def test_only_the_times_near_the_period_are_in_the_graph(tmp_path):
     opened = inputs.open_inputs(_spec(tmp_path).source, ("2001-05-01", "2001-05-02"))[0].dataset
     assert opened.sizes["time"] == 8 + 2 * inputs.MARGIN
     assert opened.t2m.data.npartitions == 1
-    guarded = next(v for v in opened.t2m.data.dask.values() if isinstance(v, inputs._Guarded))
+    guarded = next(v for v in opened.t2m.data.dask.values() if isinstance(v, inputs.Guarded))
     assert guarded.first == 480 - inputs.MARGIN
 
 
 def test_opening_reads_no_values(tmp_path, months, monkeypatch):
     inputs = import_module("statecast.fields.prepare.inputs")
     read = []
-    monkeypatch.setattr(inputs._Guarded, "__getitem__", lambda self, key: read.append(self.variable))
+    monkeypatch.setattr(inputs.Guarded, "__getitem__", lambda self, key: read.append(self.variable))
     monkeypatch.setattr(xr.Variable, "__dask_tokenize__", lambda self: read.append("token"))
     inputs.open_inputs(_spec(tmp_path).source)
     assert read == []

@@ -154,6 +154,80 @@ def test_a_member_that_a_shipped_spec_takes_is_told(tmp_path, capsys):
     assert "number 0 is taken, of 0, 1" in capsys.readouterr().err
 
 
+def _curvilinear(in_time: bool, moving: float = 0.0) -> xr.Dataset:
+    """As WRF writes it: places on three dimensions, the times beside a dimension without coordinates."""
+    lat = np.linspace(40, 45, 6)[:, None] + 0.02 * np.arange(7)
+    lon = np.linspace(5, 11, 7)[None] + 0.03 * np.arange(6)[:, None]
+    steps = moving * np.arange(4)[:, None, None]
+    places = {"XLAT": lat + steps, "XLONG": lon + steps} if in_time else {"XLAT": lat, "XLONG": lon}
+    dims = ("Time", "y", "x") if in_time else ("y", "x")
+    values = np.broadcast_to(270 + lat, (4, 6, 7))
+    about = {"XLAT": {"units": "degree_north"}, "XLONG": {"units": "degree_east"}}
+    return xr.Dataset(
+        {
+            "T2": (("Time", "y", "x"), values, {"units": "K"}),
+            "Times": ("Time", [f"2020-01-01_{h:02}:00:00" for h in range(4)]),
+        },
+        {n: (dims, v, about[n]) for n, v in places.items()}
+        | {"XTIME": ("Time", pd.date_range("2020-01-01", periods=4, freq="h"))},
+    )
+
+
+@pytest.mark.parametrize("in_time", [False, True])
+def test_the_output_of_wrf_is_regridded(tmp_path, in_time):
+    pytest.importorskip("shapely")
+    _curvilinear(in_time).to_netcdf(tmp_path / "in.nc")
+    grid = {"method": "bilinear", "lat": [41.0, 44.0, 0.5], "lon": [6.0, 10.0, 0.5]}
+    found = _fields(tmp_path / "in.nc", grid=grid, variables=["T2"])
+    assert found.time.dt.hour.values.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(found.T2[0], 270 + np.broadcast_to(found.lat.values[:, None], (7, 9)), atol=0.02)
+
+
+def test_places_that_move_are_refused(tmp_path):
+    _curvilinear(True, moving=0.1).to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(PrepareError, match="XLAT changes with time, as in a swath"):
+        _fields(tmp_path / "in.nc", grid={"method": "nearest", "spacing": 1.0}, variables=["T2"])
+
+
+@pytest.mark.parametrize("said", ["a dimension", "featureType", "cf_role"])
+def test_stations_are_not_regridded_to_a_field(tmp_path, said):
+    dim = "station" if said == "a dimension" else "cell"
+    coords = {
+        "time": pd.date_range("2001-01-01", periods=3),
+        "lat": (dim, LAT, ABOUT["lat"]),
+        "lon": (dim, LON[:4], ABOUT["lon"]),
+    }
+    about = {"cf_role": "timeseries_id"} if said == "cf_role" else {}
+    table = xr.Dataset({"t2m": (("time", dim), np.ones((3, 4))), "id": (dim, np.arange(4), about)}, coords)
+    table.assign_attrs(featureType="timeSeries" if said == "featureType" else "").to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(PrepareError, match="holds stations, profiles or tracks, expected fields"):
+        _fields(tmp_path / "in.nc", grid={"method": "nearest", "spacing": 10.0})
+
+
+@pytest.mark.parametrize(("number", "units"), [(-1000.0, "degC"), (-9999.0, "1"), (1e20, "kg m-2")])
+def test_a_number_for_missing_values_is_not_regridded_with_others(tmp_path, number, units):
+    values = _field(mean=10.0)
+    values[:, 0] = number
+    _record({"sst": values}, units=units).to_netcdf(tmp_path / "in.nc")
+    with pytest.raises(PrepareError, match=r"'sst' has the value .* expected NaN or a _FillValue"):
+        _fields(tmp_path / "in.nc", grid={"method": "bilinear", "spacing": 10.0}).load()
+
+
+def test_a_table_is_told_to_be_one(tmp_path):
+    (tmp_path / "in.csv").write_text("station,time\n")
+    with pytest.raises(PrepareError, match="is a table, expected fields"):
+        _fields(tmp_path / "in.csv")
+
+
+def test_model_levels_of_what_is_left_out_do_not_matter(tmp_path):
+    record = _record({"t2m": _field()})
+    upper = record.t2m.expand_dims(lev=[1.0, 2.0, 3.0]).assign_coords(lev=("lev", [1.0, 2, 3], {"units": "level"}))
+    record.assign(t=upper).to_netcdf(tmp_path / "in.nc")
+    np.testing.assert_array_equal(_fields(tmp_path / "in.nc", variables=["t2m"]).t2m.values, _field())
+    with pytest.raises(PrepareError, match="the inputs: levels 'lev' are in 'level', expected a pressure"):
+        _fields(tmp_path / "in.nc")
+
+
 @pytest.mark.parametrize("kind", ["nc", "zarr"])
 def test_an_input_that_was_written_again_does_not_go_on_with_the_old_one(tmp_path, kind, monkeypatch):
     path = tmp_path / f"in.{kind}"
@@ -294,6 +368,7 @@ def test_monthly_amounts_are_no_hourly_ones(tmp_path):
     ("source", "more", "text"),
     [
         ({"select": {"member": 3}}, {}, "no input has the dimension 'member', to take 3"),
+        ({"select": {"member": 0}}, {}, "no input has the dimension 'member', to take 0"),
         ({"select": {"number": 3}}, {}, "number has no value 3"),
         ({}, {"levels": [850]}, "levels: the inputs have no pressure levels"),
         ({}, {"statistics": {"period": ["1990", "1991"]}}, "contains no data"),

@@ -237,6 +237,22 @@ def test_numbers_that_stand_for_missing_are_no_measurements(make_store, number):
         fit_climatology(Record.open(open_fields(store), Stream(variables=("t2m",))))
 
 
+@pytest.mark.parametrize(
+    ("units", "number", "is_one"), [("degC", -1000.0, False), ("K", -300.0, False), ("K", -30.0, True)]
+)
+def test_what_no_temperature_has_is_no_measurement(make_store, units, number, is_one):
+    """-1000 under ice, as HadISST has it; a difference of temperatures in K may lie below 0."""
+    store = make_store(steps=40)
+    store["t2m"] = (store["t2m"] - store["t2m"].mean("time")).assign_attrs(units=units)
+    store["t2m"][3, 2, 2] = number
+    record = Record.open(open_fields(store), Stream(variables=("t2m",)))
+    if is_one:
+        fit_climatology(record)
+        return
+    with pytest.raises(StoreError, match=f"'t2m' has the value {number:g}, which no temperature in {units} has"):
+        fit_climatology(record)
+
+
 @pytest.mark.parametrize("variables", [("msl", "t2m", "lsm"), ("t2m",)])
 def test_blocks_of_channels_and_rows_give_what_the_whole_gives(make_store, monkeypatch, variables):
     record = Record.open(open_fields(make_store(steps=40, missing=0.2)), Stream(variables=variables))

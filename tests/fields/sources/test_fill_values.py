@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import netCDF4
 import numcodecs
 import numpy as np
 import pytest
@@ -131,6 +132,52 @@ def test_a_packed_store_of_xarray_lacks_a_chunk(tmp_path, form):
     chunk_of(tmp_path / "store.zarr", form, 1).unlink()
     missing = open_fields(tmp_path / "store.zarr")["tp"].isnull().mean(["lat", "lon"])
     assert missing.values.tolist() == [0] * CHUNK + [1] * CHUNK + [0] * CHUNK
+
+
+@pytest.mark.parametrize("form", [2, 3])
+@pytest.mark.parametrize("fill", [0, float("nan")])
+def test_describe_tells_chunks_that_are_absent(tmp_path, form, fill):
+    path = write(tmp_path / "store.zarr", rain(2, "f8"), form, fill_value=fill)
+    whole = str(describe(path))
+    chunk_of(path, form, 1).unlink()
+    assert "absent" not in whole and "absent chunks of tp are not in the store" in str(describe(path))
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_a_packed_chunk_that_is_absent_is_no_zero(tmp_path, form):
+    """Of integers without a `_FillValue` nothing can be missing, so the line does not offer it."""
+    path = write(tmp_path / "store.zarr", rain(2, "i2"), form)
+    root = zarr.open_group(path, mode="r+")
+    root["tp"].attrs.update({"add_offset": 5.0, "scale_factor": 0.1} if form == 3 else {})
+    chunk_of(path, form, 1).unlink()
+    with pytest.raises(StoreError, match=r"absent_chunks \(of a spec: source.absent_chunks\): fill_value \(integers"):
+        Record.open(open_fields(path, absent="missing"), RAIN)
+
+
+@SOME
+@given(
+    dtype=st.sampled_from(["i2", "u2", "i4", "u4", "f4", "f8"]),
+    written=st.integers(1, STEPS - 1),
+    seed=st.integers(0, 99),
+)
+def test_what_was_never_written_packed_or_not_is_missing(tmp_path_factory, dtype, written, seed):
+    """Packed integers, and floats, without a `_FillValue`."""
+    path = tmp_path_factory.mktemp("nc") / "store.nc"
+    values = rain(seed, dtype)
+    with netCDF4.Dataset(path, "w") as file:
+        for name, of, units in (("time", np.arange(STEPS), "days since 2000-01-01"), ("lat", LAT, "degrees_north"), ("lon", LON, "degrees_east")):  # fmt: skip
+            file.createDimension(name, len(of))
+            file.createVariable(name, "f8", (name,))[:] = of
+            file[name].units = units
+        variable = file.createVariable("tp", dtype, ("time", "lat", "lon"))
+        variable.set_auto_maskandscale(False)
+        if dtype[0] != "f":
+            variable.scale_factor = 0.5
+        variable[:written] = values[:written]
+    with open_fields(path) as opened:
+        found = Record.open(opened, RAIN).in_memory[:, 0]
+    np.testing.assert_array_equal(found[:written], values[:written] * (1.0 if dtype[0] == "f" else 0.5))
+    assert np.isnan(found[written:]).all()
 
 
 @SOME

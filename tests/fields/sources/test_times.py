@@ -277,3 +277,16 @@ def test_steps_are_written_and_named():
         ("hours", 6),
         ("seconds", 90),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"), [("XTIME", True), ("time_counter", True), ("init", False), ("reftime", False)]
+)
+def test_the_only_times_are_found_by_their_type_but_for_starts_of_forecasts(make_store, name, is_one):
+    store = make_store(steps=3).rename(time=name)
+    store[name].attrs = {}
+    if is_one:
+        assert open_fields(store).sizes["time"] == 3
+        store = store.assign_coords(lead=((), np.timedelta64(24, "h").astype("m8[ns]")))
+    with pytest.raises(StoreError, match="found no time among its coordinates"):
+        open_fields(store)

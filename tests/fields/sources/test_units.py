@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statecast.fields.sources import open_fields
-from statecast.fields.sources.units import Conversion, are_same, conversion, converted
+from statecast.fields.sources.units import Conversion, are_same, conversion, conversion_of_values, converted
 
 SAME = (
     ("K", "kelvin", "Kelvin", "degK"),
@@ -51,6 +51,21 @@ def test_conversions_are_those_of_the_definitions(units, to, factor, offset):
 )
 def test_what_measures_something_else_is_not_converted(units, to):
     assert conversion(units, to) is None and not are_same(units, to)
+
+
+@pytest.mark.parametrize(
+    ("units", "to", "factor"),
+    [("m", "kg m-2", 1e3), ("mm", "kg m-2", 1.0), ("kg m-2 s-1", "mm day-1", 86400.0), ("m of water", "kg m**-2", 1e3)],
+)
+def test_a_depth_of_water_is_a_mass_on_an_area(units, to, factor):
+    np.testing.assert_allclose(conversion_of_values(units, to), (factor, 0.0), rtol=1e-12)
+    np.testing.assert_allclose(conversion_of_values(to, units), (1 / factor, 0.0), rtol=1e-12)
+
+
+def test_the_thickness_of_snow_is_none_of_water():
+    assert conversion_of_values("m", "kg m-2", "surface_snow_thickness") is None
+    assert conversion_of_values("m", "kg m-2", "lwe_thickness_of_surface_snow_amount") == Conversion(1e3, 0.0)
+    assert conversion_of_values("m", "kg m-2 s-1") is None  # an amount is no rate
 
 
 def test_units_that_are_not_given_match_any():

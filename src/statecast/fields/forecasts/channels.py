@@ -15,7 +15,7 @@ from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.forecasts import Forecasts
 from statecast.fields.sources.grid import Grid
 from statecast.fields.sources.places import unbroken
-from statecast.fields.sources.units import UNKNOWN_UNITS, are_same, are_unknown, conversion, converted, tell
+from statecast.fields.sources.units import UNKNOWN_UNITS, are_same, are_unknown, conversion_of, converted, tell
 
 Levels = tuple[float, ...] | None
 KNOWN = ("init_time", "lead_time", "number", "level", "lat", "lon")
@@ -203,7 +203,7 @@ def in_units_of(truth: xr.Dataset, forecasts: Forecasts, names: Mapping[str, str
         if are_unknown(have) != are_unknown(units):
             where, there = ("the forecast", units) if are_unknown(have) else ("the analyses", have)
             tell(f"variable '{name}' has no units in {where}: they are taken as '{there}'.")
-        if not are_same(have, units) and conversion(have, units) is None:
+        if not are_same(have, units) and conversion_of(dataset[name], units) is None:
             raise StoreError(
                 f"variable '{name}': is in '{have}' in {forecasts.name} and in '{units}' in the analyses, which measures something else. "
                 "Leave it out, or correct the units."

@@ -1,11 +1,14 @@
 """Rates from accumulated amounts, and coarser steps. Axes: T time, the rest are grid axes."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.spec import VariableOptions
 from statecast.fields.prepare.times import seconds_of, step_of
+from statecast.fields.sources.times import SECOND, Times
 
 IS_RATE = "is_rate"  # attribute of an array whose accumulation has been undone along its forecast steps
 MONTH_S, DAY_H = 28 * 86400, 24.0
@@ -85,44 +88,66 @@ def _as_rate(
 REDUCTIONS = {"mean": "mean", "sum": "sum", "minimum": "min", "maximum": "max"}
 
 
-def at_every(dataset: xr.Dataset, every_h: float | None, over: dict[str, str]) -> xr.Dataset:
+def at_every(
+    dataset: xr.Dataset, every_h: float | None, over: Mapping[str, str], own: xr.Dataset | None = None
+) -> xr.Dataset:
     """The dataset at steps of `every_h` hours, counted from 00 UTC; each variable holds what `over` says of the step before.
+
+    own  True at the times that a variable has, of those that any has; none: each has all
 
     A mean, sum or extreme of a step that is not wholly in the record is missing. Raises PrepareError if the steps don't divide.
     """
     if every_h is None or "time" not in dataset.dims:
         return dataset
-    seconds, every = seconds_of(dataset["time"]), round(every_h * 3600)
-    step = step_of(seconds)
+    every = round(every_h * 3600)
+    step = step_of(seconds_of(dataset["time"]))
     if step > every or (step and every % step):
         raise PrepareError(
             f"every_h: {every_h:g} h is no multiple of the step of the inputs, {step / 3600:g} h. Name a multiple, or none."
         )
-    steps = np.flatnonzero(seconds % every == 0)
-    if len(steps) == 0:
+    arrays = {}
+    for name, array in dataset.data_vars.items():
+        if "time" in array.dims:
+            has = own[name].values if own is not None and name in own else np.ones(array.sizes["time"], bool)
+            given = array if has.all() else array.isel(time=np.flatnonzero(has))
+            arrays[name] = _over(given, over.get(str(name), "instant"), every)
+    beside = dataset.drop_vars([*arrays, "time"])
+    return xr.merge([beside, *arrays.values()], join="outer", compat="override", combine_attrs="override")
+
+
+def _over(array: xr.DataArray, over: str, every: int) -> xr.DataArray:
+    """What a variable holds of each step of `every` seconds, at the end of the step."""
+    seconds = seconds_of(array["time"])
+    step = step_of(seconds)
+    is_at_multiples = step == every and not (seconds % every).any()
+    if over == "instant" or step == 0 or step > every or is_at_multiples:
+        return _at_multiples(array, seconds, every)
+    if every % step:
         raise PrepareError(
-            f"every_h: no time of the inputs is a multiple of {every_h:g} h from 00 UTC. Name another step."
+            f"every_h: {every / 3600:g} h is no multiple of the step of '{array.name}', {step / 3600:g} h. Name a multiple, or none."
         )
-    count = max(1, every // step) if step else 1
-    arrays = {
-        str(n): _over(a, over.get(str(n), "instant"), seconds, steps, count, step) for n, a in dataset.data_vars.items()
-    }
-    return dataset.isel(time=steps).assign(arrays)
-
-
-def _over(
-    array: xr.DataArray, over: str, seconds: np.ndarray, steps: np.ndarray, count: int, step: int
-) -> xr.DataArray:
-    if "time" not in array.dims or over == "instant" or count == 1:
-        return array.isel(time=steps) if "time" in array.dims else array
-    first = steps - count + 1
-    is_whole = (first >= 0) & (seconds[steps] - seconds[np.maximum(first, 0)] == (count - 1) * step)
-    parts = [
-        array.isel(time=np.maximum(steps - back, 0)).assign_coords(time=array["time"][steps]) for back in range(count)
-    ]
+    count = every // step
+    ends = np.unique(-(-seconds // every) * every)
+    first, last = (np.searchsorted(seconds, edge, side="right") for edge in (ends - every, ends))
+    is_whole = last - first == count
+    kept = is_whole | np.isin(ends, seconds)
+    times = Times(array.indexes["time"]).at(ends[kept] * SECOND)
+    at = [np.minimum(first[kept] + part, len(seconds) - 1) for part in range(count)]
+    parts = [array.isel(time=steps).assign_coords(time=times) for steps in at]
     stacked = xr.concat(parts, dim="part", coords="minimal", compat="override", join="override")
     reduced = getattr(stacked, REDUCTIONS[over])("part", skipna=False, keep_attrs=True)
-    method = f"time: {over} (interval: {count * step / 3600:g} hours)"
+    method = f"time: {over} (interval: {every / 3600:g} hours)"
     is_rate_mean = over == "mean" and array.attrs.get("cell_methods") == "time: mean"
     attrs = array.attrs if is_rate_mean else {**array.attrs, "cell_methods": method}
-    return reduced.where(xr.DataArray(is_whole, dims="time")).transpose(*array.dims).assign_attrs(attrs)
+    return reduced.where(xr.DataArray(is_whole[kept], dims="time")).transpose(*array.dims).assign_attrs(attrs)
+
+
+def _at_multiples(array: xr.DataArray, seconds: np.ndarray, every: int) -> xr.DataArray:
+    steps = np.flatnonzero(seconds % every == 0)
+    if len(steps) == 0:
+        first = ", ".join(str(time)[:16] for time in array["time"].values[:2])
+        raise PrepareError(
+            f"every_h: no time of '{array.name}' is a multiple of {every / 3600:g} h from 00 UTC (it has {first}). Name another step; "
+            f"if it is a mean or sum, give variables.{array.name}.over."
+        )
+    return array.isel(time=steps)

@@ -17,6 +17,7 @@ from statecast.fields.prepare import store as stores
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.fields import fields_of
 from statecast.fields.prepare.inputs import open_inputs
+from statecast.fields.prepare.layouts import SAME_PLACE
 from statecast.fields.prepare.prepare import workers, write_part
 from statecast.fields.prepare.spec import Spec
 from statecast.fields.prepare.times import calendar_of, seconds_of
@@ -26,7 +27,6 @@ from statecast.fields.sources.times import TimeIndex
 from statecast.fields.sources.units import are_same, are_unknown, converted
 
 ROOT = "zarr.json"
-SAME_PLACE = 1e-6  # degrees or hPa
 METADATA_KEY = "consolidated_metadata"
 
 
@@ -107,7 +107,8 @@ def _require_later(path: Path, old: xr.DataArray, new: xr.DataArray) -> None:
 
 def _require_step(path: Path, old: TimeIndex, new: TimeIndex) -> None:
     step = step_of(Times(old))
-    intervals, length = step.intervals(Times(old[-1:].append(new)))
+    end_and_new = Times(old).at([Times(old).ticks[-1], *Times(new).ticks])
+    intervals, length = step.intervals(Times(end_and_new))
     values, counts = np.unique(intervals[1:], return_counts=True)
     most = int(values[counts.argmax()]) if len(values) else length
     if (intervals % length).any() or most != length:

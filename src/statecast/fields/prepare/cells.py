@@ -14,7 +14,7 @@ from statecast.fields.prepare.inputs import is_too_late_for_pyproj
 from statecast.fields.sources.places import degrees_per
 
 Corners = tuple[np.ndarray, np.ndarray]
-AXES = {"latitude": ("lat", "latitude", "nav_lat"), "longitude": ("lon", "longitude", "nav_lon")}
+AXES = {"latitude": ("lat", "latitude", "nav_lat", "xlat"), "longitude": ("lon", "longitude", "nav_lon", "xlong")}
 PROJECTED = {"X": ("projection_x_coordinate", "grid_longitude"), "Y": ("projection_y_coordinate", "grid_latitude")}
 DEEP = 20  # a HEALPix pixel is cut 2^20 times in each direction: the centre of its outermost part is its corner
 HEALPIX_SIDE_POINTS = 8  # per side: those near the poles are curved

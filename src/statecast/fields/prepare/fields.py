@@ -11,13 +11,13 @@ from statecast.fields.prepare.accumulations import as_rate, at_every
 from statecast.fields.prepare.cells import AXES, coordinate_of
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
-from statecast.fields.prepare.layouts import is_field, merged, standard
+from statecast.fields.prepare.layouts import SAME_PLACE, is_field, merged, require_selected, standard
+from statecast.fields.prepare.own_times import as_ones, at_own_times, own_times, require_shared_times
 from statecast.fields.prepare.regrid import from_model_levels, on_latitudes_and_longitudes, on_levels
-from statecast.fields.prepare.spec import RegionOptions, SourceOptions, Spec, VariableOptions
+from statecast.fields.prepare.spec import RegionOptions, Spec, VariableOptions
 from statecast.fields.prepare.times import seconds_of
 from statecast.fields.prepare.units import conversion_if_any, to_units
-from statecast.fields.sources import open_fields
-from statecast.fields.sources.dimensions import listed
+from statecast.fields.sources import StoreError, open_fields
 from statecast.fields.sources.record import select_period
 from statecast.fields.sources.units import Conversion, tell
 
@@ -30,7 +30,6 @@ TEMPERATURES = (
     "degree_Celsius",
     "degF",
 )  # CF wants to know that these are no differences
-SAME_PLACE = 1e-4  # degrees or hPa: coordinates of several inputs differ by rounding
 
 
 def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
@@ -38,33 +37,33 @@ def fields_of(inputs: Sequence[Input], spec: Spec) -> xr.Dataset:
 
     Raises PrepareError for inputs that don't fit together or the spec, in one line.
     """
-    _require_selected(inputs, spec.source)
-    dataset = combined([(given.name, standard(given, spec)) for given in inputs])
-    dataset, options = _variables(dataset, spec)
-    dataset = _each(dataset, lambda name, array: to_units(as_rate(array, options[name]), options[name].units))
+    require_selected(inputs, spec.source)
+    parts = [(given.name, standard(given, spec)) for given in inputs]
+    dataset = combined(parts)
+    own = own_times(dataset, parts)
+    dataset, options, sources = _variables(dataset, spec)
+    own = own.drop_vars(list(own.data_vars)).assign({n: own[of] for n, of in sources.items() if of in own})
+    dataset = _each(dataset, lambda name, array: at_own_times(array, own, lambda of: as_rate(of, options[name])))
+    dataset = _each(dataset, lambda name, array: to_units(array, options[name].units))
     dataset = from_model_levels(dataset, spec)
     dataset = on_latitudes_and_longitudes(dataset, spec)
-    dataset = _require_known_dimensions(open_fields(dataset))
+    dataset = _require_known_dimensions(_opened(dataset))
     dataset = in_region(dataset, spec.region) if spec.grid is None else dataset
     dataset = on_levels(dataset, spec)
-    dataset = select_period(dataset, spec.period) if spec.period else dataset
-    dataset = at_every(dataset, spec.every_h, {name: o.over for name, o in options.items()})
+    over = {name: given.over for name, given in options.items()}
+    own = own.assign_coords(time=dataset["time"]) if own else own
+    if spec.period:
+        dataset, own = (select_period(one, spec.period) if one else one for one in (dataset, own))
+    dataset = at_every(dataset, spec.every_h, over, own)
+    require_shared_times(at_every(as_ones(own), spec.every_h, over, own).notnull())
     return _each(dataset, lambda name, array: _described(array, options[name]))
 
 
-def _require_selected(inputs: Sequence[Input], source: SourceOptions) -> None:
-    """Say once what is taken of a dimension that has more. Raises PrepareError for one that no input has, but the first of one member."""
-    for dimension, value in source.select.items():
-        known = {str(n) for i in inputs for n in (*i.dataset.dims, *i.dataset.coords)} | set(source.rename.values())
-        if dimension not in known and value not in (0, "0") and source.layout == "cf":
-            raise PrepareError(
-                f"source.select: no input has the dimension '{dimension}', to take {value} of it. Correct its name, or leave it out."
-            )
-        given = next((i.dataset for i in inputs if i.dataset.sizes.get(dimension, 0) > 1), None)
-        if given is not None and dimension in given.coords:
-            tell(
-                f"{dimension} {value if isinstance(value, str) else f'{value:g}'} is taken, of {listed(given, dimension)}."
-            )
+def _opened(dataset: xr.Dataset) -> xr.Dataset:
+    try:
+        return open_fields(dataset)
+    except StoreError as error:
+        raise PrepareError(str(error).replace("store dataset:", "the inputs:", 1)) from error
 
 
 def _each(dataset: xr.Dataset, function: Callable[[str, xr.DataArray], xr.DataArray]) -> xr.Dataset:
@@ -215,7 +214,7 @@ def _in_units_of(first: xr.DataArray, source: str, other: xr.DataArray, where: s
     have, units = (str(array.attrs.get("units", "")).strip() for array in (other, first))
     if have == units:
         return other
-    rule = conversion_if_any(have, units)
+    rule = conversion_if_any(other, units)
     if rule is None:
         raise PrepareError(
             f"input {where}: '{other.name}' is in '{have}', in {source} in '{units}'. Convert one, or prepare them apart."
@@ -234,16 +233,20 @@ def _is_close(one: np.ndarray, two: np.ndarray, *, turn: bool = False) -> bool:
     return bool((one == two).all())
 
 
-def _variables(dataset: xr.Dataset, spec: Spec) -> tuple[xr.Dataset, dict[str, VariableOptions]]:
-    """The variables of the spec under their names there, with the options of each; all fields if it names none."""
+def _variables(dataset: xr.Dataset, spec: Spec) -> tuple[xr.Dataset, dict[str, VariableOptions], dict[str, str]]:
+    """The variables of the spec under their names there, with the options and the source of each; all fields if it names none."""
     wanted: Mapping[str, VariableOptions] = spec.variables or {str(n): VariableOptions() for n in dataset.data_vars}
     found = {name: _find(dataset, options.name or name) for name, options in wanted.items()}
     keep = [spec.pressure] if spec.pressure else []
     pressures = {n: dataset[n] for n in keep if n in dataset and n not in found.values()}
     options = {name: merged(wanted[name], spec.known.get(source, VariableOptions())) for name, source in found.items()}
     arrays = {name: dataset[source].rename(name) for name, source in found.items()} | pressures
-    rest = dataset.drop_vars(list(dataset.data_vars))
-    return rest.assign(arrays), options | {n: VariableOptions() for n in pressures}
+    used = {dim for array in arrays.values() for dim in array.dims}
+    unused = [
+        n for n, c in dataset.coords.items() if c.ndim == 1 and c.dims[0] not in used
+    ]  # such as levels of what is left out
+    rest = dataset.drop_vars([*dataset.data_vars, *unused])
+    return rest.assign(arrays), options | {n: VariableOptions() for n in pressures}, found
 
 
 def _find(dataset: xr.Dataset, name: str) -> str:

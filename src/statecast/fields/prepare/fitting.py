@@ -11,6 +11,7 @@ from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import find_inputs, open_input
 from statecast.fields.prepare.spec import SourceOptions, read_spec, shipped_specs
 from statecast.fields.sources.fields import StoreError
+from statecast.fields.sources.places import REGRID
 
 GENERAL = "cf"
 
@@ -22,6 +23,8 @@ def naming_the_spec(data: Any) -> Iterator[None]:
         yield
     except StoreError as error:
         name = None if isinstance(data, xr.Dataset) else fitting_spec(str(data))
+        is_other_grid = REGRID in str(error) and "stations" not in str(error)
+        name = GENERAL if name is None and is_other_grid and not isinstance(data, xr.Dataset) else name
         if name is None:
             raise
         command = f"statecast data prepare {name} --from {data} --out STORE"

@@ -1,7 +1,6 @@
 """The inputs of a preparation: files, directories, patterns and URLs, opened lazily; what can't be read is named by input and index."""
 
 import glob
-import pickle
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from statecast.fields.prepare.errors import PrepareError, first_line
+from statecast.fields.prepare.guarded import READ_ERRORS, Guarded
 from statecast.fields.prepare.spec import SourceOptions
 from statecast.fields.sources.opening import open_netcdf, open_zarr
 
@@ -23,18 +23,9 @@ NETCDF_MAGIC, GRIB_MAGIC = (b"CDF", b"\x89HDF"), b"GRIB"
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 ICECHUNK_FOLDERS = ("snapshots", "manifests")
 DATA_ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ".grib", ".grib1", ".grib2", ".grb", ".grb1", ".grb2")
+TABLE_ENDINGS = (".csv", ".parquet", ".txt", ".tsv")
 MARGIN = 240  # steps: forecasts of ten days that start before the period reach into it
 CHUNK_BYTES = 64 * 2**20  # of a piece that is read at once, unless the input has larger ones
-READ_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    EOFError,
-    ArithmeticError,
-    pickle.UnpicklingError,
-)
 
 
 @dataclass(frozen=True)
@@ -160,6 +151,10 @@ def _of_file(local: str, name: str, source: SourceOptions, options: Mapping[str,
         start = file.read(4)
     if start == GRIB_MAGIC:
         return _of_grib(local)
+    if name.lower().endswith(TABLE_ENDINGS):
+        raise PrepareError(
+            f"input {name}: is a table, expected fields. Stations are a stream of their own, see docs/stations.md."
+        )
     if not start.startswith(NETCDF_MAGIC):
         raise PrepareError(
             f"input {name}: begins with {start!r}, expected NetCDF, HDF5 or GRIB. Unpack it if it is compressed, or leave it out."
@@ -224,64 +219,6 @@ def _unreadable(path: str, error: BaseException) -> PrepareError:
     return PrepareError(f"input {path}: cannot be opened ({first_line(error)}). {remedy}")
 
 
-@dataclass(frozen=True)
-class _Guarded:
-    """A lazy array that names its input, its variable and the index that was asked when reading fails."""
-
-    array: xr.Variable
-    first: int
-    input: str
-    variable: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.array.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self.array.ndim
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        try:
-            return np.asarray(self.array[key].values)
-        except READ_ERRORS as error:
-            at = ", ".join(
-                _as_text(k, d, self.first if i == 0 else 0)
-                for i, (k, d) in enumerate(zip(self._first_broken(key), self.array.dims, strict=False))
-                if _is_part(k)
-            )
-            raise PrepareError(
-                f"input {self.input}: variable '{self.variable}' cannot be read at {at or 'all of it'} ({first_line(error)}). "
-                "Replace the input, or leave it out."
-            ) from error
-
-    def _first_broken(self, key: Any) -> tuple[Any, ...]:
-        """The first index along the first dimension at which reading fails; all of `key` if none does alone."""
-        keys = key if isinstance(key, tuple) else (key,)
-        steps = range(*keys[0].indices(self.shape[0])) if keys and isinstance(keys[0], slice) else ()
-        for step in steps:
-            try:
-                self.array[(slice(step, step + 1), *keys[1:])].values  # noqa: B018  reading is the test
-            except READ_ERRORS:
-                return (step, *keys[1:])
-        return keys
-
-
-def _is_part(key: Any) -> bool:
-    return not isinstance(key, slice) or key != slice(None)
-
-
-def _as_text(key: Any, dim: Any, first: int) -> str:
-    """An index in words, counted in the input, of which `first` were left out."""
-    return (
-        f"{dim}[{first + (key.start or 0)}:{first + key.stop}]" if isinstance(key, slice) else f"{dim}[{first + key}]"
-    )
-
-
 def _near(dataset: xr.Dataset, period: tuple[str, str] | None) -> dict[str, slice]:
     """The part of the time axis in a period, and `MARGIN` steps around it, from which amounts and coarser steps are made."""
     times = [
@@ -304,7 +241,7 @@ def _guarded(dataset: xr.Dataset, name: str, near: Mapping[str, slice]) -> xr.Da
     for key, array in dataset.data_vars.items():
         if array.size == 0 or not array.dims or array.dtype.kind not in "fiub":
             continue
-        guarded = _Guarded(
+        guarded = Guarded(
             array.variable, near[str(array.dims[0])].start if str(array.dims[0]) in near else 0, name, str(key)
         )
         meta = np.empty((0,) * array.ndim, array.dtype)

@@ -1,7 +1,7 @@
 """From the layouts of archives to one: dimensions time and level (hPa), and those of the horizontal grid, whatever they are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -11,26 +11,48 @@ from statecast.fields.prepare.cells import AXES, coordinate_of
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.inputs import Input
 from statecast.fields.prepare.spec import SourceOptions, Spec, VariableOptions
-from statecast.fields.sources.dimensions import LEAD_TIMES, at_valid_times, at_values
+from statecast.fields.sources.dimensions import LEAD_TIMES, at_valid_times, at_values, listed
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.levels import is_pressure, single_level_as_dimension, with_pressure_in_hpa
 from statecast.fields.sources.places import require_degrees, with_degrees
-from statecast.fields.sources.times import with_exact_times
+from statecast.fields.sources.times import only_times, relative_times, with_exact_times
+from statecast.fields.sources.units import tell
 
 TIME_NAMES = ("valid_time", "time", "t", "date", "dates", "TIME")
 LEVEL_NAMES = ("level", "plev", "lev", "isobaricInhPa", "isobaricInPa", "pressure_level", "pressure", "isobaric")
 IN_NAME = re.compile(r"^(?P<name>.+?)(_(?P<level>\d{1,4})|(?P<bare>\d{3,4}))$")  # t_50 and t850, but not u10
 EXPVER = "expver"
+SAME_PLACE = 1e-4  # degrees or hPa: coordinates of several inputs, or times, differ by rounding
+FEATURES = ("timeseries", "point", "profile", "trajectory", "timeseriesprofile", "trajectoryprofile")
+ROLES = ("timeseries_id", "profile_id", "trajectory_id")
+STATIONS = ("station", "stations", "site", "sites", "station_id", "stationid", "obs")
+
+
+def require_selected(inputs: Sequence[Input], source: SourceOptions) -> None:
+    """Say once what is taken of a dimension that has more. Raises PrepareError for one that is selected and no input has."""
+    for dimension, value in source.selection.items():
+        known = {str(n) for i in inputs for n in (*i.dataset.dims, *i.dataset.coords)} | set(source.rename.values())
+        if dimension in source.select and dimension not in known and source.layout == "cf":
+            raise PrepareError(
+                f"source.select: no input has the dimension '{dimension}', to take {value} of it. Correct its name, or leave it out."
+            )
+        given = next((i.dataset for i in inputs if i.dataset.sizes.get(dimension, 0) > 1), None)
+        if given is not None and dimension in given.coords:
+            tell(
+                f"{dimension} {value if isinstance(value, str) else f'{value:g}'} is taken, of {listed(given, dimension)}."
+            )
 
 
 def standard(given: Input, spec: Spec) -> xr.Dataset:
     """An input with standard time and level. Raises PrepareError for a dimension that must be selected from, and has not been."""
     dataset = _unpacked(given, spec.source) if spec.source.layout == "anemoi" else given.dataset
     dataset = _renamed(dataset, spec.source.rename)
+    _require_a_grid(dataset, given.name)
     dataset = _one_version(dataset)
     try:
-        dataset = _at_one_lead_time(dataset, spec.source.select, given.name)
+        dataset = _at_one_lead_time(dataset, spec.source.selection, given.name)
         dataset = _with_valid_times(dataset, options_of(dataset, spec), given.name)
+        dataset = _on_one_grid(dataset, given.name)
         dataset = _with_levels(dataset, given.name)
         dataset = _with_rows_and_columns(dataset, given.name, spec.source.healpix)
     except StoreError as error:
@@ -60,6 +82,32 @@ def merged(own: VariableOptions | None, known: VariableOptions) -> VariableOptio
     return known.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
 
 
+def _require_a_grid(dataset: xr.Dataset, name: str) -> None:
+    """Raises PrepareError for a table of stations, of which regridding would make a field."""
+    said = str(dataset.attrs.get("featureType", "")).lower()
+    has_stations = any(c.attrs.get("cf_role") in ROLES for c in dataset.variables.values())
+    if said in FEATURES or has_stations or any(str(dim).lower() in STATIONS for dim in dataset.dims):
+        raise PrepareError(
+            f"input {name}: holds stations, profiles or tracks, expected fields. They are a stream of their own, see docs/stations.md."
+        )
+
+
+def _on_one_grid(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """With latitudes and longitudes of the first time, where each time has the same. Raises PrepareError if they move, as in a swath."""
+    for axis in AXES:
+        coordinate = coordinate_of(dataset, axis)
+        if coordinate is None or "time" not in coordinate.dims or coordinate.name == "time":
+            continue
+        first = coordinate.isel(time=0)
+        if coordinate.ndim < 3 or float(np.abs(coordinate - first).max()) > SAME_PLACE:
+            raise PrepareError(
+                f"input {name}: {coordinate.name} changes with time, as in a swath or along a track, expected one grid. Grid it first, or "
+                "write its values as a table of points, see docs/stations.md."
+            )
+        dataset = dataset.assign_coords({str(coordinate.name): first.drop_vars("time").variable})
+    return dataset
+
+
 def _renamed(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
     here = {old: new for old, new in names.items() if old in dataset.dims or old in dataset.variables}
     return dataset.rename(here)
@@ -83,7 +131,7 @@ def _with_valid_times(dataset: xr.Dataset, options: Mapping[str, VariableOptions
         dataset = dataset.assign_coords(time=dataset["valid_time"].values)
     elif "valid_time" in dataset.coords and not dataset["valid_time"].dims and "time" not in dataset.dims:
         dataset = dataset.drop_vars("time", errors="ignore").rename(valid_time="time")
-    found = [n for n in _cf_times(dataset) if n in dataset.coords]
+    found = [n for n in _cf_times(dataset) if n in dataset.coords] or only_times(dataset)
     if not found:
         return dataset
     time = found[0]
@@ -108,7 +156,7 @@ def _cf_times(dataset: xr.Dataset) -> list[str]:
 def _require_times(times: xr.DataArray, name: str) -> None:
     if times.dtype.kind != "M" and not hasattr(times.values.reshape(-1)[0], "calendar"):
         raise PrepareError(
-            f"input {name}: time holds {times.dtype}, expected times. Give it units such as 'hours since 2000-01-01'."
+            f"input {name}: time holds {times.dtype}, expected units such as 'hours since 2000-01-01'. {relative_times(times)}."
         )
     if times.dtype.kind == "M" and np.isnat(times.values).any():
         at = int(np.flatnonzero(np.isnat(times.values))[0])
@@ -218,7 +266,7 @@ def _unpacked(given: Input, source: SourceOptions) -> xr.Dataset:
     data = dataset["data"]
     time, variable, member, cell = map(str, data.dims)
     about = dataset.attrs.get("variables_metadata") or {}
-    wanted = source.select.get("number", source.select.get(member))
+    wanted = source.selection.get("number", source.selection.get(member))
     if data.sizes[member] > 1 and wanted is None:
         raise PrepareError(
             f"input {given.name}: has {data.sizes[member]} members of an ensemble. Select one, for example source.select={{number: 0}}."

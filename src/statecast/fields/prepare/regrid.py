@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 from statecast.fields.prepare.cells import Cells, cells_of
 from statecast.fields.prepare.errors import PrepareError
 from statecast.fields.prepare.spec import GridOptions, RegionOptions, Spec
-from statecast.fields.prepare.units import conversion
+from statecast.fields.prepare.units import to_units
 from statecast.fields.prepare.weights import weights
 
 WHOLE = 1 - 1e-6  # weights that add up to this are whole, up to rounding
@@ -230,16 +230,14 @@ def from_model_levels(dataset: xr.Dataset, spec: Spec) -> xr.Dataset:
             "pressure: goes with vertical=interpolate, and levels to interpolate to. Give them, or leave pressure out."
         )
     pressure = dataset[spec.pressure]
-    scale, _ = conversion(str(pressure.attrs.get("units", "Pa")), "hPa", spec.pressure)
+    pressure = to_units(pressure.assign_attrs({"units": "Pa"} | pressure.attrs), "hPa")
     cells = cells_of(dataset, spec.source.healpix)
     vertical = [str(d) for d in pressure.dims if d != "time" and d not in cells.dims]
     if len(vertical) != 1:
         raise PrepareError(
             f"pressure: '{spec.pressure}' has the dimensions {', '.join(map(str, pressure.dims))}, expected one of levels."
         )
-    return _interpolated(
-        dataset.drop_vars(spec.pressure), vertical[0], pressure * scale, np.sort(np.array(spec.levels, float))
-    )
+    return _interpolated(dataset.drop_vars(spec.pressure), vertical[0], pressure, np.sort(np.array(spec.levels, float)))
 
 
 def _interpolated(dataset: xr.Dataset, dim: str, pressure: xr.DataArray, wanted: np.ndarray) -> xr.Dataset:

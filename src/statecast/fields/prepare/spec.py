@@ -38,6 +38,7 @@ class SourceOptions(Strict):
         {}, description="other names of dimensions and coordinates of the inputs, by their own"
     )
     select: dict[str, float | str] = Field({}, description="the value to take of a dimension, such as number: 0")
+    select_if_there: dict[str, float | str] = Field({}, description="the same, where the inputs have the dimension")
     levels_in_names: bool = Field(
         False, description="true: variables such as `t_850` are levels (hPa) of one variable, `t`"
     )
@@ -52,6 +53,10 @@ class SourceOptions(Strict):
         None,
         description="what chunks stand for that a Zarr input lacks: missing, or fill_value; none: what it says, or an error",
     )
+
+    @property
+    def selection(self) -> dict[str, float | str]:
+        return {**self.select_if_there, **self.select}
 
     @field_validator("paths", mode="before")
     @classmethod

@@ -17,7 +17,7 @@ from statecast.fields.sources.dimensions import listed
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.fields import open_fields
 from statecast.fields.sources.grid import Grid
-from statecast.fields.sources.opening import MAGIC, ZARR_METADATA, kind_of
+from statecast.fields.sources.opening import ABSENT, MAGIC, ZARR_METADATA, kind_of
 from statecast.fields.sources.reading import values_of
 from statecast.fields.sources.record import KNOWN_DIMENSIONS, Record
 from statecast.fields.sources.step import Step
@@ -33,6 +33,7 @@ class VariableSummary:
     """One variable. The numbers are computed from a sample of at most `SAMPLE_STEPS` times; the mean is weighted by cos(latitude).
 
     missing      share of sampled values that are NaN; None, like the others, if the variable is not numeric
+    has_absent   True if a chunk of the sample is not in the store, whose values count as missing here
     """
 
     name: str
@@ -45,6 +46,7 @@ class VariableSummary:
     lowest: float | None
     mean: float | None
     highest: float | None
+    has_absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,10 @@ class Description:
             lines["select"] = f"one value of {'; of '.join(self.others)} (data.select in the recipe)"
         if self.times.gaps:
             lines["gaps"] = _gaps_as_text(self.times.gaps)
+        if absent := [v.name for v in self.variables if v.has_absent]:
+            lines["absent"] = (
+                f"chunks of {', '.join(absent)} are not in the store. They count as missing above; data.absent_chunks says what they are."
+            )
         return Group(_table(self.variables), *(Text(f"{name:<6} {line}") for name, line in lines.items()))
 
     def __str__(self) -> str:
@@ -138,7 +144,13 @@ def _variable(array: xr.DataArray) -> VariableSummary:
         tuple(map(float, array.level.values)) if "level" in array.dims and "level" in array.coords else (),
         "time" in array.dims,
         *_statistics(array),
+        has_absent=_has_absent(array),
     )
+
+
+def _has_absent(array: xr.DataArray) -> bool:
+    """Whether a chunk of the variable, that is not in its store, was read."""
+    return any(path.rpartition("/")[2] == array.name for path in array.encoding.get(ABSENT, ()))
 
 
 def _statistics(array: xr.DataArray) -> tuple[float | None, float | None, float | None, float | None]:

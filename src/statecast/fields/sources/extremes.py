@@ -3,15 +3,18 @@
 Axes: T time, V channel, H row, W column.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
 from statecast.fields.sources.anomalies import chunks
 from statecast.fields.sources.errors import StoreError
 from statecast.fields.sources.record import Record
-from statecast.fields.sources.units import tell
+from statecast.fields.sources.units import are_unknown, conversion, tell
 
 ROUNDING, RARE, OFTEN = 1e-2, 1e-3, 0.05  # of the mean magnitude, of all values, of all values; see `lowest_value`
+ABSOLUTE_ZERO_C = -273.15
 STAND_FOR_MISSING = (-999, -9999, -99999, -32767, -32768, 1e20, 9.999e20, 1e30, 1e35, 1e36, 9.969209968386869e36)
 
 
@@ -62,9 +65,20 @@ class Extremes:
 
     def require_measurements(self, record: Record) -> None:
         """Raises StoreError for a channel with a number that archives write where nothing was measured."""
-        for channel, *extremes in zip(record.channels, self._lowest, self._highest, strict=True):
-            if found := [x for x in extremes if np.isclose(x, STAND_FOR_MISSING, rtol=1e-6, atol=0).any()]:
+        for channel, units, *extremes in zip(record.channels, record.units, self._lowest, self._highest, strict=True):
+            if found := no_measurement(extremes, units):
                 raise StoreError(
-                    f"variable '{channel}' has the value {found[0]:g}, which archives write where nothing was measured, expected NaN or a "
+                    f"variable '{channel}' has the value {found[0]:g}, which {found[1]}, expected NaN or a "
                     f"_FillValue. Give the variable the attribute missing_value: {found[0]:g}."
                 )
+
+
+def no_measurement(extremes: Sequence[float], units: str) -> tuple[float, str] | None:
+    """The smallest or largest value of a variable, if it stands for a missing one or no temperature can have it, and why."""
+    for value in filter(np.isfinite, extremes):
+        if np.isclose(value, STAND_FOR_MISSING, rtol=1e-6, atol=0).any():
+            return value, "archives write where nothing was measured"
+        rule = conversion(units, "K") if value < ABSOLUTE_ZERO_C and not are_unknown(units) else None
+        if rule is not None and rule.factor * value < ABSOLUTE_ZERO_C:
+            return value, f"no temperature in {units} has, nor the difference of two"
+    return None

@@ -27,7 +27,7 @@ from statecast.fields.sources.places import (
     require_two_dimensions,
     with_degrees,
 )
-from statecast.fields.sources.times import with_exact_times
+from statecast.fields.sources.times import only_times, relative_times, with_exact_times
 
 __all__ = ["MissingStoreError", "StoreError", "open_fields"]
 
@@ -100,6 +100,8 @@ def _find(dataset: xr.Dataset, axis: str, store: str, *, required: bool = True) 
     if axis == "level":
         by_attributes = sorted({str(n) for n in (*by_attributes, *dataset.indexes) if is_pressure(dataset[n])})
     candidates = by_attributes or [n for n in USUAL_NAMES[axis] if n in dataset.coords]
+    if axis == "time" and not candidates:
+        candidates = only_times(dataset)
     on_dimension = [n for n in candidates if n in dataset.dims] or candidates
     if on_dimension:
         return on_dimension[0]
@@ -150,7 +152,7 @@ def _require_times(dataset: xr.Dataset, store: str) -> None:
     if values.size and not (values.dtype.kind == "M" or isinstance(values[0], cftime.datetime)):
         raise StoreError(
             f"store {store}: time holds {values.dtype} instead of times, expected units such as 'hours since 2000-01-01'. "
-            "Give it that attribute."
+            f"{relative_times(dataset['time'])}."
         )
     if unknown := np.flatnonzero(np.asarray(dataset["time"].isnull())).tolist():
         raise StoreError(

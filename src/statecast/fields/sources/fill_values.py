@@ -33,12 +33,14 @@ class Fill:
     mask      number that means missing without being said so by an attribute
     is_known  True if chunks that are not there are known to be missing, or known to hold this value
     is_blosc  True if the array's chunks are Blosc's, whose first bytes tell their length
+    holds_nan  True if missing values can be told from others
     """
 
     value: Any
     mask: float | None = None
     is_known: bool = True
     is_blosc: bool = False
+    holds_nan: bool = True
 
 
 def fill_of(metadata: dict[str, Any], attributes: dict[str, Any], absent: AbsentChunks | None) -> Fill:
@@ -78,7 +80,7 @@ def _of_integers(
         return Fill(declared)
     if means_missing or (is_old and value == 0 and any(key in attributes for key in PACKING)):
         return Fill(value, mask)
-    return Fill(None if is_old else value, is_known=absent == "fill_value")
+    return Fill(None if is_old else value, is_known=absent == "fill_value", holds_nan=False)
 
 
 def _kind(dtype: Any) -> str:
@@ -96,16 +98,20 @@ def _is_blosc(metadata: dict[str, Any]) -> bool:
 class KnownFills(WrapperStore[Store]):
     """A Zarr store whose metadata say what its fill values mean, see `fill_of`, and that tells a chunk that is not there from a value.
 
-    Raises StoreError when such a chunk is read from an array that does not say what it stands for.
+    Raises StoreError when such a chunk is read from an array that does not say what it stands for. `absent` are the arrays of which one was
+    read.
     """
 
-    def __init__(self, store: Store, absent: AbsentChunks | None = None, fills: dict[str, Fill] | None = None) -> None:
+    def __init__(self, store: Store, absent: AbsentChunks | None = None) -> None:
         super().__init__(store)
         self._absent = absent
-        self._fills: dict[str, Fill] = {} if fills is None else fills
+        self._fills: dict[str, Fill] = {}
+        self.absent: set[str] = set()
 
     def _with_store(self, store: Store) -> "KnownFills":
-        return type(self)(store, self._absent, self._fills)
+        other = type(self)(store, self._absent)
+        other._fills, other.absent = self._fills, self.absent
+        return other
 
     @property
     def local_root(self) -> Path | None:
@@ -178,9 +184,13 @@ class KnownFills(WrapperStore[Store]):
 
     def _require_known(self, key: str) -> None:
         for path, fill in self._fills.items():
-            if key.startswith(f"{path}/") and not fill.is_known:
+            if not key.startswith(f"{path}/"):
+                continue
+            self.absent.add(path)
+            if not fill.is_known:
+                meanings = "missing, or fill_value" if fill.holds_nan else "fill_value (integers can't be missing)"
                 raise StoreError(
                     f"variable '{path}': chunk {key[len(path) + 1 :]} is not in the store and would read as its fill_value "
                     f"{fill.value or 0}: values that were left out, or a download that stopped. Complete the store, or say what such "
-                    "a chunk means by data.absent_chunks (of a spec: source.absent_chunks): missing, or fill_value."
+                    f"a chunk means by data.absent_chunks (of a spec: source.absent_chunks): {meanings}."
                 )

@@ -18,7 +18,7 @@ from statecast.fields.samples import SAMPLES, sample_path
 from statecast.fields.sources.cache import CacheOptions, ChunkCache
 from statecast.fields.sources.cached import CachedStore
 from statecast.fields.sources.errors import MissingStoreError, StoreError
-from statecast.fields.sources.fill_values import MISSING_VALUE, AbsentChunks, KnownFills
+from statecast.fields.sources.fill_values import MISSING_VALUE, PACKING, AbsentChunks, KnownFills
 from statecast.fields.sources.grib import open_grib
 from statecast.fields.sources.remote import PatientStore
 
@@ -28,9 +28,19 @@ MAGIC = {
     b"GRIB": "GRIB file",
     b"PK\x03\x04": "zip",
 }
-NEVER_WRITTEN = 9.969209968386869e36  # NC_FILL_FLOAT and NC_FILL_DOUBLE
+NEVER_WRITTEN = {
+    "f4": 9.969209968386869e36,
+    "f8": 9.969209968386869e36,
+    "i2": -32767,
+    "u2": 65535,
+    "i4": -2147483647,
+    "u4": 4294967295,
+}
+"""What NetCDF fills an array with that was never written: NC_FILL_FLOAT and so on. Bytes have no such number."""
 FILE_ENDINGS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ".grib", ".grb", ".grib2", ".grb2")
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
+ABSENT = "absent_chunks"
+"""In the encoding of a variable: the arrays of its store of which a chunk that is not there was read."""
 GOOD_STORES = "Give a Zarr store, a NetCDF file, a GRIB file"
 
 
@@ -157,8 +167,14 @@ def open_netcdf(path: str, group: str | None, engine: str | None = None, **optio
     """
     dataset = xr.open_dataset(path, chunks=None, group=group, decode_cf=False, engine=engine)
     for variable in dataset.variables.values():
-        if variable.dtype.kind == "f" and not set(MISSING_VALUE) & set(variable.attrs):
-            variable.attrs["_FillValue"] = variable.dtype.type(NEVER_WRITTEN)
+        fill = NEVER_WRITTEN.get(variable.dtype.str[1:])
+        is_packed = bool(set(PACKING) & set(variable.attrs))
+        if (
+            fill is not None
+            and (variable.dtype.kind == "f" or is_packed)
+            and not set(MISSING_VALUE) & set(variable.attrs)
+        ):
+            variable.attrs["_FillValue"] = variable.dtype.type(fill)
     return xr.decode_cf(dataset, **options)
 
 
@@ -193,7 +209,10 @@ def _zarr(store: Any, absent: AbsentChunks | None, consolidated: bool | None = N
     if consolidated is None:
         group = zarr.open_group(known, mode="r")
         consolidated = group.metadata.consolidated_metadata is not None
-    return xr.open_zarr(known, chunks=None, consolidated=consolidated, **options)
+    dataset = xr.open_zarr(known, chunks=None, consolidated=consolidated, **options)
+    for variable in dataset.variables.values():
+        variable.encoding[ABSENT] = known.absent
+    return dataset
 
 
 def _has_consolidated_metadata(store: Path) -> bool:

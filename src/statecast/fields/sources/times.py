@@ -30,6 +30,7 @@ NICE = tuple(
 )  # what times are usually multiples of, counted from midnight
 ROUNDING = 0.005  # of the shortest interval: more than float64 days of six decimals are off in a record of a minute
 COARSE_ROUNDING = 0.05  # the same for times that are stored in float32: days since 1850 are off by up to 3 minutes
+STARTS = ("init", "ref", "start", "base", "run")  # in names of the times at which forecasts start
 END_OF_MONTH = 3 * DAY
 MOST_ROUNDING = {ROUNDING: 60 * SECOND, COARSE_ROUNDING: 10 * MINUTE}
 
@@ -131,6 +132,23 @@ class Times:
 def _most_frequent(values: np.ndarray) -> tuple[int, int]:
     """The most frequent value, and how often it occurs."""
     return Counter(values.tolist()).most_common(1)[0]
+
+
+def only_times(dataset: xr.Dataset) -> list[str]:
+    """The coordinate that holds times, whatever its name, such as the `XTIME` of WRF.
+
+    Nothing if several do, or in forecasts, where it is that of the start.
+    """
+    lines = [(str(name), c) for name, c in dataset.coords.items() if c.ndim == 1 and c.size]
+    found = [name for name, c in lines if c.dtype.kind == "M" or isinstance(c.values[0], cftime.datetime)]
+    is_forecast = any(c.dtype.kind == "m" or "lead" in str(name).lower() for name, c in dataset.coords.items())
+    is_start = any(word in name.lower() for name in found for word in STARTS)
+    return found if len(found) == 1 and not is_forecast and not is_start else []
+
+
+def relative_times(times: xr.DataArray) -> str:
+    """The way to times that can be read, from numbers that are none: CDO writes dates such as 20200131.25 if it is asked to."""
+    return "Convert it by `cdo -r copy`" if "%Y" in str(times.attrs.get("units", "")) else "Give it that attribute"
 
 
 def with_exact_times(dataset: xr.Dataset) -> xr.Dataset:

@@ -1,6 +1,7 @@
 """Units by their meaning, not their spelling, by pint with the unit registry of cf-xarray.
 
-`kelvin` is `K`, `m s**-1` is `m/s`, and degrees Celsius are converted to kelvin. pint is imported for spellings that differ only.
+`kelvin` is `K`, `m s**-1` is `m/s`, degrees Celsius are converted to kelvin, and a depth of water is a mass on an area. pint is imported
+for spellings that differ only.
 """
 
 import sys
@@ -51,6 +52,8 @@ SPELLINGS = {
     "kts": "knot",
 }
 """Spellings, in lower case, that udunits or the archives have and pint has not, or means something else by."""
+WATER_KG_M3 = 1000.0  # a depth of water, as archives give precipitation, is this mass on a square metre per metre
+DEPTH_AND_MASS = (("m", "kg m-2"), ("m s-1", "kg m-2 s-1"))
 
 
 class Conversion(NamedTuple):
@@ -83,9 +86,39 @@ def conversion(units: str, to: str) -> Conversion | None:
         zero, thousand = (float(registry.Quantity(x, registry.parse_units(units)).to(to).magnitude) for x in (0.0, 1e3))
     except (PintError, ValueError, AssertionError, TypeError, AttributeError):
         return None
-    factor = (thousand - zero) / 1e3
-    is_same = abs(factor - 1) < 1e-12 and abs(zero) < 1e-12
-    return Conversion(1.0, 0.0) if is_same else Conversion(factor, zero)
+    return _exact((thousand - zero) / 1e3, zero)
+
+
+def _exact(factor: float, offset: float) -> Conversion:
+    """A conversion; none at all if it differs from that by rounding."""
+    is_same = abs(factor - 1) < 1e-12 and abs(offset) < 1e-12
+    return Conversion(1.0, 0.0) if is_same else Conversion(factor, offset)
+
+
+def conversion_of_values(units: str, to: str, standard_name: str = "") -> Conversion | None:
+    """How values of a variable in `units` become numbers in the units `to`: as `conversion`, and a depth of water is a mass on an area.
+
+    None for units of something else, and for a thickness of snow or ice, whose density is not that of water.
+    """
+    is_water = "thickness" not in standard_name or "lwe_thickness" in standard_name
+    return conversion(units, to) or (_of_water(units, to) if is_water else None)
+
+
+def conversion_of(array: xr.DataArray, to: str) -> Conversion | None:
+    """The same of an array with these attributes."""
+    return conversion_of_values(
+        str(array.attrs.get("units", UNKNOWN_UNITS)), to, str(array.attrs.get("standard_name", ""))
+    )
+
+
+def _of_water(units: str, to: str) -> Conversion | None:
+    """From a depth of water to its mass on an area, or back, or of their rates."""
+    for depth, mass in DEPTH_AND_MASS:
+        for start, end, density in ((depth, mass, WATER_KG_M3), (mass, depth, 1 / WATER_KG_M3)):
+            first, last = conversion(units, start), conversion(end, to)
+            if first and last:
+                return _exact(first.factor * density * last.factor, 0.0)
+    return None
 
 
 def is_unit(units: str) -> bool:
@@ -114,7 +147,7 @@ def converted(dataset: xr.Dataset, wanted: Mapping[str, str], why: str = "in whi
         have = str(dataset[name].attrs.get("units", UNKNOWN_UNITS)) if name in dataset.data_vars else UNKNOWN_UNITS
         if are_same(have, units):
             continue
-        if rule := conversion(have, units):
+        if rule := conversion_of(dataset[name], units):
             tell(f"variable '{name}' is converted from '{have}' to '{units}', {why}.")
             dataset = dataset.assign({name: _scaled(dataset[name], rule, units)})
     return dataset

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from statecast.documents import is_file
 from statecast.fields.sources.errors import StoreError
-from statecast.fields.sources.units import UNKNOWN_UNITS, are_unknown, conversion, is_unit, tell
+from statecast.fields.sources.units import UNKNOWN_UNITS, are_unknown, conversion, conversion_of_values, is_unit, tell
 from statecast.fields.stations.describe import LATITUDES
 
 NAMES = {
@@ -93,7 +93,7 @@ class StationTable:
             number = self.variables.index(variable)
             have = self.units[number]
             self._require_units(variable, have, units)
-            factor, offset = conversion(have, units or have) or (1.0, 0.0)
+            factor, offset = conversion_of_values(have, units or have) or (1.0, 0.0)
             columns.append(self.values[:, number] * factor + offset)
             in_units.append(units or have)
         values = np.stack(columns, axis=1).astype(np.float32)
@@ -105,7 +105,7 @@ class StationTable:
                 f"table {self.name}: variable '{variable}' has no units, expected some. Name the column '{variable} [K]', or set "
                 f"units: {{{variable}: K}} in the stream."
             )
-        if (units is not None and conversion(have, units) is None) or not is_unit(have):
+        if (units is not None and conversion_of_values(have, units) is None) or not is_unit(have):
             wanted = f"can't be converted to '{units}'" if units else "is no unit"
             raise StationError(f"table {self.name}: variable '{variable}' is in '{have}', which {wanted}. Correct it.")
 
