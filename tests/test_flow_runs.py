@@ -78,9 +78,14 @@ def test_a_loaded_model_draws_the_same_members_and_as_many_as_asked(run, tmp_pat
     assert answer(trained, asked(trained), Draws(members=1, steps=2, solver="euler"))["points"].shape[0] == 1
 
 
-def test_a_resumed_run_ends_with_the_same_bits(run, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("head", ["flow", "noise"])
+def test_a_resumed_run_ends_with_the_same_bits(head, run, folder, tmp_path, monkeypatch):
     """The noise of training is a function of the sample's number: not of what was drawn before a checkpoint."""
-    values = recipe(folder, training=TRAINING | {"checkpoint_every": 2})
+    values = recipe(folder, model=MODEL | {"head": head}, training=TRAINING | {"checkpoint_every": 2})
+    if head == "noise":
+        run = tmp_path / "whole"
+        sc.pretrain(values, run, progress=False)
+        assert size_of(sc.read_recipe(values)).parameters == sc.load(run).parameters
     original = QuestionDataset.__getitem__
 
     def failing(self, index):
@@ -93,7 +98,7 @@ def test_a_resumed_run_ends_with_the_same_bits(run, folder, tmp_path, monkeypatc
         sc.pretrain(values, tmp_path / "run", progress=False)
     sc.pretrain(values, tmp_path / "run", resume=True, progress=False)
     whole, resumed = (load_file(path / "model" / "model.safetensors") for path in (run, tmp_path / "run"))
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole) and any(key.startswith("flow.") for key in whole)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole) and any(key.startswith(head) for key in whole)
 
 
 def test_evaluation_scores_drawn_members(run, tmp_path):

@@ -32,7 +32,7 @@ from statecast.training import ONE_DEVICE, Devices, QuestionDataset, is_first_pr
 from statecast.training.fit import fit, require_devices
 from statecast.training.footprint import load_footprint
 
-OF_HEADS = ("head", "members", "fairness", "flow_layers", "flow_path", "flow_skip")
+OF_HEADS = ("head", "members", "fairness", "flow_layers", "flow_path", "flow_skip", "noise_members", "noise_local")
 """Options of the model that a fine-tuning may change: the head is then new, encoder and decoder are those of the base."""
 
 

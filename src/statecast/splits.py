@@ -17,9 +17,9 @@ def open_training(recipe: Recipe, known: Mapping[str, Any]) -> Source:
         recipe.task.require_conditions(tuple(source.codecs))
     except TaskError as error:
         raise RecipeError(str(error)) from None
-    if recipe.model.head == "flow" and recipe.task.rollout_blocks > 1:
+    if recipe.model.head in ("flow", "noise") and recipe.task.rollout_blocks > 1:
         raise RecipeError(
-            f"task.rollout is {recipe.task.rollout_blocks}, but a flow head learns from one answer at a time, expected 1. Remove this key; "
-            "its members are rolled out when they are drawn."
+            f"task.rollout is {recipe.task.rollout_blocks}, but a {recipe.model.head} head learns from one answer at a time, expected 1. "
+            "Remove this key; its members are rolled out when they are drawn."
         )
     return source

@@ -79,6 +79,15 @@ class TokenSpec:
         return own[: len(theirs)] == theirs and self.dimensions[1:] == other.dimensions[1:]
 
     @property
+    def places(self) -> int:
+        """R, number of places in a token at which noise is taken, see `inside`."""
+        return 1
+
+    def inside(self, coords: Float[Tensor, "*B N C"]) -> Float[Tensor, "*B N R C"]:
+        """The coordinates of these places: by default those of the token."""
+        return coords[..., None, :]
+
+    @property
     def lead_features(self) -> int:
         """Number of features that describe the distance to the anchor; 0 for a stream without an anchor."""
         return 0

@@ -101,6 +101,7 @@ def test_other_tokens_need_another_name(trained, change):
 
 
 FLOW = OPTIONS.model_copy(update={"head": "flow"})
+NOISE = OPTIONS.model_copy(update={"head": "noise"})
 
 
 def test_a_flow_head_takes_its_channels_over_by_name(trained):
@@ -120,11 +121,23 @@ def test_a_flow_head_takes_its_channels_over_by_name(trained):
         assert torch.equal(fresh_in[:, :, place], old_in[:, :, names.index(name)])
 
 
+def test_a_noise_head_takes_its_channels_over_by_name(trained):
+    weights = "noise.mixing.air.weight"
+    base, _ = trained(0, NOISE, air=AIR)
+    new, _ = trained(1, NOISE, air=AIR.model_copy(update={"variables": ("msl", "t", "u")}))
+    transfer(base.model, base.codecs, new.model, new.codecs)
+    names, now = base.codecs["air"].channels, new.codecs["air"].channels
+    old, fresh = (m.model.state_dict()[weights].unflatten(0, (len(names), -1)) for m in (base, new))
+    assert names != now and all(torch.equal(fresh[now.index(name)], old[names.index(name)]) for name in names)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "new"),
     [
         (OPTIONS, FLOW, "flow."),
         (FLOW, OPTIONS, "heads."),
+        (OPTIONS, NOISE, "noise."),
+        (NOISE, OPTIONS, None),
         (OPTIONS, OPTIONS.model_copy(update={"members": 6}), "heads."),
         (FLOW, FLOW.model_copy(update={"flow_path": "cosine"}), "flow."),
         (FLOW, FLOW.model_copy(update={"flow_skip": True}), "flow."),

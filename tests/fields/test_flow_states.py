@@ -1,4 +1,4 @@
-"""A flow head on fields: members that are drawn as states, written by `predict` and `complete`, and scored as draws."""
+"""A flow or noise head on fields: members that are drawn as states, written by `predict` and `complete`, and scored as draws."""
 
 import json
 
@@ -12,10 +12,10 @@ from statecast.fields.inference import members as sampled
 QUICK = {"steps": 2, "batch_size": 2, "validation_samples": 2, "footprint": False, "loggers": []}
 
 
-@pytest.fixture(scope="module")
-def forecasting(runs, tmp_path_factory):
-    out = tmp_path_factory.mktemp("flow") / "forecast"
-    sc.finetune(runs.tuning | {"model": {"head": "flow"}, "training": QUICK}, runs.forecast, out, progress=False)
+@pytest.fixture(scope="module", params=["flow", "noise"])
+def forecasting(request, runs, tmp_path_factory):
+    out = tmp_path_factory.mktemp(request.param) / "forecast"
+    sc.finetune(runs.tuning | {"model": {"head": request.param}, "training": QUICK}, runs.forecast, out, progress=False)
     return out
 
 
@@ -39,9 +39,11 @@ def test_a_forecast_is_rolled_out_from_each_member_s_own_state(forecasting, runs
 
 
 def test_evaluation_scores_the_drawn_members(forecasting, runs, tmp_path):
-    sc.evaluate(forecasting, runs.store, runs.held_out, tmp_path / "out", every_h=120, report=False, progress=False)
+    options = {"every_h": 120, "members": 3, "report": False, "progress": False}
+    sc.evaluate(forecasting, runs.store, runs.held_out, tmp_path / "out", **options)
     records = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert {"crps", "rmse", "spread_skill"} <= {r["metric"] for r in records if r["forecast"] == "model"}
+    found = {(r["task"], r["metric"]) for r in records if r["forecast"] == "model"}
+    assert {("forecast", "crps"), ("members", "energy_score"), ("members area means", "spread_skill")} <= found
 
 
 def test_gaps_are_filled_with_drawn_states(runs, tmp_path, no_quantiles):

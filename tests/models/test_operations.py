@@ -26,19 +26,19 @@ SPLITS = (
 )
 
 
-@pytest.mark.parametrize("head", ["ensemble", "point", "flow"])
+@pytest.mark.parametrize("head", ["ensemble", "point", "flow", "noise"])
 @pytest.mark.parametrize("counts", SPLITS)
 def test_the_closed_form_is_what_torch_counts(counts, head):
     compare(FIELDS, counts, head)
 
 
-@pytest.mark.parametrize("head", ["ensemble", "point", "flow"])
+@pytest.mark.parametrize("head", ["ensemble", "point", "flow", "noise"])
 def test_the_closed_form_holds_where_blocks_are_recomputed(head):
     compare(FIELDS, SPLITS[0], head, recomputes=True)
 
 
 @pytest.mark.parametrize("counts", [Counts({"words": 7}, {"words": 4}), Counts({"words": 7, "pitch": 5}, {"pitch": 6})])
-@pytest.mark.parametrize("head", ["ensemble", "flow"])
+@pytest.mark.parametrize("head", ["ensemble", "flow", "noise"])
 def test_the_closed_form_holds_for_codes_and_for_streams_without_an_anchor(counts, head):
     compare(SENTENCE, counts, head)
 

@@ -79,8 +79,8 @@ def trainable_only(
 
 def _heads(model: StateModel) -> nn.ModuleList:
     """What turns the output of the decoder into answers."""
-    flow = [] if model.flow is None else [model.flow]
-    return nn.ModuleList([model.heads, model.code_heads, model.decoder_norm, *flow])
+    drawing = [head for head in (model.flow, model.noise) if head is not None]
+    return nn.ModuleList([model.heads, model.code_heads, model.decoder_norm, *drawing])
 
 
 def _updated(model: StateModel, report: TransferReport) -> list[str]:

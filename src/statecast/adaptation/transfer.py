@@ -72,21 +72,31 @@ def transfer(base: StateModel, base_codecs: Codecs, model: StateModel, codecs: C
 def _is_of_another_head(name: str, base: StateModel, model: StateModel) -> bool:
     """Whether these weights make values in a way that the base's do not: quantiles, one value, or the velocity of another path."""
     if name.startswith("heads."):
-        return (base.options.head, base.head.members) != (model.options.head, model.head.members)
+        return _quantiles(base) != _quantiles(model)
     flows = [(options.flow_path, options.flow_skip) for options in (base.options, model.options)]
     return name.startswith("flow.") and flows[0] != flows[1]
 
 
+def _quantiles(model: StateModel) -> tuple[str, int]:
+    """The kind and number of the maps to values: a noise head has those of an ensemble head, and mixes them."""
+    return "ensemble" if model.noise is not None else model.options.head, model.head.members
+
+
+def _plain(name: str) -> str:
+    """The name of weights without that of the flow or noise head that they belong to, in which they lie as the model's own do."""
+    return name.removeprefix("flow.").removeprefix("noise.")
+
+
 def _module_of(name: str) -> str:
-    """What the weights are for; those of a flow head lie as the model's own `values` and `heads` do."""
-    return name.removeprefix("flow.").partition(".")[0]
+    """What the weights are for."""
+    return _plain(name).partition(".")[0]
 
 
 def _stream_of(name: str, codecs: Codecs) -> str | None:
     """The stream of weights whose shape depends on its channels or categories."""
-    module, _, rest = name.removeprefix("flow.").partition(".")
+    module, _, rest = _plain(name).partition(".")
     stream = rest.split(".")[0]
-    if module not in ("values", "heads", "anchors", "codes", "code_heads") or stream not in codecs:
+    if module not in ("values", "heads", "mixing", "anchors", "codes", "code_heads") or stream not in codecs:
         return None
     return None if (module, rest) == ("values", f"{stream}.bias") else stream
 
@@ -101,7 +111,7 @@ def _by_channel(
     axis = _channel_axis(name, stream, model)
     if axis is None or before.channels == now.channels:
         return _same_shape(name, old, fresh), False
-    members = 1 if name.startswith("flow.") else model.head.members
+    members = 1 if name.startswith(("flow.", "noise.")) else model.head.members
     source = _split(module, axis, old, len(before.channels), members)
     result = _split(module, axis, fresh.clone(), len(now.channels), members)
     position = 2 if module == "values" else 1 if module == "heads" else axis
@@ -119,7 +129,7 @@ def _channel_axis(name: str, stream: str, model: StateModel) -> int | None:
     if module == "anchors":
         axes: Mapping[str, int] = getattr(model.anchors[stream], "channel_axes")  # noqa: B009
         return axes.get(name.removeprefix(f"anchors.{stream}."))
-    return {"values": 1, "heads": 0}[module]
+    return {"values": 1, "heads": 0, "mixing": 0}[module]
 
 
 def _split(module: str, axis: int, weights: Tensor, channels: int, members: int) -> Tensor:

@@ -98,7 +98,7 @@ def require_memory(
         1 if training.activation_checkpointing else 6 + 2 * options.mlp_ratio
     )  # query, key, value, norms, perceptron
     blocks = options.width * in_block * (shown * options.encoder_layers + asked * options.decoder_layers)
-    answers = sum(tokens.values.numel() for tokens in question.queries.values()) * options.make_head().members
+    answers = sum(tokens.values.numel() for tokens in question.queries.values()) * options.members_in_training
     number = FULL if training.precision == "32-true" else HALF
     of_weights = 3 * FULL * parameters / processes / GIB
     of_batch = samples * (number * blocks + FULL * answers + _question_bytes(question)) / GIB
@@ -154,7 +154,7 @@ def activation_bytes(
     all_of_two, of_encoder, of_decoder = _saved_bytes(options, specs, counts, low_precision, recomputes)
     total = all_of_two + (options.encoder_layers - 2) * of_encoder + (options.decoder_layers - 2) * of_decoder
     asked = FULL * sum(n * specs[name].size for name, n in counts.asked.items())
-    members = 1 if options.head == "flow" else options.make_head().members
+    members = options.members_in_training
     score = asked * (members + 1)  # it saves its gradient with respect to each member, and the weight of each value
     inside = max(_saved_bytes(options, specs, counts, low_precision, False)[1:]) if recomputes else 0.0
     return total + score + max(PASSING_ANSWERS * asked * members, inside)

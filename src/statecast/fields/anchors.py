@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from statecast.axes import Axis, duration_features, unit_vectors
+from statecast.axes import Axis, column_names, duration_features, unit_vectors
 from statecast.fields.streams import SIDES
 from statecast.models.anchors import Anchored, neutral
 from statecast.models.attention import without_autocast
@@ -198,6 +198,22 @@ class FieldSpec(TokenSpec):
     @property
     def columns(self) -> int:
         return self.dimensions[2] // self.rows
+
+    @property
+    def places(self) -> int:
+        return 4
+
+    def inside(self, coords: Float[Tensor, "*B N C"]) -> Float[Tensor, "*B N R C"]:
+        """The centres of the quarters of a token: the points of one of 2 × 2."""
+        names = column_names(self.axes)
+        spacing = coords[..., names.index("spacing_deg")]
+        parts = []
+        for row, column in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+            moved = coords.clone()
+            moved[..., names.index("latitude_deg")] += row * self.rows / 4 * spacing
+            moved[..., names.index("longitude_deg")] += column * self.columns / 4 * spacing
+            parts.append(moved)
+        return torch.stack(parts, dim=-2)
 
     @property
     def lead_features(self) -> int:

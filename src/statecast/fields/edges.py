@@ -24,7 +24,7 @@ HELD_OUT_EVERY = 4  # windows, by which it is judged whether the filter helps
 def with_edges(trained: TrainedModel, source: FieldSource) -> TrainedModel:
     """The model with a filter for each stream that it answers, where that helps; unchanged after a training of a few steps.
 
-    Raises nothing: a model whose members are states, or whose task hides nothing, gets none.
+    Raises nothing: a model with a flow head, or whose task hides nothing, gets none.
     """
     starts = chosen_starts(trained, source)
     if not (len(starts) and trained.recipe.window.mend_edges and _is_mendable(trained)):

@@ -159,6 +159,8 @@ class CausalState:
                 tokens = tokens + self._attend(block.attention, normed, at, kept, visible)
             tokens = tokens + block.mlp(block.mlp_norm(tokens, condition))
         decoded = Decoded(model.decoder_norm(tokens, condition), anchored)
+        if model.noise is not None:
+            return model.with_noise(name, *decoded, asked, seed, ONE_MEMBER)
         said = {name: model.of_tokens(name, *decoded, coords.dtype)}
         if model.flow is not None:
             joint = Joint.of(model, {name: asked}, {name: decoded}, seed, causal=True, in_training=False)
@@ -217,7 +219,9 @@ def generate(
             state = _started(model, condition, name, places)
             for token in drawn:
                 state.append(name, token)
-        seed = None if model.flow is None else draw_seeds(len(asked.coords), generator).to(asked.coords.device)
+        seed = None
+        if model.draws_states:
+            seed = draw_seeds(len(asked.coords), generator).to(asked.coords.device)
         token = draw_token(model, state.ask(name, asked, seed), asked, generator, temperature=temperature, top_k=top_k)
         token = replace(token, present=running[:, None])
         state.append(name, token)

@@ -6,8 +6,10 @@ Axes: B sample, N token, E head member, P value in a token, V category.
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.special import ndtri
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -240,6 +242,31 @@ class CategoricalHead:
 def replaced_loss(logits: Float[Tensor, "B N 1"], codes: Int[Tensor, "B N"]) -> Float[Tensor, "B N"]:
     """Binary cross-entropy for whether tokens were replaced (code 1) or not (code 0)."""
     return binary_cross_entropy_with_logits(logits[..., 0], codes.clamp(min=0).to(logits.dtype), reduction="none")
+
+
+def quantiles(heads: Float[Tensor, "*#A K P"], normal: Float[Tensor, "*A P"]) -> Float[Tensor, "*A P"]:
+    """The quantile Φ(g) of the head members of each value, with g = `normal`.
+
+    Head members are the quantiles (i - 1/2) / K of each value by itself. The quantile is linear in g between the sorted head members, which
+    lie at Φ^-1((i - 1/2) / K), and is extrapolated linearly beyond the outermost two: a normal distribution keeps its tails.
+    """
+    size = heads.shape[-2]
+    if size == 1:
+        return heads.squeeze(-2).expand(normal.shape)
+    at = torch.from_numpy(ndtri((np.arange(size) + 0.5) / size)).to(normal)
+    lower = (torch.bucketize(normal, at) - 1).clamp(0, size - 2)
+    of_members = ascending(heads).expand(*normal.shape[:-1], -1, -1)
+    below = of_members.gather(-2, lower.unsqueeze(-2)).squeeze(-2)
+    above = of_members.gather(-2, lower.unsqueeze(-2) + 1).squeeze(-2)
+    share = (normal - at[lower]) / (at[lower + 1] - at[lower])
+    return (below + share * (above - below)).to(heads.dtype)
+
+
+def ascending(heads: Float[Tensor, "*A K P"]) -> Float[Tensor, "*A K P"]:
+    """The head members of each value in ascending order. On a CPU NumPy sorts about eight times as fast as torch."""
+    if heads.is_cpu and not heads.requires_grad:
+        return torch.from_numpy(np.sort(heads.numpy(), axis=-2))
+    return heads.sort(dim=-2).values
 
 
 def make_heads(width: int, sizes: dict[str, int], members: int) -> nn.ModuleDict:

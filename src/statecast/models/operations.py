@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from statecast.axes import feature_size, united
 from statecast.models.attention import geometry_size
 from statecast.models.flow import TIME_SIZE, TIME_WAVES
+from statecast.models.noise_head import FIELDS, SCALES, WAVES
 from statecast.models.options import ModelOptions
 from statecast.models.state_model import LEAD_SIZE, StateModel, make_pretrained, question_loss
 from statecast.streams import Question, TokenSpec, blank_tokens
@@ -57,7 +58,26 @@ def sample_flops(
         in_heads = 0 if options.head == "flow" else options.make_head().members
         total += 6 * n * width * (in_heads * specs[name].size + specs[name].vocabulary)
         total += specs[name].anchor_flops(n, width, has_visible=bool(shown.get(name)))
-    return total + (_flow_flops(options, specs, shown, asked) if options.head == "flow" else 0)
+    if options.head == "flow":
+        return total + _flow_flops(options, specs, shown, asked)
+    return total + (_noise_flops(options, specs, asked) if options.head == "noise" else 0)
+
+
+def _noise_flops(options: ModelOptions, specs: Mapping[str, TokenSpec], asked: Mapping[str, int]) -> int:
+    """Forward and backward of all members of a training step; the waves of the noise need none for their angles, nor does the truth."""
+    members = options.noise_members
+    valued = {name: n for name, n in asked.items() if specs[name].size}
+    places = max((specs[name].places for name in valued), default=1)
+    features = places * len(SCALES) * FIELDS
+    dimensions = sum(axis.of_kind.dimensions for axis in united([spec.axes for spec in specs.values()]))
+    total = 0
+    for name, n in valued.items():
+        size, (channels, steps, _) = specs[name].size, specs[name].dimensions
+        of_waves = 2 * dimensions + 8 * FIELDS * len(SCALES) * members
+        total += 6 * n * members * features * size + n * specs[name].places * WAVES * of_waves
+        if options.noise_local:
+            total += 4 * n * n * channels * steps * (members + 1)
+    return total
 
 
 def encoder_flops(

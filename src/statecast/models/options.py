@@ -10,7 +10,9 @@ from statecast.models.attention import SMALLEST_GEOMETRY
 from statecast.models.flow import FlowHead, Path
 from statecast.models.heads import FAIRNESS, DrawnHead, EnsembleHead, Head, PointHead
 from statecast.models.hugging_face import PREFIX
+from statecast.models.noise_head import NoiseHead, NoisyHead
 from statecast.options import Options
+from statecast.streams import TokenSpec
 
 OWN = "own"
 """The encoder that statecast builds."""
@@ -19,7 +21,9 @@ OWN = "own"
 class ModelOptions(Options):
     """Sizes of the model and the family of its predictive distribution."""
 
-    newer = frozenset({"flow_layers", "flow_path", "flow_skip", "encoder", "encoder_streams"})
+    newer = frozenset(
+        {"flow_layers", "flow_path", "flow_skip", "noise_members", "noise_local", "encoder", "encoder_streams"}
+    )
     width: int = Field(96, ge=16, le=2**16, description="size of a token inside the model")
     encoder: str = Field(
         OWN,
@@ -40,15 +44,16 @@ class ModelOptions(Options):
     )
     heads: int = Field(4, ge=1, le=2**12, description="attention heads; width / heads must exceed 8")
     mlp_ratio: float = Field(4.0, ge=0.1, le=100, description="hidden size of the perceptrons, divided by the width")
-    head: Literal["ensemble", "point", "flow"] = Field(
+    head: Literal["ensemble", "point", "flow", "noise"] = Field(
         "ensemble",
-        description="family of the predictive distribution of continuous values; flow: joint samples of all that is asked",
+        description="family of the predictive distribution of continuous values; flow: joint samples of all that is asked; noise: members "
+        "along learned smooth random fields",
     )
     members: int = Field(
         16,
         ge=2,
         le=1000,
-        description="number of head members, for the ensemble head; of members that are drawn, for the flow head",
+        description="number of head members, for the ensemble head; of members that are drawn, for the heads flow and noise",
     )
     fairness: float = Field(
         FAIRNESS,
@@ -67,6 +72,13 @@ class ModelOptions(Options):
         False,
         description="add the velocity of a standard normal distribution, so that the flow head learns what differs from it: for values "
         "that are nearly normal given the context",
+    )
+    noise_members: int = Field(4, ge=2, le=64, description="members of the noise head in training, scored together")
+    noise_local: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="weight of the CRPS of local means in the loss of the noise head, beside that of points",
     )
     reach_deg: float | None = Field(
         None,
@@ -109,9 +121,16 @@ class ModelOptions(Options):
             )
         return self
 
+    @property
+    def members_in_training(self) -> int:
+        """Members that are scored together in a step of training."""
+        return {"flow": 1, "noise": self.noise_members}.get(self.head, self.make_head().members)
+
     def make_head(self) -> Head:
         if self.head == "flow":
             return DrawnHead(self.members)
+        if self.head == "noise":
+            return NoisyHead(self.members)
         return EnsembleHead(self.members, self.fairness) if self.head == "ensemble" else PointHead()
 
     def make_flow(self, sizes: Mapping[str, int], axes: Sequence[Axis]) -> FlowHead:
@@ -126,3 +145,7 @@ class ModelOptions(Options):
             path=self.flow_path,
             skip=self.flow_skip,
         )
+
+    def make_noise(self, specs: Mapping[str, TokenSpec], axes: Sequence[Axis]) -> NoiseHead:
+        """The head `noise`, for streams with values."""
+        return NoiseHead({name: spec for name, spec in specs.items() if spec.size}, axes)

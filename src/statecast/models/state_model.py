@@ -19,15 +19,19 @@ from statecast.models.attention import Geometry
 from statecast.models.blocks import DecoderBlock, EncoderBlock, ModulatedNorm
 from statecast.models.drawing import AS_LEARNED, Draws, DrawsError
 from statecast.models.embedding import CoordinateEmbedding
+from statecast.models.flow import IN_TRAINING
 from statecast.models.heads import (
     CategoricalHead,
     Prediction,
     make_heads,
     masked_mean,
+    quantiles,
     replaced_loss,
 )
 from statecast.models.hugging_face import EncoderError, encoder_files
 from statecast.models.joint import Decoded, Joint
+from statecast.models.noise import hashed
+from statecast.models.noise_head import NoisyHead, local_loss
 from statecast.models.options import ModelOptions
 from statecast.models.pretrained import PretrainedEncoder
 from statecast.models.visibility import present_or_none, rank_of, ranks, visible_keys
@@ -107,6 +111,12 @@ class StateModel(nn.Module):
         anchors = {name: spec.make_anchor(width) for name, spec in specs.items()}
         self.anchors = nn.ModuleDict({name: anchor for name, anchor in anchors.items() if anchor is not None})
         self.flow = options.make_flow(valued, self.axes) if is_flow else None
+        self.noise = options.make_noise(specs, self.axes) if options.head == "noise" else None
+
+    @property
+    def draws_states(self) -> bool:
+        """Whether members are drawn, each for all that is asked together; otherwise they stand for quantiles of each value."""
+        return self.flow is not None or self.noise is not None
 
     def forward(
         self,
@@ -119,13 +129,16 @@ class StateModel(nn.Module):
     ) -> dict[str, Prediction]:
         """The prediction for the asked tokens of each stream. Raises KeyError if the model has no such stream.
 
-        seed, draws  of the members of a flow head, which are drawn; None for `draws`: the residual of its velocity in their place
+        seed, draws  of the members of a head that draws them; None for `draws`, in training: the residual of the velocity of a flow head in
+                     their place, `noise_members` members of a noise head
         """
         self._require_streams(context, queries)
         encoded = self.encode(context, causal=causal)
-        if self.flow is None or asks != "tokens":
+        if asks != "tokens" or not self.draws_states:
             return {name: self._answer(name, queries[name], context, encoded, asks) for name in queries}
         decoded = {name: self.decode(name, queries[name], context, encoded, asks) for name in queries}
+        if self.noise is not None:
+            return {name: self.with_noise(name, *decoded[name], queries[name], seed, draws) for name in queries}
         said = {name: self.of_tokens(name, *decoded[name], queries[name].coords.dtype) for name in queries}
         joint = Joint.of(self, queries, decoded, seed, causal=causal, in_training=draws is None)
         if joint is None:  # only codes are asked
@@ -267,6 +280,32 @@ class StateModel(nn.Module):
         members = torch.addcmul(anchored.base.unsqueeze(-2), anchored.spread.unsqueeze(-2), departures.to(dtype))
         return Prediction(members, anchored.spread, logits)
 
+    def with_noise(
+        self,
+        name: str,
+        decoded: Float[Tensor, "B Q W"],
+        anchored: Anchored,
+        asked: Tokens,
+        seed: Int[Tensor, " B"] | None,
+        draws: Draws | None,
+    ) -> Prediction:
+        """The prediction of a noise head, whose members are told apart by noise."""
+        said = self.of_tokens(name, decoded, anchored, asked.coords.dtype)
+        if said.members is None:
+            return said
+        assert self.noise is not None
+        if draws is None:
+            key, number = (
+                IN_TRAINING,
+                2 * torch.arange(self.options.noise_members),
+            )  # one of each pair: independent, as the score wants
+        else:
+            key, number = draws.seed, torch.arange(draws.members or self.head.members) + draws.first
+        seed = torch.arange(len(decoded), device=decoded.device) if seed is None else seed
+        places = in_space(asked.spec.inside(asked.coords), asked.spec.axes, self.axes)
+        levels = self.noise(name, places, number.to(decoded.device), hashed(key, seed))
+        return replace(said, members=quantiles(said.members.unsqueeze(-3), levels), is_drawn=True)
+
     def _of_match(
         self, name: str, decoded: Float[Tensor, "B Q W"], asked: Tokens, encoded: Encoded, asks: Asks
     ) -> Prediction:
@@ -362,6 +401,9 @@ def _stream_loss(model: StateModel, said: Prediction, asked: Tokens, asks: Asks)
     elif said.members is not None and said.spread is not None:
         loss = model.head.loss(said.members, asked.values) / said.spread**model.head.degree
         parts.append(masked_mean(loss, asked.observed, asked.weight))
+        if isinstance(model.head, NoisyHead) and model.options.noise_local:
+            local = local_loss(said.members, asked, said.spread, asked.spec.axes, model.head.fairness)
+            parts[0] = parts[0] + model.options.noise_local * local
     if said.logits is not None:
         assert asked.codes is not None
         of_codes = replaced_loss if asks == "replaced" else model.categorical.loss

@@ -51,7 +51,7 @@ def on_a_grid(grid: Grid, patch: tuple[int, int, int], lattices: int, **window) 
         "window": {"lattices": lattices, **window},
     }
     codec = FieldTokenizer(stream, SimpleNamespace(grid=grid))
-    return TrainedModel(SimpleNamespace(flow=None), {"air": codec}, read_recipe(recipe))
+    return TrainedModel(SimpleNamespace(flow=None, draws_states=False), {"air": codec}, read_recipe(recipe))
 
 
 # Where the windows lie
@@ -112,7 +112,7 @@ def test_streams_on_the_grid_of_an_asked_one_are_shifted_with_it_and_others_stay
         "task": {"kind": "translate", "to": ["fine"]},
     }
     codecs = {name: FieldTokenizer(stream, SimpleNamespace(grid=grids[name])) for name, stream in streams.items()}
-    trained = asked_on(TrainedModel(SimpleNamespace(flow=None), codecs, read_recipe(recipe)), 2)
+    trained = asked_on(TrainedModel(SimpleNamespace(flow=None, draws_states=False), codecs, read_recipe(recipe)), 2)
     assert ("may have larger errors" in capsys.readouterr().err) == (coarse is GLOBAL)
     places = {name: whole_domain(grid, 0, 1) for name, grid in grids.items()}
     firsts = [

@@ -135,7 +135,7 @@ class _ReconstructionScores:
             task = f"masked {share:.0%}" + ("" if len(self.records) == 1 else f" {name}")
             for forecast, members in forecasts.items():
                 axes = field_axes(record, [None])
-                drawn = forecast == "model" and self.trained.model.flow is not None
+                drawn = forecast == "model" and self.trained.model.draws_states
                 yield Scored(task, forecast, axes, _statistics(case, members, drawn=drawn), len(members))
 
 

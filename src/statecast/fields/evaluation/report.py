@@ -103,7 +103,7 @@ def _forecast_sections(
 
 
 def _heads_are_scored(trained: TrainedModel) -> str:
-    return f" {HEADS_ARE_SCORED}" if trained.model.head.members > 1 and trained.model.flow is None else ""
+    return f" {HEADS_ARE_SCORED}" if trained.model.head.members > 1 and not trained.model.draws_states else ""
 
 
 def _spectrum_text(lead_h: float | None) -> str:
@@ -128,7 +128,7 @@ def forecast_power(
         heads = forecast_block(trained, task, records, start)[name]
         heads, climatology, truth = heads[:, -1:], case.climatology[-1:], case.truth[-1:]
         member = heads[0]
-        if trained.model.flow is None:
+        if not trained.model.draws_states:
             member = draw_member(heads, 0, record.grid, record.hours[start + steps - 1 : start + steps])
         forecasts = {MEAN: tokenizer.to_fields(heads, climatology).mean(axis=0)}
         forecasts[MEMBER] = tokenizer.to_fields(member[None], climatology)[0]

@@ -168,7 +168,7 @@ class _StationScores:
     ) -> Scored:
         truth = np.where(asked, reported.values, np.nan)
         climatology, history = reported.climatology, self._history(task)
-        drawn = key in self.models and self.models[key].model.flow is not None
+        drawn = key in self.models and self.models[key].model.draws_states
         if history is None:
             parts = (fold_time(members)[:, None], fold_time(truth)[None], fold_time(climatology)[None])
             leads: list[float | None] = [None]

@@ -114,7 +114,7 @@ class _TaskScores:
         self, name: str, forecast: str, case: Case, fields: Float[np.ndarray, "E T V H W"], stream: Located
     ) -> Scored:
         task, record = task_of(next(iter(self.models.values()))), stream.record
-        drawn = forecast in self.models and self.models[forecast].model.flow is not None
+        drawn = forecast in self.models and self.models[forecast].model.draws_states
         means = _statistics(case, fields, forecast, stream.cell_area, self.events.get(name), task, drawn=drawn)
         axes = field_axes(record, _lead_times(task, self.steps, record.step_h))
         label = task.kind if len(self.baselines) == 1 else f"{task.kind} {name}"

@@ -198,7 +198,7 @@ class _ForecastScores:
 
     def _are_drawn(self, forecast: str) -> bool:
         """Whether the members of a forecast are drawn at random; otherwise they stand for quantiles."""
-        return forecast == DISTRIBUTION or (forecast in self.models and self.models[forecast].model.flow is not None)
+        return forecast == DISTRIBUTION or (forecast in self.models and self.models[forecast].model.draws_states)
 
 
 def _require_same_questions(models: Mapping[str, TrainedModel], records: Mapping[str, Record]) -> None:

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 
 from statecast.fields.inference.lattices import on_lattices
-from statecast.fields.inference.members import ascending
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth, tiled_places
 from statecast.fields.inference.tiles import blend
 from statecast.fields.sources import Record
 from statecast.fields.tokenizers import Located, read_window, sources_of
+from statecast.models.heads import ascending
 from statecast.models.noise import hashed
 from statecast.streams import Question, stack_questions
 from statecast.tasks import Forecast
@@ -97,7 +97,7 @@ def _heads(
         anomalies = asked.tokenizer.to_anomalies(members.transpose(1, 2), asked.place)
         heads[name] = np.where(np.isfinite(asked.climatology), anomalies, np.nan)
         if (edges := trained.codecs[name].edges) is not None:
-            heads[name] = edges.corrected(heads[name], periodic=asked.grid.is_periodic)
+            heads[name] = edges.corrected(heads[name], periodic=asked.grid.is_periodic, each=trained.model.draws_states)
     return heads
 
 

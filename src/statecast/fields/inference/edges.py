@@ -45,5 +45,5 @@ def mended(
         return answered
     shown = visible(stream, window[name], question.context.get(name))
     unknown = np.where(np.isfinite(shown), np.nan, answered)  # a token may be visible in part
-    corrected = edges.corrected(unknown, shown, periodic=stream.grid.is_periodic)
+    corrected = edges.corrected(unknown, shown, periodic=stream.grid.is_periodic, each=trained.model.draws_states)
     return np.where(np.isfinite(shown), answered, corrected)

@@ -78,9 +78,10 @@ def shifts_of(trained: TrainedModel) -> tuple[Shift, ...]:
 
 
 def _require_shiftable(trained: TrainedModel, but: str) -> None:
-    if trained.model.flow is not None:
+    if trained.model.draws_states:
         raise ModelError(
-            f"{but} the head 'flow' draws states, whose average is none. Ask on one lattice, or train the head 'ensemble'."
+            f"{but} the head '{trained.model.options.head}' draws states, whose average is none. Ask on one lattice, or train the head "
+            "'ensemble'."
         )
     shapes = model_windows(trained).shapes
     axes = ("column",) if trained.recipe.window.lattices == 2 else ("row", "column")

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sized
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import ndtri
-from torch import Tensor
 
 from statecast.fields.sources import Grid
+from statecast.models.heads import quantiles
 from statecast.trained import ModelError, TrainedModel
 
 SEED = 0  # of the smooth fields: the same sampled members in every run
@@ -30,41 +29,16 @@ def check_members(trained: TrainedModel, members: int) -> None:
     if members > 1 and trained.model.head.members == 1:
         raise ModelError(
             f"members is {members}, but the model is deterministic (head {trained.model.options.head}): it has 1. "
-            "Ask for one, or train a model with the head 'ensemble' or 'flow'."
+            "Ask for one, or train a model with the head 'ensemble', 'noise' or 'flow'."
         )
 
 
 def draws_states(trained: TrainedModel, neighbourhoods: Sized) -> bool:
-    """Whether head members are states: those of a flow head, if one neighbourhood holds the whole domain.
+    """Whether head members are states: those of a flow or noise head, if one neighbourhood holds the whole domain.
 
     Members of several neighbourhoods are drawn apart from one another. They stand for quantiles, like those of an ensemble head.
     """
-    return trained.model.flow is not None and len(neighbourhoods) == 1
-
-
-def quantiles(heads: Float[Tensor, "*#A K P"], normal: Float[Tensor, "*A P"]) -> Float[Tensor, "*A P"]:
-    """The quantile Φ(g) of the head members of each value, with g = `normal`.
-
-    Head members are the quantiles (i - 1/2) / K of each value by itself. The quantile is linear in g between the sorted head members, which
-    lie at Φ^-1((i - 1/2) / K), and is extrapolated linearly beyond the outermost two: a normal distribution keeps its tails.
-    """
-    size = heads.shape[-2]
-    if size == 1:
-        return heads.squeeze(-2).expand(normal.shape)
-    at = torch.from_numpy(ndtri((np.arange(size) + 0.5) / size)).to(normal)
-    lower = (torch.bucketize(normal, at) - 1).clamp(0, size - 2)
-    of_members = ascending(heads).expand(*normal.shape[:-1], -1, -1)
-    below = of_members.gather(-2, lower.unsqueeze(-2)).squeeze(-2)
-    above = of_members.gather(-2, lower.unsqueeze(-2) + 1).squeeze(-2)
-    share = (normal - at[lower]) / (at[lower + 1] - at[lower])
-    return (below + share * (above - below)).to(heads.dtype)
-
-
-def ascending(heads: Float[Tensor, "*A K P"]) -> Float[Tensor, "*A K P"]:
-    """The head members of each value in ascending order. On a CPU NumPy sorts about eight times as fast as torch."""
-    if heads.is_cpu:
-        return torch.from_numpy(np.sort(heads.numpy(), axis=-2))
-    return heads.sort(dim=-2).values
+    return trained.model.draws_states and len(neighbourhoods) == 1
 
 
 def draw_member(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from statecast.fields.inference.blocks import Records, block_heads
 from statecast.fields.inference.lattices import shifts_of
-from statecast.fields.inference.members import quantiles, smooth_normals
+from statecast.fields.inference.members import smooth_normals
 from statecast.fields.inference.neighbourhoods import model_windows, slab_depth
 from statecast.fields.tokenizers import (
     FieldTokenizer,
@@ -29,8 +29,10 @@ from statecast.fields.tokenizers import (
     sources_of,
     whole_window,
 )
+from statecast.fields.tokenizers.edges import EdgeFilter
 from statecast.fields.tokenizers.windows import whole_domain
 from statecast.models import Draws, Prediction, StateModel
+from statecast.models.heads import quantiles
 from statecast.rollout import Answer, as_many, roll_out
 from statecast.streams import Question, Tokens, stack_questions
 from statecast.tasks import Forecast
@@ -59,8 +61,9 @@ def rolled_out(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in records}
     for first in range(0, members, at_once):
         batch = range(first, min(first + at_once, members))
-        if trained.model.flow is not None and model_windows(trained).is_whole:
-            fields_of = _drawn(sources, drawing_states(trained.model, batch), question, task, blocks)
+        if trained.model.draws_states and model_windows(trained).is_whole:
+            drawing = mending(drawing_states(trained.model, batch), sources)
+            fields_of = _drawn(sources, drawing, question, task, blocks)
         else:
             normal = normal_tokens(trained, sources, task, blocks, batch)
             fields_of = _drawn(sources, answer, question, task, blocks, normal)
@@ -96,7 +99,7 @@ def _drawn(
 
 
 def drawing_states(model: StateModel, members: range) -> Answer:
-    """How a flow head answers block after block: at first one sample with these members, then each member with one of its own."""
+    """How a flow or noise head answers block after block: at first one sample with these members, then each member with one of its own."""
     blocks = count()
 
     def answer(question: Question) -> dict[str, Prediction]:
@@ -158,27 +161,36 @@ def sources_and_answer(
     """The records with what cuts them into tokens, and how a block is answered: at once, or window by window."""
     sources = sources_of(trained.codecs, records)
     if model_windows(trained).is_whole and len(shifts_of(trained)) == 1:
-        has_edges = any(source.tokenizer.edges is not None for source in sources.values())
-        return sources, partial(_mended_answer, trained, sources) if has_edges else trained.model.answer
+        return sources, mending(trained.model.answer, sources)
     on_grid = {}
     for name, source in sources.items():
         on_grid[name] = replace(source, tokenizer=_step_by_step(source.tokenizer))
     return on_grid, partial(_answer_by_windows, trained, on_grid, task)
 
 
-def _mended_answer(trained: TrainedModel, sources: Sources, question: Question) -> dict[str, Prediction]:
-    """The answer of the model to a question about all tokens of some steps, corrected by the filter of each stream."""
-    said = trained.model.answer(question)
-    for name, prediction in said.items():
-        tokenizer, asked = sources[name].tokenizer, question.queries[name]
-        if tokenizer.edges is None:
-            continue
-        assert prediction.members is not None
-        mean = _anomalies(tokenizer, torch.where(asked.observed, prediction.mean(), torch.nan))
-        found = tokenizer.edges.correction(mean, periodic=tokenizer.climatology.grid.is_periodic)
-        of_samples = torch.stack([tokenizer.from_anomalies(fields) for fields in found]).to(prediction.members)
-        said[name] = replace(prediction, members=prediction.members + of_samples.unsqueeze(-2))
-    return said
+def mending(answer: Answer, sources: Sources) -> Answer:
+    """The answers to questions about all tokens of some steps, corrected by the filter of each stream that has one."""
+    edges = {name: source.tokenizer.edges for name, source in sources.items() if source.tokenizer.edges is not None}
+
+    def mended(question: Question) -> dict[str, Prediction]:
+        said = dict(answer(question))
+        for name in edges.keys() & said.keys():
+            said[name] = _mended(said[name], question.queries[name], sources[name].tokenizer, edges[name])
+        return said
+
+    return mended if edges else answer
+
+
+def _mended(said: Prediction, asked: Tokens, tokenizer: FieldTokenizer, edges: EdgeFilter) -> Prediction:
+    assert said.members is not None
+    known = asked.observed.unsqueeze(1)
+    members = torch.where(known, said.members.transpose(1, 2), torch.nan)  # B E N P
+    corrected = members if said.is_drawn else members.mean(dim=1, keepdim=True)
+    fields = _anomalies(tokenizer, corrected.flatten(0, 1))
+    found = edges.correction(fields, periodic=tokenizer.climatology.grid.is_periodic)
+    of_members = torch.stack([tokenizer.from_anomalies(field) for field in found]).to(said.members)
+    correction = of_members.unflatten(0, corrected.shape[:2]).transpose(1, 2)
+    return replace(said, members=said.members + correction)
 
 
 def _step_by_step(tokenizer: FieldTokenizer) -> FieldTokenizer:

@@ -25,7 +25,8 @@ class EdgeFilter:
         c = sum_n w_n (y_n - y)  +  v y  +  sum_n u_n (x_n - y)
 
     with y the mean of the head members, y_n that of the neighbours that were answered too, x_n the neighbours that were visible. A
-    neighbour that was neither adds nothing. All members get the same correction, so that they stay states.
+    neighbour that was neither adds nothing. Quantiles get the same correction, so that their distances stay; members that are drawn are
+    corrected `each` by itself, so that one does not depend on how many there are.
 
     weights  w, v and u of each lead step and channel; 0 where the filter does not help
     """
@@ -33,11 +34,17 @@ class EdgeFilter:
     weights: Float[np.ndarray, "L V F"]
 
     def corrected(
-        self, heads: Float[np.ndarray, "*B K T V H W"], shown: Fields | None = None, *, periodic: bool
+        self,
+        heads: Float[np.ndarray, "*B K T V H W"],
+        shown: Fields | None = None,
+        *,
+        periodic: bool,
+        each: bool = False,
     ) -> Float[np.ndarray, "*B K T V H W"]:
         """Anomalies of the head members, NaN where nothing was answered, with the correction; `shown`: what was visible, NaN elsewhere."""
-        found = self.correction(heads.mean(axis=-5), shown, periodic=periodic)
-        return (heads + found[..., None, :, :, :, :]).astype(heads.dtype)
+        corrected = heads if each else heads.mean(axis=-5, keepdims=True)
+        shown = None if shown is None else np.broadcast_to(shown, corrected.shape)
+        return (heads + self.correction(corrected, shown, periodic=periodic)).astype(heads.dtype)
 
     def correction(self, answered: Fields, shown: Fields | None = None, *, periodic: bool) -> Fields:
         """c at each point that was answered, 0 elsewhere."""
