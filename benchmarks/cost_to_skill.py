@@ -35,7 +35,7 @@ from shared import SAMPLE, SMALL, WHOLE, Extent, kept, spread, training_question
 from statecast import read_recipe
 from statecast.config import Recipe
 from statecast.costs.estimate import known_devices
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.streams import Question, stack_questions
 from statecast.trained import build
 from statecast.training.optimiser import make_optimiser

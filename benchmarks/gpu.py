@@ -32,8 +32,8 @@ from shared import SMALL, training_questions
 from statecast import read_recipe
 from statecast.fields.anchors import FieldSpec, field_spec
 from statecast.models import ModelOptions, StateModel
+from statecast.models.losses import question_loss
 from statecast.models.operations import count_flops
-from statecast.models.state_model import question_loss
 from statecast.outputs import new_output
 from statecast.streams import Question, stack_questions
 from statecast.trained import build

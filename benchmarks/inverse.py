@@ -33,7 +33,7 @@ from shared import energy_distance, ranked
 from statecast.axes import Axis
 from statecast.evaluation.scores import COVERAGES, covered
 from statecast.models import Draws, ModelOptions, StateModel
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.streams import Question, TokenSpec
 from statecast.training import TrainingOptions
 from statecast.training.optimiser import make_optimiser

@@ -21,7 +21,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from atmorep import Layout, random_question
 from statecast.fields.anchors import field_spec
 from statecast.models import ModelOptions, StateModel
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.outputs import new_output
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import TrainingOptions

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 import statecast
-from statecast.models.state_model import question_losses
+from statecast.models.losses import question_losses
 from statecast.rollout import training_losses
 from statecast.splits import open_training
 from statecast.streams import Question, stack_questions

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from statecast.axes import column_names
 from statecast.models.heads import Prediction
-from statecast.models.state_model import StateModel, question_losses
+from statecast.models.losses import question_losses
+from statecast.models.state_model import StateModel
 from statecast.streams import Question, Tokens, Window, concatenate
 from statecast.tasks import Forecast, TaskOptions
 

@@ -18,7 +18,7 @@ from statecast.costs.memory import (
 )
 from statecast.fields.anchors import field_spec
 from statecast.models import ModelOptions, StateModel
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.training import TrainingOptions
 
 SPECS = {

@@ -10,7 +10,7 @@ import torch
 from statecast.axes import column_names
 from statecast.fields.anchors import Neighbours, field_spec, persist
 from statecast.models import ModelOptions, StateModel
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.streams import Question, Tokens, concatenate
 
 HERE = (40.0, 10.0)

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map
 from statecast.axes import Axis
 from statecast.models import Draws, ModelOptions, StateModel, log_likelihood
 from statecast.models.generation import generate
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.streams import Question, Tokens, TokenSpec, padded, stack
 from statecast.training.optimiser import make_optimiser
 from statecast.training.options import TrainingOptions

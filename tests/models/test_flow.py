@@ -17,7 +17,7 @@ from statecast.models.attention import Geometry
 from statecast.models.drawing import log_density, solve
 from statecast.models.flow import Asked, of_normal, on_path
 from statecast.models.generation import generate
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.streams import UNKNOWN, Question, Tokens, TokenSpec, padded
 from statecast.training import TrainingOptions
 from statecast.training.optimiser import make_optimiser

@@ -8,8 +8,8 @@ import torch
 from statecast.adaptation import transfer
 from statecast.axes import Axis
 from statecast.models import Draws, ModelOptions, StateModel
+from statecast.models.losses import question_loss
 from statecast.models.noise_head import FIELDS, SCALES, local_loss
-from statecast.models.state_model import question_loss
 from statecast.streams import Question, Tokens, TokenSpec, padded, stack
 
 PLANE = (Axis("place", "plane", "1", 1.0),)

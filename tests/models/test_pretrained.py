@@ -21,8 +21,8 @@ from statecast.costs.memory import Counts, blank_question
 from statecast.models import ModelOptions, StateModel
 from statecast.models.generation import generate
 from statecast.models.hugging_face import EncoderError, encoder_files
+from statecast.models.losses import question_loss
 from statecast.models.operations import count_flops, encoder_flops, sample_flops
-from statecast.models.state_model import question_loss
 from statecast.streams import Question, Tokens, TokenSpec, stack
 from statecast.trained import ModelError, load
 from statecast.verbs import explain

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from statecast.models import ModelOptions
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.streams import Question
 
 

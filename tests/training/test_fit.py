@@ -11,7 +11,7 @@ from torch._dynamo.backends.debugging import aot_eager
 from torch._utils import ExceptionWrapper
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from statecast.models.state_model import question_loss
+from statecast.models.losses import question_loss
 from statecast.streams import stack_questions
 from statecast.tasks import Masked
 from statecast.training import ONE_DEVICE, Devices, TrainingOptions

@@ -9,9 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from statecast.axes import feature_size, united
 from statecast.models.attention import geometry_size
 from statecast.models.flow import TIME_SIZE, TIME_WAVES
+from statecast.models.losses import question_loss
 from statecast.models.noise_head import FIELDS, SCALES, WAVES
 from statecast.models.options import ModelOptions
-from statecast.models.state_model import LEAD_SIZE, StateModel, make_pretrained, question_loss
+from statecast.models.state_model import LEAD_SIZE, StateModel, make_pretrained
 from statecast.streams import Question, TokenSpec, blank_tokens
 
 
