@@ -25,7 +25,7 @@ class FirstOrderProcess(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.flow = None
+        self.draws_states = False
         self.head = SimpleNamespace(members=HEADS)
         quantiles = torch.from_numpy(ndtri((np.arange(HEADS) + 0.5) / HEADS)).float()
         self.quantiles = torch.nn.Parameter(quantiles[:, None], requires_grad=False)

@@ -46,7 +46,7 @@ def test_means_of_the_middle_of_a_step_are_brought_to_its_end(tmp_path, capsys):
     assert found.time.dt.hour.values[:4].tolist() == [0, 6, 12, 18] and found.sizes["time"] == 13
     np.testing.assert_array_equal(found.t[:, 0, 0], np.arange(13))
     np.testing.assert_array_equal(found.tp[1:, 0, 0], np.arange(12) + 0.5)
-    assert "of the 13 times of the store some are missing" in capsys.readouterr().err  # the first has no mean
+    assert "of the 13 times of the store some have no value of a variable: 'tp' at 7.7%" in capsys.readouterr().err
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
