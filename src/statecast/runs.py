@@ -156,9 +156,8 @@ def _begun(directory: Path, recipe: Recipe, *, allow_changes: bool) -> TrainedMo
     """The model that the run at `directory` started from; None if there is no run. Raises RecipeError if its recipe differs."""
     if not holds_checkpoint(directory):
         return None
-    begun = load(
-        directory / START if (directory / START).exists() else directory / "model", device="cpu"
-    )  # killed at the very end
+    start = directory / START  # gone where the run was killed at its very end
+    begun = load(start if start.exists() else directory / "model", device="cpu")
     before, now = flat(begun.recipe.as_dict()), flat(recipe.as_dict())
     differing = [key for key in now | before if now.get(key) != before.get(key)]
     if differing and not allow_changes:

@@ -291,11 +291,8 @@ class StateModel(nn.Module):
         if said.members is None:
             return said
         assert self.noise is not None
-        if draws is None:
-            key, number = (
-                IN_TRAINING,
-                2 * torch.arange(self.options.noise_members),
-            )  # one of each pair: independent, as the score wants
+        if draws is None:  # one of each pair: independent, as the score wants
+            key, number = IN_TRAINING, 2 * torch.arange(self.options.noise_members)
         else:
             key, number = draws.seed, torch.arange(draws.members or self.head.members) + draws.first
         seed = torch.arange(len(decoded), device=decoded.device) if seed is None else seed
